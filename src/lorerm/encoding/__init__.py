@@ -1,0 +1,1 @@
+"""Conversations to vectors: the encoders, and the store of responses and comparisons."""

@@ -1,0 +1,141 @@
+"""Conversations to token ids, through a tokenizer's own chat template."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from lorerm.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorerm.preferences.conversation import Conversation
+
+PINNED_DATE = "26 Jul 2024"
+"""The day on which every template believes to be: the one that Llama 3's template falls back to without a clock."""
+
+_PINNED_FIELDS = {
+    "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday",
+    "%-d": "26", "%-m": "7", "%H": "00", "%M": "00", "%S": "00", "%I": "12", "%p": "AM",
+}  # fmt: skip
+
+# A macro at a template's top hides the function of the same name that transformers offers, which reads the clock; a
+# function handed over as a variable would not reach the template. The newline after the block belongs to the block
+# (trim_blocks), so that the template behind it still begins at the start of a line.
+_PINNED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('{field}', '{value}')" for field, value in _PINNED_FIELDS.items())
+    + " }}{% endmacro %}\n"
+)
+
+
+class ChatTokenizer:
+    """Renders conversations with a chat template and tokenizes the result.
+
+    - The template writes all special tokens, the one at the beginning included; the tokenizer adds none.
+    - A template that prints today's date prints 26 July 2024 always, or embeddings would change overnight.
+    - Half of a surrogate pair, which no tokenizer takes, is read as U+FFFD.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    chat_template
+        A Jinja template to use instead of the tokenizer's own.
+    model
+        The model's name, for messages.
+
+    Raises
+    ------
+    ModelError
+        If there is no chat template.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str | None, model: str) -> None:  # noqa: ANN401 - untyped library
+        self._tokenizer = tokenizer
+        self._model = model
+        self.template = chat_template if chat_template is not None else _own_template(tokenizer, model)
+        self._pinned = _PINNED_CLOCK + self.template if "strftime_now" in self.template else self.template
+        added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+        control = sorted({*tokenizer.all_special_tokens, *added} - {""}, key=lambda token: (-len(token), token))
+        self._control = re.compile("|".join(map(re.escape, control))) if control else None
+
+    @property
+    def template_hash(self) -> str:
+        """SHA-256 of the chat template's text, in hexadecimal digits."""
+        return hashlib.sha256(self.template.encode()).hexdigest()
+
+    def token_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
+        """Return each conversation's token ids.
+
+        Raises
+        ------
+        DataError
+            If the template refuses a conversation, or nothing is left of it.
+
+        Warns
+        -----
+        UserWarning
+            If the model's control tokens stand in the text of some conversations: they act as control tokens there.
+        """
+        if not conversations:
+            return []
+        self._warn_of_control_tokens(conversations)
+        texts = [self._render(index, conversation) for index, conversation in enumerate(conversations)]
+        ids = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        for index, row in enumerate(ids):
+            if not row:
+                raise DataError(f"conversations[{index}] is empty once rendered", "leave it out, or check the template")
+        return [tuple(row) for row in ids]
+
+    def _render(self, index: int, conversation: Conversation) -> str:
+        from jinja2 import TemplateError, TemplateSyntaxError
+
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                [dict(message) for message in conversation],
+                chat_template=self._pinned,
+                tokenize=False,
+                add_generation_prompt=False,
+                date_string=PINNED_DATE,
+            )
+        except TemplateSyntaxError as error:
+            raise ModelError(
+                f"the chat template for {self._model} is not valid Jinja ({error.message})", "correct the template"
+            ) from error
+        except (TemplateError, ValueError, TypeError) as error:
+            raise DataError(
+                f"the chat template of {self._model} refuses conversations[{index}] ({' '.join(str(error).split())})",
+                "give its turns the roles and the order that the template takes, or give another template",
+            ) from error
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def _warn_of_control_tokens(self, conversations: Sequence[Conversation]) -> None:
+        if self._control is None:
+            return
+        found = [
+            index
+            for index, conversation in enumerate(conversations)
+            if any(self._control.search(message["content"]) for message in conversation)
+        ]
+        if found:
+            warnings.warn(
+                f"control tokens of {self._model} stand in the text of {len(found)} of {len(conversations)} "
+                f"conversations and will act as such (the first is conversations[{found[0]}])",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _own_template(tokenizer: Any, model: str) -> str:  # noqa: ANN401 - untyped library
+    try:
+        template: str = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise ModelError(
+            f"the tokenizer of {model} has no chat template",
+            "give one with chat_template= (--chat-template FILE): a Jinja template over `messages`",
+        ) from error
+    return template

@@ -1,0 +1,249 @@
+"""The encoder against real architectures: its vectors are what the model itself computes, whatever surrounds them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CHATML, ENDS_WITH_TURN, chat
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from lorerm.encoding.pretrained import TransformersEncoder
+from lorerm.errors import ConfigError, DataError, ModelError
+
+CONVERSATIONS = [
+    chat("How do I bake bread?", "Mix flour, water, salt and yeast; knead, wait, bake."),
+    chat("Hi", "Hello!"),
+    chat("How do I bake bread?", "No."),
+    chat("Why does the dog sleep on? " * 5, "The quick brown fox jumps over the lazy dog."),
+    chat("", ""),
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_models):
+    """A Llama reward model with a ChatML-like template."""
+    return TransformersEncoder(str(tiny_models.folder()))
+
+
+def own_outputs(folder, conversations):
+    """What the model itself makes of each conversation: its states after the final norm [L, D], and its logits."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    for conversation in conversations:
+        inputs = tokenizer.apply_chat_template(list(conversation), return_dict=True, return_tensors="pt")
+        with torch.inference_mode():
+            output = network(**inputs, output_hidden_states=True)
+        yield output.hidden_states[-1][0].numpy(), output.logits[0].numpy()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma", "gpt2"])
+def test_embedding_times_reference_is_the_models_own_logit(tiny_models, family):
+    folder = tiny_models.folder(family=family)
+    encoder = TransformersEncoder(str(folder))
+    rewards = encoder.encode(CONVERSATIONS) @ encoder.reference
+    expected = [logits.item() for _, logits in own_outputs(folder, CONVERSATIONS)]
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(rewards, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("template", [CHATML, ENDS_WITH_TURN], ids=["newline", "end-of-turn"])
+@pytest.mark.parametrize("pad", ["<|pad|>", "<|im_end|>", None], ids=["own-pad", "pad-is-end", "no-pad"])
+def test_embedding_is_the_state_of_the_last_token_whatever_it_is(tiny_models, template, pad):
+    folder = tiny_models.folder(template=template, pad=pad)
+    embeddings = TransformersEncoder(str(folder)).encode(CONVERSATIONS)
+    for embedding, (states, _) in zip(embeddings, own_outputs(folder, CONVERSATIONS), strict=True):
+        np.testing.assert_allclose(embedding, states[-1], atol=1e-5)
+        # The comparison would notice another token, or a mean over them.
+        assert np.linalg.norm(embedding - states[-2]) > 0.1 * np.linalg.norm(embedding)
+        assert np.linalg.norm(embedding - states.mean(axis=0)) > 0.1 * np.linalg.norm(embedding)
+
+
+def test_shape_and_type(encoder):
+    embeddings = encoder.encode(CONVERSATIONS)
+    assert embeddings.shape == (len(CONVERSATIONS), 32)
+    assert embeddings.dtype == np.float32
+    assert encoder.identity.dimension == 32
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
+def test_batch_equals_single(tiny_models, encoder, batch_size):
+    batched = TransformersEncoder(str(tiny_models.folder()), batch_size=batch_size).encode(CONVERSATIONS)
+    single = np.concatenate([encoder.encode([conversation]) for conversation in CONVERSATIONS])
+    np.testing.assert_allclose(batched, single, atol=2e-5)
+
+
+def test_order_is_kept(encoder):
+    backwards = encoder.encode(CONVERSATIONS[::-1])[::-1]
+    np.testing.assert_allclose(backwards, encoder.encode(CONVERSATIONS), atol=2e-5)
+
+
+def test_padding_side_of_the_tokenizer_changes_nothing(tiny_models):
+    left, right = (
+        TransformersEncoder(str(tiny_models.folder(padding_side=side))).encode(CONVERSATIONS)
+        for side in ("left", "right")
+    )
+    np.testing.assert_array_equal(left, right)
+
+
+def test_equal_token_ids_run_once(encoder):
+    """Also where the texts differ, as the two ways to write U+FFFD here."""
+    rows = []
+    hook = encoder._backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    repeated = [chat("Hi", "\ud800"), CONVERSATIONS[0], chat("Hi", "\ufffd"), CONVERSATIONS[0]]
+    try:
+        embeddings = encoder.encode(repeated)
+    finally:
+        hook.remove()
+    assert sum(rows) == 2
+    np.testing.assert_array_equal(embeddings[:2], embeddings[2:])
+    assert not np.allclose(embeddings[0], embeddings[1])
+
+
+def test_progress_counts_conversations(tiny_models):
+    steps = []
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_size=2)
+    encoder.encode([*CONVERSATIONS, CONVERSATIONS[0]], progress=lambda done, total: steps.append((done, total)))
+    assert [total for _, total in steps] == [6, 6, 6]
+    assert steps[-1] == (6, 6)
+    assert sorted(steps) == steps
+
+
+def test_no_conversations(encoder):
+    assert encoder.encode([]).shape == (0, 32)
+
+
+def test_too_long_is_refused_by_position_and_length(tiny_models):
+    folder = str(tiny_models.folder())
+    length = len(TransformersEncoder(folder)._chat.token_ids(CONVERSATIONS[:1])[0])
+    fits = TransformersEncoder(folder, max_length=length)
+    assert fits.encode(CONVERSATIONS[:3]).shape == (3, 32)
+    assert fits.identity.max_length == length
+    with pytest.raises(
+        DataError, match=rf"conversations\[1\] has {length} tokens, more than the {length - 1} .*shorten"
+    ):
+        TransformersEncoder(folder, max_length=length - 1).encode([CONVERSATIONS[1], CONVERSATIONS[0]])
+
+
+def test_model_says_how_long_a_conversation_may_be(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder(positions=64)))
+    assert encoder.identity.max_length == 64
+    with pytest.raises(DataError, match=r"conversations\[0\] has \d+ tokens, more than the 64"):
+        encoder.encode([chat("word " * 200, "Yes.")])
+
+
+def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
+    """Close to float32 in direction; nothing more can be asked of eight bits."""
+    narrow = TransformersEncoder(str(tiny_models.folder()), dtype="bfloat16")
+    assert (encoder.identity.dtype, narrow.identity.dtype) == ("float32", "bfloat16")
+    found, expected = narrow.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS)
+    assert found.dtype == narrow.reference.dtype == np.float32
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.98
+
+
+def test_infinities_are_refused(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()))
+    torch.nn.init.constant_(encoder._backbone.norm.weight, float("inf"))
+    with pytest.raises(ModelError, match=r"infinities for conversations\[0\] in float32"):
+        encoder.encode(CONVERSATIONS[:1])
+
+
+def test_memory_error_says_what_to_lower(encoder, monkeypatch):
+    def fail(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(encoder, "_hidden_states", fail)
+    with pytest.raises(ModelError, match=r"2 conversations of up to \d+ tokens .*lower batch_size"):
+        encoder.encode(CONVERSATIONS[:2])
+
+
+def test_identity_names_all_that_decides_the_numbers(tiny_models, encoder):
+    identity = encoder.identity
+    assert identity.model == str(tiny_models.folder())
+    assert identity.pooling == "last-token"
+    assert TransformersEncoder(str(tiny_models.folder())).identity == identity
+    other_weights = TransformersEncoder(str(tiny_models.folder(seed=1))).identity
+    assert other_weights.revision != identity.revision
+    other_template = TransformersEncoder(str(tiny_models.folder()), chat_template=ENDS_WITH_TURN).identity
+    assert other_template.template != identity.template
+
+
+@pytest.mark.parametrize(
+    ("variant", "named"),
+    [({"task": "causal"}, "LlamaForCausalLM"), ({"task": "base"}, "LlamaModel"), ({"labels": 2}, "2 outputs")],
+)
+def test_without_one_reward_there_is_no_reference_but_embeddings(tiny_models, variant, named):
+    encoder = TransformersEncoder(str(tiny_models.folder(**variant)))
+    assert encoder.reference is None
+    assert named in encoder.reference_reason
+    assert np.ptp(encoder.encode(CONVERSATIONS)) > 0.1
+
+
+def test_reference_cannot_be_changed_from_outside(encoder):
+    encoder.reference[:] = 0
+    assert encoder.reference.any()
+    assert encoder.reference_reason is None
+
+
+@pytest.mark.parametrize(
+    ("variant", "named"),
+    [
+        ({"family": "bert"}, "not a decoder"),
+        ({"family": "t5", "task": "seq2seq"}, "both an encoder and a decoder"),
+        ({"template": None}, "has no chat template"),
+    ],
+)
+def test_models_that_cannot_serve_are_refused(tiny_models, variant, named):
+    with pytest.raises(ModelError, match=named):
+        TransformersEncoder(str(tiny_models.folder(**variant)))
+
+
+def test_code_that_comes_with_a_model_is_not_run(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ModelError, match="pass trust_remote_code=True if you trust it") as caught:
+        TransformersEncoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_are_one_line(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match="could not be loaded") as caught:
+        TransformersEncoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ({"dtype": "int8"}, "dtype 'int8'.*bfloat16"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": 257}, "max_length is 257: give 1 to 256"),
+    ],
+)
+def test_arguments_out_of_range(tiny_models, argument, named):
+    with pytest.raises(ConfigError, match=named):
+        TransformersEncoder(str(tiny_models.folder()), **argument)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there(tiny_models):
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        TransformersEncoder(str(tiny_models.folder()), device="cuda")
+
+
+def test_loading_and_encoding_are_silent(tiny_models, capfd):
+    TransformersEncoder(str(tiny_models.folder(task="causal"))).encode(CONVERSATIONS)
+    assert capfd.readouterr() == ("", "")
