@@ -1,9 +1,21 @@
 """What several test files share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# Test modules are imported by path, so helpers beside this file (planted.py) are found only when its folder is named.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Small products run faster on one thread than on many, and tests may run beside each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,237 @@
+"""Preferences as vectors: one row per distinct response, and comparisons that point at rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from lorerm.encoding.encoder import EncoderIdentity
+
+    Matrix = np.ndarray[Any, np.dtype[Any]] | torch.Tensor
+    Vector = np.ndarray[Any, np.dtype[Any]] | torch.Tensor | Sequence[int]
+    Column = np.ndarray[Any, np.dtype[Any]] | Sequence[Any]
+
+# Rows looked at together when a matrix is checked for NaN: bounds the memory of the check on a mapped file.
+_CHECKED_ROWS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedPreferences:
+    """Comparisons between rows of a matrix of response embeddings.
+
+    Make one with `from_arrays`, `lorerm.embed` or `load`; they check what stands here.
+
+    Parameters
+    ----------
+    responses
+        Float [R, D], torch or NumPy, any float dtype: the embedding of each distinct conversation (prompt and
+        response).
+    chosen, rejected
+        Int [n]: rows of `responses`.
+    user_ids
+        Length n: who chose.
+    prompt_ids
+        Length n: what train and test must not share.
+    weights
+        Float64 [n]: how much each comparison counts within its user (1 unless one judgement became several pairs).
+    splits
+        Length n: the cell that each comparison was assigned to, or None when none was.
+    encoder
+        What made the embeddings, or None when they were given as arrays.
+    reference
+        Float32 [D]: the encoder's own reward head, or None.
+    """
+
+    responses: Matrix
+    chosen: Vector
+    rejected: Vector
+    user_ids: Column
+    prompt_ids: Column
+    weights: np.ndarray[Any, np.dtype[np.float64]]
+    splits: Column | None = None
+    encoder: EncoderIdentity | None = None
+    reference: np.ndarray[Any, np.dtype[np.float32]] | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        responses: Matrix,
+        chosen: Vector,
+        rejected: Vector,
+        user_ids: Column,
+        prompt_ids: Column | None = None,
+        weights: Column | None = None,
+        *,
+        splits: Column | None = None,
+        encoder: EncoderIdentity | None = None,
+        reference: Matrix | None = None,
+    ) -> EmbeddedPreferences:
+        """Check arrays and put them together; see the class for shapes.
+
+        Without `prompt_ids` the unit that train and test must not share is the unordered pair of responses.
+
+        Raises
+        ------
+        DataError
+            If lengths differ, rows are out of range, a response is compared with itself, or a value is NaN or infinite;
+            the message names the argument and the first bad place.
+        """
+        if len(responses.shape) != 2 or 0 in responses.shape:
+            raise DataError(
+                f"responses has shape {tuple(responses.shape)}", "give a non-empty matrix [responses, dimension]"
+            )
+        check_finite(responses)
+        chosen_rows, rejected_rows = _rows(chosen, "chosen"), _rows(rejected, "rejected")
+        n = len(chosen_rows)
+        if n == 0:
+            raise DataError("there are no comparisons", "give at least one pair of chosen and rejected rows")
+        columns = {
+            "rejected": rejected_rows,
+            "user_ids": user_ids,
+            "prompt_ids": prompt_ids,
+            "weights": weights,
+            "splits": splits,
+        }
+        for name, column in columns.items():
+            if column is not None and len(column) != n:
+                raise DataError(f"{name} has {len(column)} entries, chosen has {n}", "give one entry per comparison")
+        for name, rows in (("chosen", chosen_rows), ("rejected", rejected_rows)):
+            outside = np.flatnonzero((rows < 0) | (rows >= len(responses)))
+            if outside.size:
+                raise DataError(
+                    f"{name}[{outside[0]}] is row {rows[outside[0]]}, but responses has rows 0 to {len(responses) - 1}",
+                    "make the comparisons point at rows of this matrix",
+                )
+        same = np.flatnonzero(chosen_rows == rejected_rows)
+        if same.size:
+            raise DataError(
+                f"comparison {same[0]} has row {chosen_rows[same[0]]} as both chosen and rejected",
+                "drop comparisons of a response with itself",
+            )
+        if prompt_ids is None:
+            low, high = np.minimum(chosen_rows, rejected_rows), np.maximum(chosen_rows, rejected_rows)
+            prompt_ids = [f"{a}_{b}" for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        unusable = np.flatnonzero(~(np.isfinite(weight) & (weight > 0)))
+        if unusable.size:
+            raise DataError(f"weights[{unusable[0]}] is {weight[unusable[0]]}", "give positive, finite weights")
+        return cls(
+            responses=responses,
+            chosen=chosen,
+            rejected=rejected,
+            user_ids=user_ids,
+            prompt_ids=prompt_ids,
+            weights=weight,
+            splits=splits,
+            encoder=encoder,
+            reference=None if reference is None else as_reference(reference, responses.shape[1]),
+        )
+
+    @classmethod
+    def load(cls, run: str | Path) -> EmbeddedPreferences:
+        """Read the comparisons and embeddings of a run folder.
+
+        Raises
+        ------
+        RunError
+            If the folder holds no finished embeddings, or those of another version.
+        """
+        from lorerm.encoding.store import load_embedded
+
+        return load_embedded(run)
+
+    def __len__(self) -> int:
+        """Return the number of comparisons."""
+        return len(self.chosen)
+
+    @property
+    def dimension(self) -> int:
+        """The embedding's length D."""
+        return int(self.responses.shape[1])
+
+    def select(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> EmbeddedPreferences:
+        """Keep the comparisons at `indices` (int [m]), in that order; the matrix of responses is shared, not copied."""
+        indices = np.asarray(indices)
+
+        def take(column: Column) -> np.ndarray[Any, Any]:
+            # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
+            known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
+            return known[indices]
+
+        return replace(
+            self,
+            chosen=_rows(self.chosen, "chosen")[indices],
+            rejected=_rows(self.rejected, "rejected")[indices],
+            user_ids=take(self.user_ids),
+            prompt_ids=take(self.prompt_ids),
+            weights=self.weights[indices],
+            splits=None if self.splits is None else take(self.splits),
+        )
+
+    def rows(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return the chosen and the rejected rows as int64 [n] each."""
+        return _rows(self.chosen, "chosen"), _rows(self.rejected, "rejected")
+
+    def index_users(self) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return the users in order of first appearance, and each comparison's place in that order (int64 [n])."""
+        ids, first, inverse = np.unique(np.asarray(self.user_ids, dtype=str), return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return tuple(ids[order].tolist()), place[inverse]
+
+
+def as_tensor(values: Matrix | Sequence[float]) -> torch.Tensor:
+    """Return numbers as a tensor that shares their memory where it can, and is only read: a mapped file will do."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
+        return torch.as_tensor(values).detach()
+
+
+def check_finite(responses: Matrix) -> None:
+    """Refuse a matrix with NaN or infinite values, naming the first bad row."""
+    import torch
+
+    for start in range(0, len(responses), _CHECKED_ROWS):
+        finite = torch.isfinite(as_tensor(responses[start : start + _CHECKED_ROWS])).all(dim=1)
+        if not bool(finite.all()):
+            row = start + int(torch.nonzero(~finite)[0])
+            raise DataError(
+                f"responses row {row} holds NaN or infinite values",
+                "embed that response again, or drop its comparisons",
+            )
+
+
+def _rows(column: Vector, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    rows = np.asarray(column)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise DataError(
+            f"{name} has dtype {rows.dtype} and shape {rows.shape}", "give a vector of whole numbers: rows of responses"
+        )
+    return rows.astype(np.int64, copy=False)
+
+
+def as_reference(reference: Matrix, dimension: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a reward head of any float dtype, [D] or [1, D], as float32 [D]; `DataError` where it does not fit."""
+    head: np.ndarray[Any, np.dtype[np.float32]] = as_tensor(reference).float().cpu().numpy().reshape(-1)
+    if head.shape != (dimension,) or not np.isfinite(head).all():
+        raise DataError(
+            f"reference has {head.size} entries, responses have dimension {dimension}"
+            if head.shape != (dimension,)
+            else "reference holds NaN or infinite values",
+            "give the reward head of the model that made the embeddings, as a finite vector [D]",
+        )
+    return head

@@ -1,0 +1,197 @@
+"""The personal reward model: a basis of reward directions shared by all users, and one row of weights per user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lorerm.encoding.embedded_preferences import as_tensor
+from lorerm.errors import DataError, ModelError, UnknownUserError
+from lorerm.model.user_weights import UserWeights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lorerm.encoding.embedded_preferences import Matrix
+    from lorerm.encoding.encoder import Encoder, EncoderIdentity
+    from lorerm.model.posterior import WeightPrior, WeightSpace
+    from lorerm.preferences.conversation import Message
+
+
+@dataclass(frozen=True)
+class RankedResponse:
+    """A response with its reward and its place in the list that was given."""
+
+    response: str | Sequence[Message]
+    reward: float
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankRewardModel:
+    """Reward of user u for a response with embedding e: e . basis @ weights_u.
+
+    Parameters
+    ----------
+    basis
+        Float32 [D, K]: the reward directions V; all scaling used in training is folded in.
+    weights
+        Float32 [N, K]: W, one row per user.
+    user_ids
+        The N users, in order of first appearance in the training data.
+    prior
+        What is believed of a user before the first answer; its mean is the population's weights.
+    temperature
+        s in P(chosen > rejected | u) = sigmoid(d . V w_u / s).
+    requested_rank
+        The rank that was asked for.
+    covariance
+        Float32 [N, K, K]: the weights' posterior covariance, or None where the recipe has none.
+    reference
+        Float32 [D]: the reward head of the encoder, or None.
+    encoder
+        What made the embeddings, or None when they came as arrays.
+    training
+        The training's settings and what selection chose, as JSON-able values.
+    validation_loss
+        Float32 [N]: each training user's loss on validation pairs (NaN without any), or None.
+    """
+
+    basis: torch.Tensor
+    weights: torch.Tensor
+    user_ids: tuple[str, ...]
+    prior: WeightPrior
+    temperature: float
+    requested_rank: int
+    covariance: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+    encoder: EncoderIdentity | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    validation_loss: torch.Tensor | None = None
+
+    @property
+    def fitted_rank(self) -> int:
+        """How many directions are left: fewer than asked for where some were not needed (0: the reference head)."""
+        return 0 if self.requested_rank == 0 else self.basis.shape[1]
+
+    @property
+    def weight_space(self) -> WeightSpace:
+        """`simplex` (weights are positive and sum to 1, as in the paper) or `free` (signed)."""
+        return self.prior.weight_space
+
+    @property
+    def population_weights(self) -> torch.Tensor:
+        """Float32 [K]: the weights of somebody of whom nothing is known."""
+        return self.prior.mean.float()
+
+    def users(self) -> UserWeights:
+        """Return the users' weights and covariances."""
+        return UserWeights(self.user_ids, self.weights, self.covariance)
+
+    def user_weights(self, user_id: str | None, *, population: bool = False) -> torch.Tensor:
+        """Return the weights [K] of a user; `None`, or an unknown user with `population=True`, is the population.
+
+        Raises
+        ------
+        UnknownUserError
+            If the model has no weights for `user_id` and `population` is False.
+        """
+        if user_id is None:
+            return self.population_weights
+        try:
+            return self.weights[self.user_ids.index(user_id)]
+        except ValueError:
+            if population:
+                return self.population_weights
+        known = f"its {len(self.user_ids)} users are others" if self.user_ids else "it was saved without its users"
+        raise UnknownUserError(
+            f"user {user_id!r} is unknown to this model ({known})",
+            "adapt the model to some of their answers, or ask for the population's model (population=True)",
+        )
+
+    def rewards(self, embeddings: Matrix, user_id: str | None = None, *, population: bool = False) -> torch.Tensor:
+        """Return float32 [B]: the rewards of embeddings [B, D] for one user.
+
+        Raises
+        ------
+        UnknownUserError
+            If the model does not know the user and `population` is False.
+        DataError
+            If the embeddings' dimension is not the basis's.
+        """
+        weights = self.user_weights(user_id, population=population)
+        embedded = as_tensor(embeddings)
+        if embedded.ndim != 2 or embedded.shape[1] != self.basis.shape[0]:
+            raise DataError(
+                f"embeddings have shape {tuple(embedded.shape)}, the basis has dimension {self.basis.shape[0]}",
+                "give a matrix [B, D] made by the encoder that the model was trained on",
+            )
+        return embedded.to(self.basis) @ (self.basis @ weights)
+
+    def rank(
+        self,
+        prompt: str | Sequence[Message],
+        responses: Sequence[str | Sequence[Message]],
+        user_id: str | None = None,
+        *,
+        encoder: Encoder,
+        population: bool = False,
+    ) -> list[RankedResponse]:
+        """Return the responses with their rewards for one user, best first; equal rewards keep their order.
+
+        Raises
+        ------
+        ModelError
+            If the encoder is not the one that the model was trained on.
+        """
+        from lorerm.preferences.conversation import as_conversation
+
+        if self.encoder is not None and encoder.identity != self.encoder:
+            raise ModelError(
+                f"the model was trained on embeddings of {self.encoder.model!r}, this encoder is "
+                f"{encoder.identity.model!r} or has other settings",
+                "pass the encoder of the training run",
+            )
+        if not responses:
+            return []
+        embedded = encoder.encode([as_conversation(prompt, response) for response in responses])
+        rewards = self.rewards(embedded, user_id, population=population).numpy()
+        best_first = np.argsort(-rewards, kind="stable")
+        return [RankedResponse(responses[i], float(rewards[i]), int(i)) for i in best_first]
+
+    def with_users(self, users: UserWeights) -> LowRankRewardModel:
+        """Return a new model that also knows `users`; a user whom it knew already gets the new weights."""
+        merged = self.users().merge(users)
+        losses = self.validation_loss
+        if losses is not None:
+            losses = torch.cat([losses, losses.new_full((len(merged) - len(losses),), torch.nan)])
+        return replace(
+            self,
+            user_ids=merged.user_ids,
+            weights=merged.weights,
+            covariance=merged.covariance,
+            validation_loss=losses,
+        )
+
+    def save_pretrained(self, path: str | Path, *, include_users: bool = False) -> None:
+        """Write the model's folder; users' weights are personal data and stay out unless asked for."""
+        from lorerm.model.files import save_model
+
+        save_model(self, path, include_users=include_users)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> LowRankRewardModel:
+        """Read a model's folder.
+
+        Raises
+        ------
+        ModelError
+            If the folder is not a model, or was written by a newer version.
+        """
+        from lorerm.model.files import load_model
+
+        return load_model(path)

@@ -1,0 +1,186 @@
+"""The model's folder: exact round trips, no users unless asked for, and one clear line for anything that is not one."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lorerm.errors import LorermError, ModelError, RunError, UnknownUserError
+from lorerm.model.files import load_users, save_users
+from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.model.user_weights import UserWeights
+
+
+def load(path):
+    return LowRankRewardModel.from_pretrained(path)
+
+
+def same(one, other):
+    return (one is None and other is None) or (
+        one.dtype == other.dtype and torch.equal(one.nan_to_num(9), other.nan_to_num(9))
+    )
+
+
+def test_with_users_everything_comes_back_exactly(model, tmp_path):
+    folder = tmp_path / "made" / "on the way"
+    model.save_pretrained(folder, include_users=True)
+    found = load(folder)
+    for name in ("basis", "weights", "covariance", "reference", "validation_loss"):
+        assert same(getattr(found, name), getattr(model, name)), name
+    assert same(found.prior.mean, model.prior.mean)
+    assert same(found.prior.covariance, model.prior.covariance)
+    for name in ("user_ids", "temperature", "requested_rank", "fitted_rank", "weight_space", "encoder", "training"):
+        assert getattr(found, name) == getattr(model, name), name
+    assert found.prior.concentration == model.prior.concentration
+
+
+def test_what_a_model_lacks_stays_lacking(make_model, tmp_path):
+    model = make_model(reference=None, encoder=None, covariance=None, validation_loss=None, training={})
+    model.save_pretrained(tmp_path, include_users=True)
+    found = load(tmp_path)
+    assert (found.reference, found.encoder, found.covariance, found.validation_loss) == (None, None, None, None)
+
+
+def test_users_stay_out_unless_asked_for(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert not any(b"zo" in path.read_bytes() for path in tmp_path.iterdir())
+    found = load(tmp_path)
+    embeddings = torch.ones(1, 4)
+    assert torch.equal(found.rewards(embeddings), model.rewards(embeddings))
+    assert torch.equal(found.rewards(embeddings, "b", population=True), model.rewards(embeddings))
+    with pytest.raises(UnknownUserError, match="it was saved without its users"):
+        found.rewards(embeddings, "b")
+
+
+def test_a_model_without_users_takes_new_ones(make_model, tmp_path):
+    make_model().save_pretrained(tmp_path)
+    found = load(tmp_path).with_users(UserWeights(("new",), torch.ones(1, 2), torch.eye(2)[None]))
+    assert found.user_ids == ("new",)
+    assert torch.equal(found.covariance, torch.eye(2)[None])
+
+
+def test_saving_again_without_users_removes_them(model, tmp_path):
+    model.save_pretrained(tmp_path, include_users=True)
+    model.save_pretrained(tmp_path)
+    assert load(tmp_path).user_ids == ()
+
+
+def test_the_same_model_gives_the_same_bytes(model, tmp_path):
+    for name in ("a", "b"):
+        model.save_pretrained(tmp_path / name, include_users=True)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_users_alone_come_back_exactly(model, tmp_path):
+    save_users(model.users(), tmp_path / "users.safetensors")
+    found = load_users(tmp_path / "users.safetensors")
+    assert found.user_ids == model.user_ids
+    assert same(found.weights, model.weights)
+    assert same(found.covariance, model.covariance)
+
+
+def refused(path):
+    """Return the one line that says why a folder is refused."""
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert str(path) in line
+    return line
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    assert "is not the folder of a lorerm model" in refused(tmp_path)
+    assert "is not the folder of a lorerm model" in refused(tmp_path / "missing")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert "is not the folder of a lorerm model" in refused(tmp_path)
+    (tmp_path / "config.json").write_text("[1, 2")
+    assert "is not the folder of a lorerm model" in refused(tmp_path)
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config.update(changes)
+    path.write_text(json.dumps({key: value for key, value in config.items() if value != "absent"}))
+
+
+def test_a_newer_format_asks_for_an_upgrade(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    edit_config(tmp_path, format_version=2)
+    assert "has model format 2, this version of lorerm reads up to 1: upgrade lorerm" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rank": "absent"}, {"temperature": "absent"}, {"encoder": "absent"}, {"encoder": {"model": "x"}}, {"encoder": 3}],
+    ids=str,
+)
+def test_a_damaged_config(model, tmp_path, changes):
+    model.save_pretrained(tmp_path)
+    edit_config(tmp_path, **changes)
+    assert "damaged" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "users.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other tensors", "pickle"])
+def test_damaged_tensors(model, tmp_path, name, damage):
+    model.save_pretrained(tmp_path, include_users=True)
+    path = tmp_path / name
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "other tensors":
+        save_file({"lm_head.weight": torch.ones(3)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"basis": model.basis}))
+    assert refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "value"),
+    [
+        ("model.safetensors", "prior_mean", torch.ones(3)),
+        ("users.safetensors", "weights", torch.ones(3, 5)),
+        ("users.safetensors", "weights", torch.ones(2, 2)),
+        ("users.safetensors", "user_ids", torch.tensor([255, 0], dtype=torch.uint8)),
+    ],
+)
+def test_files_that_do_not_belong_together(model, tmp_path, name, tensor, value):
+    model.save_pretrained(tmp_path, include_users=True)
+    tensors = {**load_file(tmp_path / name), tensor: value}
+    save_file(tensors, tmp_path / name)
+    assert "damaged" in refused(tmp_path)
+
+
+def test_a_missing_tensor_file(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert "cannot be read" in refused(tmp_path)
+
+
+def test_nothing_is_ever_unpickled(model, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError
+
+    model.save_pretrained(tmp_path, include_users=True)
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    assert load(tmp_path).user_ids == model.user_ids
+
+
+def test_a_file_in_the_way_of_the_folder(model, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RunError, match="cannot be made"):
+        model.save_pretrained(tmp_path / "taken" / "model")
+
+
+def test_errors_are_those_of_the_library(tmp_path):
+    with pytest.raises(LorermError):
+        load_users(tmp_path / "missing.safetensors")
