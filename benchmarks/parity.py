@@ -1,0 +1,106 @@
+"""How closely the paper recipes follow the published optimisation, and how much faster they are.
+
+The oracle is a literal version with autograd and a loop over users in every step (`tests/learning/oracles.py`). Prints
+a table; takes a minute or two: python benchmarks/parity.py
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
+from lorerm.learning.pairs import PackedPairs
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "learning"))
+import oracles
+
+USERS, PAIRS, TEST_PAIRS, DIMENSION = 12, 40, 200, 128
+
+
+def planted(rank: int, seed: int, n_pairs: int, first_user: int) -> EmbeddedPreferences:
+    """Return choices of users with simplex weights over `rank` planted directions."""
+    directions = torch.randn(DIMENSION, rank, generator=torch.Generator().manual_seed(seed))
+    users = torch.Generator().manual_seed(1000 * seed + first_user)
+    weights = torch.softmax(2 * torch.randn(USERS, rank, generator=users), dim=1)
+    texts = torch.Generator().manual_seed(10_000 * seed + 100 * first_user + n_pairs)
+    n = USERS * n_pairs
+    responses = torch.randn(2 * n, DIMENSION, generator=texts)
+    first, second = torch.arange(n), torch.arange(n) + n
+    margin = ((responses[first] - responses[second]) @ directions * weights.repeat_interleave(n_pairs, 0)).sum(dim=1)
+    right = torch.rand(n, generator=texts) < torch.sigmoid(margin / 4)
+    ids = [f"user-{first_user + i // n_pairs}" for i in range(n)]
+    return EmbeddedPreferences.from_arrays(
+        responses, torch.where(right, first, second), torch.where(right, second, first), ids
+    )
+
+
+def differences_by_user(data: EmbeddedPreferences) -> list[torch.Tensor]:
+    """Return each user's differences, as the oracle takes them."""
+    pairs = PackedPairs.pack(data, differences=True)
+    return [pairs.matrix[pairs.user == user] for user in range(pairs.n_users)]
+
+
+def accuracy(data: EmbeddedPreferences, basis: torch.Tensor, weights: torch.Tensor) -> float:
+    """Return the mean over users."""
+    pairs = PackedPairs.pack(data, differences=True)
+    right = (pairs.project(basis.t().contiguous()) * weights[pairs.user]).sum(dim=1) > 0
+    return float(pairs.sum_by_user(right * pairs.weight).mean())
+
+
+def distance(ours: torch.Tensor, oracle: torch.Tensor) -> float:
+    """Return the relative distance; infinite where the oracle dropped other columns."""
+    return float((ours - oracle).norm() / oracle.norm()) if ours.shape == oracle.shape else float("inf")
+
+
+def compare(recipe: str, rank: int, seed: int) -> None:
+    """Print one row."""
+    seen, test_seen = planted(rank, seed, PAIRS, 0), planted(rank, seed, TEST_PAIRS, 0)
+    unseen, test_unseen = planted(rank, seed, PAIRS, USERS), planted(rank, seed, TEST_PAIRS, USERS)
+    reference = torch.randn(DIMENSION, generator=torch.Generator().manual_seed(seed + 77))
+    cosine = recipe == "paper-cosine"
+    given = reference if cosine else None
+    steps_differ, accuracies_differ, columns, seconds = [], [], 0, [0.0, 0.0]
+    for steps in (20, 1000):
+        started = time.perf_counter()
+        if cosine:
+            basis, weights = oracles.cosine(differences_by_user(seen), rank, steps, 0.5, 1e4, reference, seed)
+        else:
+            basis, weights = oracles.joint(differences_by_user(seen), rank, steps, 0.5, seed)
+        seconds[0] = time.perf_counter() - started
+        started = time.perf_counter()
+        model = train(seen, TrainingConfig(rank=rank, recipe=recipe, seed=seed, steps=steps), given)
+        seconds[1] = time.perf_counter() - started
+        if steps == 20:
+            steps_differ = [distance(model.basis, basis), distance(model.weights, weights)]
+    columns = basis.shape[1]
+    few = oracles.few_shot(differences_by_user(unseen), basis, 500, 0.1, seed)
+    users = adapt(model, unseen, AdaptationConfig(recipe="paper", seed=seed))
+    cells = [
+        (seen, model.weights, weights),
+        (test_seen, model.weights, weights),
+        (unseen, users.weights, few),
+        (test_unseen, users.weights, few),
+    ]
+    accuracies_differ = [
+        abs(accuracy(data, model.basis, ours) - accuracy(data, basis, theirs)) for data, ours, theirs in cells
+    ]
+    values = [recipe, str(rank), str(seed), *(f"{value:.1e}" for value in steps_differ)]
+    values += [f"{columns} = {model.fitted_rank}", *(f"{difference:.4f}" for difference in accuracies_differ)]
+    values += [f"{value:.1f}" for value in seconds]
+    print(f"| {' | '.join(values)} |")
+
+
+if __name__ == "__main__":
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {USERS} users x {PAIRS} pairs x {DIMENSION}")
+    print("Ours includes a second fit, on validation pairs.\n")
+    columns = ["recipe", "K", "seed", "V, 20 steps", "W, 20 steps", "columns left", "seen train", "seen test"]
+    columns += ["unseen few-shot", "unseen test", "loop, s", "ours, s"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for recipe in ("paper", "paper-cosine"):
+        for rank in (3, 5):
+            for seed in (0, 1, 2):
+                compare(recipe, rank, seed)

@@ -1,0 +1,1 @@
+"""Training and adaptation: the objective, the recipes, selection on validation pairs."""

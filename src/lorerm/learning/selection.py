@@ -1,0 +1,135 @@
+"""Strengths, temperature and the prior's spread, chosen on validation pairs along a warm-started path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.validation import Score, Validation, best_temperature
+from lorerm.model.posterior import WeightPrior, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHARED_PATH = tuple(10.0 ** (-half / 2) for half in range(1, 15))
+PERSONAL_PATH = tuple(10.0 ** (-half / 2) for half in range(3, 13))
+SPREADS = (0.1, 0.3, 1.0, 3.0)
+# How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
+# At the strong end nothing is learnt yet, and tiny differences say nothing.
+_PATIENCE, _CLEARLY_WORSE = 2, 1.002
+# Without validation pairs: strong enough never to overfit much, weak enough to learn something.
+FALLBACK = Strengths(shared=1e-3, personal=1e-3)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What validation chose for one rank.
+
+    Parameters
+    ----------
+    strengths
+        For the full training data.
+    spread
+        What the deviations' variance between users is multiplied by to give the prior's.
+    temperature
+        What the shared direction is divided by, so that its rewards are log-odds.
+    score
+        On the held pairs; None where there were none.
+    """
+
+    strengths: Strengths
+    spread: float
+    temperature: float
+    score: Score | None
+
+
+def prior_of(fit: Fit, spread: float) -> WeightPrior:
+    """Return the Gaussian over weights (1, a) that the fit's users suggest; the first weight does not vary."""
+    rank = 1 + fit.deviations.shape[1]
+    mean, covariance = torch.ones(rank, dtype=torch.float64), torch.zeros(rank, rank, dtype=torch.float64)
+    deviations = fit.deviations.double()
+    mean[1:] = deviations.mean(dim=0)
+    centred = deviations - mean[1:]
+    covariance[1:, 1:] = spread * centred.t() @ centred / len(centred)
+    return WeightPrior(mean, covariance)
+
+
+def simplex_concentration(weights: torch.Tensor) -> float:
+    """Return the concentration of the Dirichlet with the variance of the rows of `weights` [N, K], at least one nat."""
+    weights = weights.double()
+    mean = weights.mean(dim=0)
+    variance = weights.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
+    return max(1.0, float((mean * (1 - mean)).sum() / variance) - 1.0)
+
+
+def choose_shared(
+    validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
+) -> tuple[Choice, Fit | None]:
+    """Choose the shared direction's strength and temperature; also return the fit on the inner pairs, in log-odds."""
+    choice, best = Choice(Strengths(FALLBACK.shared), 1.0, 1.0, None), None
+    if validation is None:
+        return choice, best
+    fit, worse = None, 0
+    for strength in path:
+        fit = fit_shared(validation.fit, strength, target, None if fit is None else fit.shared)
+        margins = validation.held.project(fit.basis)[:, 0]
+        temperature = best_temperature(margins, validation.held.weight)
+        candidate = Choice(Strengths(strength), 0.0, temperature, validation.score(margins, temperature))
+        worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(choice) else 0
+        if _loss(candidate) < _loss(choice):
+            choice, best = candidate, at_temperature(fit, temperature)
+        if worse == _PATIENCE:
+            break
+    return choice, best
+
+
+def choose_personal(
+    validation: Validation | None,
+    shared: Choice,
+    shared_fit: Fit | None,
+    rank: int,
+    path: Iterable[float] = PERSONAL_PATH,
+) -> Choice:
+    """Choose the deviations' strength and spread for one rank; the shared direction alone is among the candidates."""
+    if validation is None or shared_fit is None:
+        return Choice(FALLBACK, 1.0, 1.0, None)
+    best = shared
+    begin = fit = spectral_start(validation.fit, shared_fit, rank)
+    worse = 0
+    for strength in path:
+        # A direction that a strong penalty removed cannot come back by itself: then start again where it is weaker.
+        fit = fit_personal(validation.fit, strength, begin if len(fit.directions) < len(begin.directions) else fit)
+        strengths = Strengths(shared.strengths.shared, strength)
+        candidates = [
+            Choice(strengths, spread, shared.temperature, _score(validation, fit, spread)) for spread in SPREADS
+        ]
+        candidate = min(candidates, key=_loss)
+        worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(best) else 0
+        if _loss(candidate) < _loss(best):
+            best = candidate
+        if worse == _PATIENCE:
+            break
+    return best
+
+
+def at_temperature(fit: Fit, temperature: float) -> Fit:
+    """Return the fit with the shared direction in log-odds."""
+    return replace(fit, shared=fit.shared / temperature)
+
+
+def _loss(choice: Choice) -> float:
+    return choice.score.loss if choice.score is not None else float("inf")
+
+
+def _score(validation: Validation, fit: Fit, spread: float) -> Score:
+    """Fit everybody's weights as adaptation would, and score the held pairs."""
+    prior = prior_of(fit, spread)
+    weights = []
+    for pairs in (validation.fit, validation.shots):
+        if pairs is not None:
+            projected = pairs.project(fit.basis)
+            weights.append(solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights.float())
+    return validation.score(validation.margins(fit.basis, torch.cat(weights)), 1.0)

@@ -1,0 +1,142 @@
+"""Selection: the candidate with the least validation loss, the priors that the fits suggest, and when a path ends."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm.learning import default, selection
+from lorerm.learning.default import Fit, Strengths
+from lorerm.learning.selection import Choice
+from lorerm.learning.validation import Validation, best_temperature
+from planted import plant
+
+
+@pytest.fixture(scope="module")
+def validation(cells):
+    """Validation cells on scaled features, as the trainer makes them."""
+    found = Validation.cut(cells.train_seen, 0)
+    scale = default.feature_scale(found.fit)
+    return replace(
+        found,
+        fit=default.scaled(found.fit, scale),
+        shots=default.scaled(found.shots, scale),
+        held=default.scaled(found.held, scale),
+    )
+
+
+@pytest.fixture(scope="module")
+def target(validation):
+    return torch.zeros(validation.fit.matrix.shape[1])
+
+
+@pytest.fixture(scope="module")
+def shared(validation, target):
+    return selection.choose_shared(validation, target)
+
+
+def test_the_prior_is_the_gaussian_of_the_fits_users():
+    deviations = torch.from_numpy(np.random.default_rng(0).standard_normal((50, 2))).float() + torch.tensor([1.0, -2.0])
+    prior = selection.prior_of(Fit(torch.zeros(3), torch.eye(3)[:2], deviations, 1), spread=2.0)
+    assert prior.weight_space == "free"
+    assert prior.mean[0] == 1
+    torch.testing.assert_close(prior.mean[1:], deviations.double().mean(dim=0))
+    assert (prior.covariance[0] == 0).all()
+    torch.testing.assert_close(prior.covariance[1:, 1:], 2 * torch.cov(deviations.double().t(), correction=0))
+
+
+def test_without_deviations_the_prior_is_fixed():
+    prior = selection.prior_of(Fit(torch.zeros(3), torch.zeros(0, 3), torch.zeros(5, 0), 1), spread=1.0)
+    assert prior.mean.tolist() == [1.0]
+    assert prior.covariance.tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("concentration", [2.0, 10.0, 60.0])
+def test_the_concentration_is_that_of_the_dirichlet(concentration):
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.dirichlet(concentration * np.array([0.5, 0.3, 0.2]), 20_000))
+    assert selection.simplex_concentration(weights) == pytest.approx(concentration, rel=0.05)
+
+
+def test_the_concentration_has_bounds():
+    """Users in the corners say at most one nat; users who are all alike, or one alone, are no division by zero."""
+    assert selection.simplex_concentration(torch.eye(3)) == 1.0
+    alike = selection.simplex_concentration(torch.tensor([[0.2, 0.8]] * 4))
+    assert 1e6 < alike < float("inf")
+    assert np.isfinite(selection.simplex_concentration(torch.tensor([[1.0, 0.0]])))
+
+
+def test_the_shared_strength_with_the_least_loss_is_chosen(validation, target):
+    """Each strength fitted from a cold start: the chosen one is as good as the best of them."""
+    choice, fit = selection.choose_shared(validation, target)
+    losses = {}
+    for strength in selection.SHARED_PATH:
+        margins = validation.held.project(default.fit_shared(validation.fit, strength, target).basis)[:, 0]
+        losses[strength] = validation.score(margins, best_temperature(margins, validation.held.weight)).loss
+    assert choice.strengths.shared in selection.SHARED_PATH
+    assert choice.strengths.personal is None
+    assert choice.score.loss == pytest.approx(losses[choice.strengths.shared], rel=2e-3)
+    assert choice.score.loss < min(losses.values()) * 1.01
+    # The fit that comes with it is in log-odds: temperature 1 is its best.
+    margins = validation.held.project(fit.basis)[:, 0]
+    assert best_temperature(margins, validation.held.weight) == pytest.approx(1, rel=1e-3)
+    assert validation.score(margins, 1.0).loss == pytest.approx(choice.score.loss, rel=1e-5)
+
+
+def test_personal_directions_are_chosen_where_people_differ(validation, shared):
+    choice = selection.choose_personal(validation, *shared, rank=3)
+    assert choice.strengths.personal in selection.PERSONAL_PATH
+    assert choice.strengths.shared == shared[0].strengths.shared
+    assert choice.spread in selection.SPREADS
+    assert choice.score.loss < shared[0].score.loss - 0.05
+    assert choice.score.user_ids == validation.held.user_ids
+
+
+def test_a_personal_choice_is_never_worse_than_the_shared_direction():
+    data = plant(users=10, pairs=16, dimension=6, personal=0, noise=1.0, prompts=200).data
+    validation = Validation.cut(data, 0)
+    scale = default.feature_scale(validation.fit)
+    parts = {name: default.scaled(getattr(validation, name), scale) for name in ("fit", "shots", "held")}
+    validation = replace(validation, **parts)
+    shared = selection.choose_shared(validation, torch.zeros(6))
+    for rank in (2, 3, 5):
+        assert selection.choose_personal(validation, *shared, rank).score.loss <= shared[0].score.loss
+
+
+def test_without_validation_strengths_fall_back(target):
+    choice, fit = selection.choose_shared(None, target)
+    assert (choice.strengths, choice.score, fit) == (Strengths(selection.FALLBACK.shared), None, None)
+    personal = selection.choose_personal(None, choice, fit, rank=3)
+    assert (personal.strengths, personal.score) == (selection.FALLBACK, None)
+
+
+def test_a_path_ends_when_losses_stay_clearly_worse(validation, target, monkeypatch):
+    """Strong to weak: once the best is passed for good, the rest of the path costs nothing."""
+    tried = []
+    losses = iter([0.7, 0.5, 0.6, 0.5005, 0.6, 0.6, 0.1])
+
+    def fit_shared(pairs, strength, target, start):
+        tried.append(strength)
+        return Fit(torch.ones(len(target)), torch.zeros(0, len(target)), torch.zeros(pairs.n_users, 0), 1)
+
+    def score(self, margins, temperature):
+        return replace(scored, losses=np.full(2, next(losses)))
+
+    scored = validation.score(torch.zeros(len(validation.held)), 1.0)
+    monkeypatch.setattr(selection, "fit_shared", fit_shared)
+    monkeypatch.setattr(Validation, "score", score)
+    choice, _ = selection.choose_shared(validation, target, path=[7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    assert tried == [7.0, 6.0, 5.0, 4.0, 3.0, 2.0]
+    assert choice.strengths.shared == 6.0
+
+
+def test_log_odds():
+    fit = Fit(torch.tensor([2.0, 4.0]), torch.eye(2)[:1], torch.ones(3, 1), 1)
+    found = selection.at_temperature(fit, 4.0)
+    assert found.shared.tolist() == [0.5, 1.0]
+    assert found.directions is fit.directions
+
+
+def test_choices_compare_by_loss():
+    assert selection._loss(Choice(Strengths(1.0), 1.0, 1.0, None)) == float("inf")
