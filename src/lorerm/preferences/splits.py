@@ -211,7 +211,8 @@ def _summarise(
     unseen_wanted: bool,
 ) -> SplitSummary:
     """Count what stands where; why a pair is unused follows from where its user's and prompt's other pairs are."""
-    users, prompts = np.asarray(user_ids, dtype=object), np.asarray(prompt_ids, dtype=object)
+    # Ids may be tuples, of which np.asarray would make a matrix.
+    users, prompts = (np.fromiter(ids, dtype=object, count=len(ids)) for ids in (user_ids, prompt_ids))
     names = list(dict.fromkeys(users.tolist()))
     in_cell = {cell: cells == cell for cell in CELLS}
     used = set(users[cells != UNUSED].tolist())

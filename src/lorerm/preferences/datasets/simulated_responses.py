@@ -59,7 +59,8 @@ def draw_styles(n: int, rng: np.random.Generator) -> np.ndarray:
     for (one, other), value in _CORRELATIONS.items():
         i, j = ATTRIBUTES.index(one), ATTRIBUTES.index(other)
         correlation[i, j] = correlation[j, i] = value
-    return np.clip(rng.standard_normal((n, len(ATTRIBUTES))) @ np.linalg.cholesky(correlation).T, -2.5, 2.5)
+    styles: np.ndarray = rng.standard_normal((n, len(ATTRIBUTES))) @ np.linalg.cholesky(correlation).T
+    return styles.clip(-2.5, 2.5)
 
 
 def write_responses(
