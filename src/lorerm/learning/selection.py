@@ -93,7 +93,7 @@ def choose_personal(
     rank: int,
     path: Iterable[float] = PERSONAL_PATH,
 ) -> Choice:
-    """Choose the deviations' strength and spread for one rank; the shared direction alone is among the candidates."""
+    """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little."""
     if validation is None or shared_fit is None:
         return Choice(FALLBACK, 1.0, 1.0, None)
     best = shared
@@ -112,12 +112,23 @@ def choose_personal(
             best = candidate
         if worse == _PATIENCE:
             break
-    return best
+    return best if _earns_its_place(best, shared) else shared
 
 
 def at_temperature(fit: Fit, temperature: float) -> Fit:
     """Return the fit with the shared direction in log-odds."""
     return replace(fit, shared=fit.shared / temperature)
+
+
+def _earns_its_place(personal: Choice, shared: Choice) -> bool:
+    """Tell whether deviations beat the shared direction alone by a standard error over users.
+
+    A weak penalty that gains next to nothing on validation pairs can lose a lot elsewhere.
+    """
+    if personal.score is None or shared.score is None:
+        return False
+    gain = shared.score.losses - personal.score.losses
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5)
 
 
 def _loss(choice: Choice) -> float:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 AUTO_RANKS = (0, 1, 2, 3, 4, 5)
-# Standard errors by which personal weights must beat one direction: the best of many candidates on the same validation
-# pairs looks better than it is.
-_CLEAR = 2.0
 
 
 def train(
@@ -87,23 +84,19 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank that validation prefers: the smallest one that is not worse than the best by a standard error.
+    """Return the rank that validation prefers: the smallest that is not worse than the best by a standard error.
 
-    Standard errors are over users, of the differences of losses. A rank above 1 must moreover beat rank 1 by two of
-    them: personal weights have to earn their place. Without validation pairs the smallest rank from 1 on wins; models
-    that were saved without their users are compared by their mean losses alone.
+    The standard error is over users, of the difference of their losses: personal weights have to earn their place.
+    Without validation pairs the smallest rank from 1 on wins; models that were saved without their users are compared
+    by their mean losses alone.
     """
     losses = {
         rank: model.training["validation"]["loss"] for rank, model in models.items() if model.training.get("validation")
     }
     if not losses:
         return min(models, key=lambda rank: (rank == 0, rank))
-    if 1 in losses:
-        losses = {
-            rank: loss for rank, loss in losses.items() if rank <= 1 or _better(models[rank], models[1], by=_CLEAR)
-        }
     best = min(losses, key=lambda rank: (losses[rank], rank))
-    return min(rank for rank in losses if not _better(models[best], models[rank], by=1.0))
+    return min(rank for rank in losses if not _clearly_better(models[best], models[rank]))
 
 
 def largest_rank(data: EmbeddedPreferences) -> int:
@@ -124,13 +117,13 @@ def adaptation_for(config: TrainingConfig) -> AdaptationConfig:
     return AdaptationConfig(recipe="paper", seed=config.seed, **paper.few_shot_constants(config.recipe))
 
 
-def _better(model: LowRankRewardModel, other: LowRankRewardModel, *, by: float) -> bool:
-    """Tell whether a model's validation loss is lower by more than `by` standard errors of the difference."""
+def _clearly_better(model: LowRankRewardModel, other: LowRankRewardModel) -> bool:
+    """Tell whether a model's validation loss is lower by more than a standard error of the difference over users."""
     if model.validation_loss is None or other.validation_loss is None:
         return bool(model.training["validation"]["loss"] < other.training["validation"]["loss"])
     gain = (other.validation_loss - model.validation_loss).double()
     gain = gain[gain.isfinite()]
-    return len(gain) > 1 and float(gain.mean()) > by * float(gain.std()) / len(gain) ** 0.5
+    return len(gain) > 1 and float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5
 
 
 def _reference_head(data: EmbeddedPreferences, reference: Matrix | None) -> torch.Tensor | None:

@@ -56,7 +56,9 @@ def save_model(model: LowRankRewardModel, path: str | Path, *, include_users: bo
     if model.reference is not None:
         tensors["reference"] = model.reference
     with atomic_path(folder / MODEL) as temporary:
-        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        temporary.write_bytes(
+            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+        )
     if include_users:
         save_users(model.users(), folder / USERS, model.validation_loss)
     else:
@@ -77,7 +79,9 @@ def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | N
     if validation_loss is not None:
         tensors["validation_loss"] = validation_loss
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        temporary.write_bytes(
+            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+        )
 
 
 def load_users(path: Path) -> UserWeights:
