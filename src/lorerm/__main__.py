@@ -1,0 +1,7 @@
+"""`python -m lorerm`: the command."""
+
+import sys
+
+from lorerm.cli import main
+
+sys.exit(main())

@@ -1,0 +1,33 @@
+"""Embed every distinct conversation of a prepared run once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorerm.cli.console import output, progress
+from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
+from lorerm.run import steps
+from lorerm.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_encoder_options(parser)
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it."""
+    with progress() as show:
+        embed(RunFolder.open(parsed.run, show), parsed)
+    output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
+
+
+def embed(run: RunFolder, parsed: argparse.Namespace) -> None:
+    """Embed with the encoder that the options describe."""
+    settings = encoder_settings(parsed)
+    steps.embed(run, lambda: make_encoder(settings, parsed), settings)

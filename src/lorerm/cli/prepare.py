@@ -1,0 +1,51 @@
+"""Read preferences, check them, look for leaks, and split them by people and prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorerm.cli.console import output, progress, warn
+from lorerm.cli.options import add_options, read_options
+from lorerm.run import steps
+from lorerm.run.config import SplitConfig
+from lorerm.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_source_arguments(parser)
+    add_options(parser, SplitConfig)
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is read and where the run goes."""
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="files or folders (JSON lines, JSON, Parquet, CSV, `datasets` folder), or a data set's name (simulated)",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder: made, or continued")
+    parser.add_argument(
+        "--user-column", default="user_id", metavar="NAME", help="the column of the users (default: user_id)"
+    )
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it."""
+    with progress() as show:
+        run = RunFolder.create(parsed.out, show)
+        result = steps.prepare(run, parsed.source, read_options(parsed, SplitConfig), user_column=parsed.user_column)
+    tell_prepared(result)
+    output().print(f"Next: lorerm embed {parsed.out}", soft_wrap=True)
+
+
+def tell_prepared(result: dict[str, Any]) -> None:
+    """Show what was found in the data, and the warnings."""
+    cells = result["cells"]
+    words = ", ".join(f"{name} {size['n_pairs']:,} ({size['n_users']:,} users)" for name, size in cells.items())
+    output().print(f"{result['n_pairs']:,} of {result['n_pairs_read']:,} pairs in use: {words}", soft_wrap=True)
+    warn([*(result["leaks"] or {}).get("warnings", []), *result["warnings"]])

@@ -1,0 +1,300 @@
+"""The store of a run folder: `comparisons.parquet`, and under `embeddings/` the sharded matrix of responses.
+
+- `embeddings/embeddings-00001-of-00003.safetensors`: tensor `responses` [rows, D]; each shard appears whole or not at
+  all, and names in its metadata the encoder and the texts it was made of, so that an interrupted run keeps what fits
+  and no other.
+- `embeddings/reference.safetensors`: tensor `reference` [D], where the encoder has a reward head.
+- `embeddings/encoder.json`: the encoder's identity; written last, so that it marks a finished store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.atomic import atomic_path
+from lorerm.encoding.embedded_preferences import EmbeddedPreferences, check_finite
+from lorerm.encoding.encoder import EncoderIdentity
+from lorerm.encoding.responses import DistinctResponses
+from lorerm.errors import DataError, RunError
+from lorerm.preferences.conversation import conversation_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+    import torch
+
+    from lorerm.encoding.embedded_preferences import Column
+    from lorerm.encoding.encoder import Encoder, Progress
+    from lorerm.preferences.conversation import Conversation
+    from lorerm.preferences.preferences import Preferences
+
+FORMAT_VERSION = 1
+COMPARISONS, EMBEDDINGS = "comparisons.parquet", "embeddings"
+ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
+# What an interruption can cost at most, and small enough that a shard of the largest models stays in memory.
+SHARD_ROWS = 1024
+
+
+def embed_into(run: str | Path, preferences: Preferences, encoder: Encoder, progress: Progress | None = None) -> None:
+    """Embed the preferences' distinct conversations into the store of a run folder, keeping shards that are there.
+
+    Raises
+    ------
+    DataError
+        If the encoder gives NaN or infinite values.
+    RunError
+        If the store was made by another encoder, or a file cannot be written.
+    """
+    folder = Path(run) / EMBEDDINGS
+    check_encoder(run, encoder.identity)
+    distinct = DistinctResponses.of(preferences)
+    total = len(distinct.conversations)
+    _make(folder)
+    for path, rows in _shards(folder, total):
+        conversations = distinct.conversations[rows]
+        metadata = _metadata(encoder.identity, conversations)
+        if not _holds(path, metadata):
+            before = rows.start
+
+            def tell(done: int, _: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + done, total)
+
+            with distinct.naming(preferences, rows.start):
+                embedded = encoder.encode(conversations, tell)
+                check_finite(embedded)
+            _write_tensor(path, "responses", _tensor(embedded), metadata)
+        if progress is not None:
+            progress(rows.stop, total)
+    _finish(Path(run), total, encoder.identity, encoder.reference, encoder.reference_reason)
+    write_comparisons(
+        run,
+        preferences.user_ids,
+        preferences.prompt_ids,
+        distinct.chosen,
+        distinct.rejected,
+        preferences.splits,
+        preferences.weights,
+    )
+
+
+def store_matrix(run: str | Path, responses: torch.Tensor, reference: torch.Tensor | None) -> None:
+    """Write a matrix of embeddings [R, D] made elsewhere into the store of a run folder, in its own dtype."""
+    folder = Path(run) / EMBEDDINGS
+    check_finite(responses)
+    _make(folder)
+    for path, rows in _shards(folder, len(responses)):
+        _write_tensor(path, "responses", responses[rows], {})
+    head = None if reference is None else reference.float().numpy()
+    reason = None if reference is not None else "the embeddings were imported without a reference head"
+    _finish(Path(run), len(responses), None, head, reason)
+
+
+def write_comparisons(
+    run: str | Path,
+    user_ids: Column,
+    prompt_ids: Column,
+    chosen: np.ndarray[Any, Any],
+    rejected: np.ndarray[Any, Any],
+    splits: Column,
+    weights: np.ndarray[Any, Any],
+) -> None:
+    """Write `comparisons.parquet`; equal comparisons give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = (user_ids, prompt_ids, chosen, rejected, splits, weights)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _schema(), strict=True)]
+    with atomic_path(Path(run) / COMPARISONS) as temporary:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=_schema()), temporary, compression="zstd")
+
+
+def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
+    """Refuse to mix: raise `RunError` if the store of `run`, or an unfinished part of it, is of another encoder."""
+    folder = Path(run) / EMBEDDINGS
+    if (folder / ENCODER).exists():
+        made_by = _read_encoder(folder / ENCODER)[0]
+        found = None if made_by is None else made_by.to_dict()
+    else:
+        parts = [made_of for path in sorted(folder.glob("embeddings-*")) if (made_of := _made_of(path)) is not None]
+        if not parts:
+            return
+        found = json.loads(parts[0])["encoder"]
+    if found != identity.to_dict():
+        was = "imported embeddings" if found is None else f"embeddings of {found['model']} ({found['dtype']})"
+        now = f"of {identity.model} ({identity.dtype})"
+        if was.endswith(now):
+            now += " with other settings or another version"
+        raise RunError(f"{run} holds {was}, not {now}", f"choose another run folder, or delete {folder}")
+
+
+def load_embedded(run: str | Path) -> EmbeddedPreferences:
+    """Read the store of a run folder; see `EmbeddedPreferences.load`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    run = Path(run)
+    if not (run / EMBEDDINGS / ENCODER).exists() or not (run / COMPARISONS).exists():
+        raise RunError(f"{run} holds no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first")
+    identity, n_rows, _ = _read_encoder(run / EMBEDDINGS / ENCODER)
+    try:
+        table = pq.read_table(run / COMPARISONS, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(run / COMPARISONS) from error
+    if table.schema != _schema():
+        raise _damaged(run / COMPARISONS)
+    head = run / EMBEDDINGS / REFERENCE
+    splits = table["split"].to_pylist()
+    return EmbeddedPreferences.from_arrays(
+        _read_matrix(run / EMBEDDINGS, n_rows),
+        table["chosen"].to_numpy(),
+        table["rejected"].to_numpy(),
+        np.array(table["user_id"].to_pylist(), dtype=object),
+        np.array(table["prompt_id"].to_pylist(), dtype=object),
+        table["weight"].to_numpy(),
+        splits=None if None in splits else np.array(splits, dtype=object),
+        encoder=identity,
+        reference=_read_tensor(head, "reference") if head.exists() else None,
+    )
+
+
+def reference_reason(run: str | Path) -> str | None:
+    """Return why the store has no reference head; None where it has one."""
+    return _read_encoder(Path(run) / EMBEDDINGS / ENCODER)[2]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder {folder} cannot be made ({error.strerror})", "move away what stands there"
+        ) from error
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, row = pa.string(), pa.int64()
+    types = {"user_id": text, "prompt_id": text, "chosen": row, "rejected": row, "split": text, "weight": pa.float64()}
+    return pa.schema([pa.field(name, kind) for name, kind in types.items()])
+
+
+def _shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
+    n_shards = max(1, -(-n_rows // SHARD_ROWS))
+    return [
+        (
+            folder / f"embeddings-{i + 1:05d}-of-{n_shards:05d}.safetensors",
+            slice(i * SHARD_ROWS, min((i + 1) * SHARD_ROWS, n_rows)),
+        )
+        for i in range(n_shards)
+    ]
+
+
+def _metadata(identity: EncoderIdentity, conversations: Sequence[Conversation]) -> dict[str, str]:
+    texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in conversations).encode())
+    # One entry: with several, safetensors writes them in an order that differs from run to run.
+    return {"made_of": json.dumps({"encoder": identity.to_dict(), "texts": texts.hexdigest()}, sort_keys=True)}
+
+
+def _holds(path: Path, metadata: dict[str, str]) -> bool:
+    return _made_of(path) == metadata["made_of"]
+
+
+def _made_of(path: Path) -> str | None:
+    """Return what a shard says that it was made of; None without it, and where the shard is missing or cut off."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as shard:
+            return (shard.metadata() or {}).get("made_of")
+    except (OSError, SafetensorError):
+        return None
+
+
+def _tensor(values: np.ndarray[Any, Any]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _write_tensor(path: Path, name: str, tensor: torch.Tensor, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save({name: tensor.contiguous()}, metadata or None))
+
+
+def _finish(
+    run: Path, n_rows: int, identity: EncoderIdentity | None, reference: np.ndarray[Any, Any] | None, reason: str | None
+) -> None:
+    """Write what completes the store, and remove what an interrupted attempt on other input has left in it."""
+    expected = {path for path, _ in _shards(run / EMBEDDINGS, n_rows)}
+    for path in (run / EMBEDDINGS).glob("embeddings-*"):
+        if path not in expected:
+            path.unlink()
+    if reference is None:
+        (run / EMBEDDINGS / REFERENCE).unlink(missing_ok=True)
+    else:
+        _write_tensor(run / EMBEDDINGS / REFERENCE, "reference", _tensor(reference), {})
+    content = {
+        "format_version": FORMAT_VERSION,
+        "n_rows": n_rows,
+        "encoder": None if identity is None else identity.to_dict(),
+        "reference_reason": reason,
+    }
+    with atomic_path(run / EMBEDDINGS / ENCODER) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if version != FORMAT_VERSION:
+        raise RunError(
+            f"{path} has store format {version}, this version of lorerm reads {FORMAT_VERSION}",
+            "use the version that made it, or make the run again",
+        )
+    try:
+        identity = None if content["encoder"] is None else EncoderIdentity.from_dict(content["encoder"])
+        return identity, int(content["n_rows"]), content["reference_reason"]
+    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor:
+    import torch
+
+    parts = [_read_tensor(path, "responses") for path, _ in _shards(folder, n_rows)]
+    try:
+        matrix = parts[0] if len(parts) == 1 else torch.cat(parts)
+    except RuntimeError as error:
+        raise _damaged(folder) from error
+    if len(matrix) != n_rows:
+        raise _damaged(folder)
+    return matrix
+
+
+def _read_tensor(path: Path, name: str) -> torch.Tensor:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)[name]  # type: ignore[no-any-return]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(
+        f"{path} is missing or damaged", "delete it and run the command that made it again: what is whole is kept"
+    )

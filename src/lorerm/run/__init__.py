@@ -1,0 +1,1 @@
+"""The run folder and the steps from preferences to a report: the only place that knows their order."""

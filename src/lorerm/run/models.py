@@ -1,0 +1,99 @@
+"""The models of a run: one folder per rank, with the users adapted to it beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorerm.errors import ConfigError, ModelError, RunError
+from lorerm.run.lock import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.user_weights import UserWeights
+    from lorerm.run.folder import RunFolder
+
+MODELS = "models"
+# The run's own unseen users, whom the report adapts; and those adapted since, from files of answers.
+UNSEEN, ADAPTED = "unseen.safetensors", "adapted.safetensors"
+
+
+def model_folder(run: RunFolder, rank: int) -> Path:
+    """Return the folder of a rank's model."""
+    return run.path / MODELS / f"rank-{rank}"
+
+
+def chosen_rank(run: RunFolder) -> int:
+    """Return the rank of the run's model: the one that validation chose."""
+    return int(run.result("train")["chosen_rank"])
+
+
+def load_trained(run: RunFolder, rank: int) -> LowRankRewardModel:
+    """Load the model of a rank as trained, without the users adapted since.
+
+    Raises
+    ------
+    RunError
+        If its files are missing or damaged.
+    """
+    from lorerm.model.reward_model import LowRankRewardModel
+
+    folder = model_folder(run, rank)
+    remedy = f"delete {folder} and run `lorerm train {run.path}` again"
+    try:
+        model = LowRankRewardModel.from_pretrained(folder)
+    except ModelError as error:
+        raise RunError(error.problem, remedy) from error
+    if not model.user_ids:
+        raise RunError(f"{folder} has lost its users", remedy)
+    return model
+
+
+def load_models(run: RunFolder, ranks: Sequence[int]) -> dict[int, LowRankRewardModel]:
+    """Load the models of some ranks, each as `load_trained`."""
+    return {rank: load_trained(run, rank) for rank in ranks}
+
+
+def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
+    """Load a rank's model (by default the chosen one's) with everybody it has been adapted to.
+
+    Raises
+    ------
+    ConfigError
+        If the run has no model of that rank.
+    """
+    ranks = run.result("train")["ranks"]
+    rank = chosen_rank(run) if rank is None else rank
+    if rank not in ranks:
+        raise ConfigError(
+            f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}, or train it"
+        )
+    model = load_trained(run, rank)
+    for name in (UNSEEN, ADAPTED):
+        path = model_folder(run, rank) / name
+        if path.exists():
+            model = model.with_users(_load_users(path))
+    return model
+
+
+def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
+    """Keep adapted users beside a rank's model; those adapted before stay, those adapted again are replaced."""
+    from lorerm.model.files import save_users
+
+    path = model_folder(run, rank) / ADAPTED
+    with locked(run.path):
+        save_users(_load_users(path).merge(users) if path.exists() else users, path)
+
+
+def _load_users(path: Path) -> UserWeights:
+    from lorerm.model.files import load_users
+
+    remedy = "run `lorerm report` again" if path.name == UNSEEN else f"delete {path} and adapt its users again"
+    try:
+        return load_users(path)
+    except ModelError as error:
+        raise RunError(error.problem, remedy) from error
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged", remedy) from error

@@ -1,0 +1,75 @@
+"""What is shown: bars on a terminal, a few lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lorerm.cli.console import output, printable, progress, warn
+
+
+def test_piped_progress_is_a_line_per_stage_and_tenth(capsys):
+    with progress() as show:
+        show("reading", 0, 1)
+        show("reading", 1, 1)
+        for done in range(1001):
+            show("embedding", done, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "reading ..."
+    assert lines[1:] == [f"embedding: {done}/1000" for done in range(0, 1001, 100)]
+
+
+def test_stage_whose_size_is_known_late(capsys):
+    """Training announces a rank before it knows the number of steps."""
+    with progress() as show:
+        show("rank 1", 0, 1)
+        show("rank 1", 500, 1000)
+        show("rank 1", 1000, 1000)
+    assert capsys.readouterr().err.splitlines() == ["rank 1 ...", "rank 1: 500/1000", "rank 1: 1000/1000"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")
+def test_terminal_shows_a_bar_that_ends_full():
+    import os
+    import pty
+    import subprocess
+
+    script = """
+from lorerm.cli.console import progress
+with progress() as show:
+    for done in range(50):
+        show("embedding [x]", done + 1, 50)
+"""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
+    subprocess.run([sys.executable, "-c", script], stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 65536):
+            shown += block
+    except OSError:  # how a closed terminal ends on Linux
+        pass
+    os.close(ours)
+    assert b"50/50" in shown
+    assert shown.count(b"\n") < 5, "one line, drawn over and over"
+
+
+def test_output_leaves_markup_and_emoji_codes_alone(capsys):
+    output().print("runs/[bold]a[/bold]:smile:", soft_wrap=True)
+    assert capsys.readouterr().out == "runs/[bold]a[/bold]:smile:\n"
+
+
+def test_warnings_go_to_standard_error(capsys):
+    warn(["people [a] and b\x1b are odd."])
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "warning: people [a] and b\\x1b are odd.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("Ünal 🦉", "Ünal 🦉"), ("a\nb", "a\\nb"), ("\x1b[2J", "\\x1b[2J"), ("", "")]
+)
+def test_printable(text, shown):
+    assert printable(text) == shown

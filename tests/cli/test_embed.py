@@ -1,0 +1,54 @@
+"""Embedding as a verb of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from small_choices import contents
+
+
+@pytest.fixture
+def prepared(lorerm, tmp_path, choices_file):
+    assert lorerm("prepare", choices_file, "--out", tmp_path / "prepared").code == 0
+    return tmp_path / "prepared"
+
+
+def test_step_by_step_is_the_same_as_at_once(lorerm, prepared, done):
+    assert "lorerm train" in lorerm("embed", prepared).out
+    assert lorerm("train", prepared, "--ranks", 1, 2).code == 0
+    assert lorerm("report", prepared).code == 0
+    assert contents(prepared) == contents(done)
+
+
+def test_no_run_folder(refuses, tmp_path):
+    assert "is not a run folder" in refuses("embed", tmp_path / "none")
+
+
+def test_model_that_does_not_exist_can_be_put_right(lorerm, refuses, prepared):
+    refuses("embed", prepared, "--model", str(prepared / "none"))
+    assert lorerm("embed", prepared).code == 0
+
+
+def test_another_model_is_refused_and_costs_nothing(refuses, run):
+    before, manifest = contents(run), (run / "manifest.json").read_bytes()
+    assert "what differs: model" in refuses("embed", run, "--model", "somebody/else")
+    assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
+
+
+@pytest.mark.parametrize("name", ["comparisons.parquet", "embeddings/encoder.json"])
+def test_lost_file_is_made_again(lorerm, run, name):
+    before, manifest = contents(run), (run / "manifest.json").read_text()
+    (run / name).unlink()
+    assert lorerm("embed", run).code == 0
+    assert contents(run) == before
+    assert '"report"' in manifest and '"report"' in (run / "manifest.json").read_text(), "what follows stays"
+
+
+@pytest.mark.parametrize("name", ["comparisons.parquet", "preferences.parquet", "embeddings/encoder.json"])
+def test_damage_is_one_line(refuses, run, name):
+    """With the size kept, so that nothing shows before it is read."""
+    (run / name).write_bytes(b"x" * (run / name).stat().st_size)
+    (run / "embeddings" / "embeddings-00001-of-00001.safetensors").unlink()
+    assert name.split("/")[-1] in refuses(
+        "embed" if "preferences" in name else "train", run, *([] if "pref" in name else ["--seed", 1])
+    )

@@ -1,0 +1,186 @@
+"""A process that dies in the middle: run again it goes on, repeats little, and ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lorerm import HashingEncoder
+from lorerm.cli import main
+from lorerm.encoding import store
+from small_choices import contents
+
+SHARD_ROWS = 8
+N_RESPONSES = 30
+
+# The command with small shards, and a signal to itself at a point that the environment names.
+SCRIPT = """
+import os, sys
+import lorerm.cli.embed
+from lorerm.cli import main
+from lorerm.encoding import store
+from lorerm.encoding.hashing import HashingEncoder
+from lorerm.run.folder import RunFolder
+
+store.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
+point, count, number = os.environ["POINT"], int(os.environ["COUNT"]), int(os.environ["SIGNAL"])
+seen = 0
+
+def reached(name):
+    global seen
+    seen += name == point
+    if name == point and seen == count:
+        os.kill(os.getpid(), number)
+
+class OneByOne(HashingEncoder):
+    def encode(self, conversations, progress=None):
+        import numpy as np
+
+        rows = []
+        for i, conversation in enumerate(conversations, 1):
+            reached("row")
+            rows.append(super().encode([conversation])[0])
+            if progress is not None:
+                progress(i, len(conversations))
+        return np.stack(rows)
+
+mark_done = RunFolder.mark_done
+
+def marking(self, step, part):
+    mark_done(self, step, part)
+    reached("rank")
+
+RunFolder.mark_done = marking
+lorerm.cli.embed.make_encoder = lambda settings, parsed: OneByOne()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    path = tmp_path_factory.mktemp("script") / "slow.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+@pytest.fixture
+def start(script):
+    """Run the command in a process that sends itself a signal when it reaches a point for the n-th time."""
+
+    def call(*arguments, point, count, number=signal.SIGKILL):
+        environment = {
+            **os.environ,
+            "SHARD_ROWS": str(SHARD_ROWS),
+            "POINT": point,
+            "COUNT": str(count),
+            "SIGNAL": str(int(number)),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, script, *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, choices_file):
+    """The same run, never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+        assert main(["run", str(choices_file), "--out", str(out), "--ranks", "1", "2"]) == 0
+    return contents(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file, number, monkeypatch):
+    """Killed in the third of four shards: two are kept, so at most one is embedded twice."""
+    arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
+    stopped = start(*arguments, point="row", count=2 * SHARD_ROWS + 3, number=number)
+    if number == signal.SIGINT:
+        assert stopped.returncode == 130
+        assert stopped.stderr.splitlines()[-1].startswith("lorerm: interrupted; ")
+        assert "Traceback" not in stopped.stderr
+    else:
+        assert stopped.returncode == -number
+    assert len(list((tmp_path / "run" / "embeddings").glob("*.safetensors"))) == 2
+
+    encode, encoded = HashingEncoder.encode, []  # what is left to do, by the lengths of the shards
+    monkeypatch.setattr(
+        HashingEncoder,
+        "encode",
+        lambda self, texts, progress: encoded.append(len(texts)) or encode(self, texts, progress),
+    )
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    assert lorerm(*arguments).code == 0
+    assert sum(encoded) == N_RESPONSES - 2 * SHARD_ROWS
+    assert contents(tmp_path / "run") == whole
+
+
+def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_file, monkeypatch):
+    """The rank that was done is not trained again."""
+    arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
+    assert start(*arguments, point="rank", count=1).returncode == -signal.SIGKILL
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    again = lorerm(*arguments)
+    assert again.code == 0
+    assert "rank 1 ..." not in again.err
+    assert "rank 2 ..." in again.err
+    assert contents(tmp_path / "run") == whole
+
+
+def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file, monkeypatch):
+    """Interrupted before the first writing of the manifest, then the second, and so on: it always goes on."""
+    from lorerm.run.folder import RunFolder
+
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    write = RunFolder._write
+    left = 0
+
+    def interrupted(self, manifest):
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        write(self, manifest)
+
+    monkeypatch.setattr(RunFolder, "_write", interrupted)
+    codes = []
+    for attempt in range(30):
+        left = attempt
+        codes.append(lorerm("run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2).code)
+        if codes[-1] == 0:
+            break
+    assert set(codes[:-1]) == {130}
+    assert codes[-1] == 0
+    assert contents(tmp_path / "run") == whole
+
+
+def test_leftovers_of_a_killed_process_are_swept(lorerm, run, choices_file):
+    for folder in (run, run / "embeddings", run / "models" / "rank-1"):
+        (folder / ".x.0123.partial.parquet").write_text("half")
+    assert lorerm("run", choices_file, "--out", run, "--ranks", 1, 2, 3).code == 0
+    assert not list(run.rglob(".*"))
+
+
+def test_two_at_once_do_not_mix(refuses, run):
+    """A second process is refused while the first writes; the lock ends with it."""
+    holder = f"""
+import sys
+from pathlib import Path
+from lorerm.run.lock import locked
+with locked(Path({str(run)!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        assert "another lorerm is writing" in refuses("train", run, "--ranks", 1)
+        process.stdin.close()
+        process.wait()
+    assert json.loads((run / "manifest.json").read_text())["steps"]["train"]["finished"]

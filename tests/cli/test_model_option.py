@@ -1,0 +1,89 @@
+"""The command with a real architecture in place of the embedded encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from small_choices import MARK, choices, contents, write_lines
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+
+from tiny_models import TinyModels
+
+
+@pytest.fixture(scope="module")
+def reward_model(tmp_path_factory):
+    """The folder of a two-layer reward model."""
+    return TinyModels(tmp_path_factory.mktemp("models")).folder()
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Three people's choices on six prompts, short enough for the tiny model."""
+    rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(3, 6)]
+    return write_lines(tmp_path / "few.jsonl", rows)
+
+
+def test_whole_way_with_a_reward_model(lorerm, refuses, tmp_path, reward_model, few):
+    model = shutil.copytree(reward_model, tmp_path / "model")
+    run = tmp_path / "run"
+    arguments = ["run", few, "--out", run, "--model", model, "--ranks", 1]
+    outcome = lorerm(*arguments)
+    assert outcome.code == 0, outcome
+    assert MARK not in outcome.out + outcome.err
+    assert "No values for the reference head" not in outcome.out
+    store = json.loads((run / "embeddings" / "encoder.json").read_text())
+    assert (store["encoder"]["model"], store["encoder"]["dtype"]) == (str(model), "float32")
+    assert (run / "embeddings" / "reference.safetensors").exists()
+
+    candidates = write_lines(tmp_path / "c.jsonl", [{"prompt": "p", "responses": ["a", "b"]}])
+    assert lorerm("score", run, "--user", "user-00", "--data", candidates).code == 0
+    assert lorerm("adapt", run, "--data", few).code == 0
+
+    before = contents(run)
+    assert "what differs: dtype" in refuses(*arguments, "--dtype", "bfloat16")
+    assert contents(run) == before
+
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "rope_theta": 5.0}))
+    line = refuses("score", run, "--user", "user-00", "--data", candidates)
+    assert "has other settings" in line or "another version" in line
+
+
+def test_interrupted_run_is_not_continued_with_another_model(lorerm, refuses, tmp_path, reward_model, few):
+    """What is embedded already is of the first one."""
+    run = tmp_path / "run"
+    assert lorerm("prepare", few, "--out", run).code == 0
+    assert lorerm("embed", run).code == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["steps"]["embed"]["finished"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    (run / "embeddings" / "encoder.json").unlink()
+    line = refuses("embed", run, "--model", reward_model)
+    assert "holds embeddings of lorerm-hashing" in line
+    assert f"delete {run / 'embeddings'}" in line
+    assert lorerm("embed", run).code == 0
+
+
+@pytest.mark.parametrize("option", [("--device", "cuda:7"), ("--batch-size", "0"), ("--max-length", "3")])
+def test_option_that_cannot_be_kept_can_be_put_right(lorerm, refuses, tmp_path, reward_model, few, option):
+    run = tmp_path / "run"
+    assert lorerm("prepare", few, "--out", run).code == 0
+    line = refuses("embed", run, "--model", reward_model, *option)
+    assert MARK not in line
+    assert lorerm("embed", run, "--model", reward_model).code == 0
+
+
+def test_conversation_that_is_too_long_is_named_by_user_and_prompt(refuses, lorerm, tmp_path, reward_model):
+    rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(2, 6)]
+    rows[4] |= {"prompt_id": "far", "chosen": MARK * 200, "user_id": "talker"}
+    run = tmp_path / "run"
+    assert lorerm("prepare", write_lines(tmp_path / "long.jsonl", rows), "--out", run, "--unseen-users", 0).code == 0
+    line = refuses("embed", run, "--model", reward_model)
+    assert "the chosen response of user 'talker' to prompt 'far' has" in line
+    assert MARK not in line

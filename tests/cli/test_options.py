@@ -1,0 +1,65 @@
+"""Options out of dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from lorerm.cli.options import add_options, read_options
+from lorerm.learning.config import TrainingConfig
+from lorerm.run.config import SplitConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be said."""
+
+    name: str
+    """what it is called"""
+    share: float = 0.5
+    """a share in %"""
+    count: int | None = None
+    """how many; None: as many as there are (all)"""
+    kind: Literal["a", "b"] = "a"
+    """which one"""
+
+
+@pytest.fixture
+def parser():
+    parser = argparse.ArgumentParser()
+    add_options(parser, Config)
+    return parser
+
+
+def test_values_have_the_fields_types(parser):
+    parsed = parser.parse_args(["--name", "n", "--share", "0.25", "--count", "3", "--kind", "b"])
+    assert read_options(parsed, Config) == Config("n", 0.25, 3, "b")
+
+
+def test_defaults_are_the_fields(parser):
+    assert read_options(parser.parse_args([]), Config, name="given") == Config("given")
+
+
+def test_help_says_what_the_default_is(parser):
+    text = " ".join(parser.format_help().split())
+    assert "a share in % (default: 0.5)" in text
+    assert "how many (default: as many as there are (all))" in text
+    assert "{a,b}" in text
+    assert "What can be said" in text
+
+
+def test_left_out_field_is_no_option():
+    parser = argparse.ArgumentParser()
+    add_options(parser, Config, leave_out=("name",))
+    assert "--name" not in parser.format_help()
+
+
+@pytest.mark.parametrize("config", [SplitConfig, TrainingConfig])
+def test_every_field_of_the_project_has_a_text(config):
+    parser = argparse.ArgumentParser()
+    add_options(parser, config)
+    options = [action for action in parser._actions if action.dest != "help"]
+    assert all(len(action.help) > 15 for action in options)

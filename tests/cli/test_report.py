@@ -1,0 +1,32 @@
+"""The report's verb."""
+
+from __future__ import annotations
+
+import json
+
+from small_choices import contents
+
+
+def test_shows_the_table_and_where_the_page_is(lorerm, done):
+    outcome = lorerm("report", done)
+    assert outcome.code == 0
+    assert "one Bradley-Terry direction" in outcome.out
+    assert f"Report: {done / 'report' / 'report.html'}" in outcome.out
+
+
+def test_lost_page_is_made_again_with_the_same_bytes(lorerm, run):
+    before = contents(run)
+    (run / "report" / "report.html").unlink()
+    (run / "report" / "report.json").write_text("{}")
+    assert lorerm("report", run).code == 0
+    assert contents(run) == before
+
+
+def test_tells_the_origin_and_the_split(done):
+    report = json.loads((done / "report" / "report.json").read_text())
+    assert report["data"]["source"] == "choices.jsonl"
+    assert report["config"]["split"]["test_prompts"] == 0.3
+
+
+def test_before_training_there_is_nothing_to_report(refuses, imported):
+    assert "run `lorerm train` first" in refuses("report", imported)

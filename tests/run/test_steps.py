@@ -1,0 +1,130 @@
+"""The steps, called from Python; the command's tests go through them as well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig
+from lorerm.errors import ConfigError, DataError, RunError
+from lorerm.run import steps
+from lorerm.run.config import SplitConfig
+from lorerm.run.folder import RunFolder
+from small_choices import choices, comparisons, contents, write_lines, write_matrix
+
+
+def test_prepared_pairs_carry_their_cells_and_leave_none_over(finished):
+    kept = Preferences.read_parquet(finished.path / steps.PREFERENCES)
+    result = finished.result("prepare")
+    assert len(kept) == result["n_pairs"]
+    counted = {cell: int((kept.splits == cell).sum()) for cell in result["cells"]}
+    assert counted == {cell: size["n_pairs"] for cell, size in result["cells"].items()}
+
+
+def test_store_holds_the_prepared_pairs(finished):
+    kept, data = Preferences.read_parquet(finished.path / steps.PREFERENCES), EmbeddedPreferences.load(finished.path)
+    assert list(data.user_ids) == list(kept.user_ids)
+    assert list(data.splits) == list(kept.splits)
+    assert data.encoder == HashingEncoder().identity
+
+
+def test_pairs_beyond_the_limits_are_not_embedded(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    data = str(write_lines(tmp_path / "c.jsonl", choices()))
+    result = steps.prepare(run, [data], SplitConfig(max_pairs_seen=3, max_pairs_unseen=2))
+    assert result["n_pairs"] < result["n_pairs_read"] == 120
+    assert (
+        max(size["n_pairs"] / max(1, size["n_users"]) for name, size in result["cells"].items() if "train" in name) <= 3
+    )
+
+
+def test_default_ranks_go_as_far_as_the_data_allow(run):
+    """6 seen users, no reference head."""
+    assert steps.train(run, TrainingConfig())["ranks"] == [1, 2, 3, 4, 5]
+
+
+def test_order_of_the_ranks_changes_no_byte(run, finished):
+    shutil.rmtree(run.path / "models")
+    steps.train(run, TrainingConfig(), [2, 1])
+    steps.report(run)
+    assert contents(run.path) == contents(finished.path)
+
+
+def test_other_adaptation_makes_another_report(run):
+    before = contents(run.path)
+    with pytest.raises(ConfigError, match="simplex"):
+        steps.report(run, AdaptationConfig(recipe="paper", steps=3))
+    steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
+    steps.report(run, AdaptationConfig(recipe="paper", steps=3))
+    report = json.loads((run.path / "report" / "report.json").read_text())
+    assert report["config"]["adaptation"]["steps"] == 3
+    assert contents(run.path) != before
+
+
+def test_steps_out_of_order(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(RunError, match="lorerm prepare"):
+        steps.embed(run, HashingEncoder, {"model": None})
+    with pytest.raises(RunError, match="lorerm embed"):
+        steps.train(run, TrainingConfig())
+    with pytest.raises(RunError, match="lorerm train"):
+        steps.report(run)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seed_out_of_range_costs_nothing(run, seed):
+    before = contents(run.path)
+    with pytest.raises(ConfigError, match="seed is"):
+        steps.train(run, TrainingConfig(seed=seed), [1])
+    assert contents(run.path) == before
+
+
+def import_into(tmp_path, rows, **options):
+    matrix, table = write_matrix(tmp_path / "m.safetensors"), write_lines(tmp_path / "t.jsonl", rows)
+    run = RunFolder.create(tmp_path / "imported")
+    steps.import_embeddings(run, matrix, table, SplitConfig(), **options)
+    return run
+
+
+def test_import_keeps_a_prompt_on_one_side(tmp_path):
+    """Without prompt ids the pair of rows is the unit, whichever was chosen."""
+    data = EmbeddedPreferences.load(import_into(tmp_path, comparisons()).path)
+    sides = {prompt: cell.split("_")[0] for prompt, cell in zip(data.prompt_ids, data.splits, strict=True)}
+    assert all(sides[p] == c.split("_")[0] for p, c in zip(data.prompt_ids, data.splits, strict=True))
+    assert set(sides.values()) == {"train", "test"}
+
+
+def test_import_honours_given_splits(tmp_path):
+    rows = [{**row, "split": "test" if i % 15 < 5 else "train"} for i, row in enumerate(comparisons())]
+    run = import_into(tmp_path, rows)
+    sizes = run.result("embed")["cells"]
+    assert sizes["test_seen"]["n_pairs"] + sizes["test_unseen"]["n_pairs"] == 30
+
+
+def test_import_with_nothing_to_test_on_can_be_put_right(tmp_path):
+    with pytest.raises(DataError, match="nothing is left to test on"):
+        import_into(tmp_path, [{**row, "prompt_id": "same"} for row in comparisons()])
+    import_into(tmp_path, comparisons())
+
+
+def test_import_reads_a_head_of_its_own_file(tmp_path):
+    save_file({"reference": torch.ones(4)}, tmp_path / "head.safetensors")
+    run = import_into(tmp_path, comparisons(), reference=tmp_path / "head.safetensors")
+    assert EmbeddedPreferences.load(run.path).reference.tolist() == [1, 1, 1, 1]
+    assert len(run.arguments("embed")["input"]) == 3
+
+
+def test_text_and_imported_embeddings_do_not_share_a_folder(run, tmp_path):
+    imported = import_into(tmp_path, comparisons())
+    assert steps.is_imported(imported)
+    assert not steps.is_imported(run)
+    with pytest.raises(RunError, match="holds a run on text"):
+        steps.import_embeddings(run, tmp_path / "m.safetensors", tmp_path / "t.jsonl", SplitConfig())
+    with pytest.raises(RunError, match="holds imported embeddings"):
+        steps.prepare(imported, ["simulated"], SplitConfig())
+    with pytest.raises(RunError, match="go on with `lorerm train"):
+        steps.embed(imported, HashingEncoder, {"model": None})
