@@ -1,0 +1,76 @@
+"""The examples in README.md and its like, in docs/ and in docstrings are run as they stand."""
+
+import argparse
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import lorerm
+from lorerm.cli import build_parser
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in WRITTEN if BLOCK.search(page.read_text("utf-8"))]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def run_block(code, first_line, page, names):
+    """Run one block in the page's namespace: prompts with what they print, or plain code."""
+    if not code.lstrip().startswith(">>>"):
+        exec(compile("\n" * (first_line - 1) + code, str(page), "exec"), names)  # noqa: S102
+        return
+    example = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), first_line - 1)
+    example.globs = names  # the parser hands out a copy, but later blocks build on this one
+    failures = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(example, out=failures.append, clear_globs=False)
+    assert not failures, "".join(failures)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    """Each page is one session, started in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    text, names = page.read_text("utf-8"), {"__name__": page.stem}
+    for block in BLOCK.finditer(text):
+        run_block(block[1], text.count("\n", 0, block.start(1)) + 1, page, names)
+
+
+def modules_with_examples():
+    """List the modules whose source holds a prompt."""
+    sources = {name: Path(finder.path) for finder, name, _ in pkgutil.walk_packages(lorerm.__path__, "lorerm.")}
+    found = []
+    for name, folder in sources.items():
+        stem = name.rpartition(".")[2]
+        source = folder / f"{stem}.py" if (folder / f"{stem}.py").exists() else folder / stem / "__init__.py"
+        if ">>> " in source.read_text("utf-8"):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_the_examples_of_docstrings_hold(name):
+    assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
+
+
+def test_the_page_of_the_command_names_every_verb_and_option():
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    options = {name for verb in verbs.values() for action in verb._actions for name in action.option_strings}
+    words = {*verbs, *options} - {"-h", "--help"}
+    assert {word for word in words if f"`{word}`" not in page} == set()
+
+
+def test_every_dependency_has_its_reason_and_its_locked_version():
+    required = re.findall(r'^    "([a-z-]+)>=', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    reasons = "\n".join(
+        re.findall(r"^\|([^|]+)\|", (ROOT / "docs" / "dependencies.md").read_text("utf-8"), re.MULTILINE)
+    )
+    locked = re.findall(r"^([a-z-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    assert required
+    assert {name for name in required if not re.search(rf"(?<!\S){name}(?=[\s,])", reasons)} == set()
+    assert set(required) <= set(locked)

@@ -1,0 +1,56 @@
+"""Every module has its test file and a size that reads well, and nothing points out of the project."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "lorerm"
+MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+LONGEST = 350
+
+# Modules without a test file of their own, each with the reason.
+UNTESTED = {
+    "__main__.py": "hands over to the command",
+    "_version.py": "one constant, which test_package.py compares with the changelog",
+    "errors.py": "names and one format, tested wherever an error is raised",
+    "preferences/datasets/simulated_questions.py": "part of the simulated population: test_simulated.py",
+    "preferences/datasets/simulated_responses.py": "part of the simulated population: test_simulated.py",
+    "reporting/glossary.py": "words alone, shown by the page: test_page.py",
+    "reporting/panels.py": "what both figures share: test_accuracy_figure.py, test_gain_figure.py",
+}
+
+WRITTEN = [".ci", "benchmarks", "docs", "examples", "src", "tests"]
+SUFFIXES = {"", ".py", ".md", ".toml", ".txt", ".json", ".j2", ".css", ".yaml", ".cff"}
+# Paths of one machine; put together here, so that this file does not hold them itself.
+NOT_OURS = re.compile("/wo" + "rk/|\\.\\./sha" + "red|/ro" + "ot/")
+
+
+def written_files():
+    """Every text file of the project, with what tools left behind left out."""
+    top = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")]
+    inner = [path for folder in WRITTEN for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    hidden = (".import_linter_cache", "__pycache__")
+    return [path for path in top + inner if path.suffix in SUFFIXES and not set(hidden) & set(path.parts)]
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=str)
+def test_every_module_has_its_test_file(module):
+    """src/lorerm/a/b.py is tested by tests/a/test_b.py."""
+    has_test = (ROOT / "tests" / module.parent / f"test_{module.name}").exists()
+    assert has_test != (module.as_posix() in UNTESTED)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_no_module_is_long(module):
+    assert len((SOURCE / module).read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_every_exception_to_these_rules_is_of_a_module_that_exists():
+    assert set(UNTESTED) <= {module.as_posix() for module in MODULES}
+
+
+def test_nothing_points_out_of_the_project():
+    found = {str(path.relative_to(ROOT)): NOT_OURS.findall(path.read_text("utf-8")) for path in written_files()}
+    assert {path: words for path, words in found.items() if words} == {}
