@@ -22,7 +22,7 @@ def pairs():
     rng = np.random.default_rng(0)
     data = replace(data, weights=rng.uniform(0.3, 2, len(data))).select(np.sort(rng.permutation(len(data))[:300]))
     packed = PackedPairs.pack(data, differences=True)
-    return default.scaled(packed, default.feature_scale(packed))
+    return replace(packed, matrix=packed.matrix * default.feature_scale(packed))
 
 
 def penalised(pairs, strength, shared, directions, deviations):

@@ -161,3 +161,48 @@ def test_mean_square_in_blocks(monkeypatch):
         torch.testing.assert_close(
             pairs.mean_square(), differences(data, pairs).square().mean(dim=0), rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("stored", STORAGES)
+def test_a_scale_is_that_of_the_features_and_shares_their_matrix(stored):
+    data = draw()
+    scale = torch.tensor([0.0, 1e-3, 1.0, 7.0, 1e3])
+    pairs = PackedPairs.pack(data, differences=stored)
+    scaled = pairs.with_scale(scale)
+    assert scaled.matrix is pairs.matrix
+    literal = PackedPairs.pack(replace(data, responses=data.responses * scale.numpy()), differences=stored)
+    generator = torch.Generator().manual_seed(0)
+    directions, coefficients = torch.randn(2, 5, generator=generator), torch.randn(30, 2, generator=generator)
+    for found, expected in (
+        (scaled.project(directions), literal.project(directions)),
+        (scaled.pull_back(coefficients), literal.pull_back(coefficients)),
+        (scaled.pull_back_by_user(coefficients[:, 0]), literal.pull_back_by_user(coefficients[:, 0])),
+        (scaled.mean_square(), literal.mean_square()),
+        (pairs.with_scale(scale).with_scale(scale).mean_square(), literal.with_scale(scale).mean_square()),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("stored", STORAGES)
+def test_a_scale_costs_no_digits(stored):
+    """Features of very different size, far from 0: as exact as with the matrix itself scaled."""
+    rng = np.random.default_rng(0)
+    size = 10.0 ** rng.integers(-4, 5, 64)
+    data = EmbeddedPreferences.from_arrays(
+        (rng.standard_normal((40, 64)) + 5) * size,
+        rng.integers(0, 20, 300),
+        rng.integers(20, 40, 300),
+        [str(u) for u in rng.integers(0, 5, 300)],
+    )
+    scale, directions = torch.from_numpy(1 / size), torch.from_numpy(rng.standard_normal((3, 64)))
+    pairs = PackedPairs.pack(data, differences=stored)
+    exact = torch.from_numpy(differences(data, pairs).double().numpy() / size) @ directions.t()
+    folded = pairs.with_scale(scale.float()).project(directions.float())
+    copied = replace(pairs, matrix=pairs.matrix * scale.float()).project(directions.float())
+    assert (folded - exact).abs().max() < 2 * (copied - exact).abs().max() + 1e-6
+
+
+def test_weights_of_the_pairs_are_those_of_their_users():
+    pairs = PackedPairs.pack(draw())
+    weights = torch.randn(pairs.n_users, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(pairs.of_pairs(weights), weights[pairs.user])

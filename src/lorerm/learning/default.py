@@ -83,7 +83,7 @@ def feature_scale(pairs: PackedPairs) -> torch.Tensor:
 
 def scaled(pairs: PackedPairs, scale: torch.Tensor) -> PackedPairs:
     """Return the pairs with features multiplied by `scale` [D]."""
-    return replace(pairs, matrix=pairs.matrix * scale)
+    return pairs.with_scale(scale)
 
 
 def fit_shared(

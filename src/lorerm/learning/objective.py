@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs
+    from lorerm.learning.products import Array, Coefficients
 
 
 class LossGradient(NamedTuple):
@@ -50,11 +52,16 @@ def negative_log_likelihood(
     temperature
         s.
     """
-    projected = pairs.project(basis)
-    of_pair = weights.index_select(0, pairs.user)
-    loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
-    basis_gradient = pairs.pull_back(of_pair * slope[:, None])
-    return LossGradient(loss, basis_gradient, pairs.sum_by_user(projected * slope[:, None]))
+    of_pair = pairs.of_pairs(weights)
+    if pairs.in_one_pass(basis):
+        coefficients = _coefficients(of_pair, pair_weight, temperature)
+        projected, of_basis = pairs.project_and_pull_back(basis, coefficients)
+        loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
+    else:
+        projected = pairs.project(basis)
+        loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
+        of_basis = pairs.pull_back(of_pair * slope[:, None])
+    return LossGradient(loss, of_basis, pairs.sum_by_user(projected * slope[:, None]))
 
 
 def logistic_loss(
@@ -68,3 +75,18 @@ def logistic_loss(
     # One stable function: log(sigmoid(m)) underflows, and torch's softplus jumps by 2e-9 where it turns linear.
     loss = -torch.dot(torch.nn.functional.logsigmoid(margin), pair_weight)
     return loss, torch.sigmoid(-margin) * pair_weight * (-1.0 / temperature)
+
+
+def _coefficients(of_pair: torch.Tensor, pair_weight: torch.Tensor, temperature: float) -> Coefficients:
+    """Return the function that gives some pairs' part in the gradient by the basis, from their projections."""
+    from scipy.special import expit
+
+    weights, factor = of_pair.t().numpy(), (pair_weight * (-1.0 / temperature)).numpy()
+
+    def of_span(first: int, last: int, projected: Array) -> Array:
+        own = weights[:, first:last]
+        margin = (projected * own).sum(axis=0) / np.float32(temperature)
+        coefficients: Array = own * (expit(-margin) * factor[first:last])
+        return coefficients
+
+    return of_span

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lorerm.encoding.embedded_preferences import as_tensor
+from lorerm.learning import products
 
 if TYPE_CHECKING:
     from lorerm.encoding.embedded_preferences import EmbeddedPreferences
@@ -40,6 +41,9 @@ class PackedPairs:
         The N users.
     order
         Int64 [n]: which comparison of the data each pair is.
+    scale
+        Float32 [D]: what each feature of `matrix` is multiplied by, or None for 1. The products apply it to the
+        directions instead, so that scaled pairs share the matrix of the others.
     """
 
     matrix: torch.Tensor
@@ -50,6 +54,7 @@ class PackedPairs:
     count: torch.Tensor
     user_ids: tuple[str, ...]
     order: np.ndarray[Any, np.dtype[np.int64]]
+    scale: torch.Tensor | None = None
 
     @classmethod
     def pack(cls, data: EmbeddedPreferences, *, differences: bool | None = None) -> PackedPairs:
@@ -95,15 +100,83 @@ class PackedPairs:
         """The number of users N."""
         return len(self.user_ids)
 
+    def with_scale(self, scale: torch.Tensor) -> PackedPairs:
+        """Return the pairs with features multiplied by `scale` [D]; the matrix is shared, not copied."""
+        return replace(self, scale=scale if self.scale is None else self.scale * scale)
+
+    def project(self, directions: torch.Tensor) -> torch.Tensor:
+        """Return d . v for every pair and direction: [n, K] from `directions` [K, D]."""
+        projected = products.project(self.matrix, self._scaled(directions))
+        if self.chosen is None:
+            return projected
+        chosen, rejected = self._ends
+        by_direction = projected.t()
+        return (by_direction.index_select(1, chosen) - by_direction.index_select(1, rejected)).t()
+
+    def pull_back(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Return sum_i coefficients[i, k] * d_i: [K, D] from `coefficients` [n, K]; the transpose of `project`."""
+        if self.chosen is not None:
+            coefficients = self._incidence @ coefficients
+        return self._scaled(products.pull_back(self.matrix, coefficients))
+
+    def in_one_pass(self, directions: torch.Tensor) -> bool:
+        """Tell whether `project_and_pull_back` can be used: with differences in float32 on the CPU."""
+        return self.chosen is None and products.in_blocks(self.matrix, directions)
+
+    def project_and_pull_back(
+        self, directions: torch.Tensor, coefficients: products.Coefficients
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `project(directions)` and the pull-back of coefficients that depend on it, the matrix read once.
+
+        See `products.project_and_pull_back` for `coefficients`, a function of pairs and their projections.
+        """
+        projected, pulled = products.project_and_pull_back(self.matrix, self._scaled(directions), coefficients)
+        return projected, self._scaled(pulled)
+
+    def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Return sum_i coefficients[i] * d_i over each user's own pairs: [N, D] from `coefficients` [n]."""
+        if self.chosen is None:
+            rows, columns, values = self.user, torch.arange(len(self), device=self.user.device), coefficients
+        else:
+            rows, columns = self.user.repeat(2), torch.cat(self._ends)
+            values = torch.cat([coefficients, -coefficients])
+        return self._scaled(_sparse(rows, columns, values, (self.n_users, len(self.matrix))) @ self.matrix)
+
+    def of_pairs(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return each pair's row of `weights` [N, K], its user's: [n, K]."""
+        # Laid out by direction, as the projections are: sums over a few directions are slow in the other layout.
+        return weights.t().contiguous().index_select(1, self.user).t()
+
+    def sum_by_user(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sums over each user's pairs: [N, ...] from `values` [n, ...]."""
+        if values.device.type == "cpu":
+            return torch.from_numpy(np.add.reduceat(values.numpy(), self._first, axis=0))
+        return values.new_zeros((self.n_users, *values.shape[1:])).index_add_(0, self.user, values)
+
+    def mean_square(self) -> torch.Tensor:
+        """Return the mean over pairs of each squared feature of the differences: float32 [D]."""
+        total = torch.zeros(self.matrix.shape[1], dtype=torch.float64, device=self.matrix.device)
+        for block in torch.split(torch.arange(len(self), device=self.user.device), 4096):
+            if self.chosen is None:
+                rows = self.matrix[block]
+            else:
+                chosen, rejected = self._ends
+                rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
+            total += rows.square().sum(dim=0, dtype=torch.float64)
+        return self._scaled(self._scaled((total / len(self)).float()))
+
     @cached_property
-    def _incidence(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sparse [n, R] matrix with +1 at each pair's chosen response, -1 at the rejected one; its transpose."""
+    def _first(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Each user's first pair."""
+        return np.searchsorted(self.user.numpy(), np.arange(self.n_users))
+
+    @cached_property
+    def _incidence(self) -> torch.Tensor:
+        """The sparse [R, n] matrix with +1 where a response is a pair's chosen one, -1 where it is the rejected one."""
         n = len(self)
-        values = torch.cat([torch.ones(n), -torch.ones(n)])
-        rows, columns = torch.arange(n).repeat(2), torch.cat([self._ends[0], self._ends[1]])
-        return _sparse(rows, columns, values, (n, len(self.matrix))), _sparse(
-            columns, rows, values, (len(self.matrix), n)
-        )
+        ones = torch.ones(n, dtype=self.matrix.dtype, device=self.matrix.device)
+        columns = torch.arange(n, device=self.user.device).repeat(2)
+        return _sparse(torch.cat(self._ends), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     @property
     def _ends(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,42 +184,9 @@ class PackedPairs:
             raise AssertionError
         return self.chosen, self.rejected
 
-    def project(self, directions: torch.Tensor) -> torch.Tensor:
-        """Return d . v for every pair and direction: [n, K] from `directions` [K, D]."""
-        # In this layout both products stream the matrix once; the transposed ones are several times slower.
-        projected = torch.nn.functional.linear(self.matrix, directions)
-        return projected if self.chosen is None else self._incidence[0] @ projected
-
-    def pull_back(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Return sum_i coefficients[i, k] * d_i: [K, D] from `coefficients` [n, K]; the transpose of `project`."""
-        if self.chosen is not None:
-            coefficients = self._incidence[1] @ coefficients
-        return coefficients.t().contiguous() @ self.matrix
-
-    def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Return sum_i coefficients[i] * d_i over each user's own pairs: [N, D] from `coefficients` [n]."""
-        if self.chosen is None:
-            rows, columns, values = self.user, torch.arange(len(self)), coefficients
-        else:
-            rows, columns = self.user.repeat(2), torch.cat(self._ends)
-            values = torch.cat([coefficients, -coefficients])
-        return _sparse(rows, columns, values, (self.n_users, len(self.matrix))) @ self.matrix
-
-    def sum_by_user(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sums over each user's pairs: [N, ...] from `values` [n, ...]."""
-        return values.new_zeros((self.n_users, *values.shape[1:])).index_add_(0, self.user, values)
-
-    def mean_square(self) -> torch.Tensor:
-        """Return the mean over pairs of each squared feature of the differences: float32 [D]."""
-        total = torch.zeros(self.matrix.shape[1], dtype=torch.float64)
-        for block in torch.split(torch.arange(len(self)), 4096):
-            if self.chosen is None:
-                rows = self.matrix[block]
-            else:
-                chosen, rejected = self._ends
-                rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
-            total += rows.square().sum(dim=0, dtype=torch.float64)
-        return (total / len(self)).float()
+    def _scaled(self, features: torch.Tensor) -> torch.Tensor:
+        """Return [..., D] multiplied by the scale."""
+        return features if self.scale is None else features * self.scale
 
 
 def _with_exact_ties(
