@@ -23,7 +23,7 @@ def threads():
 def small_blocks(monkeypatch):
     """Blocks of a few rows and spans of a few blocks, so that small matrices have several, and rows left over."""
     monkeypatch.setattr(products, "_SMALL_RESULT", 8)
-    monkeypatch.setattr(products, "_SPAN_ELEMENTS", 64)
+    monkeypatch.setattr(products, "_SPAN_ELEMENTS", 200)
     monkeypatch.setattr(products, "_PARTS", 5)
     monkeypatch.setattr(products, "_WORTH_A_THREAD", 0)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from lorerm.learning import products
+
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs
     from lorerm.learning.products import Array, Coefficients
@@ -52,15 +54,16 @@ def negative_log_likelihood(
     temperature
         s.
     """
-    of_pair = pairs.of_pairs(weights)
     if pairs.in_one_pass(basis):
-        coefficients = _coefficients(of_pair, pair_weight, temperature)
-        projected, of_basis = pairs.project_and_pull_back(basis, coefficients)
-        loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
-    else:
-        projected = pairs.project(basis)
-        loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
-        of_basis = pairs.pull_back(of_pair * slope[:, None])
+        with products.torch_on_one_thread() as threads:
+            of_pair = pairs.of_pairs(weights)
+            coefficients = _coefficients(of_pair, pair_weight, temperature)
+            projected, of_basis = pairs.project_and_pull_back(basis, coefficients, threads)
+            loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
+            return LossGradient(loss, of_basis, pairs.sum_by_user(projected * slope[:, None]))
+    projected, of_pair = pairs.project(basis), pairs.of_pairs(weights)
+    loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
+    of_basis = pairs.pull_back(of_pair * slope[:, None])
     return LossGradient(loss, of_basis, pairs.sum_by_user(projected * slope[:, None]))
 
 

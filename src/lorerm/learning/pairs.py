@@ -124,13 +124,14 @@ class PackedPairs:
         return self.chosen is None and products.in_blocks(self.matrix, directions)
 
     def project_and_pull_back(
-        self, directions: torch.Tensor, coefficients: products.Coefficients
+        self, directions: torch.Tensor, coefficients: products.Coefficients, threads: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `project(directions)` and the pull-back of coefficients that depend on it, the matrix read once.
 
         See `products.project_and_pull_back` for `coefficients`, a function of pairs and their projections.
         """
-        projected, pulled = products.project_and_pull_back(self.matrix, self._scaled(directions), coefficients)
+        directions = self._scaled(directions)
+        projected, pulled = products.project_and_pull_back(self.matrix, directions, coefficients, threads)
         return projected, self._scaled(pulled)
 
     def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ threads and summed in an order that depends on the shape alone: any number of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,8 +25,11 @@ T = TypeVar("T")
 
 # OpenBLAS has kernels for products of at most so many multiply-adds, and so many results.
 _SMALL_PRODUCT, _SMALL_RESULT = 1_000_000, 1200
-# Elements of a span, 3 MB: less, and Python's share of the time grows; more, and the second product misses the cache.
-_SPAN_ELEMENTS = 3 << 18
+# Elements of a block, 256 kB: all that a product touches stays in a core's own cache.
+_BLOCK_ELEMENTS = 1 << 16
+# Elements of a span, 4 MB. With less the threads wait for each other's turn with Python, and with more the second
+# product does not find them in the cache.
+_SPAN_ELEMENTS = 1 << 20
 # Partial sums to add up at most; so many threads can be kept busy.
 _PARTS = 64
 # Multiply-adds below which a second thread takes longer to start than it saves.
@@ -61,7 +65,7 @@ def pull_back(matrix: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 
 
 def project_and_pull_back(
-    matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients
+    matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients, threads: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do both in one pass, the coefficients computed from the projections; return float32 [n, K] and [K, D].
 
@@ -74,6 +78,8 @@ def project_and_pull_back(
     coefficients
         Called with a span's first row, its last + 1 and its projections [K, rows]; returns coefficients [K, rows].
         Runs in several threads at once.
+    threads
+        How many; None for as many as torch has.
     """
     rows, v = matrix.numpy(), directions.contiguous().numpy()
     projected = np.empty((len(v), len(rows)), dtype=np.float32)
@@ -83,13 +89,28 @@ def project_and_pull_back(
         _project(span, v, own)
         return _pull_back(span, coefficients(first, last, own))
 
-    pulled = _sum(_each_span(len(rows), v.shape, work))
+    pulled = _sum(_each_span(len(rows), v.shape, work, threads))
     return torch.from_numpy(projected).t(), pulled
 
 
 def in_blocks(*tensors: torch.Tensor) -> bool:
     """Tell whether the products of these are computed here; torch does so on other devices and in other precisions."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
+
+
+@contextmanager
+def torch_on_one_thread() -> Iterator[int]:
+    """Compute torch's own operations on one thread, and give the number of threads that there were.
+
+    After each operation on several threads torch's wait for the next one at full speed, for milliseconds, on the cores
+    that the threads of this module need.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _project(span: Array, directions: Array, out: Array) -> None:
@@ -101,8 +122,8 @@ def _project(span: Array, directions: Array, out: Array) -> None:
         flat.dot(flat)
     rows = _rows_per_block(directions.shape)
     whole = len(span) // rows
-    blocks = np.matmul(directions, span[: whole * rows].reshape(whole, rows, dimension).swapaxes(1, 2))
-    out[:, : whole * rows].reshape(rank, whole, rows)[:] = blocks.swapaxes(0, 1)
+    blocks = span[: whole * rows].reshape(whole, rows, dimension)
+    np.matmul(directions, blocks.swapaxes(1, 2), out=out[:, : whole * rows].reshape(rank, whole, rows).swapaxes(0, 1))
     np.matmul(directions, span[whole * rows :].T, out=out[:, whole * rows :])
 
 
@@ -122,24 +143,27 @@ def _pull_back(span: Array, coefficients: Array) -> Array:
 def _rows_per_block(shape: tuple[int, ...]) -> int:
     """Return how many rows of length D a block has that K directions are multiplied with; `shape` is (K, D)."""
     rank, dimension = shape
-    rows = min(_SMALL_PRODUCT // (rank * dimension), _SMALL_RESULT // rank)
+    rows = min(_BLOCK_ELEMENTS // dimension, _SMALL_PRODUCT // (rank * dimension), _SMALL_RESULT // rank)
     # The kernels like whole multiples of what their registers hold.
     return rows // 16 * 16 if rows >= 16 else max(1, rows)
 
 
-def _each_span(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], T]) -> list[T]:
+def _each_span(
+    n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], T], threads: int | None = None
+) -> list[T]:
     """Return what `work` returns for consecutive spans of rows, in order; they do not depend on the threads."""
     rows = _rows_per_block(shape)
     blocks = max(1, _SPAN_ELEMENTS // (rows * shape[1]), -(-n_rows // (rows * _PARTS)))
     spans = [(start, min(start + blocks * rows, n_rows)) for start in range(0, n_rows, blocks * rows)]
-    threads = min(torch.get_num_threads(), len(spans))
-    if threads == 1 or n_rows * shape[0] * shape[1] < _WORTH_A_THREAD:
-        return [work(*span) for span in spans]
-    from concurrent.futures import ThreadPoolExecutor
+    threads = min(torch.get_num_threads() if threads is None else threads, len(spans))
+    # The library's own threads are no use on small blocks, and would compete with these.
+    with _blas().limit(limits=1):
+        if threads == 1 or n_rows * shape[0] * shape[1] < _WORTH_A_THREAD:
+            return [work(*span) for span in spans]
+        from concurrent.futures import ThreadPoolExecutor
 
-    # The library's own threads would only compete with these.
-    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, *zip(*spans, strict=True)))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, *zip(*spans, strict=True)))
 
 
 def _sum(parts: list[Array]) -> torch.Tensor:
