@@ -69,7 +69,7 @@ def test_refuses_values_that_are_not_finite_and_names_the_row(bad, kind):
 
 
 def test_the_first_bad_row_is_found_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr("lorerm.encoding.embedded_preferences._CHECKED_ROWS", 2)
+    monkeypatch.setattr("lorerm.encoding.embedded_preferences._CHECKED_ELEMENTS", 6)
     responses = RESPONSES.copy()
     responses[3, 0] = np.nan
     with pytest.raises(DataError, match="responses row 3 holds"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from lorerm.encoding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
     from lorerm.encoding.encoder import EncoderIdentity
 
-    Matrix = np.ndarray[Any, np.dtype[Any]] | torch.Tensor
+    Matrix = np.ndarray[Any, np.dtype[Any]] | torch.Tensor | StoredMatrix
     Vector = np.ndarray[Any, np.dtype[Any]] | torch.Tensor | Sequence[int]
     Column = np.ndarray[Any, np.dtype[Any]] | Sequence[Any]
 
-# Rows looked at together when a matrix is checked for NaN: bounds the memory of the check on a mapped file.
-_CHECKED_ROWS = 65_536
+# Elements looked at together when a matrix is checked for NaN: bounds the memory of the check on a file.
+_CHECKED_ELEMENTS = 1 << 22
+# Users looked at together when they are numbered: bounds the memory of the hash table's input.
+_NUMBERED_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class EmbeddedPreferences:
     ----------
     responses
         Float [R, D], torch or NumPy, any float dtype: the embedding of each distinct conversation (prompt and
-        response).
+        response); or a `StoredMatrix`, whose rows stay on disk.
     chosen, rejected
         Int [n]: rows of `responses`.
     user_ids
@@ -120,9 +123,9 @@ class EmbeddedPreferences:
                 "drop comparisons of a response with itself",
             )
         if prompt_ids is None:
-            low, high = np.minimum(chosen_rows, rejected_rows), np.maximum(chosen_rows, rejected_rows)
-            prompt_ids = [f"{a}_{b}" for a, b in zip(low.tolist(), high.tolist(), strict=True)]
-        weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+            prompt_ids = _UnorderedPairs(chosen_rows, rejected_rows)
+        # One number seen n times takes no memory.
+        weight = np.broadcast_to(np.float64(1), n) if weights is None else np.asarray(weights, dtype=np.float64)
         unusable = np.flatnonzero(~(np.isfinite(weight) & (weight > 0)))
         if unusable.size:
             raise DataError(f"weights[{unusable[0]}] is {weight[unusable[0]]}", "give positive, finite weights")
@@ -164,7 +167,9 @@ class EmbeddedPreferences:
         """Keep the comparisons at `indices` (int [m]), in that order; the matrix of responses is shared, not copied."""
         indices = np.asarray(indices)
 
-        def take(column: Column) -> np.ndarray[Any, Any]:
+        def take(column: Column) -> Column:
+            if isinstance(column, _UnorderedPairs):
+                return column.select(indices)
             # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
             known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
             return known[indices]
@@ -185,17 +190,48 @@ class EmbeddedPreferences:
 
     def index_users(self) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]]:
         """Return the users in order of first appearance, and each comparison's place in that order (int64 [n])."""
-        ids, first, inverse = np.unique(np.asarray(self.user_ids, dtype=str), return_index=True, return_inverse=True)
-        order = np.argsort(first, kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        return tuple(ids[order].tolist()), place[inverse]
+        import pyarrow as pa  # its hash table takes a fraction of the memory and time of sorting
+
+        place: dict[str, int] = {}
+        users = np.empty(len(self), dtype=np.int64)
+        for start in range(0, len(self), _NUMBERED_ROWS):
+            some = self.user_ids[start : start + _NUMBERED_ROWS]
+            encoded = pa.array([str(user) for user in some], pa.string()).dictionary_encode()
+            known = [place.setdefault(user, len(place)) for user in encoded.dictionary.to_pylist()]
+            users[start : start + len(some)] = np.array(known, dtype=np.int64)[encoded.indices.to_numpy()]
+        return tuple(place), users
+
+
+class _UnorderedPairs(Sequence[str]):
+    """Names of the pairs of responses whichever was chosen, made when they are asked for: "3_7" for rows 7 and 3."""
+
+    def __init__(self, one: np.ndarray[Any, np.dtype[np.int64]], other: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        self._one, self._other = one, other
+
+    def __len__(self) -> int:
+        return len(self._one)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> _UnorderedPairs: ...
+    def __getitem__(self, index: int | slice) -> str | _UnorderedPairs:
+        if isinstance(index, slice):
+            return _UnorderedPairs(self._one[index], self._other[index])
+        low, high = sorted((int(self._one[index]), int(self._other[index])))
+        return f"{low}_{high}"
+
+    def select(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> _UnorderedPairs:
+        """Return the names at `indices`."""
+        return _UnorderedPairs(self._one[indices], self._other[indices])
 
 
 def as_tensor(values: Matrix | Sequence[float]) -> torch.Tensor:
     """Return numbers as a tensor that shares their memory where it can, and is only read: a mapped file will do."""
     import torch
 
+    if isinstance(values, StoredMatrix):
+        return values[:]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
         return torch.as_tensor(values).detach()
@@ -205,8 +241,13 @@ def check_finite(responses: Matrix) -> None:
     """Refuse a matrix with NaN or infinite values, naming the first bad row."""
     import torch
 
-    for start in range(0, len(responses), _CHECKED_ROWS):
-        finite = torch.isfinite(as_tensor(responses[start : start + _CHECKED_ROWS])).all(dim=1)
+    n_rows = max(1, _CHECKED_ELEMENTS // responses.shape[1])
+    for start in range(0, len(responses), n_rows):
+        rows = as_tensor(responses[start : start + n_rows])
+        # A sum is fast, and never finite with one of them in it; finite numbers, too, can add up to infinity.
+        if bool(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32)).isfinite()):
+            continue
+        finite = torch.isfinite(rows).all(dim=1)
         if not bool(finite.all()):
             row = start + int(torch.nonzero(~finite)[0])
             raise DataError(

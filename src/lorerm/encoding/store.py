@@ -20,6 +20,7 @@ from lorerm.atomic import atomic_path
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences, check_finite
 from lorerm.encoding.encoder import EncoderIdentity
 from lorerm.encoding.responses import DistinctResponses
+from lorerm.encoding.stored_matrix import LARGE, StoredMatrix, UnreadableFileError
 from lorerm.errors import DataError, RunError
 from lorerm.preferences.conversation import conversation_key
 
@@ -271,14 +272,14 @@ def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
         raise _damaged(path) from error
 
 
-def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor:
-    import torch
-
-    parts = [_read_tensor(path, "responses") for path, _ in _shards(folder, n_rows)]
+def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor | StoredMatrix:
+    """Return the matrix: in memory, or on disk where it is large."""
+    paths = [path for path, _ in _shards(folder, n_rows)]
     try:
-        matrix = parts[0] if len(parts) == 1 else torch.cat(parts)
-    except RuntimeError as error:
-        raise _damaged(folder) from error
+        stored = StoredMatrix(paths, "responses")
+        matrix = stored if stored.shape[0] * stored.shape[1] >= LARGE else stored[:]
+    except UnreadableFileError as error:
+        raise _damaged(error.path) from error
     if len(matrix) != n_rows:
         raise _damaged(folder)
     return matrix

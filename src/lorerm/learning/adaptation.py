@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from lorerm.errors import ConfigError, DataError
@@ -14,8 +15,14 @@ from lorerm.model.posterior import solve
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lorerm.encoding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
+
+
+# Answers that are looked at together, which bounds the memory.
+_BLOCK_PAIRS = 500_000
 
 
 def adapt(model: LowRankRewardModel, data: EmbeddedPreferences, config: AdaptationConfig | None = None) -> UserWeights:
@@ -53,10 +60,35 @@ def adapt(model: LowRankRewardModel, data: EmbeddedPreferences, config: Adaptati
         return UserWeights((), model.weights[:0], None if model.covariance is None else model.covariance[:0])
     if config.recipe == "paper":
         return _adapt_as_published(model, data, config)
-    pairs = PackedPairs.pack(data)
-    projected = pairs.project(model.basis.t().contiguous())
-    posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, model.prior, model.temperature)
-    return UserWeights(pairs.user_ids, posterior.weights.float(), posterior.covariance.float())
+    directions = model.basis.t().contiguous()
+    user_ids: list[str] = []
+    weights, covariances = [], []
+    for some in _some_users_at_a_time(data):
+        pairs = PackedPairs.pack(some)
+        projected = pairs.project(directions)
+        posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, model.prior, model.temperature)
+        user_ids.extend(pairs.user_ids)
+        weights.append(posterior.weights.float())
+        covariances.append(posterior.covariance.float())
+    return UserWeights(tuple(user_ids), torch.cat(weights), torch.cat(covariances))
+
+
+def _some_users_at_a_time(data: EmbeddedPreferences) -> Iterator[EmbeddedPreferences]:
+    """Yield the answers of users next to each other in the order of first appearance: users are independent."""
+    if len(data) <= _BLOCK_PAIRS:
+        yield data
+        return
+    user_ids, user = data.index_users()
+    by_user = np.argsort(user, kind="stable")
+    ends = np.cumsum(np.bincount(user, minlength=len(user_ids)))
+    del user_ids, user
+    begin = 0
+    while begin < len(by_user):
+        # All users that end within the block, and at least one.
+        last = max(np.searchsorted(ends, begin + _BLOCK_PAIRS, side="right") - 1, np.searchsorted(ends, begin, "right"))
+        end = int(ends[last])
+        yield data.select(np.sort(by_user[begin:end]))
+        begin = end
 
 
 def _adapt_as_published(model: LowRankRewardModel, data: EmbeddedPreferences, config: AdaptationConfig) -> UserWeights:

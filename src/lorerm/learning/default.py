@@ -25,6 +25,7 @@ from lorerm.learning.objective import logistic_loss, negative_log_likelihood
 
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs
+    from lorerm.learning.streamed import StreamedRows
 
 MAX_STEPS = 300
 # A relative decrease of the loss below this is convergence: far below what selection can tell apart.
@@ -195,7 +196,7 @@ def _minimise(
 
 
 @contextmanager
-def _threads_for(matrix: torch.Tensor) -> Iterator[None]:
+def _threads_for(matrix: torch.Tensor | StreamedRows) -> Iterator[None]:
     """Compute on one thread where the matrix is small: there is nothing to gain, and on a busy machine much to lose."""
     threads = torch.get_num_threads()
     if matrix.numel() < _ONE_THREAD_ELEMENTS:

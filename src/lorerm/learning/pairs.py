@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,19 @@ import numpy as np
 import torch
 
 from lorerm.encoding.embedded_preferences import as_tensor
+from lorerm.encoding.stored_matrix import LARGE, StoredMatrix
 from lorerm.learning import products
+from lorerm.learning.streamed import StreamedRows
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+    from lorerm.encoding.embedded_preferences import EmbeddedPreferences, Matrix
 
 # Below this many comparisons per distinct response, storing differences is cheaper than working on responses.
 _REUSE = 2.0
+# Elements up to which the matrix is held in memory.
+_IN_MEMORY = LARGE
+# Elements that are looked at together where the products are not concerned.
+_BLOCK_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +33,7 @@ class PackedPairs:
     ----------
     matrix
         Float32 [R, D] or [n, D]: embeddings of the responses in use, less their mean, when `chosen` is given; else the
-        differences.
+        differences. Responses that would take more than 1 GiB so are streamed from where they are.
     chosen, rejected
         Int64 [n], rows of `matrix`; or None when `matrix` holds the differences themselves.
     user
@@ -46,7 +51,7 @@ class PackedPairs:
         directions instead, so that scaled pairs share the matrix of the others.
     """
 
-    matrix: torch.Tensor
+    matrix: torch.Tensor | StreamedRows
     chosen: torch.Tensor | None
     rejected: torch.Tensor | None
     user: torch.Tensor
@@ -65,21 +70,19 @@ class PackedPairs:
         chosen, rejected, user = chosen[order], rejected[order], user[order]
         count = data.weights[order]
         share = count / np.bincount(user, weights=count)[user]
-        used, rows = np.unique(np.concatenate([chosen, rejected]), return_inverse=True)
-        responses = as_tensor(data.responses)
+        used, (chosen_place, rejected_place) = _in_use(chosen, rejected, len(data.responses))
         if differences is None:
             differences = len(chosen) < _REUSE * len(used)
-        if differences:
-            # Taken in float32: in bfloat16 the subtraction of two near vectors loses most of its digits.
-            matrix = responses[chosen].float() - responses[rejected].float()
-            ends: tuple[torch.Tensor | None, torch.Tensor | None] = None, None
+        matrix: torch.Tensor | StreamedRows
+        ends: tuple[torch.Tensor | None, torch.Tensor | None] = None, None
+        if (len(chosen) if differences else len(used)) * data.dimension > _IN_MEMORY:
+            matrix, differences = StreamedRows.of(data.responses, used), False
+        elif differences:
+            matrix = _differences(data.responses, chosen, rejected)
         else:
-            matrix = responses[used].float()
-            # Only differences matter; without the common part the products keep more digits.
-            matrix = matrix - matrix.mean(dim=0)
-            ends = _with_exact_ties(
-                matrix, torch.from_numpy(rows[: len(chosen)]), torch.from_numpy(rows[len(chosen) :])
-            )
+            matrix = StreamedRows.of(data.responses, used)[:]
+        if not differences:
+            ends = _with_exact_ties(matrix, torch.from_numpy(chosen_place), torch.from_numpy(rejected_place))
         return cls(
             matrix=matrix,
             chosen=ends[0],
@@ -121,7 +124,11 @@ class PackedPairs:
 
     def in_one_pass(self, directions: torch.Tensor) -> bool:
         """Tell whether `project_and_pull_back` can be used: with differences in float32 on the CPU."""
-        return self.chosen is None and products.in_blocks(self.matrix, directions)
+        return (
+            self.chosen is None
+            and isinstance(self.matrix, torch.Tensor)
+            and products.in_blocks(self.matrix, directions)
+        )
 
     def project_and_pull_back(
         self, directions: torch.Tensor, coefficients: products.Coefficients, threads: int | None = None
@@ -130,6 +137,8 @@ class PackedPairs:
 
         See `products.project_and_pull_back` for `coefficients`, a function of pairs and their projections.
         """
+        if not isinstance(self.matrix, torch.Tensor):
+            raise TypeError("streamed rows are read twice")
         directions = self._scaled(directions)
         projected, pulled = products.project_and_pull_back(self.matrix, directions, coefficients, threads)
         return projected, self._scaled(pulled)
@@ -141,7 +150,7 @@ class PackedPairs:
         else:
             rows, columns = self.user.repeat(2), torch.cat(self._ends)
             values = torch.cat([coefficients, -coefficients])
-        return self._scaled(_sparse(rows, columns, values, (self.n_users, len(self.matrix))) @ self.matrix)
+        return self._scaled(products.sparse_product(rows, columns, values, self.n_users, self.matrix))
 
     def of_pairs(self, weights: torch.Tensor) -> torch.Tensor:
         """Return each pair's row of `weights` [N, K], its user's: [n, K]."""
@@ -156,14 +165,17 @@ class PackedPairs:
 
     def mean_square(self) -> torch.Tensor:
         """Return the mean over pairs of each squared feature of the differences: float32 [D]."""
-        total = torch.zeros(self.matrix.shape[1], dtype=torch.float64, device=self.matrix.device)
-        for block in torch.split(torch.arange(len(self), device=self.user.device), 4096):
+        dimension, device = self.matrix.shape[1], self.matrix.device
+        total = torch.zeros(dimension, dtype=torch.float64, device=device)
+        # In the order of the responses, which may have to be read from a file.
+        order = torch.arange(len(self), device=device) if self.chosen is None else self.chosen.argsort(stable=True)
+        for block in torch.split(order, max(1, _BLOCK_ELEMENTS // dimension)):
             if self.chosen is None:
                 rows = self.matrix[block]
             else:
                 chosen, rejected = self._ends
                 rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
-            total += rows.square().sum(dim=0, dtype=torch.float64)
+            total += rows.square().sum(dim=0).double()
         return self._scaled(self._scaled((total / len(self)).float()))
 
     @cached_property
@@ -177,7 +189,7 @@ class PackedPairs:
         n = len(self)
         ones = torch.ones(n, dtype=self.matrix.dtype, device=self.matrix.device)
         columns = torch.arange(n, device=self.user.device).repeat(2)
-        return _sparse(torch.cat(self._ends), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
+        return products.sparse(torch.cat(self._ends), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     @property
     def _ends(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,23 +202,42 @@ class PackedPairs:
         return features if self.scale is None else features * self.scale
 
 
+def _in_use(
+    chosen: np.ndarray[Any, np.dtype[np.int64]], rejected: np.ndarray[Any, np.dtype[np.int64]], n_responses: int
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[np.ndarray[Any, np.dtype[np.int64]]]]:
+    """Return the rows in use in order, and the places in it of both columns."""
+    marked = np.zeros(n_responses, dtype=bool)
+    marked[chosen] = marked[rejected] = True
+    used = np.flatnonzero(marked)
+    if len(used) == n_responses:
+        return used, [chosen, rejected]
+    place = np.zeros(n_responses, dtype=np.int64)
+    place[used] = np.arange(len(used))
+    return used, [place[chosen], place[rejected]]
+
+
+def _differences(
+    responses: Matrix, chosen: np.ndarray[Any, np.dtype[np.int64]], rejected: np.ndarray[Any, np.dtype[np.int64]]
+) -> torch.Tensor:
+    """Return [n, D], taken in float32: in bfloat16 the subtraction of two near vectors loses most of its digits."""
+    held = responses if isinstance(responses, StoredMatrix) else as_tensor(responses)
+    matrix = torch.empty(len(chosen), held.shape[1], device=None if isinstance(held, StoredMatrix) else held.device)
+    step = max(1, _BLOCK_ELEMENTS // held.shape[1])
+    for first in range(0, len(chosen), step):
+        block = slice(first, first + step)
+        one, other = (held[torch.from_numpy(end[block])].float() for end in (chosen, rejected))
+        torch.sub(one, other, out=matrix[block])
+    return matrix
+
+
 def _with_exact_ties(
-    matrix: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor
+    matrix: torch.Tensor | StreamedRows, chosen: torch.Tensor, rejected: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Point both ends of a pair of equal rows at one of them: products of equal rows can differ in the last digit."""
-    checksum = matrix.view(torch.int32).sum(dim=1)
+    step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
+    blocks = (matrix[first : first + step] for first in range(0, len(matrix), step))
+    checksum = torch.cat([block.view(torch.int32).sum(dim=1) for block in blocks])
     likely = torch.nonzero(checksum[chosen] == checksum[rejected])[:, 0]
-    tied = likely[(matrix[chosen[likely]] == matrix[rejected[likely]]).all(dim=1)]
+    equal = [(matrix[chosen[some]] == matrix[rejected[some]]).all(dim=1) for some in torch.split(likely, step)]
+    tied = likely[torch.cat(equal)] if equal else likely
     return chosen, rejected.index_copy(0, tied, chosen[tied])
-
-
-def _sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Return a matrix in compressed rows: its products run far faster than gathering and scattering."""
-    with warnings.catch_warnings():
-        # torch calls the layout beta; the two products used here are tested against dense ones.
-        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
-        return (
-            torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
-            .coalesce()
-            .to_sparse_csr()
-        )

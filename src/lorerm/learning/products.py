@@ -4,10 +4,13 @@ The usual BLAS layouts are slow on such skinny products, and value and gradient 
 rows are therefore taken in spans that the second product finds in the cache, and a span in blocks so small that
 OpenBLAS, NumPy's usual BLAS, uses its kernels for small matrices, some three times as fast. Spans are shared out to
 threads and summed in an order that depends on the shape alone: any number of threads gives the same bits.
+
+A matrix is a tensor, or `StreamedRows`: then each product reads the rows from where they are, span by span.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from lorerm.learning.streamed import StreamedRows
+
 if TYPE_CHECKING:
+    Matrix = torch.Tensor | StreamedRows
     Array = np.ndarray[Any, np.dtype[np.float32]]
     # Given a span's first row, its last + 1, and its projections [K, rows]: coefficients [K, rows].
     Coefficients = Callable[[int, int, Array], Array]
@@ -38,30 +44,30 @@ _WORTH_A_THREAD = 50_000_000
 _LONG_ROW = 2048
 
 
-def project(matrix: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
     """Return x . v for every row and direction: [n, K] from `matrix` [n, D] and `directions` [K, D]."""
-    if not in_blocks(matrix, directions):
+    if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, directions):
         return torch.nn.functional.linear(matrix, directions)
-    rows, v = matrix.numpy(), directions.contiguous().numpy()
-    projected = np.empty((len(v), len(rows)), dtype=np.float32)
+    rows, v = _rows(matrix), directions.float().contiguous().numpy()
+    projected = np.empty((len(v), len(matrix)), dtype=np.float32)
 
     def work(first: int, last: int) -> None:
-        _project(rows[first:last], v, projected[:, first:last])
+        _project(rows(first, last), v, projected[:, first:last])
 
-    _each_span(len(rows), v.shape, work)
+    _each_span(len(matrix), v.shape, work)
     return torch.from_numpy(projected).t()
 
 
-def pull_back(matrix: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
     """Return sum_i coefficients[i, k] * x_i: [K, D] from `matrix` [n, D] and `coefficients` [n, K]."""
-    if not in_blocks(matrix, coefficients):
+    if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, coefficients):
         return coefficients.t().contiguous() @ matrix
-    rows, of_rows = matrix.numpy(), coefficients.t().numpy()
+    rows, of_rows = _rows(matrix), coefficients.t().float().numpy()
 
     def work(first: int, last: int) -> Array:
-        return _pull_back(rows[first:last], of_rows[:, first:last])
+        return _pull_back(rows(first, last), of_rows[:, first:last])
 
-    return _sum(_each_span(len(rows), (len(of_rows), rows.shape[1]), work))
+    return _sum(_each_span(len(matrix), (len(of_rows), matrix.shape[1]), work))
 
 
 def project_and_pull_back(
@@ -93,6 +99,38 @@ def project_and_pull_back(
     return torch.from_numpy(projected).t(), pulled
 
 
+def sparse_product(
+    rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n_rows: int, matrix: Matrix
+) -> torch.Tensor:
+    """Return the product [n_rows, D] of a sparse matrix, given by its entries [m], with a matrix."""
+    if isinstance(matrix, torch.Tensor):
+        return sparse(rows, columns, values, (n_rows, len(matrix))) @ matrix
+    total = torch.zeros(n_rows, matrix.shape[1])
+    columns, order = columns.sort(stable=True)
+    step = max(1, _SPAN_ELEMENTS // matrix.shape[1])
+    for first in range(0, len(matrix), step):
+        begin, end = torch.searchsorted(columns, torch.tensor([first, first + step])).tolist()
+        own = order[begin:end]
+        block = matrix[first : first + step]
+        # In compressed rows: few of the result's rows have entries here.
+        present, place = torch.unique(rows[own], return_inverse=True)
+        part = sparse(place, columns[begin:end] - first, values[own], (len(present), len(block))) @ block
+        total.index_add_(0, present, part)
+    return total
+
+
+def sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Return a matrix in compressed rows: its products run far faster than gathering and scattering."""
+    with warnings.catch_warnings():
+        # torch calls the layout beta; the products used here are tested against dense ones.
+        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
+        return (
+            torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
+            .coalesce()
+            .to_sparse_csr()
+        )
+
+
 def in_blocks(*tensors: torch.Tensor) -> bool:
     """Tell whether the products of these are computed here; torch does so on other devices and in other precisions."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
@@ -111,6 +149,14 @@ def torch_on_one_thread() -> Iterator[int]:
         yield threads
     finally:
         torch.set_num_threads(threads)
+
+
+def _rows(matrix: Matrix) -> Callable[[int, int], Array]:
+    """Return the function that gives a span of rows."""
+    if isinstance(matrix, torch.Tensor):
+        rows: Array = matrix.numpy()
+        return lambda first, last: rows[first:last]
+    return lambda first, last: matrix[first:last].numpy()
 
 
 def _project(span: Array, directions: Array, out: Array) -> None:

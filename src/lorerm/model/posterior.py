@@ -98,9 +98,9 @@ def solve(
         problem = _Problem(
             z @ penalty.axes, z @ penalty.mean, user[pairs] - first, count[pairs].double(), last - first, penalty
         )
-        t = problem.minimise()
+        t, hessian = problem.minimise()
         weights.append(penalty.mean + t @ penalty.axes.t())
-        covariances.append(penalty.axes @ torch.linalg.inv(problem.hessian(t)) @ penalty.axes.t())
+        covariances.append(penalty.axes @ torch.linalg.inv(hessian) @ penalty.axes.t())
     return Posterior(torch.cat(weights), torch.cat(covariances))
 
 
@@ -187,41 +187,51 @@ class _Problem:
     def _sum(self, values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros((len(self.start), *values.shape[1:])).index_add_(0, self.user, values)
 
-    def _margin(self, t: torch.Tensor) -> torch.Tensor:
+    def margin(self, t: torch.Tensor) -> torch.Tensor:
+        """Return each pair's log-odds: what the next three need of t, and so computed once for all of them."""
         return self.offset + (self.features * t[self.user]).sum(dim=1)
 
-    def value(self, t: torch.Tensor) -> torch.Tensor:
-        return self._sum(-self.count * torch.nn.functional.logsigmoid(self._margin(t))) + self.penalty.value(t)
+    def value(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+        return self._sum(-self.count * torch.nn.functional.logsigmoid(margin)) + self.penalty.value(t)
 
-    def gradient(self, t: torch.Tensor) -> torch.Tensor:
-        slope = -self.count * torch.sigmoid(-self._margin(t))
+    def gradient(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+        slope = -self.count * torch.sigmoid(-margin)
         return self._sum(self.features * slope[:, None]) + self.penalty.gradient(t)
 
-    def hessian(self, t: torch.Tensor) -> torch.Tensor:
-        chance = torch.sigmoid(self._margin(t))
+    def hessian(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+        chance = torch.sigmoid(margin)
         scaled = self.features * (self.count * chance * (1 - chance))[:, None]
         return self._sum(scaled[:, :, None] * self.features[:, None, :]) + self.penalty.hessian(t)
 
-    def minimise(self) -> torch.Tensor:
-        """Newton's method with halved steps where a full one does not descend; the users are independent."""
+    def minimise(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Newton's method with halved steps where a full one does not descend; the users are independent.
+
+        Return the minimum and the Hessian there.
+        """
         t = self.start
-        if t.shape[1] == 0 or len(t) == 0:
-            return t
-        value = self.value(t)
-        for _ in range(_NEWTON_STEPS):
-            gradient = self.gradient(t)
-            step = -torch.linalg.solve(self.hessian(t), gradient)
+        margin = self.margin(t)
+        value = self.value(t, margin)
+        hessian = self.hessian(t, margin)
+        for _ in range(_NEWTON_STEPS if t.numel() else 0):
+            gradient = self.gradient(t, margin)
+            step = -torch.linalg.solve(hessian, gradient)
             decrement = -(gradient * step).sum(dim=1)
             if float(decrement.max()) < 2 * _TOLERANCE:
                 break
             length = torch.ones_like(value)
             for _ in range(_HALVINGS):
-                new = self.value(t + length[:, None] * step)
+                new = t + length[:, None] * step
+                new_margin = self.margin(new)
+                new_value = self.value(new, new_margin)
                 # Armijo's rule; the slack lets users who have converged keep their step within rounding.
-                short = new > value - 1e-4 * length * decrement + 1e-13 * (1 + value.abs())
+                short = new_value > value - 1e-4 * length * decrement + 1e-13 * (1 + value.abs())
                 if not bool(short.any()):
                     break
                 length = torch.where(short, 0.5 * length, length)
-            t = t + torch.where(short, torch.zeros_like(length), length)[:, None] * step
-            value = torch.where(short, value, new)
-        return t
+            else:
+                new = torch.where(short[:, None], t, new)
+                new_margin = self.margin(new)
+                new_value = torch.where(short, value, new_value)
+            t, margin, value = new, new_margin, new_value
+            hessian = self.hessian(t, margin)
+        return t, hessian

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,10 @@ class LowRankRewardModel:
         """Float32 [K]: the weights of somebody of whom nothing is known."""
         return self.prior.mean.float()
 
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {user: i for i, user in enumerate(self.user_ids)}
+
     def users(self) -> UserWeights:
         """Return the users' weights and covariances."""
         return UserWeights(self.user_ids, self.weights, self.covariance)
@@ -102,11 +107,11 @@ class LowRankRewardModel:
         """
         if user_id is None:
             return self.population_weights
-        try:
-            return self.weights[self.user_ids.index(user_id)]
-        except ValueError:
-            if population:
-                return self.population_weights
+        place = self._place.get(user_id)
+        if place is not None:
+            return self.weights[place]
+        if population:
+            return self.population_weights
         known = f"its {len(self.user_ids)} users are others" if self.user_ids else "it was saved without its users"
         raise UnknownUserError(
             f"user {user_id!r} is unknown to this model ({known})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -34,11 +35,15 @@ class UserWeights:
     def __getitem__(self, user_id: str) -> torch.Tensor:
         """Return one user's weights [K]; an unknown user is an `UnknownUserError`."""
         try:
-            return self.weights[self.user_ids.index(user_id)]
-        except ValueError:
+            return self.weights[self._place[user_id]]
+        except KeyError:
             raise UnknownUserError(
                 f"user {user_id!r} has no weights here", "adapt the model to some of their answers first"
             ) from None
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {user: i for i, user in enumerate(self.user_ids)}
 
     def merge(self, users: UserWeights) -> UserWeights:
         """Return these users and `users`; whoever is in both keeps their place and has the weights of the latter.
@@ -53,7 +58,7 @@ class UserWeights:
                 f"the users' weights have {users.weights.shape[1]} columns, the basis has {self.weights.shape[1]}",
                 "adapt them with this model",
             )
-        place = {user: i for i, user in enumerate(self.user_ids)}
+        place = self._place
         again = [i for i, user in enumerate(users.user_ids) if user in place]
         new = [i for i, user in enumerate(users.user_ids) if user not in place]
         at = [place[users.user_ids[i]] for i in again]
