@@ -70,12 +70,19 @@ def test_any_number_of_threads_gives_the_same_bits(shape, monkeypatch):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 3_000_000), st.integers(1, 20_000), st.integers(1, 50))
-def test_the_spans_cover_the_rows_once_and_are_not_many(n, dimension, rank):
-    spans = products._each_span(n, (rank, dimension), lambda first, last: (first, last))
-    assert len(spans) <= products._PARTS
-    assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])][: len(spans)]
-    assert not spans or spans[-1][1] == n
+@given(st.integers(1, 3_000_000), st.integers(1, 20_000), st.integers(1, 50))
+def test_the_spans_cover_the_rows_once_and_are_small(n, dimension, rank):
+    spans = []
+
+    def work(first, last):
+        spans.append((first, last))
+        return np.ones(1)
+
+    torch.set_num_threads(1)
+    assert products._in_spans(n, (rank, dimension), work) == len(spans)
+    assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])]
+    assert spans[-1][1] == n
+    assert all(last - first <= max(1, products._SPAN_ELEMENTS // dimension) for first, last in spans)
 
 
 def test_other_precisions_are_left_to_torch():

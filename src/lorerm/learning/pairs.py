@@ -235,8 +235,11 @@ def _with_exact_ties(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Point both ends of a pair of equal rows at one of them: products of equal rows can differ in the last digit."""
     step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
-    blocks = (matrix[first : first + step] for first in range(0, len(matrix), step))
-    checksum = torch.cat([block.view(torch.int32).sum(dim=1) for block in blocks])
+    # Allocated first: small results between the blocks would keep their memory from being used again.
+    checksum = torch.empty(len(matrix), dtype=torch.int32)
+    for first in range(0, len(matrix), step):
+        block = slice(first, first + step)
+        checksum[block] = matrix[block].view(torch.int32).sum(dim=1, dtype=torch.int32)
     likely = torch.nonzero(checksum[chosen] == checksum[rejected])[:, 0]
     equal = [(matrix[chosen[some]] == matrix[rejected[some]]).all(dim=1) for some in torch.split(likely, step)]
     tied = likely[torch.cat(equal)] if equal else likely

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     # Given a span's first row, its last + 1, and its projections [K, rows]: coefficients [K, rows].
     Coefficients = Callable[[int, int, Array], Array]
 
-T = TypeVar("T")
-
 # OpenBLAS has kernels for products of at most so many multiply-adds, and so many results.
 _SMALL_PRODUCT, _SMALL_RESULT = 1_000_000, 1200
 # Elements of a block, 256 kB: all that a product touches stays in a core's own cache.
@@ -40,6 +38,7 @@ _SPAN_ELEMENTS = 1 << 20
 _PARTS = 64
 # Multiply-adds below which a second thread takes longer to start than it saves.
 _WORTH_A_THREAD = 50_000_000
+_NOTHING = np.zeros(0, dtype=np.float32)
 # Rows of at least so many elements are read ahead by the processor itself.
 _LONG_ROW = 2048
 
@@ -51,10 +50,11 @@ def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
     rows, v = _rows(matrix), directions.float().contiguous().numpy()
     projected = np.empty((len(v), len(matrix)), dtype=np.float32)
 
-    def work(first: int, last: int) -> None:
+    def work(first: int, last: int) -> Array:
         _project(rows(first, last), v, projected[:, first:last])
+        return _NOTHING
 
-    _each_span(len(matrix), v.shape, work)
+    _in_spans(len(matrix), v.shape, work)
     return torch.from_numpy(projected).t()
 
 
@@ -67,7 +67,7 @@ def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
     def work(first: int, last: int) -> Array:
         return _pull_back(rows(first, last), of_rows[:, first:last])
 
-    return _sum(_each_span(len(matrix), (len(of_rows), matrix.shape[1]), work))
+    return torch.from_numpy(_in_spans(len(matrix), (len(of_rows), matrix.shape[1]), work))
 
 
 def project_and_pull_back(
@@ -95,8 +95,8 @@ def project_and_pull_back(
         _project(span, v, own)
         return _pull_back(span, coefficients(first, last, own))
 
-    pulled = _sum(_each_span(len(rows), v.shape, work, threads))
-    return torch.from_numpy(projected).t(), pulled
+    pulled = _in_spans(len(rows), v.shape, work, threads)
+    return torch.from_numpy(projected).t(), torch.from_numpy(pulled)
 
 
 def sparse_product(
@@ -194,29 +194,43 @@ def _rows_per_block(shape: tuple[int, ...]) -> int:
     return rows // 16 * 16 if rows >= 16 else max(1, rows)
 
 
-def _each_span(
-    n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], T], threads: int | None = None
-) -> list[T]:
-    """Return what `work` returns for consecutive spans of rows, in order; they do not depend on the threads."""
+def _in_spans(
+    n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Array], threads: int | None = None
+) -> Array:
+    """Return the sum of what `work` returns for consecutive spans of rows; the order does not depend on the threads."""
     rows = _rows_per_block(shape)
-    blocks = max(1, _SPAN_ELEMENTS // (rows * shape[1]), -(-n_rows // (rows * _PARTS)))
-    spans = [(start, min(start + blocks * rows, n_rows)) for start in range(0, n_rows, blocks * rows)]
-    threads = min(torch.get_num_threads() if threads is None else threads, len(spans))
+    span = rows * max(1, _SPAN_ELEMENTS // (rows * shape[1]))
+    part = span * -(-n_rows // (span * _PARTS))
+
+    def sum_of_part(first: int) -> Array:
+        last = min(first + part, n_rows)
+        total = work(first, min(first + span, last))
+        for start in range(first + span, last, span):
+            total += work(start, min(start + span, last))
+        return total
+
+    begins = range(0, n_rows, part)
+    threads = min(torch.get_num_threads() if threads is None else threads, len(begins))
     # The library's own threads are no use on small blocks, and would compete with these.
     with _blas().limit(limits=1):
         if threads == 1 or n_rows * shape[0] * shape[1] < _WORTH_A_THREAD:
-            return [work(*span) for span in spans]
+            return _sum(map(sum_of_part, begins))
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, *zip(*spans, strict=True)))
+        with torch_on_one_thread(), ThreadPoolExecutor(threads, initializer=_use_one_thread) as pool:
+            return _sum(pool.map(sum_of_part, begins))
 
 
-def _sum(parts: list[Array]) -> torch.Tensor:
-    total = parts[0]
-    for part in parts[1:]:
+def _use_one_thread() -> None:
+    """Convert streamed rows on this thread alone; torch's threads belong to the thread that started them."""
+    torch.set_num_threads(1)
+
+
+def _sum(parts: Iterator[Array]) -> Array:
+    total = next(parts)
+    for part in parts:
         total += part
-    return torch.from_numpy(total)
+    return total
 
 
 @lru_cache(maxsize=1)
