@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm.encoding.matrix_files import read_matrix_file, read_reference_file
+from lorerm.encoding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError
 
 
@@ -65,3 +66,12 @@ def test_pickle_is_not_opened(tmp_path, read):
 def test_missing(tmp_path, read):
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none")
+
+
+def test_a_large_matrix_stays_in_the_file(saved, monkeypatch):
+    monkeypatch.setattr("lorerm.encoding.matrix_files.LARGE", 6)
+    rows = torch.arange(6.0).reshape(3, 2).bfloat16()
+    matrix, reference = read_matrix_file(saved(embeddings=rows, reference=torch.zeros(2)))
+    assert isinstance(matrix, StoredMatrix)
+    assert torch.equal(matrix[:], rows)
+    assert reference.tolist() == [0, 0]

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from lorerm import EmbeddedPreferences, HashingEncoder, Preferences, embed
 from lorerm.encoding import store
 from lorerm.encoding.store import check_encoder, embed_into, reference_reason, store_matrix, write_comparisons
+from lorerm.encoding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError, RunError
 from small_choices import choices, contents
 
@@ -194,3 +195,12 @@ def test_file_in_place_of_the_folder(tmp_path, preferences):
     (tmp_path / "embeddings").write_text("")
     with pytest.raises(RunError, match="embeddings"):
         embed_into(tmp_path, preferences, Counting())
+
+
+def test_a_large_store_stays_on_disk(tmp_path, preferences, monkeypatch):
+    embed_into(tmp_path, preferences, Counting())
+    in_memory = EmbeddedPreferences.load(tmp_path)
+    monkeypatch.setattr(store, "LARGE", 0)
+    data = EmbeddedPreferences.load(tmp_path)
+    assert isinstance(data.responses, StoredMatrix)
+    assert torch.equal(data.responses[:], in_memory.responses)

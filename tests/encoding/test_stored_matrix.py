@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences, as_tensor
-from lorerm.encoding.stored_matrix import StoredMatrix, UnreadableFileError, stored_elements
+from lorerm.encoding.stored_matrix import StoredMatrix, UnreadableFileError
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
@@ -64,12 +64,6 @@ def test_a_value_that_is_not_finite_is_found(tmp_path, matrix):
     bad[7, 1] = torch.inf
     with pytest.raises(ValueError, match="responses row 7 holds"):
         EmbeddedPreferences.from_arrays(StoredMatrix(write(tmp_path, bad), "rows"), [0], [1], ["u"])
-
-
-def test_elements_are_counted_without_reading_them(tmp_path, matrix):
-    path = write(tmp_path, matrix, (10,))[0]
-    assert stored_elements(path) == 33
-    assert stored_elements(tmp_path / "nothing") == 0
 
 
 @pytest.mark.parametrize(

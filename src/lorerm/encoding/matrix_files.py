@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorerm.encoding.stored_matrix import DTYPES, LARGE, StoredMatrix
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_matrix_file(path: str | Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+def read_matrix_file(path: str | Path) -> tuple[torch.Tensor | StoredMatrix, torch.Tensor | None]:
     """Read a safetensors file made elsewhere: its matrix `responses` [R, D] (or only one), and `reference` [D] or None.
+
+    A large matrix stays in the file.
 
     Raises
     ------
@@ -25,7 +28,7 @@ def read_matrix_file(path: str | Path) -> tuple[torch.Tensor, torch.Tensor | Non
     reference = tensors.pop("reference", None)
     matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
     matrix = matrices.get("responses", next(iter(matrices.values())) if len(matrices) == 1 else None)
-    if matrix is None or 0 in matrix.shape:
+    if matrix is None or 0 in matrix.shape or isinstance(reference, StoredMatrix):
         raise DataError(
             f"{path} holds {_contents(tensors)}",
             'save one matrix [responses, dimension] of float32, float16 or bfloat16 in it, named "responses"',
@@ -44,29 +47,34 @@ def read_reference_file(path: str | Path) -> torch.Tensor:
     tensors = _read_foreign(path)
     only = next(iter(tensors.values())) if len(tensors) == 1 else None
     head = tensors.get("reference", tensors.get("score.weight", only))
-    if head is None or head.numel() != max(head.shape, default=0):
+    if head is None or isinstance(head, StoredMatrix) or head.numel() != max(head.shape, default=0):
         raise DataError(f"{path} holds {_contents(tensors)}", 'save one float vector [D] in it, named "reference"')
     return head.reshape(-1)
 
 
-def _read_foreign(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the float tensors of a safetensors file made elsewhere."""
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_foreign(path: str | Path) -> dict[str, torch.Tensor | StoredMatrix]:
+    """Read the float tensors of a safetensors file made elsewhere, all but its large matrices."""
+    from safetensors import SafetensorError, safe_open
 
     if not Path(path).exists():
         raise DataError(f"{path} does not exist", "check the path")
+    tensors: dict[str, torch.Tensor | StoredMatrix] = {}
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - the file is no dict
+                part = file.get_slice(name)
+                shape = part.get_shape()
+                if part.get_dtype() not in DTYPES:
+                    continue
+                large = len(shape) == 2 and shape[0] * shape[1] >= LARGE
+                tensors[name] = StoredMatrix([path], name) if large else file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise DataError(
             f"{path} is not a readable safetensors file ({error})", "save the embeddings as safetensors"
         ) from error
-    usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    return {name: tensor for name, tensor in tensors.items() if tensor.dtype in usual}
+    return tensors
 
 
-def _contents(tensors: Mapping[str, torch.Tensor]) -> str:
+def _contents(tensors: Mapping[str, torch.Tensor | StoredMatrix]) -> str:
     shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
     return f"the float tensors {shapes}" if shapes else "no float tensor"

@@ -85,7 +85,7 @@ def embed_into(run: str | Path, preferences: Preferences, encoder: Encoder, prog
     )
 
 
-def store_matrix(run: str | Path, responses: torch.Tensor, reference: torch.Tensor | None) -> None:
+def store_matrix(run: str | Path, responses: torch.Tensor | StoredMatrix, reference: torch.Tensor | None) -> None:
     """Write a matrix of embeddings [R, D] made elsewhere into the store of a run folder, in its own dtype."""
     folder = Path(run) / EMBEDDINGS
     check_finite(responses)

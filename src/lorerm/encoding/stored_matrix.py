@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Elements from which on a matrix stays on disk: 1 GiB as float32.
 LARGE = 1 << 28
 # Names that the format gives to the dtypes that embeddings come in, and torch's.
-_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _LONGEST_HEADER = 100_000_000
 
 
@@ -79,7 +79,7 @@ class StoredMatrix:
         """The torch dtype of the rows."""
         import torch
 
-        dtype: torch.dtype = getattr(torch, _DTYPES[self._parts[0].dtype])
+        dtype: torch.dtype = getattr(torch, DTYPES[self._parts[0].dtype])
         return dtype
 
     def __len__(self) -> int:
@@ -118,14 +118,6 @@ class StoredMatrix:
             buffer, row, place = buffer[len(here) :], end, place + 1
 
 
-def stored_elements(path: str | Path) -> int:
-    """Return how many numbers a safetensors file holds in all its tensors; 0 where it is none."""
-    try:
-        return sum(int(np.prod(entry["shape"])) for entry in _read_header(Path(path))[0].values())
-    except (UnreadableFileError, KeyError, TypeError, ValueError):
-        return 0
-
-
 def _read_part(path: Path, name: str) -> _Part:
     header, start = _read_header(path)
     try:
@@ -133,7 +125,7 @@ def _read_part(path: Path, name: str) -> _Part:
         shape, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableFileError(path, f"holds no tensor {name!r}") from error
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise UnreadableFileError(path, f"holds numbers of type {dtype}")
     if start + end > path.stat().st_size:
         raise UnreadableFileError(path, "ends too early")
