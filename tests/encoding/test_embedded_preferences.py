@@ -134,3 +134,19 @@ def test_users_are_indexed_by_first_appearance(users):
     names, place = data.index_users()
     assert names == tuple(dict.fromkeys(users))
     assert [names[i] for i in place] == users
+
+
+def test_many_users_are_indexed_in_blocks(monkeypatch):
+    monkeypatch.setattr("lorerm.encoding.embedded_preferences._NUMBERED_ROWS", 2)
+    data = make(chosen=[0] * 5, rejected=[1] * 5, user_ids=np.array(["b", "a", "c", "a", "b"]))
+    names, place = data.index_users()
+    assert names == ("b", "a", "c")
+    assert place.tolist() == [0, 1, 2, 1, 0]
+
+
+def test_names_of_unordered_pairs_survive_a_selection():
+    data = make(chosen=[0, 1, 2], rejected=[1, 0, 3])
+    part = data.select(np.array([2, 1]))
+    assert list(part.prompt_ids) == ["2_3", "0_1"]
+    assert list(data.prompt_ids[1:]) == ["0_1", "2_3"]
+    assert list(part.select(np.array([1])).prompt_ids) == ["0_1"]

@@ -129,3 +129,24 @@ def test_the_published_stage_follows_its_seed(cells):
     )
     assert torch.equal(one.weights, again.weights)
     assert not torch.allclose(one.weights, other.weights, atol=1e-2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_some_users_at_a_time_give_what_all_at_once_give(model, cells, monkeypatch, block):
+    data = cells.train_unseen
+    shuffled = data.select(np.random.default_rng(0).permutation(len(data)))
+    expected = adapt(model, shuffled)
+    monkeypatch.setattr("lorerm.learning.adaptation._BLOCK_PAIRS", block)
+    found = adapt(model, shuffled)
+    assert found.user_ids == expected.user_ids
+    torch.testing.assert_close(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_given_twice_is_one_of_weight_two(model, cells):
+    data = cells.train_unseen
+    twice = data.select(np.concatenate([np.arange(len(data)), np.arange(0, len(data), 2)]))
+    weighted = replace(data, weights=np.where(np.arange(len(data)) % 2 == 0, 2.0, 1.0))
+    found, expected = adapt(model, twice), adapt(model, weighted)
+    torch.testing.assert_close(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.learning import products
 from lorerm.learning.objective import negative_log_likelihood
 from lorerm.learning.pairs import PackedPairs
 
@@ -120,3 +121,49 @@ def test_a_pair_given_twice_counts_as_one_of_weight_two():
     ]
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_order_of_users_and_pairs_does_not_matter(stored):
+    rng = np.random.default_rng(0)
+    responses = rng.standard_normal((9, 4)).astype(np.float32)
+    chosen, users = rng.integers(0, 9, 50), rng.integers(0, 6, 50)
+    rejected = (chosen + rng.integers(1, 9, 50)) % 9
+    basis, of_user = (torch.from_numpy(rng.standard_normal(shape)).float() for shape in ((3, 4), (6, 3)))
+    found = []
+    for order in (np.arange(50), rng.permutation(50)):
+        ids = [str(u) for u in users[order]]
+        pairs = PackedPairs.pack(
+            EmbeddedPreferences.from_arrays(responses, chosen[order], rejected[order], ids), differences=stored
+        )
+        mine = [int(user) for user in pairs.user_ids]
+        at = negative_log_likelihood(pairs, basis, of_user[mine], pairs.weight / pairs.n_users)
+        found.append((at.loss, at.basis, at.weights[np.argsort(mine)]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_any_number_of_threads_gives_the_same_within_rounding(stored, monkeypatch):
+    monkeypatch.setattr(products, "_WORTH_A_THREAD", 0)
+    rng = np.random.default_rng(0)
+    n = 4000
+    data = EmbeddedPreferences.from_arrays(
+        rng.standard_normal((3000, 600)).astype(np.float32),
+        rng.integers(0, 1500, n),
+        rng.integers(1500, 3000, n),
+        [str(u) for u in rng.integers(0, 50, n)],
+    )
+    pairs = PackedPairs.pack(data, differences=stored)
+    basis, weights = (torch.from_numpy(rng.standard_normal(shape)).float() for shape in ((4, 600), (50, 4)))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(negative_log_likelihood(pairs, basis, weights, pairs.weight))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 * float(a.abs().max()))

@@ -87,9 +87,9 @@ class PackedPairs:
             matrix=matrix,
             chosen=ends[0],
             rejected=ends[1],
-            user=torch.from_numpy(user),
-            weight=torch.from_numpy(share).float(),
-            count=torch.from_numpy(count),
+            user=torch.from_numpy(user).to(matrix.device),
+            weight=torch.from_numpy(share).float().to(matrix.device),
+            count=torch.from_numpy(count).to(matrix.device),
             user_ids=user_ids,
             order=order,
         )

@@ -1,0 +1,284 @@
+"""How fast training and adaptation are, beside the published optimiser, and how little memory large data take.
+
+The published optimiser is written literally, with autograd and a loop over users in every step
+(`tests/learning/oracles.py`); its time is that of 10 steps, extrapolated. Every ratio is of two times of one run.
+
+    python benchmarks/speed.py            # all but the 8 GB store; some minutes
+    python benchmarks/speed.py all        # that too; writes 8 GB to the temporary folder, and removes it
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lorerm import EmbeddedPreferences, TrainingConfig, adapt, train
+from lorerm.learning import default, paper
+from lorerm.learning.objective import negative_log_likelihood
+from lorerm.learning.pairs import PackedPairs
+from lorerm.model.posterior import WeightPrior
+from lorerm.model.reward_model import LowRankRewardModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "learning"))
+import oracles
+
+RANK = 5
+LOOP_STEPS, PUBLISHED_STEPS, PUBLISHED_SHOT_STEPS = 10, 1000, 500
+STRENGTHS = 1e-3, 1e-3
+# Name, users, pairs of each, dimension, distinct responses (0: two for each pair).
+SHAPES = [
+    ("TLDR", 38, 150, 4096, 0),
+    ("PersonalLLM", 1000, 47, 1024, 0),
+    ("PersonalLLM, 376 responses", 1000, 47, 1024, 376),
+]
+STORE_ROWS, STORE_DIMENSION = 1_000_000, 4096
+
+
+def timed(work: Callable[[], object], repeats: int = 1) -> float:
+    """Return the least seconds of some repeats."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def median(work: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds, after a first call that does not count."""
+    work()
+    return statistics.median(timed(work) for _ in range(repeats))
+
+
+def planted(users: int, pairs: int, dimension: int, distinct: int, seed: int = 0) -> EmbeddedPreferences:
+    """Return logistic choices of people who share one direction and differ along two."""
+    rng = np.random.default_rng(seed)
+    n = users * pairs
+    responses = rng.standard_normal((distinct or 2 * n, dimension), dtype=np.float32)
+    first = rng.integers(0, distinct, n) if distinct else np.arange(0, 2 * n, 2)
+    second = (first + rng.integers(1, distinct, n)) % distinct if distinct else first + 1
+    user = np.repeat(np.arange(users), pairs)
+    directions = rng.standard_normal((3, dimension)) / dimension**0.5
+    tastes = np.concatenate([np.ones((users, 1)), rng.standard_normal((users, 2))], axis=1)
+    rewards = responses @ directions.T.astype(np.float32)
+    margin = ((rewards[first] - rewards[second]) * tastes[user]).sum(axis=1)
+    right = rng.random(n) < 1 / (1 + np.exp(-2 * margin))
+    chosen, rejected = np.where(right, first, second), np.where(right, second, first)
+    return EmbeddedPreferences.from_arrays(
+        responses,
+        chosen,
+        rejected,
+        [f"u{u}" for u in user],
+        [f"p{p}" for p in (np.arange(n) if not distinct else np.minimum(first, second))],
+    )
+
+
+def differences_by_user(pairs: PackedPairs) -> list[torch.Tensor]:
+    """Return each user's differences, as the loop takes them."""
+    return [pairs.matrix[pairs.user == user] for user in range(pairs.n_users)]
+
+
+def fixed_fit(data: EmbeddedPreferences) -> None:
+    """Fit the default recipe at fixed strengths, from the embeddings to the deviations."""
+    pairs = PackedPairs.pack(data)
+    pairs = default.scaled(pairs, default.feature_scale(pairs))
+    shared = default.fit_shared(pairs, STRENGTHS[0], torch.zeros(data.dimension))
+    default.fit_personal(pairs, STRENGTHS[1], default.spectral_start(pairs, shared, RANK))
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print Markdown."""
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+    print()
+
+
+def evaluations() -> None:
+    """Print what one value and gradient costs beside one read of the matrix."""
+    rows = []
+    for name, users, each, dimension, distinct in [*SHAPES, ("small", 40, 150, 512, 0), ("wide", 1000, 47, 512, 0)]:
+        pairs = PackedPairs.pack(planted(users, each, dimension, distinct))
+        generator = torch.Generator().manual_seed(0)
+        basis = torch.randn(RANK, dimension, generator=generator) / dimension
+        weights = torch.randn(users, RANK, generator=generator)
+        read, evaluated = [], []
+        for _ in range(5):  # in turns: whatever else runs on the machine disturbs both
+            read.append(median(pairs.matrix.sum, 9))
+            evaluated.append(median(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight), 9))  # noqa: B023
+        held = f"{len(pairs.matrix):,} {'differences' if pairs.chosen is None else 'responses'} x {dimension}"
+        fastest = min(evaluated), min(read)
+        ratio = f"{fastest[0] / fastest[1]:.1f}" if pairs.chosen is None else "-"
+        rows.append([name, held, f"{1e3 * fastest[1]:.2f}", f"{1e3 * fastest[0]:.2f}", ratio])
+    print("One value and gradient, K=5 (least of five medians, ms).")
+    print_table(["shape", "matrix", "one read (torch.sum)", "value and gradient", "ratio"], rows)
+
+
+def fits() -> None:
+    """Print seconds and ratios of the fits."""
+    rows = []
+    for name, users, each, dimension, distinct in SHAPES:
+        data = planted(users, each, dimension, distinct)
+        pairs = PackedPairs.pack(data, differences=True)
+        parts = differences_by_user(pairs)
+        oracles.joint(parts[:3], RANK, 1, 0.5, 0)
+        step = timed(lambda: oracles.joint(parts, RANK, LOOP_STEPS, 0.5, 0)) / LOOP_STEPS  # noqa: B023
+        loop = step * PUBLISHED_STEPS
+        torch.manual_seed(0)
+        published = timed(lambda: paper.fit_joint(pairs, RANK, steps=100)) * PUBLISHED_STEPS / 100  # noqa: B023
+        fit = timed(lambda: fixed_fit(data), 3)  # noqa: B023
+        auto = timed(lambda: train(data, TrainingConfig(rank="auto")))  # noqa: B023
+        values = [loop, published, fit, auto]
+        row = [name, f"{users} x {each} x {dimension}", f"{step:.3f}", f"{loop:.0f}"]
+        rows.append([*row, *(f"{seconds:.2f} ({loop / seconds:,.0f}x)" for seconds in values[1:])])
+    print("Seconds, and in brackets how many times faster than 1000 steps of the loop, K=5.")
+    columns = ["shape", "users x pairs x D", "loop, one step", "loop, 1000 steps", "`paper`, 1000 steps"]
+    print_table([*columns, "one default fit", "default with selection, rank auto"], rows)
+
+
+def some_model(dimension: int) -> LowRankRewardModel:
+    """Return a model of the default recipe's form."""
+    mean, covariance = torch.zeros(RANK, dtype=torch.float64), torch.eye(RANK, dtype=torch.float64)
+    mean[0], covariance[0, 0] = 1, 0
+    basis = torch.randn(dimension, RANK, generator=torch.Generator().manual_seed(0)) / dimension**0.5
+    return LowRankRewardModel(basis, mean[None].float(), ("somebody",), WeightPrior(mean, covariance), 1.0, RANK)
+
+
+def adaptations() -> None:
+    """Print the time to adapt many users, and one."""
+    dimension = 1024
+    model = some_model(dimension)
+    few = PackedPairs.pack(planted(1000, 20, dimension, 5000), differences=True)
+    parts = differences_by_user(few)
+    loop = timed(lambda: oracles.few_shot(parts, model.basis, LOOP_STEPS, 0.1, 0)) / LOOP_STEPS * PUBLISHED_SHOT_STEPS
+    rows = []
+    many = planted(10_000, 20, dimension, 5000)
+    seconds = min(median(lambda: adapt(model, many), 3) for _ in range(3))
+    rate, published = 10_000 / seconds, 1000 / loop
+    rows.append(["published loop, 500 steps (from 10 steps of 1,000 users)", f"{10 * loop:.0f} s", f"{published:,.1f}"])
+    rows.append([f"10,000 users x 20 pairs ({rate / published:,.0f}x)", f"{seconds:.3f} s", f"{rate:,.0f}"])
+    one = planted(1, 20, dimension, 0)
+    seconds = min(median(lambda: adapt(model, one), 50) for _ in range(3))
+    rows.append(["one user x 20 pairs", f"{1e3 * seconds:.2f} ms", f"{1 / seconds:,.0f}"])
+    print(f"Adaptation from ready embeddings, K=5, D={dimension}.")
+    print_table(["", "time", "users per second"], rows)
+
+
+def memory(with_store: bool) -> None:
+    """Print peaks of resident memory, each of a process of its own."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        if with_store:
+            child("write", folder)
+            rows.append(["train on an 8 GB bfloat16 store", *child("train", folder)])
+        rows.append(["adapt 1,000,000 users x 20 pairs", *child("adapt")])
+    print("Memory: the process's own peak (VmHWM).")
+    print_table(["", "peak, GB", "what was done"], rows)
+
+
+def child(*arguments: str) -> list[str]:
+    """Run a part of this file in a process of its own, and return what it says."""
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("|")
+
+
+class SyntheticRows:
+    """A matrix as large as the store, of which only the shard asked for exists."""
+
+    shape = (STORE_ROWS, STORE_DIMENSION)
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.shard = torch.randn(1024, STORE_DIMENSION, generator=generator).bfloat16()
+
+    def __len__(self) -> int:
+        return STORE_ROWS
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        which = range(STORE_ROWS)[rows]
+        return torch.roll(self.shard, 7 * (which.start // 1024), dims=1)[: len(which)]
+
+
+def write_store(folder: str) -> None:
+    """Write 8 GB of embeddings with choices of 5,000 users, half of which agree with one direction."""
+    from lorerm.encoding.store import store_matrix, write_comparisons
+
+    matrix = SyntheticRows()
+    store_matrix(folder, matrix, None)  # type: ignore[arg-type]
+    n = STORE_ROWS // 2
+    first, flipped = np.arange(0, STORE_ROWS, 2), np.random.default_rng(0).random(n) < 0.5
+    users, prompts = [f"u{i // 100}" for i in range(n)], [f"p{i}" for i in range(n)]
+    write_comparisons(folder, users, prompts, first + flipped, first + ~flipped, [None] * n, np.ones(n))
+
+
+def train_on_store(folder: str) -> None:
+    """Load the store, and fit a shared direction and deviations with a bounded number of steps."""
+    started = time.perf_counter()
+    data = EmbeddedPreferences.load(folder)
+    pairs = PackedPairs.pack(data)
+    pairs = default.scaled(pairs, default.feature_scale(pairs))
+    ready = time.perf_counter() - started
+    basis, weights = torch.zeros(RANK, data.dimension), torch.zeros(pairs.n_users, RANK)
+    one = timed(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight))
+    shared = default.fit_shared(pairs, 1e-3, torch.zeros(data.dimension), steps=2)
+    default.fit_personal(pairs, 1e-3, default.spectral_start(pairs, shared, RANK), steps=2)
+    said = f"{len(pairs):,} pairs, D={data.dimension}, K={RANK}, 2 + 2 L-BFGS steps; ready to fit after {ready:.0f} s, "
+    print(f"{peak():.2f}|{said}one value and gradient {one:.1f} s, all {time.perf_counter() - started:.0f} s")
+
+
+def adapt_many() -> None:
+    """Adapt a million users whose answers come in any order."""
+    users, each, distinct, dimension = 1_000_000, 20, 10_000, 1024
+    rng = np.random.default_rng(0)
+    n = users * each
+    responses = rng.standard_normal((distinct, dimension), dtype=np.float32)
+    chosen = rng.integers(0, distinct, n)
+    rejected = (chosen + rng.integers(1, distinct, n)) % distinct
+    names = np.array([f"user-{i}" for i in range(users)], dtype=object)
+    user_ids = names[rng.permutation(np.repeat(np.arange(users), each))]
+    started = time.perf_counter()
+    adapted = adapt(some_model(dimension), EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids))
+    seconds = time.perf_counter() - started
+    print(f"{peak():.2f}|{len(adapted):,} users, {distinct:,} responses, D={dimension}, K={RANK}, {seconds:.0f} s")
+
+
+def peak() -> float:
+    """Return the process's peak of resident memory in GB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+
+
+def main(arguments: list[str]) -> None:
+    """Run one part in this process, or all."""
+    if arguments[:1] == ["write"]:
+        write_store(arguments[1])
+    elif arguments[:1] == ["train"]:
+        train_on_store(arguments[1])
+    elif arguments[:1] == ["adapt"]:
+        adapt_many()
+    else:
+        packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
+        print(
+            f"{platform.machine()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, {packages}"
+        )
+        evaluations()
+        fits()
+        adaptations()
+        memory(with_store=arguments[:1] == ["all"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
