@@ -14,26 +14,23 @@ deviations. Both stages are smooth and small: L-BFGS, the second from a spectral
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from lorerm.learning.objective import logistic_loss, negative_log_likelihood
+from lorerm.learning.products import torch_on_one_thread
 
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs
-    from lorerm.learning.streamed import StreamedRows
 
 MAX_STEPS = 300
 # A relative decrease of the loss below this is convergence: far below what selection can tell apart.
 _TOLERANCE = 1e-7
 # Directions whose deviations are smaller than this share of the largest are no directions.
 _NEGLIGIBLE = 1e-4
-# A matrix of fewer elements than this is read faster than two threads can be told to read it.
-_ONE_THREAD_ELEMENTS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def fit_shared(
         off = theta - target
         return data.loss + strength * off.dot(off), data.basis[0] + 2 * strength * off
 
-    theta, taken = _minimise(objective, target if start is None else start, steps, pairs)
+    theta, taken = _minimise(objective, target if start is None else start, steps)
     return Fit(theta, theta.new_zeros(0, len(theta)), theta.new_zeros(pairs.n_users, 0), taken)
 
 
@@ -129,7 +126,7 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
     spread = start.deviations.square().sum(dim=0).clamp_min(1e-12)
     size = (user_strength * spread / strength) ** 0.25
     begin = torch.cat([(start.directions * size[:, None]).flatten(), (start.deviations / size).flatten()])
-    x, taken = _minimise(objective, begin, steps, pairs)
+    x, taken = _minimise(objective, begin, steps)
     directions, deviations = torch.split(x, sizes)
     return _principal(Fit(start.shared, directions.view(rank, dimension), deviations.view(n_users, rank), taken))
 
@@ -177,7 +174,6 @@ def _minimise(
     objective: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     start: torch.Tensor,
     steps: int,
-    pairs: PackedPairs,
 ) -> tuple[torch.Tensor, int]:
     """Minimise by L-BFGS; value and gradient in float32, the line search's arithmetic in float64."""
     import numpy as np
@@ -190,18 +186,6 @@ def _minimise(
 
     options = {"maxiter": steps, "ftol": _TOLERANCE, "gtol": 1e-8, "maxcor": 20}
     # SciPy's BLAS threads would spin on the cores that torch computes on: with both, everything runs 7 times slower.
-    with threadpool_limits(limits=1, user_api="blas"), _threads_for(pairs.matrix):
+    with threadpool_limits(limits=1, user_api="blas"), torch_on_one_thread():
         found = minimize(evaluate, start.double().numpy(), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
     return torch.from_numpy(found.x).float(), int(found.nit)
-
-
-@contextmanager
-def _threads_for(matrix: torch.Tensor | StreamedRows) -> Iterator[None]:
-    """Compute on one thread where the matrix is small: there is nothing to gain, and on a busy machine much to lose."""
-    threads = torch.get_num_threads()
-    if matrix.numel() < _ONE_THREAD_ELEMENTS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

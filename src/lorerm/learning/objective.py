@@ -55,10 +55,10 @@ def negative_log_likelihood(
         s.
     """
     if pairs.in_one_pass(basis):
-        with products.torch_on_one_thread() as threads:
+        with products.torch_on_one_thread():
             of_pair = pairs.of_pairs(weights)
             coefficients = _coefficients(of_pair, pair_weight, temperature)
-            projected, of_basis = pairs.project_and_pull_back(basis, coefficients, threads)
+            projected, of_basis = pairs.project_and_pull_back(basis, coefficients)
             loss, slope = logistic_loss(projected, of_pair, pair_weight, temperature)
             return LossGradient(loss, of_basis, pairs.sum_by_user(projected * slope[:, None]))
     projected, of_pair = pairs.project(basis), pairs.of_pairs(weights)

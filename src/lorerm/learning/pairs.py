@@ -131,7 +131,7 @@ class PackedPairs:
         )
 
     def project_and_pull_back(
-        self, directions: torch.Tensor, coefficients: products.Coefficients, threads: int | None = None
+        self, directions: torch.Tensor, coefficients: products.Coefficients
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `project(directions)` and the pull-back of coefficients that depend on it, the matrix read once.
 
@@ -140,7 +140,7 @@ class PackedPairs:
         if not isinstance(self.matrix, torch.Tensor):
             raise TypeError("streamed rows are read twice")
         directions = self._scaled(directions)
-        projected, pulled = products.project_and_pull_back(self.matrix, directions, coefficients, threads)
+        projected, pulled = products.project_and_pull_back(self.matrix, directions, coefficients)
         return projected, self._scaled(pulled)
 
     def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:

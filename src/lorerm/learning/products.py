@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ _SPAN_ELEMENTS = 1 << 20
 _PARTS = 64
 # Multiply-adds below which a second thread takes longer to start than it saves.
 _WORTH_A_THREAD = 50_000_000
+# How many threads the products have where torch has been given only one.
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)
 _NOTHING = np.zeros(0, dtype=np.float32)
 # Rows of at least so many elements are read ahead by the processor itself.
 _LONG_ROW = 2048
@@ -71,7 +74,7 @@ def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
 
 
 def project_and_pull_back(
-    matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients, threads: int | None = None
+    matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do both in one pass, the coefficients computed from the projections; return float32 [n, K] and [K, D].
 
@@ -84,8 +87,6 @@ def project_and_pull_back(
     coefficients
         Called with a span's first row, its last + 1 and its projections [K, rows]; returns coefficients [K, rows].
         Runs in several threads at once.
-    threads
-        How many; None for as many as torch has.
     """
     rows, v = matrix.numpy(), directions.contiguous().numpy()
     projected = np.empty((len(v), len(rows)), dtype=np.float32)
@@ -95,7 +96,7 @@ def project_and_pull_back(
         _project(span, v, own)
         return _pull_back(span, coefficients(first, last, own))
 
-    pulled = _in_spans(len(rows), v.shape, work, threads)
+    pulled = _in_spans(len(rows), v.shape, work)
     return torch.from_numpy(projected).t(), torch.from_numpy(pulled)
 
 
@@ -137,18 +138,20 @@ def in_blocks(*tensors: torch.Tensor) -> bool:
 
 
 @contextmanager
-def torch_on_one_thread() -> Iterator[int]:
-    """Compute torch's own operations on one thread, and give the number of threads that there were.
+def torch_on_one_thread() -> Iterator[None]:
+    """Compute torch's own operations on one thread; the products here keep the number that there was before.
 
     After each operation on several threads torch's wait for the next one at full speed, for milliseconds, on the cores
     that the threads of this module need.
     """
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
+    token = _threads.set(_threads.get() or before)
     torch.set_num_threads(1)
     try:
-        yield threads
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+        _threads.reset(token)
 
 
 def _rows(matrix: Matrix) -> Callable[[int, int], Array]:
@@ -194,9 +197,7 @@ def _rows_per_block(shape: tuple[int, ...]) -> int:
     return rows // 16 * 16 if rows >= 16 else max(1, rows)
 
 
-def _in_spans(
-    n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Array], threads: int | None = None
-) -> Array:
+def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Array]) -> Array:
     """Return the sum of what `work` returns for consecutive spans of rows; the order does not depend on the threads."""
     rows = _rows_per_block(shape)
     span = rows * max(1, _SPAN_ELEMENTS // (rows * shape[1]))
@@ -210,7 +211,7 @@ def _in_spans(
         return total
 
     begins = range(0, n_rows, part)
-    threads = min(torch.get_num_threads() if threads is None else threads, len(begins))
+    threads = min(_threads.get() or torch.get_num_threads(), len(begins))
     # The library's own threads are no use on small blocks, and would compete with these.
     with _blas().limit(limits=1):
         if threads == 1 or n_rows * shape[0] * shape[1] < _WORTH_A_THREAD:
