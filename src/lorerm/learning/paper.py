@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from lorerm.learning.objective import logistic_loss, negative_log_likelihood
+from lorerm.learning.products import torch_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class PaperFit(NamedTuple):
     weights: torch.Tensor
 
 
+@torch_on_one_thread()
 def fit_joint(
     pairs: PackedPairs,
     rank: int,
@@ -74,6 +76,7 @@ def fit_joint(
     return PaperFit(basis, logits.softmax(dim=1))
 
 
+@torch_on_one_thread()
 def fit_cosine(
     pairs: PackedPairs,
     rank: int,
@@ -113,6 +116,7 @@ def fit_cosine(
     return PaperFit(basis[kept], weights[:, kept])
 
 
+@torch_on_one_thread()
 def fit_few_shot(
     pairs: PackedPairs,
     basis: torch.Tensor,
