@@ -166,7 +166,7 @@ def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
         return states(ids, mask, **({} if wrong == "positions" else arguments))
 
     monkeypatch.setattr(encoder._forward, "states", spoilt)
-    with pytest.raises(ModelError, match="off by .*--batch-tokens 1"):
+    with pytest.raises(ModelError, match=r"off by .*--batch-tokens 1"):
         for batch in batches:
             encoder.run(batch)
 

@@ -93,7 +93,11 @@ def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Enc
 
     named = {"attn": "attn_implementation"}
     arguments = {named.get(name, name): value for name, value in settings.items()}
-    running = {"device": parsed.device, "batch_tokens": parsed.batch_tokens, "trust_remote_code": parsed.trust_remote_code}
+    running = {
+        "device": parsed.device,
+        "batch_tokens": parsed.batch_tokens,
+        "trust_remote_code": parsed.trust_remote_code,
+    }
     return TransformersEncoder(**arguments, **running)
 
 

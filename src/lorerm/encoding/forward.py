@@ -140,7 +140,7 @@ def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str 
         tree = Batch((tree_of(sequences, [(place,) for place in range(len(sequences))]),))
         try:
             found = forward.last_states(tree)
-        except Exception as error:  # noqa: BLE001 - whatever a model of unknown make says to an unusual mask
+        except Exception as error:
             reason = f"{type(forward.backbone).__name__} takes no mask that is a tree ({type(error).__name__})"
         else:
             expected = [forward.alone(sequences[place]) for place in tree.places]
@@ -173,9 +173,7 @@ def _longest_in_batch(config: Any) -> int | None:  # noqa: ANN401
     """
     parameters = getattr(config, "rope_parameters", None) or {}
     parts = [parameters, *(part for part in parameters.values() if isinstance(part, dict))]
-    lengths = [
-        part.get("original_max_position_embeddings") for part in parts if part.get("rope_type") == "longrope"
-    ]
+    lengths = [part.get("original_max_position_embeddings") for part in parts if part.get("rope_type") == "longrope"]
     return min((length for length in lengths if length), default=None)
 
 

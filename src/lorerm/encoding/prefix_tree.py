@@ -73,7 +73,7 @@ class TreeRow:
 
 
 class GrowingTree:
-    """A tree that different sequences are added to, in ascending order: then each shares most with the one before it."""
+    """A tree that different sequences are added to in ascending order, so that neighbours share most."""
 
     def __init__(self) -> None:
         self._parts: list[Ints] = []
