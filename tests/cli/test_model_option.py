@@ -70,7 +70,7 @@ def test_interrupted_run_is_not_continued_with_another_model(lorerm, refuses, tm
     assert lorerm("embed", run).code == 0
 
 
-@pytest.mark.parametrize("option", [("--device", "cuda:7"), ("--batch-size", "0"), ("--max-length", "3")])
+@pytest.mark.parametrize("option", [("--device", "cuda:7"), ("--batch-tokens", "0"), ("--max-length", "3")])
 def test_option_that_cannot_be_kept_can_be_put_right(lorerm, refuses, tmp_path, reward_model, few, option):
     run = tmp_path / "run"
     assert lorerm("prepare", few, "--out", run).code == 0

@@ -21,7 +21,7 @@ def chat_tokenizer(template=None, **variant):
 
 def rendered(tokenizer, conversation=GREETING):
     """The text that the tokens of a conversation spell."""
-    return tokenizer._tokenizer.decode(tokenizer.token_ids([conversation])[0])
+    return tokenizer._tokenizer.decode(tokenizer.render([conversation]).token_ids[0])
 
 
 def test_tokens_spell_the_rendered_chat():
@@ -32,14 +32,14 @@ def test_tokens_spell_the_rendered_chat():
 def test_tokens_equal_those_of_transformers():
     tokenizer = chat_tokenizer()
     expected = tokenizer._tokenizer.apply_chat_template(list(GREETING), return_dict=False)
-    assert tokenizer.token_ids([GREETING]) == [tuple(expected)]
+    assert tokenizer.render([GREETING]).token_ids == [tuple(expected)]
 
 
 def test_beginning_is_not_doubled():
     """The template writes it, and the tokenizer, which would too, is kept from it."""
     tokenizer = chat_tokenizer(template="{{ bos_token }}" + CHATML, tokenizer_adds_bos=True)
     beginning = tokenizer._tokenizer.bos_token_id
-    ids = tokenizer.token_ids([GREETING])[0]
+    ids = tokenizer.render([GREETING]).token_ids[0]
     assert ids[0] == beginning
     assert ids.count(beginning) == 1
     assert tokenizer._tokenizer("x")["input_ids"][0] == beginning
@@ -86,7 +86,7 @@ def test_pinning_leaves_white_space_alone(template):
 )
 def test_lone_surrogates_are_replaced(text, read_as):
     tokenizer = chat_tokenizer()
-    assert tokenizer.token_ids([chat("Hi", text)]) == tokenizer.token_ids([chat("Hi", read_as)])
+    assert tokenizer.render([chat("Hi", text)]) == tokenizer.render([chat("Hi", read_as)])
 
 
 _shared = chat_tokenizer()
@@ -97,8 +97,8 @@ _shared = chat_tokenizer()
 )
 def test_any_text_is_tokenized_each_conversation_on_its_own(pairs):
     conversations = [chat(*pair) for pair in pairs]
-    together = _shared.token_ids(conversations)
-    assert together == [_shared.token_ids([conversation])[0] for conversation in conversations]
+    together = _shared.render(conversations).token_ids
+    assert together == [_shared.render([conversation]).token_ids[0] for conversation in conversations]
 
 
 def test_own_template_is_needed():
@@ -114,27 +114,43 @@ def test_given_template_counts_and_changes_the_hash():
 
 def test_broken_template():
     with pytest.raises(ModelError, match="not valid Jinja"):
-        chat_tokenizer(template="{% for %}").token_ids([GREETING])
+        chat_tokenizer(template="{% for %}").render([GREETING])
 
 
 def test_template_that_refuses_names_the_conversation():
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}x"
     system = ({"role": "system", "content": "Be brief."}, *GREETING)
     with pytest.raises(DataError, match=r"refuses conversations\[1\] \(no system turns\)"):
-        chat_tokenizer(template=template).token_ids([GREETING, system])
+        chat_tokenizer(template=template).render([GREETING, system])
 
 
 def test_nothing_rendered_is_refused():
     with pytest.raises(DataError, match=r"conversations\[0\] is empty"):
-        chat_tokenizer(template="{{ '' }}").token_ids([GREETING])
+        chat_tokenizer(template="{{ '' }}").render([GREETING])
 
 
-def test_control_tokens_in_text_are_counted_without_quoting_it():
+def test_control_tokens_in_text_are_found():
     typed = chat("secret <|im_end|>", "Hello.")
-    with pytest.warns(UserWarning, match=r"1 of 3 conversations .*conversations\[2\]") as caught:
-        chat_tokenizer().token_ids([GREETING, GREETING, typed])
-    assert "secret" not in str(caught[0].message)
+    assert chat_tokenizer().render([GREETING, GREETING, typed]).control == [2]
+
+
+def test_prompt_that_is_too_long_is_cut_on_its_left():
+    """The end of the prompt, the response and the special tokens stay."""
+    tokenizer = chat_tokenizer()
+    long = chat("The quick brown fox " * 20 + "answers.", "Hello, dog.")
+    whole = tokenizer.render([GREETING, long]).token_ids[1]
+    chats = tokenizer.render([GREETING, long], max_length=60)
+    text = tokenizer._tokenizer.decode(chats.token_ids[1])
+    assert chats.shortened == [1]
+    assert 55 < len(chats.token_ids[1]) <= 60 < len(whole)
+    assert text.startswith("<|im_start|>user\n")
+    assert text.endswith("fox answers.<|im_end|>\n<|im_start|>assistant\nHello, dog.<|im_end|>\n")
+
+
+def test_response_that_is_too_long_is_refused():
+    with pytest.raises(DataError, match=r"conversations\[0\] has \d+ tokens even without its prompt's text, more than"):
+        chat_tokenizer().render([chat("Hi", "word " * 100)], max_length=60)
 
 
 def test_no_conversations():
-    assert chat_tokenizer().token_ids([]) == []
+    assert chat_tokenizer().render([]).token_ids == []

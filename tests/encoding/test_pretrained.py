@@ -11,6 +11,7 @@ import torch
 from tiny_models import CHATML, ENDS_WITH_TURN, chat
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from lorerm.encoding.prefix_tree import tree_size
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import ConfigError, DataError, ModelError
 
@@ -69,9 +70,9 @@ def test_shape_and_type(encoder):
     assert encoder.identity.dimension == 32
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-def test_batch_equals_single(tiny_models, encoder, batch_size):
-    batched = TransformersEncoder(str(tiny_models.folder()), batch_size=batch_size).encode(CONVERSATIONS)
+@pytest.mark.parametrize("batch_tokens", [1, 50, 100, 10_000])
+def test_batch_equals_single(tiny_models, encoder, batch_tokens):
+    batched = TransformersEncoder(str(tiny_models.folder()), batch_tokens=batch_tokens).encode(CONVERSATIONS)
     single = np.concatenate([encoder.encode([conversation]) for conversation in CONVERSATIONS])
     np.testing.assert_allclose(batched, single, atol=2e-5)
 
@@ -91,25 +92,25 @@ def test_padding_side_of_the_tokenizer_changes_nothing(tiny_models):
 
 def test_equal_token_ids_run_once(encoder):
     """Also where the texts differ, as the two ways to write U+FFFD here."""
-    rows = []
-    hook = encoder._backbone.register_forward_pre_hook(
-        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    tokens = []
+    hook = encoder._forward.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     repeated = [chat("Hi", "\ud800"), CONVERSATIONS[0], chat("Hi", "\ufffd"), CONVERSATIONS[0]]
     try:
         embeddings = encoder.encode(repeated)
     finally:
         hook.remove()
-    assert sum(rows) == 2
+    assert sum(tokens) == tree_size(encoder.planner.chat.render(repeated).token_ids)
     np.testing.assert_array_equal(embeddings[:2], embeddings[2:])
     assert not np.allclose(embeddings[0], embeddings[1])
 
 
 def test_progress_counts_conversations(tiny_models):
     steps = []
-    encoder = TransformersEncoder(str(tiny_models.folder()), batch_size=2)
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
     encoder.encode([*CONVERSATIONS, CONVERSATIONS[0]], progress=lambda done, total: steps.append((done, total)))
-    assert [total for _, total in steps] == [6, 6, 6]
+    assert [total for _, total in steps] == [6] * 5
     assert steps[-1] == (6, 6)
     assert sorted(steps) == steps
 
@@ -118,23 +119,56 @@ def test_no_conversations(encoder):
     assert encoder.encode([]).shape == (0, 32)
 
 
-def test_too_long_is_refused_by_position_and_length(tiny_models):
-    folder = str(tiny_models.folder())
-    length = len(TransformersEncoder(folder)._chat.token_ids(CONVERSATIONS[:1])[0])
-    fits = TransformersEncoder(folder, max_length=length)
-    assert fits.encode(CONVERSATIONS[:3]).shape == (3, 32)
-    assert fits.identity.max_length == length
-    with pytest.raises(
-        DataError, match=rf"conversations\[1\] has {length} tokens, more than the {length - 1} .*shorten"
-    ):
-        TransformersEncoder(folder, max_length=length - 1).encode([CONVERSATIONS[1], CONVERSATIONS[0]])
-
-
-def test_model_says_how_long_a_conversation_may_be(tiny_models):
+def test_prompt_beyond_the_models_positions_is_shortened_and_reported(tiny_models):
     encoder = TransformersEncoder(str(tiny_models.folder(positions=64)))
     assert encoder.identity.max_length == 64
-    with pytest.raises(DataError, match=r"conversations\[0\] has \d+ tokens, more than the 64"):
-        encoder.encode([chat("word " * 200, "Yes.")])
+    with pytest.warns(UserWarning, match="1 of 2 conversations were longer than the 64 tokens"):
+        embedded = encoder.encode([chat("word " * 200, "Yes."), CONVERSATIONS[1]])
+    assert np.isfinite(embedded).all()
+
+
+def test_response_beyond_the_models_positions_is_refused(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()), max_length=64)
+    with pytest.raises(DataError, match=r"conversations\[1\] has \d+ tokens even without .*the 64 that"):
+        encoder.encode([CONVERSATIONS[1], chat("Hi", "word " * 200)])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma", "gpt2"])
+def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
+    """To 1e-5 of the embedding's length; a dialogue whose turns branch as well."""
+    folder = str(tiny_models.folder(family=family))
+    encoder = TransformersEncoder(folder, attn_implementation=attention)
+    assert encoder.unshared_reason is None
+    follow_up = ({"role": "user", "content": "And then?"}, {"role": "assistant", "content": "Bake."})
+    conversations = [*CONVERSATIONS, CONVERSATIONS[0] + follow_up, CONVERSATIONS[2] + follow_up]
+    plan = encoder.planner.plan(conversations)
+    assert sum(batch.n_tokens for batch in plan.batches) < sum(
+        map(len, encoder.planner.chat.render(conversations).token_ids)
+    )
+    shared = encoder.encode(conversations)
+    alone = TransformersEncoder(folder, attn_implementation=attention, batch_tokens=1).encode(conversations)
+    distance = np.abs(shared - alone).max(axis=1) / np.linalg.norm(alone, axis=1)
+    assert distance.max() <= 1e-5
+
+
+@pytest.mark.parametrize("wrong", ["mask", "positions"])
+def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
+    encoder = TransformersEncoder(str(tiny_models.folder()))
+    batches = encoder.planner.plan(CONVERSATIONS, n_checked=5).batches
+    for batch in batches:
+        encoder.run(batch)
+    states = encoder._forward.states
+
+    def spoilt(ids, mask, **arguments):
+        if mask.ndim == 4 and wrong == "mask":
+            mask = torch.ones_like(mask).tril()
+        return states(ids, mask, **({} if wrong == "positions" else arguments))
+
+    monkeypatch.setattr(encoder._forward, "states", spoilt)
+    with pytest.raises(ModelError, match=r"off by .*--batch-tokens 1"):
+        for batch in batches:
+            encoder.run(batch)
 
 
 def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
@@ -149,17 +183,33 @@ def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
 
 def test_infinities_are_refused(tiny_models):
     encoder = TransformersEncoder(str(tiny_models.folder()))
-    torch.nn.init.constant_(encoder._backbone.norm.weight, float("inf"))
+    torch.nn.init.constant_(encoder._forward.backbone.norm.weight, float("inf"))
     with pytest.raises(ModelError, match=r"infinities for conversations\[0\] in float32"):
         encoder.encode(CONVERSATIONS[:1])
 
 
-def test_memory_error_says_what_to_lower(encoder, monkeypatch):
-    def fail(*_):
-        raise torch.cuda.OutOfMemoryError
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_models, encoder, monkeypatch):
+    """A device that has room for one sequence at a time."""
+    other, sizes = TransformersEncoder(str(tiny_models.folder())), []
+    last_states = other._forward.last_states
 
-    monkeypatch.setattr(encoder, "_hidden_states", fail)
-    with pytest.raises(ModelError, match=r"2 conversations of up to \d+ tokens .*lower batch_size"):
+    def small(batch):
+        sizes.append(sum(len(row.members) for row in batch.rows))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError
+        return last_states(batch)
+
+    monkeypatch.setattr(other._forward, "last_states", small)
+    np.testing.assert_allclose(other.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS), atol=2e-5)
+    assert sizes.count(1) == len(CONVERSATIONS) < len(sizes)
+
+
+def test_single_conversation_that_does_not_fit_into_memory_is_named(encoder, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(encoder._forward, "last_states", fail)
+    with pytest.raises(ModelError, match=r"conversations\[\d\], of \d+ tokens, does not fit into the memory .*lower"):
         encoder.encode(CONVERSATIONS[:2])
 
 
@@ -227,7 +277,7 @@ def test_damaged_weights_are_one_line(tiny_models, tmp_path):
     ("argument", "named"),
     [
         ({"dtype": "int8"}, "dtype 'int8'.*bfloat16"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_tokens": 0}, "batch_tokens is 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"max_length": 0}, "max_length is 0"),
         ({"max_length": 257}, "max_length is 257: give 1 to 256"),

@@ -48,7 +48,12 @@ def add_running_options(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("Running the encoder")
     group.add_argument("--device", metavar="DEVICE", help="where the model runs (default: cuda if there is one)")
-    group.add_argument("--batch-size", type=int, default=8, metavar="INT", help="conversations at once (default: 8)")
+    group.add_argument(
+        "--batch-tokens",
+        type=int,
+        metavar="INT",
+        help="most tokens at once (default: 16384 on a GPU, 2048 elsewhere)",
+    )
     group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
 
 
@@ -88,7 +93,11 @@ def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Enc
 
     named = {"attn": "attn_implementation"}
     arguments = {named.get(name, name): value for name, value in settings.items()}
-    running = {"device": parsed.device, "batch_size": parsed.batch_size, "trust_remote_code": parsed.trust_remote_code}
+    running = {
+        "device": parsed.device,
+        "batch_tokens": parsed.batch_tokens,
+        "trust_remote_code": parsed.trust_remote_code,
+    }
     return TransformersEncoder(**arguments, **running)
 
 

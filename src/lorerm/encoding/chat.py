@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lorerm.encoding.truncation import shorten
 from lorerm.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -30,6 +31,18 @@ _PINNED_CLOCK = (
     + "".join(f" | replace('{field}', '{value}')" for field, value in _PINNED_FIELDS.items())
     + " }}{% endmacro %}\n"
 )
+
+
+@dataclass(frozen=True)
+class RenderedChats:
+    """Conversations as token ids, and what had to be done or said about some of them."""
+
+    token_ids: list[tuple[int, ...]]
+    """One per conversation, in order."""
+    shortened: list[int]
+    """The conversations whose prompt was too long and lost text at its beginning."""
+    control: list[int]
+    """The conversations in whose text control tokens stand, which act as such."""
 
 
 class ChatTokenizer:
@@ -68,30 +81,60 @@ class ChatTokenizer:
         """SHA-256 of the chat template's text, in hexadecimal digits."""
         return hashlib.sha256(self.template.encode()).hexdigest()
 
-    def token_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
-        """Return each conversation's token ids.
+    def render(self, conversations: Sequence[Conversation], max_length: int | None = None) -> RenderedChats:
+        """Turn conversations into token ids.
+
+        Parameters
+        ----------
+        conversations
+            n conversations, each a prompt with its response.
+        max_length
+            The most tokens of one. What is longer loses text at the beginning of its prompt, as `shorten` cuts it.
 
         Raises
         ------
         DataError
-            If the template refuses a conversation, or nothing is left of it.
-
-        Warns
-        -----
-        UserWarning
-            If the model's control tokens stand in the text of some conversations: they act as control tokens there.
+            If the template refuses a conversation, nothing is left of it, or it is too long even without its prompt.
         """
         if not conversations:
-            return []
-        self._warn_of_control_tokens(conversations)
-        texts = [self._render(index, conversation) for index, conversation in enumerate(conversations)]
-        ids = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        for index, row in enumerate(ids):
-            if not row:
+            return RenderedChats([], [], [])
+        token_ids = self._tokenize([self._text(*numbered) for numbered in enumerate(conversations)])
+        for index, ids in enumerate(token_ids):
+            if not ids:
                 raise DataError(f"conversations[{index}] is empty once rendered", "leave it out, or check the template")
-        return [tuple(row) for row in ids]
+        shortened = [index for index, ids in enumerate(token_ids) if max_length is not None and len(ids) > max_length]
+        for index in shortened:
+            token_ids[index] = self._fit(index, conversations[index], token_ids[index], max_length or 0)
+        return RenderedChats(token_ids, shortened, self._with_control_tokens(conversations))
 
-    def _render(self, index: int, conversation: Conversation) -> str:
+    def _fit(self, index: int, conversation: Conversation, ids: tuple[int, ...], max_length: int) -> tuple[int, ...]:
+        """Cut the prompt until the rendered conversation has at most `max_length` tokens."""
+        while len(ids) > max_length:
+            shorter = shorten(conversation, len(ids) - max_length, self._tokenizer)
+            if shorter is None:
+                raise DataError(
+                    f"conversations[{index}] has {len(ids)} tokens even without its prompt's text, more than the "
+                    f"{max_length} that {self._model} may be given",
+                    "leave it out, or take a larger max_length or another model",
+                )
+            conversation = shorter
+            (ids,) = self._tokenize([self._text(index, conversation)])
+        return ids
+
+    def _tokenize(self, texts: list[str]) -> list[tuple[int, ...]]:
+        rows = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        return [tuple(row) for row in rows]
+
+    def _with_control_tokens(self, conversations: Sequence[Conversation]) -> list[int]:
+        if self._control is None:
+            return []
+        return [
+            index
+            for index, conversation in enumerate(conversations)
+            if any(self._control.search(message["content"]) for message in conversation)
+        ]
+
+    def _text(self, index: int, conversation: Conversation) -> str:
         from jinja2 import TemplateError, TemplateSyntaxError
 
         try:
@@ -112,22 +155,6 @@ class ChatTokenizer:
                 "give its turns the roles and the order that the template takes, or give another template",
             ) from error
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-    def _warn_of_control_tokens(self, conversations: Sequence[Conversation]) -> None:
-        if self._control is None:
-            return
-        found = [
-            index
-            for index, conversation in enumerate(conversations)
-            if any(self._control.search(message["content"]) for message in conversation)
-        ]
-        if found:
-            warnings.warn(
-                f"control tokens of {self._model} stand in the text of {len(found)} of {len(conversations)} "
-                f"conversations and will act as such (the first is conversations[{found[0]}])",
-                UserWarning,
-                stacklevel=4,
-            )
 
 
 def _own_template(tokenizer: Any, model: str) -> str:  # noqa: ANN401 - untyped library

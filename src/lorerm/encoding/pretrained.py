@@ -9,8 +9,10 @@ import numpy as np
 from lorerm.encoding.chat import ChatTokenizer
 from lorerm.encoding.checkpoint import find_checkpoint, load_network, loading
 from lorerm.encoding.encoder import EncoderIdentity
+from lorerm.encoding.forward import Forward, find_sharing, same
+from lorerm.encoding.planning import Planner
 from lorerm.encoding.reference_head import read_reference_head, rewards_follow_head
-from lorerm.errors import ConfigError, DataError, ModelError
+from lorerm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +20,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from lorerm.encoding.batches import Batch
     from lorerm.encoding.checkpoint import Network
     from lorerm.encoding.encoder import Progress
     from lorerm.preferences.conversation import Conversation
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+BATCH_TOKENS = {"cuda": 16_384}
+"""Tokens of a batch by the kind of device; elsewhere `BATCH_TOKENS_ELSEWHERE`."""
+BATCH_TOKENS_ELSEWHERE = 2_048
 
 
 class TransformersEncoder:
@@ -31,6 +37,9 @@ class TransformersEncoder:
     The embedding is the backbone's ``last_hidden_state``, which is after the final norm, at the last token of the
     rendered chat, whatever that token is. It is the one that a sequence classifier pools, so that
     ``embedding @ reference`` is the reward model's own logit.
+
+    Equal conversations run once, and what several begin with in common, such as their prompt, is computed once for all
+    of them (`prefix_tree.py`), where the model allows that.
 
     Parameters
     ----------
@@ -44,12 +53,14 @@ class TransformersEncoder:
     device
         A torch device; by default the GPU where there is one.
     max_length
-        The most tokens that a conversation may have; by default as many as the model has positions. A longer one is
-        refused, as a cut on either side would lose the response or the beginning.
-    batch_size
-        How many conversations run at once.
+        The most tokens that a conversation may have; by default as many as the model has positions. A longer one loses
+        text at the beginning of its prompt, with a warning; one whose response is too long is refused.
+    batch_tokens
+        How many tokens run at once, at most; by default 16,384 on a GPU, 2,048 elsewhere. A longer conversation runs
+        alone, and with 1 every one does. Where a batch does not fit into memory, it is halved.
     attn_implementation
-        As in ``from_pretrained``, for instance "sdpa" or "flash_attention_2".
+        As in ``from_pretrained``, for instance "sdpa" or "flash_attention_2". Prefixes are shared with "sdpa" and
+        "eager" only.
     chat_template
         The text of a Jinja template to use instead of the tokenizer's own.
     trust_remote_code
@@ -71,7 +82,7 @@ class TransformersEncoder:
         dtype: str = "auto",
         device: str | torch.device | None = None,
         max_length: int | None = None,
-        batch_size: int = 8,
+        batch_tokens: int | None = None,
         attn_implementation: str | None = None,
         chat_template: str | None = None,
         trust_remote_code: bool = False,
@@ -81,11 +92,12 @@ class TransformersEncoder:
 
         if dtype not in DTYPES:
             raise ConfigError(f"dtype {dtype!r} is not known", f"choose one of {', '.join(DTYPES)}")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}", "give 1 or more")
+        if batch_tokens is not None and batch_tokens < 1:
+            raise ConfigError(f"batch_tokens is {batch_tokens}", "give 1 or more")
         self._model_name = model
-        self._batch_size = batch_size
-        self._device = _choose_device(device)
+        device = _choose_device(device)
+        if batch_tokens is None:
+            batch_tokens = BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)
         checkpoint = find_checkpoint(model, revision)
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         if checkpoint.commit is not None:
@@ -93,29 +105,31 @@ class TransformersEncoder:
         with loading(model):
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **options)
         # Before the weights are loaded, which can take minutes.
-        self._chat = ChatTokenizer(tokenizer, chat_template, model)
+        chat = ChatTokenizer(tokenizer, chat_template, model)
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        options["dtype"] = "float32" if dtype == "auto" and self._device.type != "cuda" else dtype
+        options["dtype"] = "float32" if dtype == "auto" and device.type != "cuda" else dtype
         with loading(model):
             network = load_network(model, checkpoint, options)
-            network.module.to(self._device)
-            self._backbone = network.backbone
+            network.module.to(device)
+            self._forward = Forward(network.backbone, device)
             config = network.module.config.get_text_config()
             # Two rows of arbitrary tokens, which differ in the second: is this a decoder, and is its head a direction?
-            first, second, third = [token for token in range(1, 5) if token != config.pad_token_id][:3]
-            probe = torch.tensor([[first, second], [first, third]], device=self._device)
-            states = self._hidden_states(probe, torch.ones_like(probe))
+            tokens = [token for token in range(1, 6) if token != config.pad_token_id][:4]
+            probe = torch.tensor([[tokens[0], tokens[1]], [tokens[0], tokens[2]]], device=device)
+            states = self._forward.states(probe, torch.ones_like(probe))
             _check_causal(states, model)
             self._reference, self._reference_reason = _read_reference(network, probe[:1], states[0, -1])
-        self._max_length = _choose_max_length(max_length, getattr(config, "max_position_embeddings", None))
+            sharing, self._unshared_reason = find_sharing(self._forward, tokens)
+        max_length = _choose_max_length(max_length, getattr(config, "max_position_embeddings", None))
+        self._planner = Planner(model, chat, sharing, batch_tokens, max_length)
         self._identity = EncoderIdentity(
             model=model,
             revision=checkpoint.revision,
-            template=self._chat.template_hash,
+            template=chat.template_hash,
             pooling="last-token",
-            dtype=str(next(self._backbone.parameters()).dtype).removeprefix("torch."),
-            max_length=self._max_length,
+            dtype=self._forward.dtype,
+            max_length=max_length,
             dimension=states.shape[-1],
         )
 
@@ -133,6 +147,16 @@ class TransformersEncoder:
     def reference_reason(self) -> str | None:
         """Why there is no reference head; None where there is one."""
         return self._reference_reason
+
+    @property
+    def planner(self) -> Planner:
+        """What turns conversations into the batches that `run` takes."""
+        return self._planner
+
+    @property
+    def unshared_reason(self) -> str | None:
+        """Why common prefixes are computed again for every conversation; None where they are shared."""
+        return self._unshared_reason
 
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None
@@ -154,77 +178,91 @@ class TransformersEncoder:
         Raises
         ------
         DataError
-            If a conversation has too many tokens, or the chat template refuses it.
+            If a conversation has too many tokens even without its prompt, or the chat template refuses it.
         ModelError
-            If a batch does not fit into the GPU's memory, or the model computes infinities.
+            If a single conversation does not fit into memory, or the model computes infinities.
 
         Warns
         -----
         UserWarning
-            If the model's control tokens stand in the text of some conversations.
+            If prompts were shortened, or the model's control tokens stand in the text of some conversations.
         """
-        token_ids = self._chat.token_ids(conversations)
-        for index, ids in enumerate(token_ids):
-            if self._max_length is not None and len(ids) > self._max_length:
-                raise DataError(
-                    f"conversations[{index}] has {len(ids)} tokens, more than the {self._max_length} that "
-                    f"{self._model_name} may be given",
-                    "shorten its prompt, leave it out, or take a larger max_length or another model",
-                )
-        copies: dict[tuple[int, ...], list[int]] = {}
-        for index, ids in enumerate(token_ids):
-            copies.setdefault(ids, []).append(index)
-        # Like lengths share a batch, so little is padding. The longest come first: what does not fit fails at once.
-        distinct = sorted(copies, key=len, reverse=True)
+        plan = self._planner.plan(conversations)
+        self._planner.warn(plan.remarks, len(conversations))
         embeddings = np.empty((len(conversations), self._identity.dimension), dtype=np.float32)
         done = 0
-        for start in range(0, len(distinct), self._batch_size):
-            batch = distinct[start : start + self._batch_size]
-            for ids, state in zip(batch, self._last_states(batch), strict=True):
-                if not np.isfinite(state).all():
-                    raise ModelError(
-                        f"{self._model_name} computes infinities for conversations[{copies[ids][0]}] "
-                        f"in {self._identity.dtype}",
-                        "choose bfloat16 or float32 as dtype",
-                    )
-                embeddings[copies[ids]] = state
-                done += len(copies[ids])
+        for batch in plan.batches:
+            embeddings[batch.places] = self.run(batch)
+            done += len(batch.places)
             if progress is not None:
                 progress(done, len(conversations))
         return embeddings
 
-    def _last_states(self, batch: Sequence[tuple[int, ...]]) -> npt.NDArray[np.float32]:
-        """Return the last token's state of every row of token ids."""
+    def run(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Embed a batch of the planner's.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [len(batch.places), D], in the order of the places.
+
+        Raises
+        ------
+        ModelError
+            As `encode`; or a conversation that the plan marks for it comes out differently when it runs alone.
+        """
+        states = self._states(batch)
+        self._check_finite(batch, states)
+        self._spot_check(batch, states)
+        copies = [len(places) for row in batch.rows for places in row.members]
+        embeddings: npt.NDArray[np.float32] = np.repeat(states.numpy(), copies, axis=0)
+        return embeddings
+
+    def _states(self, batch: Batch) -> torch.Tensor:
+        """Return the state of every sequence, float32 [S, D]; a batch that does not fit into memory runs in halves."""
         import torch
 
-        lengths = [len(ids) for ids in batch]
-        # Padded on the right with any token, and masked: no token of a causal model looks to its right, and the last
-        # one is found by length. Looking for the pad token would miss it where pad and end-of-turn are the same.
-        input_ids = torch.zeros(len(batch), max(lengths), dtype=torch.long)
-        mask = torch.zeros_like(input_ids)
-        for row, ids in enumerate(batch):
-            input_ids[row, : len(ids)] = torch.tensor(ids)
-            mask[row, : len(ids)] = 1
         try:
-            states = self._hidden_states(input_ids, mask)
-        except torch.cuda.OutOfMemoryError as error:
+            return self._forward.last_states(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            halves = batch.halves()
+            if halves is None:
+                place = batch.places[0]
+                raise ModelError(
+                    f"conversations[{place}], of {batch.length} tokens, does not fit into the memory of "
+                    f"{self._forward.device.type} beside {self._model_name}",
+                    "lower max_length, choose bfloat16 as dtype, or take a larger device",
+                ) from error
+        # Out of the handler, which keeps the failed attempt's tensors alive.
+        if self._forward.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return torch.cat([self._states(half) for half in halves])
+
+    def _check_finite(self, batch: Batch, states: torch.Tensor) -> None:
+        finite = states.isfinite().all(dim=1)
+        if not bool(finite.all()):
+            members = [places for row in batch.rows for places in row.members]
+            place = members[int((~finite).nonzero()[0])][0]
             raise ModelError(
-                f"{len(batch)} conversations of up to {max(lengths)} tokens do not fit into the memory of the GPU",
-                "lower batch_size, or dtype to bfloat16",
-            ) from error
-        last = states[torch.arange(len(batch)), torch.tensor(lengths) - 1]
-        return last.float().cpu().numpy()
-
-    def _hidden_states(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Run the backbone: [batch, length] to [batch, length, D]."""
-        import torch
-
-        with torch.inference_mode():
-            output = self._backbone(
-                input_ids=input_ids.to(self._device), attention_mask=mask.to(self._device), use_cache=False
+                f"{self._model_name} computes infinities for conversations[{place}] in {self._identity.dtype}",
+                "choose bfloat16 or float32 as dtype",
             )
-        states: torch.Tensor = output.last_hidden_state
-        return states
+
+    def _spot_check(self, batch: Batch, states: torch.Tensor) -> None:
+        """Compare what the plan marks with the same conversations on their own."""
+        first = np.cumsum([0, *(len(row.members) for row in batch.rows)])
+        for place, number in batch.checked:
+            row = batch.rows[place]
+            alone = self._forward.alone(row.sequence(number))
+            equal, distance = same(states[int(first[place]) + number], alone, self._identity.dtype)
+            if not equal:
+                raise ModelError(
+                    f"the embedding of conversations[{row.members[number][0]}] is off by {distance:.1e} of its length "
+                    "from that of the same conversation on its own",
+                    "give batch_tokens=1 (--batch-tokens 1), which runs every conversation on its own",
+                )
 
 
 def _choose_device(device: str | torch.device | None) -> torch.device:
@@ -239,6 +277,13 @@ def _choose_device(device: str | torch.device | None) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r} was asked for, but torch sees no GPU", "give device=cpu, or none")
     return chosen
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell a GPU's memory, and the computer's own, from other errors: for the latter torch has no class."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
