@@ -42,7 +42,7 @@ def test_the_prior_is_the_gaussian_of_the_fits_users():
     assert prior.weight_space == "free"
     assert prior.mean[0] == 1
     torch.testing.assert_close(prior.mean[1:], deviations.double().mean(dim=0))
-    assert (prior.covariance[0] == 0).all()
+    assert prior.covariance[0].tolist() == [selection.CONSISTENCY**2, 0, 0]
     torch.testing.assert_close(prior.covariance[1:, 1:], 2 * torch.cov(deviations.double().t(), correction=0))
 
 
@@ -76,12 +76,36 @@ def test_the_shared_strength_with_the_least_loss_is_chosen(validation, target):
         losses[strength] = validation.score(margins, best_temperature(margins, validation.held.weight)).loss
     assert choice.strengths.shared in selection.SHARED_PATH
     assert choice.strengths.personal is None
-    assert choice.score.loss == pytest.approx(losses[choice.strengths.shared], rel=2e-3)
-    assert choice.score.loss < min(losses.values()) * 1.01
     # The fit that comes with it is in log-odds: temperature 1 is its best.
     margins = validation.held.project(fit.basis)[:, 0]
     assert best_temperature(margins, validation.held.weight) == pytest.approx(1, rel=1e-3)
-    assert validation.score(margins, 1.0).loss == pytest.approx(choice.score.loss, rel=1e-5)
+    loss = validation.score(margins, 1.0).loss
+    assert loss == pytest.approx(losses[choice.strengths.shared], rel=2e-3)
+    assert loss < min(losses.values()) * 1.01
+
+
+def test_one_direction_is_scored_at_each_users_own_consistency(validation, shared):
+    """The accuracy stays what it is, and the loss is that of scales fitted to each user's own pairs."""
+    choice, fit = shared
+    plain = validation.score(validation.held.project(fit.basis)[:, 0], 1.0)
+    np.testing.assert_array_equal(choice.score.accuracies, plain.accuracies)
+    assert choice.score.loss < plain.loss
+    user = validation.fit.user_ids.index(validation.held.user_ids[0])
+    margins = validation.fit.project(fit.basis)[validation.fit.user == user, 0].double()
+    count = validation.fit.count[validation.fit.user == user]
+    scales = torch.linspace(-1, 4, 5001).double()
+    penalty = (scales - 1).square() / (2 * selection.CONSISTENCY**2)
+    losses = -(torch.nn.functional.logsigmoid(scales[:, None] * margins) * count).sum(dim=1) + penalty
+    own = validation.score(validation.held.project(fit.basis)[:, 0] * float(scales[losses.argmin()]), 1.0)
+    assert choice.score.losses[0] == pytest.approx(own.losses[0], rel=1e-3)
+
+
+def test_directions_that_vanished_come_back_where_the_penalty_is_weaker(validation, shared):
+    """No deviation at all is a stationary point at every strength: the path must not stay there."""
+    begin = default.spectral_start(validation.fit, shared[1], 3)
+    gone = selection.next_on_path(validation.fit, 1e4, begin, begin)
+    assert len(gone.directions) == 0
+    assert len(selection.next_on_path(validation.fit, 1e-3, gone, begin).directions) == 2
 
 
 def test_personal_directions_are_chosen_where_people_differ(validation, shared):
@@ -126,6 +150,7 @@ def test_a_path_ends_when_losses_stay_clearly_worse(validation, target, monkeypa
     scored = validation.score(torch.zeros(len(validation.held)), 1.0)
     monkeypatch.setattr(selection, "fit_shared", fit_shared)
     monkeypatch.setattr(Validation, "score", score)
+    monkeypatch.setattr(selection, "score_one_direction", lambda *_: scored)
     choice, _ = selection.choose_shared(validation, target, path=[7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     assert tried == [7.0, 6.0, 5.0, 4.0, 3.0, 2.0]
     assert choice.strengths.shared == 6.0

@@ -70,7 +70,8 @@ def test_weights_are_those_of_the_convex_solve(data, trainer):
     )
     torch.testing.assert_close(found.weights, expected.weights.float(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.covariance, expected.covariance.float(), rtol=1e-3, atol=1e-3)
-    assert (found.weights[:, 0] == 1).all()
+    assert found.weights.shape[1] > 1
+    assert float(found.weights[:, 0].std()) > 0  # how consistently each user chooses
 
 
 def test_the_shared_direction_is_the_same_at_every_rank(trainer):

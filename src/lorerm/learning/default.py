@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 MAX_STEPS = 300
 # A relative decrease of the loss below this is convergence: far below what selection can tell apart.
 _TOLERANCE = 1e-7
-# Directions whose deviations are smaller than this share of the largest are no directions.
-_NEGLIGIBLE = 1e-4
+# Deviations along a direction that are smaller than this share of the shared direction change no ranking. L-BFGS leaves
+# them there: no deviation is a stationary point at every strength.
+_NEGLIGIBLE = 1e-2
+# A shared direction shorter than this, in log-odds of a typical pair, says nothing about the size of deviations.
+_SHORTEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,13 @@ def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     gradients = pairs.pull_back_by_user(pull)
     gradients = gradients - gradients.mean(dim=0)
     left, singular, right = torch.linalg.svd(gradients, full_matrices=False)
-    kept = min(rank - 1, int((singular > _NEGLIGIBLE * singular.max()).sum()))
+    kept = min(rank - 1, int((singular > 1e-4 * singular.max()).sum()))
     deviations = left[:, :kept] * singular[:kept]
     # Only the start's direction matters: its size is set to a fraction of the shared direction's, which is 0 where
     # people's tastes cancel out; a start at 0 could not leave it.
-    size = 0.1 * shared.shared.norm().clamp_min(0.1) / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+    size = (
+        0.1 * shared.shared.norm().clamp_min(_SHORTEST) / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+    )
     return _principal(replace(shared, directions=right[:kept], deviations=deviations * size))
 
 
@@ -162,7 +167,8 @@ def _principal(fit: Fit) -> Fit:
     users = torch.linalg.qr(fit.deviations.double())
     features = torch.linalg.qr(fit.directions.double().t())
     left, singular, right = torch.linalg.svd(users.R @ features.R.t())
-    kept = singular > _NEGLIGIBLE * max(float(singular.max()), 1e-12)
+    typical = singular / len(fit.deviations) ** 0.5
+    kept = typical > _NEGLIGIBLE * float(fit.shared.norm().clamp_min(_SHORTEST))
     directions = (features.Q @ right.t())[:, : len(singular)][:, kept].t()
     deviations = (users.Q @ left)[:, : len(singular)][:, kept] * singular[kept]
     largest = directions.abs().argmax(dim=1, keepdim=True)

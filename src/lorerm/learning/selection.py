@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.default import MAX_STEPS, Fit, Strengths, fit_personal, fit_shared, spectral_start
 from lorerm.learning.validation import Score, Validation, best_temperature
 from lorerm.model.posterior import WeightPrior, solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lorerm.learning.pairs import PackedPairs
+
 SHARED_PATH = tuple(10.0 ** (-half / 2) for half in range(1, 15))
 PERSONAL_PATH = tuple(10.0 ** (-half / 2) for half in range(3, 13))
 SPREADS = (0.1, 0.3, 1.0, 3.0)
+# Standard deviation between users of how consistently they choose, beside a mean of 1: some are careless.
+CONSISTENCY = 0.5
 # How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
 # At the strong end nothing is learnt yet, and tiny differences say nothing.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
@@ -47,9 +51,15 @@ class Choice:
 
 
 def prior_of(fit: Fit, spread: float) -> WeightPrior:
-    """Return the Gaussian over weights (1, a) that the fit's users suggest; the first weight does not vary."""
+    """Return the Gaussian over weights that the fit's users suggest.
+
+    The first weight is how consistently a user chooses; without deviations it is 1 for everybody.
+    """
     rank = 1 + fit.deviations.shape[1]
     mean, covariance = torch.ones(rank, dtype=torch.float64), torch.zeros(rank, rank, dtype=torch.float64)
+    if rank == 1:
+        return WeightPrior(mean, covariance)
+    covariance[0, 0] = CONSISTENCY**2
     deviations = fit.deviations.double()
     mean[1:] = deviations.mean(dim=0)
     centred = deviations - mean[1:]
@@ -83,7 +93,20 @@ def choose_shared(
             choice, best = candidate, at_temperature(fit, temperature)
         if worse == _PATIENCE:
             break
-    return choice, best
+    if best is None:
+        return choice, best
+    return replace(choice, score=score_one_direction(validation, best.basis)), best
+
+
+def score_one_direction(validation: Validation, direction: torch.Tensor) -> Score:
+    """Score one direction [1, D] in log-odds for everybody: the accuracy as it is, the loss at each user's consistency.
+
+    This is what deviations have to beat. With one consistency for all they would be credited for telling who is
+    careless, which changes the likelihood and nobody's ranking.
+    """
+    plain = validation.score(validation.held.project(direction)[:, 0], 1.0)
+    consistency = WeightPrior(torch.ones(1), torch.full((1, 1), CONSISTENCY**2))
+    return replace(plain, losses=_adapted(validation, direction, consistency).losses)
 
 
 def choose_personal(
@@ -100,8 +123,7 @@ def choose_personal(
     begin = fit = spectral_start(validation.fit, shared_fit, rank)
     worse = 0
     for strength in path:
-        # A direction that a strong penalty removed cannot come back by itself: then start again where it is weaker.
-        fit = fit_personal(validation.fit, strength, begin if len(fit.directions) < len(begin.directions) else fit)
+        fit = next_on_path(validation.fit, strength, fit, begin)
         strengths = Strengths(shared.strengths.shared, strength)
         candidates = [
             Choice(strengths, spread, shared.temperature, _score(validation, fit, spread)) for spread in SPREADS
@@ -113,6 +135,14 @@ def choose_personal(
         if worse == _PATIENCE:
             break
     return best if _earns_its_place(best, shared) else shared
+
+
+def next_on_path(pairs: PackedPairs, strength: float, fit: Fit, begin: Fit, steps: int = MAX_STEPS) -> Fit:
+    """Fit deviations from the path's last fit; but where a strong penalty removed a direction, from the path's start.
+
+    It could not come back by itself where the penalty is weaker.
+    """
+    return fit_personal(pairs, strength, begin if len(fit.directions) < len(begin.directions) else fit, steps)
 
 
 def at_temperature(fit: Fit, temperature: float) -> Fit:
@@ -136,11 +166,14 @@ def _loss(choice: Choice) -> float:
 
 
 def _score(validation: Validation, fit: Fit, spread: float) -> Score:
+    return _adapted(validation, fit.basis, prior_of(fit, spread))
+
+
+def _adapted(validation: Validation, basis: torch.Tensor, prior: WeightPrior) -> Score:
     """Fit everybody's weights as adaptation would, and score the held pairs."""
-    prior = prior_of(fit, spread)
     weights = []
     for pairs in (validation.fit, validation.shots):
         if pairs is not None:
-            projected = pairs.project(fit.basis)
+            projected = pairs.project(basis)
             weights.append(solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights.float())
-    return validation.score(validation.margins(fit.basis, torch.cat(weights)), 1.0)
+    return validation.score(validation.margins(basis, torch.cat(weights)), 1.0)

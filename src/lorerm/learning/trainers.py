@@ -92,8 +92,10 @@ class DefaultTrainer(Trainer):
             choice = selection.choose_personal(self._inner, choice, self._chosen_shared[1], rank)
         strengths = self._rescaled(choice.strengths)
         if strengths.personal is not None:
-            start = default.spectral_start(self._scaled, fit, rank)
-            fit = default.fit_personal(self._scaled, strengths.personal, start, self._steps)
+            begin = fit = default.spectral_start(self._scaled, fit, rank)
+            # Along the path that selection walked: from a cold start the same strength can end in another minimum.
+            for strength in [*(one for one in selection.PERSONAL_PATH if one > strengths.personal), strengths.personal]:
+                fit = selection.next_on_path(self._scaled, strength, fit, begin, self._steps)
         if progress is not None:
             progress(1, 1)
         prior = selection.prior_of(fit, choice.spread)
@@ -115,6 +117,14 @@ class DefaultTrainer(Trainer):
                 "iterations": fit.steps,
             },
         )
+
+    def reference_alone(self) -> Trained:
+        """Return rank 0, scored as the other ranks are."""
+        found = super().reference_alone()
+        if self.validation is None:
+            return found
+        direction = found.basis.t() / found.temperature
+        return replace(found, score=selection.score_one_direction(self.validation, direction))
 
     @property
     def _steps(self) -> int:
