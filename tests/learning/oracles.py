@@ -7,8 +7,9 @@ import torch.nn.functional as F
 def joint(differences, rank, steps, lr, seed, alpha=0.0, reference=None):
     """`differences`: one [n_u, D] tensor per user. Returns V [D, K], softmax(W) [N, K]."""
     torch.manual_seed(seed)
-    W = torch.randn(len(differences), rank, requires_grad=True)
-    V = torch.randn(differences[0].shape[1], rank, requires_grad=True)
+    dtype = differences[0].dtype
+    W = torch.randn(len(differences), rank).to(dtype).requires_grad_()
+    V = torch.randn(differences[0].shape[1], rank).to(dtype).requires_grad_()
     optimiser = torch.optim.Adam([W, V], lr=lr)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -23,8 +24,9 @@ def joint(differences, rank, steps, lr, seed, alpha=0.0, reference=None):
 def cosine(differences, rank, steps, lr, alpha, reference, seed):
     """The alternating optimisation with the ramped cosine regulariser, and its dropped columns."""
     torch.manual_seed(seed)
-    W = torch.rand(len(differences), rank, requires_grad=True)
-    V = torch.randn(differences[0].shape[1], rank, requires_grad=True)
+    dtype = differences[0].dtype
+    W = torch.rand(len(differences), rank).to(dtype).requires_grad_()
+    V = torch.randn(differences[0].shape[1], rank).to(dtype).requires_grad_()
     of_w, of_v = torch.optim.Adam([W], lr=lr), torch.optim.Adam([V], lr=lr)
     n_pairs = sum(len(d) for d in differences)
 
@@ -50,7 +52,7 @@ def cosine(differences, rank, steps, lr, alpha, reference, seed):
 def few_shot(differences, V, steps, lr, seed):
     """New users' weights, the basis fixed."""
     torch.manual_seed(seed)
-    W = torch.stack([torch.randn(V.shape[1]) for _ in differences]).requires_grad_()
+    W = torch.stack([torch.randn(V.shape[1]) for _ in differences]).to(V.dtype).requires_grad_()
     optimiser = torch.optim.Adam([W], lr=lr)
     for _ in range(steps):
         optimiser.zero_grad()

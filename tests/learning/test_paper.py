@@ -4,6 +4,7 @@ So the order of random numbers is tested too: `torch.manual_seed(seed)` once, th
 appearance.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from learning import oracles
 from lorerm.learning import paper
 from lorerm.learning.adaptation import adapt
 from lorerm.learning.config import AdaptationConfig, TrainingConfig
+from lorerm.learning.pairs import PackedPairs
 from lorerm.learning.training import train
 from planted import numbered_user, plant
 
@@ -185,3 +187,33 @@ def test_progress_ends_with_all_steps(cells):
         progress=lambda name, done, total: told.append((name, done, total)),
     )
     assert told == [("rank 2", done, 120) for done in (50, 100, 120)]
+
+
+def in_float64(data):
+    pairs = PackedPairs.pack(data, differences=True)
+    return replace(pairs, matrix=pairs.matrix.double(), weight=pairs.weight.double())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["paper", "paper-cosine"])
+@pytest.mark.parametrize(("rank", "seed"), [(3, 0), (3, 1), (3, 2), (5, 0), (5, 1), (5, 2)])
+def test_without_rounding_the_whole_way_is_the_published_one(cells, reference, recipe, rank, seed):
+    """In float64 on both sides nothing is left to chance: 1000 joint steps and 500 few-shot ones, on any seed."""
+    (users, parts), (few, shots) = (differences(cells[name]) for name in ("train_seen", "train_unseen"))
+    parts, shots, head = [part.double() for part in parts], [part.double() for part in shots], reference.double()
+    basis, weights = oracle(recipe, parts, rank, 1000, seed, head)
+    weights_few = oracles.few_shot(shots, basis, 500, 0.1, seed)
+    torch.manual_seed(seed)
+    pairs = in_float64(cells["train_seen"])
+    if recipe == "paper":
+        found = paper.fit_joint(pairs, rank, steps=1000)
+    else:
+        found = paper.fit_cosine(pairs, rank, steps=1000, alpha=1e4, reference=head)
+    torch.manual_seed(seed)
+    found_few = paper.fit_few_shot(in_float64(cells["train_unseen"]), found.basis)
+    assert found.basis.shape == basis.t().shape
+    for side, ids, ours, theirs in (("seen", users, found.weights, weights), ("unseen", few, found_few, weights_few)):
+        for name in (f"train_{side}", f"test_{side}"):
+            data = replace(cells[name], responses=cells[name].responses.astype(np.float64))
+            published = accuracy(data, basis, ids, theirs)
+            assert accuracy(data, found.basis.t(), ids, ours) == pytest.approx(published, abs=0.002)

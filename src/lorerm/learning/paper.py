@@ -1,6 +1,7 @@
 """The published recipes, step by step as published but without the loop over users (LoRe, arXiv 2504.14439).
 
-Both start from the global generator after `torch.manual_seed(seed)`, in the documented order; everything is float32.
+Both start from the global generator after `torch.manual_seed(seed)`, in the documented order, drawn in float32;
+everything is in the pairs' precision, float32 as published unless they were converted.
 The data term is a *sum* over users of each user's mean (`paper`) or a mean over all pairs (`paper-cosine`).
 """
 
@@ -62,8 +63,8 @@ def fit_joint(
 
     Draws randn(N, K) for the logits of W, then randn(D, K) for V.
     """
-    logits = torch.randn(pairs.n_users, rank)
-    basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous()
+    logits = torch.randn(pairs.n_users, rank).to(pairs.matrix.dtype)
+    basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous().to(pairs.matrix.dtype)
     optimiser = torch.optim.Adam([logits, basis], lr=learning_rate)
     for step in range(steps):
         weights = logits.softmax(dim=1)
@@ -92,10 +93,10 @@ def fit_cosine(
     Draws rand(N, K) for the logits of W, then randn(D, K) for V. Columns whose largest weight over users is below 0.01
     are dropped at the end, without renormalising, so that fewer than `rank` can be left.
     """
-    logits = torch.rand(pairs.n_users, rank)
-    basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous()
+    logits = torch.rand(pairs.n_users, rank).to(pairs.matrix.dtype)
+    basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous().to(pairs.matrix.dtype)
     of_weights, of_basis = torch.optim.Adam([logits], lr=learning_rate), torch.optim.Adam([basis], lr=learning_rate)
-    pair_weight = (pairs.count / pairs.count.sum()).float()
+    pair_weight = (pairs.count / pairs.count.sum()).to(pairs.matrix.dtype)
     for step in range(steps):
         # V does not move in the first half of a step, so that one product d . V serves both halves.
         projected = pairs.project(basis)
@@ -126,7 +127,7 @@ def fit_few_shot(
     progress: Progress | None = None,
 ) -> torch.Tensor:
     """Return simplex weights [N, K] of new users, `basis` [K, D] fixed: one Adam from N successive draws randn(K)."""
-    logits = torch.stack([torch.randn(len(basis)) for _ in range(pairs.n_users)])
+    logits = torch.stack([torch.randn(len(basis)) for _ in range(pairs.n_users)]).to(basis.dtype)
     projected = pairs.project(basis)
     optimiser = torch.optim.Adam([logits], lr=learning_rate)
     for step in range(steps):
