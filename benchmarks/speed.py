@@ -110,7 +110,7 @@ def published_loop(differences: list[torch.Tensor], steps: int) -> None:
 def fixed_fit(data: EmbeddedPreferences) -> None:
     """Fit the default recipe at fixed strengths, from the embeddings to the deviations."""
     pairs = PackedPairs.pack(data)
-    pairs = default.scaled(pairs, default.feature_scale(pairs))
+    pairs = pairs.with_scale(default.feature_scale(pairs))
     shared = default.fit_shared(pairs, STRENGTHS[0], torch.zeros(data.dimension))
     default.fit_personal(pairs, STRENGTHS[1], default.spectral_start(pairs, shared, RANK))
 
@@ -249,7 +249,7 @@ def train_on_store(folder: str) -> None:
     started = time.perf_counter()
     data = EmbeddedPreferences.load(folder)
     pairs = PackedPairs.pack(data)
-    pairs = default.scaled(pairs, default.feature_scale(pairs))
+    pairs = pairs.with_scale(default.feature_scale(pairs))
     ready = time.perf_counter() - started
     basis, weights = torch.zeros(RANK, data.dimension), torch.zeros(pairs.n_users, RANK)
     one = timed(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight))

@@ -122,7 +122,7 @@ def test_the_planted_directions_are_found():
     """The span of the personal directions, and who deviates which way."""
     planted = plant(users=40, pairs=120, dimension=12, personal=2, noise=0.2, prompts=3000)
     packed = PackedPairs.pack(planted.data)
-    pairs = default.scaled(packed, default.feature_scale(packed))
+    pairs = packed.with_scale(default.feature_scale(packed))
     shared = default.fit_shared(pairs, 1e-3, torch.zeros(12))
     truth = torch.from_numpy(planted.directions).float()
 
@@ -174,7 +174,7 @@ def test_features_that_never_differ_get_no_part(stored):
     scale = default.feature_scale(packed)
     assert (scale == 0).tolist() == [False, True, False, False, True, False]
     assert scale.isfinite().all()
-    assert float(default.scaled(packed, scale).mean_square().sum()) == pytest.approx(1, rel=1e-4)
+    assert float(packed.with_scale(scale).mean_square().sum()) == pytest.approx(1, rel=1e-4)
 
 
 @settings(max_examples=40, deadline=None)

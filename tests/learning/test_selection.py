@@ -20,9 +20,9 @@ def validation(cells):
     scale = default.feature_scale(found.fit)
     return replace(
         found,
-        fit=default.scaled(found.fit, scale),
-        shots=default.scaled(found.shots, scale),
-        held=default.scaled(found.held, scale),
+        fit=found.fit.with_scale(scale),
+        shots=found.shots.with_scale(scale),
+        held=found.held.with_scale(scale),
     )
 
 
@@ -121,7 +121,7 @@ def test_a_personal_choice_is_never_worse_than_the_shared_direction():
     data = plant(users=10, pairs=16, dimension=6, personal=0, noise=1.0, prompts=200).data
     validation = Validation.cut(data, 0)
     scale = default.feature_scale(validation.fit)
-    parts = {name: default.scaled(getattr(validation, name), scale) for name in ("fit", "shots", "held")}
+    parts = {name: getattr(validation, name).with_scale(scale) for name in ("fit", "shots", "held")}
     validation = replace(validation, **parts)
     shared = selection.choose_shared(validation, torch.zeros(6))
     for rank in (2, 3, 5):

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from lorerm.errors import ConfigError
-from lorerm.learning import default, selection
+from lorerm.learning import selection
 from lorerm.learning.config import TrainingConfig
 from lorerm.learning.pairs import PackedPairs
 from lorerm.learning.trainers import DefaultTrainer, PublishedTrainer
@@ -105,7 +105,7 @@ def test_the_target_is_the_reference_head_at_its_best_scale(data):
     head = torch.from_numpy(np.random.default_rng(1).standard_normal(8)).float()
     trainer = DefaultTrainer(data, TrainingConfig(), head)
     own = trainer.pairs.project(head[None])[:, 0]
-    scaled = default.scaled(trainer.pairs, trainer._scale).project(trainer._target[None])[:, 0]
+    scaled = trainer.pairs.with_scale(trainer._scale).project(trainer._target[None])[:, 0]
     found = trainer.reference_alone()
     torch.testing.assert_close(scaled, own / found.temperature, rtol=1e-3, atol=1e-3)
     longer = DefaultTrainer(data, TrainingConfig(), 50 * head)

@@ -32,6 +32,8 @@ _TOLERANCE = 1e-7
 # Deviations along a direction that are smaller than this share of the shared direction change no ranking. L-BFGS leaves
 # them there: no deviation is a stationary point at every strength.
 _NEGLIGIBLE = 1e-2
+# Users' gradients differ along a direction if they do by more than this share of the largest difference.
+_NO_DIRECTION = 1e-4
 # A shared direction shorter than this, in log-odds of a typical pair, says nothing about the size of deviations.
 _SHORTEST = 0.1
 
@@ -80,11 +82,6 @@ def feature_scale(pairs: PackedPairs) -> torch.Tensor:
     alive = mean_square > 0
     scale = torch.where(alive, mean_square.clamp_min(torch.finfo(torch.float32).tiny).rsqrt(), 0.0)
     return scale.div(max(1, int(alive.sum())) ** 0.5)
-
-
-def scaled(pairs: PackedPairs, scale: torch.Tensor) -> PackedPairs:
-    """Return the pairs with features multiplied by `scale` [D]."""
-    return pairs.with_scale(scale)
 
 
 def fit_shared(
@@ -141,7 +138,7 @@ def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     gradients = pairs.pull_back_by_user(pull)
     gradients = gradients - gradients.mean(dim=0)
     left, singular, right = torch.linalg.svd(gradients, full_matrices=False)
-    kept = min(rank - 1, int((singular > 1e-4 * singular.max()).sum()))
+    kept = min(rank - 1, int((singular > _NO_DIRECTION * singular.max()).sum()))
     deviations = left[:, :kept] * singular[:kept]
     # Only the start's direction matters: its size is set to a fraction of the shared direction's, which is 0 where
     # people's tastes cancel out; a start at 0 could not leave it.

@@ -136,7 +136,7 @@ class DefaultTrainer(Trainer):
 
     @cached_property
     def _scaled(self) -> PackedPairs:
-        return default.scaled(self.pairs, self._scale)
+        return self.pairs.with_scale(self._scale)
 
     @cached_property
     def _inner(self) -> Validation | None:
@@ -146,9 +146,9 @@ class DefaultTrainer(Trainer):
             return None
         return replace(
             cells,
-            fit=default.scaled(cells.fit, self._scale),
-            shots=None if cells.shots is None else default.scaled(cells.shots, self._scale),
-            held=default.scaled(cells.held, self._scale),
+            fit=cells.fit.with_scale(self._scale),
+            shots=None if cells.shots is None else cells.shots.with_scale(self._scale),
+            held=cells.held.with_scale(self._scale),
         )
 
     @cached_property
