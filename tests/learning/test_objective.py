@@ -79,6 +79,21 @@ def test_gradients_are_those_of_finite_differences(shape, temperature):
     np.testing.assert_allclose(analytic, numeric, atol=3e-6)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_an_offset_is_a_direction_that_stays(precision):
+    """In one pass over float32 and in two over float64: what the first direction gives can be handed over as it is."""
+    pairs, basis, weights = draw(n_users=3, n_pairs=40, dimension=6, rank=3, seed=0)
+    pairs = replace(pairs, matrix=pairs.matrix.to(precision), weight=pairs.weight.to(precision))
+    basis, weights = basis.to(precision), weights.to(precision)
+    assert pairs.in_one_pass(basis) == (precision == torch.float32)
+    whole = negative_log_likelihood(pairs, basis, weights, pairs.weight, 2.0)
+    offset = (pairs.project(basis[:1]) * pairs.of_pairs(weights[:, :1]))[:, 0]
+    rest = negative_log_likelihood(pairs, basis[1:], weights[:, 1:].contiguous(), pairs.weight, 2.0, offset)
+    torch.testing.assert_close(rest.loss, whole.loss)
+    torch.testing.assert_close(rest.basis, whole.basis[1:])
+    torch.testing.assert_close(rest.weights, whole.weights[:, 1:])
+
+
 def test_both_storages_agree():
     rng = np.random.default_rng(0)
     data = EmbeddedPreferences.from_arrays(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.learning.objective import logistic_loss, negative_log_likelihood
+from lorerm.learning.objective import negative_log_likelihood
 from lorerm.learning.products import torch_on_one_thread
 
 if TYPE_CHECKING:
@@ -107,19 +107,16 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
         return start
     pair_weight = _judgement_weight(pairs)
     user_strength = 0.5 / float(pairs.count.sum())
-    shared = pairs.project(start.shared[None])
-    ones = torch.ones(n_users, 1)
+    shared = pairs.project(start.shared[None])[:, 0].contiguous()
     sizes = [rank * dimension, n_users * rank]
 
     def objective(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         flat_directions, flat_deviations = torch.split(x, sizes)
         directions, deviations = flat_directions.view(rank, dimension), flat_deviations.view(n_users, rank)
-        projected = torch.cat([shared, pairs.project(directions)], dim=1)
-        of_pair = torch.cat([ones, deviations], dim=1).index_select(0, pairs.user)
-        loss, slope = logistic_loss(projected, of_pair, pair_weight, 1.0)
-        loss = loss + strength * directions.square().sum() + user_strength * deviations.square().sum()
-        of_directions = pairs.pull_back(of_pair[:, 1:] * slope[:, None]) + 2 * strength * directions
-        of_deviations = pairs.sum_by_user(projected[:, 1:] * slope[:, None]) + 2 * user_strength * deviations
+        data = negative_log_likelihood(pairs, directions, deviations, pair_weight, offset=shared)
+        loss = data.loss + strength * directions.square().sum() + user_strength * deviations.square().sum()
+        of_directions = data.basis + 2 * strength * directions
+        of_deviations = data.weights + 2 * user_strength * deviations
         return loss, torch.cat([of_directions.flatten(), of_deviations.flatten()])
 
     # Only the product of directions and deviations matters to the data: begin where the two penalties balance.
