@@ -100,21 +100,62 @@ def test_one_direction_is_scored_at_each_users_own_consistency(validation, share
     assert choice.score.losses[0] == pytest.approx(own.losses[0], rel=1e-3)
 
 
-def test_directions_that_vanished_come_back_where_the_penalty_is_weaker(validation, shared):
+@pytest.fixture(scope="module")
+def path(validation, shared):
+    return selection.PersonalPath(validation.fit, shared[1], 4)
+
+
+def test_directions_that_vanished_come_back_where_the_penalty_is_weaker(validation, shared, monkeypatch):
     """No deviation at all is a stationary point at every strength: the path must not stay there."""
-    begin = default.spectral_start(validation.fit, shared[1], 3)
-    gone = selection.next_on_path(validation.fit, 1e4, begin, begin)
-    assert len(gone.directions) == 0
-    assert len(selection.next_on_path(validation.fit, 1e-3, gone, begin).directions) == 2
+    monkeypatch.setattr(selection, "PERSONAL_PATH", (1e4, 1e-3))
+    path = selection.PersonalPath(validation.fit, shared[1], 3)
+    assert len(path.leading(0, 3).directions) == 0
+    assert len(path.leading(1, 3).directions) == 2
 
 
-def test_personal_directions_are_chosen_where_people_differ(validation, shared):
-    choice = selection.choose_personal(validation, *shared, rank=3)
+def test_a_path_serves_all_ranks_with_its_fits(validation, shared, monkeypatch):
+    """Strengths in order, none fitted twice."""
+    fitted = []
+
+    def fit_personal(pairs, strength, start):
+        fitted.append(strength)
+        return default.fit_personal(pairs, strength, start)
+
+    monkeypatch.setattr(selection, "fit_personal", fit_personal)
+    path = selection.PersonalPath(validation.fit, shared[1], 4)
+    whole, first = path.leading(4, 4), path.leading(4, 2)
+    path.leading(1, 3)
+    assert fitted == list(selection.PERSONAL_PATH[:5])
+    torch.testing.assert_close(first.directions, whole.directions[:1])
+    torch.testing.assert_close(first.deviations, whole.deviations[:, :1])
+
+
+def test_a_start_on_more_pairs_is_near_its_fit(path, validation, shared):
+    """It has a row for each user of those pairs, and a few iterations are enough from there."""
+    found = path.leading(4, 3)
+    start = selection.start_from(found, validation.shots, shared[1])
+    assert start.deviations.shape == (validation.shots.n_users, 2)
+    assert torch.equal(start.shared, shared[1].shared)
+    again = selection.start_from(found, validation.fit, shared[1])
+    fitted, before = found.deviations @ found.directions, again.deviations @ again.directions
+    assert float((fitted - before).norm()) < 0.3 * float(fitted.norm())
+    strength = selection.PERSONAL_PATH[4]
+    assert default.fit_personal(validation.fit, strength, again).steps < 40
+
+
+def test_personal_directions_are_chosen_where_people_differ(validation, shared, path):
+    choice = selection.choose_personal(validation, shared[0], path, rank=3)
     assert choice.strengths.personal in selection.PERSONAL_PATH
     assert choice.strengths.shared == shared[0].strengths.shared
     assert choice.spread in selection.SPREADS
     assert choice.score.loss < shared[0].score.loss - 0.05
     assert choice.score.user_ids == validation.held.user_ids
+
+
+def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, monkeypatch):
+    monkeypatch.setattr(selection, "PERSONAL_PATH", (1e5, 1e4, 1e3, 1e-2, 1e-3))
+    path = selection.PersonalPath(validation.fit, shared[1], 3)
+    assert selection.choose_personal(validation, shared[0], path, rank=3).strengths.personal in (1e-2, 1e-3)
 
 
 def test_a_personal_choice_is_never_worse_than_the_shared_direction():
@@ -123,16 +164,15 @@ def test_a_personal_choice_is_never_worse_than_the_shared_direction():
     scale = default.feature_scale(validation.fit)
     parts = {name: getattr(validation, name).with_scale(scale) for name in ("fit", "shots", "held")}
     validation = replace(validation, **parts)
-    shared = selection.choose_shared(validation, torch.zeros(6))
+    choice, fit = selection.choose_shared(validation, torch.zeros(6))
+    path = selection.PersonalPath(validation.fit, fit, 5)
     for rank in (2, 3, 5):
-        assert selection.choose_personal(validation, *shared, rank).score.loss <= shared[0].score.loss
+        assert selection.choose_personal(validation, choice, path, rank).score.loss <= choice.score.loss
 
 
-def test_without_validation_strengths_fall_back(target):
+def test_without_validation_the_shared_strength_falls_back(target):
     choice, fit = selection.choose_shared(None, target)
     assert (choice.strengths, choice.score, fit) == (Strengths(selection.FALLBACK.shared), None, None)
-    personal = selection.choose_personal(None, choice, fit, rank=3)
-    assert (personal.strengths, personal.score) == (selection.FALLBACK, None)
 
 
 def test_a_path_ends_when_losses_stay_clearly_worse(validation, target, monkeypatch):

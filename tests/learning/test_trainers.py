@@ -106,7 +106,7 @@ def test_the_target_is_the_reference_head_at_its_best_scale(data):
     trainer = DefaultTrainer(data, TrainingConfig(), head)
     own = trainer.pairs.project(head[None])[:, 0]
     scaled = trainer.pairs.with_scale(trainer._scale).project(trainer._target[None])[:, 0]
-    found = trainer.reference_alone()
+    found = trainer.fit(0)
     torch.testing.assert_close(scaled, own / found.temperature, rtol=1e-3, atol=1e-3)
     longer = DefaultTrainer(data, TrainingConfig(), 50 * head)
     torch.testing.assert_close(longer._target, trainer._target, rtol=1e-3, atol=1e-4)
@@ -114,7 +114,7 @@ def test_the_target_is_the_reference_head_at_its_best_scale(data):
 
 def test_rank_zero_is_scored_on_validation_pairs(data):
     head = torch.ones(8)
-    found = DefaultTrainer(data, TrainingConfig(), head).reference_alone()
+    found = DefaultTrainer(data, TrainingConfig(), head).fit(0)
     assert torch.equal(found.basis[:, 0], head)
     assert 0 < found.score.loss < 2
     assert found.prior.mean.tolist() == [1.0]

@@ -246,10 +246,24 @@ def test_the_lowest_validation_loss_is_chosen_where_it_is_clearly_lower():
     assert choose_rank({1: one, 2: clear, 3: lucky}) == 2
     assert choose_rank({1: one, 3: lucky}) == 1
     assert choose_rank({2: clear, 3: lucky}) == 2
+    assert choose_rank({1: one, 2: clear, 3: candidate([0.5, 0.4, 0.6, 0.54])}) == 3  # any gain decides among these
     assert choose_rank({0: candidate([0.4, 0.4, 0.4, 0.4]), 1: one, 2: clear}) == 0
     assert choose_rank({1: one, 2: one}) == 1
     hardly = candidate([0.5, 0.6, 0.7, 0.55])  # 0.3 standard errors better
     assert choose_rank({1: one, 2: hardly}) == 1
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_the_rank_chosen_is_the_one_chosen_among_trained_ranks(cells, recipe, monkeypatch):
+    """Only that one is trained on all pairs, with the same result."""
+    monkeypatch.setattr("lorerm.learning.training.AUTO_RANKS", (0, 1, 3))
+    config = TrainingConfig(recipe=recipe, steps=30)
+    told = []
+    auto = train(cells.train_seen, config, progress=lambda *what: told.append(what[0]))
+    models = dict(train_ranks(cells.train_seen, [1, 3], config))
+    assert auto.requested_rank == choose_rank(models)
+    assert torch.equal(auto.basis, models[auto.requested_rank].basis)
+    assert set(told) == {f"rank {auto.requested_rank}"}
 
 
 def test_users_without_validation_pairs_do_not_count():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.learning.default import MAX_STEPS, Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.products import torch_on_one_thread
 from lorerm.learning.validation import Score, Validation, best_temperature
 from lorerm.model.posterior import WeightPrior, solve
 
@@ -24,6 +25,8 @@ CONSISTENCY = 0.5
 # How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
 # At the strong end nothing is learnt yet, and tiny differences say nothing.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
+# Ranks up to this one share their fits along the path; a larger one has a path of its own.
+COMMON_RANK = 5
 # Without validation pairs: strong enough never to overfit much, weak enough to learn something.
 FALLBACK = Strengths(shared=1e-3, personal=1e-3)
 
@@ -42,12 +45,15 @@ class Choice:
         What the shared direction is divided by, so that its rewards are log-odds.
     score
         On the held pairs; None where there were none.
+    fit
+        The deviations on the validation's pairs to fit; None where there are none.
     """
 
     strengths: Strengths
     spread: float
     temperature: float
     score: Score | None
+    fit: Fit | None = None
 
 
 def prior_of(fit: Fit, spread: float) -> WeightPrior:
@@ -109,24 +115,51 @@ def score_one_direction(validation: Validation, direction: torch.Tensor) -> Scor
     return replace(plain, losses=_adapted(validation, direction, consistency).losses)
 
 
-def choose_personal(
-    validation: Validation | None,
-    shared: Choice,
-    shared_fit: Fit | None,
-    rank: int,
-    path: Iterable[float] = PERSONAL_PATH,
-) -> Choice:
-    """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little."""
-    if validation is None or shared_fit is None:
-        return Choice(FALLBACK, 1.0, 1.0, None)
+class PersonalPath:
+    """Fits of deviations from a strong penalty to a weak one, each from the one before, for all ranks up to one.
+
+    They are made when they are first asked for, and kept.
+
+    Parameters
+    ----------
+    pairs
+        On the scaled features.
+    shared
+        The shared direction, in log-odds.
+    rank
+        The largest rank that the fits serve: the others take their leading directions.
+    """
+
+    def __init__(self, pairs: PackedPairs, shared: Fit, rank: int) -> None:
+        self._pairs, self._start = pairs, spectral_start(pairs, shared, rank)
+        self._fits: list[Fit] = []
+
+    def leading(self, place: int, rank: int) -> Fit:
+        """Return the fit at `PERSONAL_PATH[place]` with the rank - 1 directions along which people differ most."""
+        for strength in PERSONAL_PATH[len(self._fits) : place + 1]:
+            before = self._fits[-1] if self._fits else self._start
+            # A direction that a strong penalty removed could not come back by itself where the penalty is weaker.
+            begin = before if len(before.directions) == len(self._start.directions) else self._start
+            self._fits.append(fit_personal(self._pairs, strength, begin))
+        fit = self._fits[place]
+        return replace(fit, directions=fit.directions[: rank - 1], deviations=fit.deviations[:, : rank - 1])
+
+
+def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, rank: int) -> Choice:
+    """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little.
+
+    `path` is on the validation's pairs to fit. Its leading directions are scored as they are: fitted again without the
+    others they would hardly change, at several times the cost.
+    """
     best = shared
-    begin = fit = spectral_start(validation.fit, shared_fit, rank)
     worse = 0
-    for strength in path:
-        fit = next_on_path(validation.fit, strength, fit, begin)
+    for place, strength in enumerate(PERSONAL_PATH):
+        fit = path.leading(place, rank)
+        if not len(fit.directions):  # so strong a penalty leaves the shared direction alone
+            continue
         strengths = Strengths(shared.strengths.shared, strength)
         candidates = [
-            Choice(strengths, spread, shared.temperature, _score(validation, fit, spread)) for spread in SPREADS
+            Choice(strengths, spread, shared.temperature, _score(validation, fit, spread), fit) for spread in SPREADS
         ]
         candidate = min(candidates, key=_loss)
         worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(best) else 0
@@ -137,12 +170,14 @@ def choose_personal(
     return best if _earns_its_place(best, shared) else shared
 
 
-def next_on_path(pairs: PackedPairs, strength: float, fit: Fit, begin: Fit, steps: int = MAX_STEPS) -> Fit:
-    """Fit deviations from the path's last fit; but where a strong penalty removed a direction, from the path's start.
+def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
+    """Return where to start on more pairs: along the same directions, with the deviations that adaptation gives.
 
-    It could not come back by itself where the penalty is weaker.
+    From elsewhere the same strength can end in another minimum than the one that selection saw.
     """
-    return fit_personal(pairs, strength, begin if len(fit.directions) < len(begin.directions) else fit, steps)
+    basis = torch.cat([shared.shared[None], found.directions])
+    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, prior_of(found, 1.0))
+    return replace(shared, directions=found.directions, deviations=posterior.weights[:, 1:].float())
 
 
 def at_temperature(fit: Fit, temperature: float) -> Fit:
@@ -169,6 +204,7 @@ def _score(validation: Validation, fit: Fit, spread: float) -> Score:
     return _adapted(validation, fit.basis, prior_of(fit, spread))
 
 
+@torch_on_one_thread()
 def _adapted(validation: Validation, basis: torch.Tensor, prior: WeightPrior) -> Score:
     """Fit everybody's weights as adaptation would, and score the held pairs."""
     weights = []

@@ -64,38 +64,67 @@ class Trainer(ABC):
         self.reference = reference
         self.pairs = PackedPairs.pack(data, differences=self._differences)
         self.validation = Validation.cut(data, config.seed, differences=self._differences)
+        self._scores: dict[int, Score | None] = {}
+
+    def fit(self, rank: int, progress: Progress | None = None) -> Trained:
+        """Train one rank; `progress` is told (steps done, steps in all)."""
+        return self._reference_alone() if rank == 0 else self._fit(rank, progress)
+
+    def validate(self, rank: int) -> Score | None:
+        """Score one rank on the validation pairs without training it on all; None where there are none."""
+        if self.validation is None:
+            return None
+        if rank not in self._scores:
+            held = self.validation
+            self._scores[rank] = self._score_reference(held) if rank == 0 else self._score(rank, held)
+        return self._scores[rank]
 
     @abstractmethod
-    def fit(self, rank: int, progress: Progress | None = None) -> Trained:
-        """Train one rank from 1 on; `progress` is told (steps done, steps in all)."""
+    def _fit(self, rank: int, progress: Progress | None) -> Trained:
+        """Train one rank from 1 on."""
 
-    def reference_alone(self) -> Trained:
+    @abstractmethod
+    def _score(self, rank: int, validation: Validation) -> Score | None:
+        """Score one rank from 1 on."""
+
+    @abstractmethod
+    def _score_reference(self, validation: Validation) -> Score:
+        """Score rank 0, the reference head."""
+
+    def _reference_alone(self) -> Trained:
         """Return rank 0: the reference head at its best temperature, the same for everybody."""
+        head, temperature = self._head
+        ones = torch.ones(self.pairs.n_users, 1)
+        prior, score = WeightPrior.fixed(ones[0]), self.validate(0)
+        return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
+
+    @cached_property
+    def _head(self) -> tuple[torch.Tensor, float]:
+        """The reference head [1, D] and its best temperature."""
         if self.reference is None:
             raise ConfigError("rank 0 is the reference head alone, and there is none", "ask for rank 1 or more")
         head = self.reference[None]
-        temperature = best_temperature(self.pairs.project(head)[:, 0], self.pairs.weight)
-        score = None
-        if self.validation is not None:
-            score = self.validation.score(self.validation.held.project(head)[:, 0], temperature)
-        ones = torch.ones(self.pairs.n_users, 1)
-        return Trained(head.t(), ones, WeightPrior.fixed(ones[0]), temperature, score, torch.zeros(len(ones), 1, 1))
+        return head, best_temperature(self.pairs.project(head)[:, 0], self.pairs.weight)
 
 
 class DefaultTrainer(Trainer):
     """Regularised, strengths chosen on validation pairs, weights by the posterior's mode."""
 
-    def fit(self, rank: int, progress: Progress | None = None) -> Trained:
-        """Train one rank; see `Trainer.fit`."""
-        choice, fit = self._shared
-        if rank > 1:
-            choice = selection.choose_personal(self._inner, choice, self._chosen_shared[1], rank)
+    def __init__(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> None:
+        super().__init__(data, config, reference)
+        self._choices: dict[int, selection.Choice] = {}
+        # By the largest rank that they serve.
+        self._paths: dict[int, selection.PersonalPath] = {}
+
+    def _fit(self, rank: int, progress: Progress | None) -> Trained:
+        choice, fit = self._choice(rank), self._shared
         strengths = self._rescaled(choice.strengths)
         if strengths.personal is not None:
-            begin = fit = default.spectral_start(self._scaled, fit, rank)
-            # Along the path that selection walked: from a cold start the same strength can end in another minimum.
-            for strength in [*(one for one in selection.PERSONAL_PATH if one > strengths.personal), strengths.personal]:
-                fit = selection.next_on_path(self._scaled, strength, fit, begin, self._steps)
+            if choice.fit is None:
+                start = default.spectral_start(self._scaled, fit, rank)
+            else:
+                start = selection.start_from(choice.fit, self._scaled, fit)
+            fit = default.fit_personal(self._scaled, strengths.personal, start, self._steps)
         if progress is not None:
             progress(1, 1)
         prior = selection.prior_of(fit, choice.spread)
@@ -118,13 +147,28 @@ class DefaultTrainer(Trainer):
             },
         )
 
-    def reference_alone(self) -> Trained:
-        """Return rank 0, scored as the other ranks are."""
-        found = super().reference_alone()
-        if self.validation is None:
-            return found
-        direction = found.basis.t() / found.temperature
-        return replace(found, score=selection.score_one_direction(self.validation, direction))
+    def _score(self, rank: int, validation: Validation) -> Score | None:  # noqa: ARG002 - the scaled ones are used
+        return self._choice(rank).score
+
+    def _score_reference(self, validation: Validation) -> Score:
+        """Score the head as the other ranks are."""
+        head, temperature = self._head
+        return selection.score_one_direction(validation, head / temperature)
+
+    def _choice(self, rank: int) -> selection.Choice:
+        """Return what validation chose for a rank from 1 on."""
+        if rank not in self._choices:
+            self._choices[rank] = self._chosen_shared[0] if rank == 1 else self._choose_personal(rank)
+        return self._choices[rank]
+
+    def _choose_personal(self, rank: int) -> selection.Choice:
+        choice, fit = self._chosen_shared
+        if self._inner is None or fit is None:
+            return replace(choice, strengths=selection.FALLBACK, spread=1.0)
+        served = max(rank, selection.COMMON_RANK)
+        if served not in self._paths:
+            self._paths[served] = selection.PersonalPath(self._inner.fit, fit, served)
+        return selection.choose_personal(self._inner, choice, self._paths[served], rank)
 
     @property
     def _steps(self) -> int:
@@ -166,12 +210,12 @@ class DefaultTrainer(Trainer):
         return selection.choose_shared(self._inner, self._target)
 
     @cached_property
-    def _shared(self) -> tuple[selection.Choice, default.Fit]:
-        """Rank 1: what validation chose, and its fit on all training pairs, in log-odds."""
-        choice = self._chosen_shared[0]
+    def _shared(self) -> default.Fit:
+        """Rank 1 on all training pairs, in log-odds."""
+        choice = self._choice(1)
         strength = self._rescaled(choice.strengths).shared
         fit = default.fit_shared(self._scaled, strength, self._target, steps=self._steps)
-        return choice, selection.at_temperature(fit, choice.temperature)
+        return selection.at_temperature(fit, choice.temperature)
 
     def _rescaled(self, strengths: default.Strengths) -> default.Strengths:
         """Weaken strengths chosen on part of the pairs: the noise that they hold down shrinks as pairs are added."""
@@ -195,18 +239,17 @@ class PublishedTrainer(Trainer):
         super().__init__(data, config, reference)
         self.alpha = alpha
 
-    def fit(self, rank: int, progress: Progress | None = None) -> Trained:
-        """Train one rank; see `Trainer.fit`."""
-        fit = self._fit(self.pairs, rank, progress)
+    def _fit(self, rank: int, progress: Progress | None) -> Trained:
+        fit = self._optimise(self.pairs, rank, progress)
         mean = fit.weights.double().mean(dim=0)
         if len(mean) == 1:
             prior = WeightPrior.fixed(mean)
         else:
             # Dropped columns leave rows that sum to less than 1; a prior is on the simplex of those that are left.
             prior = WeightPrior(mean / mean.sum(), concentration=selection.simplex_concentration(fit.weights))
-        return Trained(fit.basis.t().contiguous(), fit.weights, prior, paper.TEMPERATURE, self._validate(rank))
+        return Trained(fit.basis.t().contiguous(), fit.weights, prior, paper.TEMPERATURE, self.validate(rank))
 
-    def _fit(self, pairs: PackedPairs, rank: int, progress: Progress | None = None) -> paper.PaperFit:
+    def _optimise(self, pairs: PackedPairs, rank: int, progress: Progress | None = None) -> paper.PaperFit:
         config = self.config
         steps = config.steps or paper.JOINT_STEPS[config.recipe]
         learning_rate = config.learning_rate or paper.LEARNING_RATE
@@ -222,15 +265,18 @@ class PublishedTrainer(Trainer):
             progress=progress,
         )
 
-    def _validate(self, rank: int) -> Score | None:
-        cells = self.validation
-        if cells is None:
-            return None
-        fit = self._fit(cells.fit, rank)
+    def _score_reference(self, validation: Validation) -> Score:
+        head, temperature = self._head
+        return validation.score(validation.held.project(head)[:, 0], temperature)
+
+    def _score(self, rank: int, validation: Validation) -> Score:
+        fit = self._optimise(validation.fit, rank)
         weights = [fit.weights]
-        if cells.shots is not None:
+        if validation.shots is not None:
             torch.manual_seed(self.config.seed)
-            weights.append(paper.fit_few_shot(cells.shots, fit.basis, **paper.few_shot_constants(self.config.recipe)))
-        margins = cells.margins(fit.basis, torch.cat(weights))
+            weights.append(
+                paper.fit_few_shot(validation.shots, fit.basis, **paper.few_shot_constants(self.config.recipe))
+            )
+        margins = validation.margins(fit.basis, torch.cat(weights))
         # At its best temperature, or an over-confident recipe would be judged by its confidence alone.
-        return cells.score(margins, best_temperature(margins, cells.held.weight))
+        return validation.score(margins, best_temperature(margins, validation.held.weight))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,14 @@ def train(
         If the rank is larger than the data supports, or the recipe needs a reference head and there is none.
     """
     config = config or TrainingConfig()
-    ranks: Sequence[int] = [config.rank] if config.rank != "auto" else possible_ranks(data, AUTO_RANKS, reference)
-    models = dict(train_ranks(data, ranks, config, reference, progress=progress))
-    return models[choose_rank(models)]
+    if config.rank != "auto":
+        return dict(train_ranks(data, [config.rank], config, reference, progress=progress))[config.rank]
+    ranks = possible_ranks(data, AUTO_RANKS, reference)
+    trainer = _trainer(data, config, reference)
+    scores = {rank: trainer.validate(rank) for rank in ranks}
+    losses = {rank: (score.loss, torch.from_numpy(score.losses)) for rank, score in scores.items() if score is not None}
+    rank = _preferred(losses) if losses else _simplest(ranks)
+    return _model(data, trainer, trainer.fit(rank, _of_rank(progress, rank)), rank)
 
 
 def train_ranks(
@@ -74,29 +79,25 @@ def train_ranks(
                 f"rank {rank} is larger than the data supports ({users} users, dimension {data.dimension})",
                 f"ask for a rank of at most {limit}",
             )
-    recipe = DefaultTrainer if config.recipe == "default" else PublishedTrainer
-    trainer = recipe(data, config, _reference_head(data, reference))
+    trainer = _trainer(data, config, reference)
     for rank in ranks:
-        name = f"rank {rank}"
-        tell = None if progress is None else lambda done, total, name=name: progress(name, done, total)
-        trained = trainer.reference_alone() if rank == 0 else trainer.fit(rank, tell)
-        yield rank, _model(data, trainer, trained, rank)
+        yield rank, _model(data, trainer, trainer.fit(rank, _of_rank(progress, rank)), rank)
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank that validation prefers: the smallest that is not worse than the best by a standard error.
+    """Return the rank that validation prefers: the best, if it beats every impersonal one by a standard error.
 
     The standard error is over users, of the difference of their losses: personal weights have to earn their place.
-    Without validation pairs the smallest rank from 1 on wins; models that were saved without their users are compared
-    by their mean losses alone.
+    Otherwise the smallest of the impersonal ranks, 0 and 1, that is not clearly worse than the best. Without
+    validation pairs the smallest rank from 1 on wins; models that were saved without their users are compared by their
+    mean losses alone.
     """
     losses = {
-        rank: model.training["validation"]["loss"] for rank, model in models.items() if model.training.get("validation")
+        rank: (model.training["validation"]["loss"], model.validation_loss)
+        for rank, model in models.items()
+        if model.training.get("validation")
     }
-    if not losses:
-        return min(models, key=lambda rank: (rank == 0, rank))
-    best = min(losses, key=lambda rank: (losses[rank], rank))
-    return min(rank for rank in losses if not _clearly_better(models[best], models[rank]))
+    return _preferred(losses) if losses else _simplest(models)
 
 
 def largest_rank(data: EmbeddedPreferences) -> int:
@@ -117,13 +118,33 @@ def adaptation_for(config: TrainingConfig) -> AdaptationConfig:
     return AdaptationConfig(recipe="paper", seed=config.seed, **paper.few_shot_constants(config.recipe))
 
 
-def _clearly_better(model: LowRankRewardModel, other: LowRankRewardModel) -> bool:
-    """Tell whether a model's validation loss is lower by more than a standard error of the difference over users."""
-    if model.validation_loss is None or other.validation_loss is None:
-        return bool(model.training["validation"]["loss"] < other.training["validation"]["loss"])
-    gain = (other.validation_loss - model.validation_loss).double()
+def _simplest(ranks: Iterable[int]) -> int:
+    return min(ranks, key=lambda rank: (rank == 0, rank))
+
+
+def _preferred(losses: Mapping[int, tuple[float, torch.Tensor | None]]) -> int:
+    """Apply `choose_rank`'s rule to each rank's mean validation loss and the losses of users, where they are there."""
+    best = min(losses, key=lambda rank: (losses[rank][0], rank))
+    impersonal = [rank for rank in losses if rank <= 1 and not _clearly_better(losses[best], losses[rank])]
+    return min(impersonal, default=best)
+
+
+def _clearly_better(one: tuple[float, torch.Tensor | None], other: tuple[float, torch.Tensor | None]) -> bool:
+    """Tell whether a loss is lower by more than a standard error of the difference over users."""
+    if one[1] is None or other[1] is None:
+        return one[0] < other[0]
+    gain = (other[1] - one[1]).double()
     gain = gain[gain.isfinite()]
     return len(gain) > 1 and float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5
+
+
+def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matrix | None) -> Trainer:
+    recipe = DefaultTrainer if config.recipe == "default" else PublishedTrainer
+    return recipe(data, config, _reference_head(data, reference))
+
+
+def _of_rank(progress: Progress | None, rank: int) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(f"rank {rank}", done, total)
 
 
 def _reference_head(data: EmbeddedPreferences, reference: Matrix | None) -> torch.Tensor | None:
