@@ -14,11 +14,12 @@ from lorerm.errors import ConfigError, DataError, RunError
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
+from lorerm.run.sources import PREFERENCES
 from small_choices import choices, comparisons, contents, write_lines, write_matrix
 
 
 def test_prepared_pairs_carry_their_cells_and_leave_none_over(finished):
-    kept = Preferences.read_parquet(finished.path / steps.PREFERENCES)
+    kept = Preferences.read_parquet(finished.path / PREFERENCES)
     result = finished.result("prepare")
     assert len(kept) == result["n_pairs"]
     counted = {cell: int((kept.splits == cell).sum()) for cell in result["cells"]}
@@ -26,7 +27,7 @@ def test_prepared_pairs_carry_their_cells_and_leave_none_over(finished):
 
 
 def test_store_holds_the_prepared_pairs(finished):
-    kept, data = Preferences.read_parquet(finished.path / steps.PREFERENCES), EmbeddedPreferences.load(finished.path)
+    kept, data = Preferences.read_parquet(finished.path / PREFERENCES), EmbeddedPreferences.load(finished.path)
     assert list(data.user_ids) == list(kept.user_ids)
     assert list(data.splits) == list(kept.splits)
     assert data.encoder == HashingEncoder().identity

@@ -15,6 +15,7 @@ from lorerm.learning.config import TrainingConfig
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import MANIFEST, RunFolder
+from lorerm.run.sources import PREFERENCES
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lorerm.preferences.datasets.simulated import SimulatedPopulation
 
 # Of a run folder.
-CONTENTS = {MANIFEST, steps.PREFERENCES, "comparisons.parquet", "embeddings", "models", steps.REPORT}
+CONTENTS = {MANIFEST, PREFERENCES, "comparisons.parquet", "embeddings", "models", steps.REPORT}
 _SHOWN = 3
 
 

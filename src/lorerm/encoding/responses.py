@@ -11,6 +11,7 @@ import numpy as np
 
 from lorerm.errors import DataError, ModelError
 from lorerm.preferences.conversation import conversation_key
+from lorerm.preferences.shared import SharedPreferences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,11 @@ class DistinctResponses:
     rejected: np.ndarray[Any, np.dtype[np.int64]]
 
     @classmethod
-    def of(cls, preferences: Preferences) -> DistinctResponses:
-        """Find the distinct conversations."""
+    def of(cls, preferences: Preferences | SharedPreferences) -> DistinctResponses:
+        """Find the distinct conversations; shared preferences have them already."""
+        if isinstance(preferences, SharedPreferences):
+            rows = np.stack([preferences.chosen, preferences.rejected]).astype(np.int64)
+            return cls(preferences.all_conversations(), rows[0], rows[1])
         place: dict[str, int] = {}
         conversations: list[Conversation] = []
         rows = np.empty((2, len(preferences)), dtype=np.int64)
@@ -55,7 +59,7 @@ class DistinctResponses:
         return cls(conversations, rows[0], rows[1])
 
     @contextmanager
-    def naming(self, preferences: Preferences, start: int = 0) -> Iterator[None]:
+    def naming(self, preferences: Preferences | SharedPreferences, start: int = 0) -> Iterator[None]:
         """Say in the errors of an encoder whose response to which prompt it is that they number.
 
         Parameters

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lorerm.encoding.encoder import Encoder, Progress
     from lorerm.preferences.conversation import Conversation
     from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.shared import SharedPreferences
 
 FORMAT_VERSION = 1
 COMPARISONS, EMBEDDINGS = "comparisons.parquet", "embeddings"
@@ -42,7 +43,9 @@ ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
 SHARD_ROWS = 1024
 
 
-def embed_into(run: str | Path, preferences: Preferences, encoder: Encoder, progress: Progress | None = None) -> None:
+def embed_into(
+    run: str | Path, preferences: Preferences | SharedPreferences, encoder: Encoder, progress: Progress | None = None
+) -> None:
     """Embed the preferences' distinct conversations into the store of a run folder, keeping shards that are there.
 
     Raises

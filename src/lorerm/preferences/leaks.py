@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lorerm.preferences.conversation import Conversation
     from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.shared import SharedPreferences
 
 _MOST_PAIRS = 20_000
 _FEWEST_PAIRS = 20  # with fewer, half of them are too few to fit anything
@@ -92,7 +93,7 @@ class LeakReport:
         return asdict(self)
 
 
-def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
+def check_leaks(preferences: Preferences | SharedPreferences, seed: int = 0) -> LeakReport:
     """Measure what length and format alone predict.
 
     Two scorers are fitted on the pairs of half of the prompts, and measured on the other half. The scorer of lengths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lorerm.preferences.conversation import Conversation, Message
 
@@ -22,18 +22,24 @@ def schema() -> pa.Schema:
     """Give the columns of the normal form, in their order."""
     import pyarrow as pa
 
-    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     return pa.schema(
         [
             ("user_id", pa.string()),
             ("prompt_id", pa.string()),
-            ("prompt", messages),
-            ("chosen", messages),
-            ("rejected", messages),
+            ("prompt", messages_type()),
+            ("chosen", messages_type()),
+            ("rejected", messages_type()),
             ("split", pa.string()),
             ("weight", pa.float64()),
         ]
     )
+
+
+def messages_type() -> pa.DataType:
+    """Give the type of a column of conversations."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
 def build_table(pairs: Iterable[Pair]) -> pa.Table:
@@ -51,8 +57,8 @@ def build_table(pairs: Iterable[Pair]) -> pa.Table:
     return pa.Table.from_batches(batches, schema())
 
 
-def read_conversations(table: pa.Table, column: Literal["prompt", "chosen", "rejected"]) -> list[Conversation]:
-    """Take the messages of one column out of a table of the normal form."""
+def read_conversations(table: pa.Table, column: str) -> list[Conversation]:
+    """Take the messages of one column out of a table, for instance of the normal form."""
     conversations: list[Conversation] = []
     chunks: list[Any] = table[column].chunks
     for chunk in chunks:
@@ -74,16 +80,16 @@ def _build_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
     columns = [
         pa.array(user_ids, pa.string()),
         pa.array(prompt_ids, pa.string()),
-        _build_messages(prompts),
-        _build_messages(chosen),
-        _build_messages(rejected),
+        build_messages(prompts),
+        build_messages(chosen),
+        build_messages(rejected),
         pa.array(splits, pa.string()),
         pa.array(weights, pa.float64()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema())
 
 
-def _build_messages(conversations: Sequence[Conversation]) -> pa.Array[Any]:
+def build_messages(conversations: Sequence[Conversation]) -> pa.Array[Any]:
     """Build a column of conversations from its flat parts, several times faster than from nested objects."""
     import pyarrow as pa
 

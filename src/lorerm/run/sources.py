@@ -1,4 +1,4 @@
-"""What a run reads: files and folders, or a data set by its name."""
+"""What a run reads: files and folders, or a data set by its name; and the preferences that it keeps."""
 
 from __future__ import annotations
 
@@ -6,36 +6,49 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import DataError
+from lorerm.errors import ConfigError, DataError
 from lorerm.preferences.datasets import DATASETS, load_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.datasets.loaded import AnyPreferences, Loaded
 
+PREFERENCES = "preferences.parquet"
 _BLOCK = 1 << 20
 
 
-def read_sources(sources: Sequence[str], user_column: str, options: Mapping[str, Any]) -> Preferences:
-    """Read preferences from files, or from one data set by its name, which takes `options`."""
+def read_sources(
+    sources: Sequence[str], user_column: str, options: Mapping[str, Any], split: Mapping[str, Any]
+) -> Loaded:
+    """Read preferences from files, or from one data set by its name, which takes `options`.
+
+    `split` is for data sets that bring their own cells.
+    """
+    from lorerm.preferences.datasets.loaded import Loaded
     from lorerm.preferences.preferences import Preferences
 
-    if _is_dataset(sources):
-        return load_dataset(sources[0], **options)
-    return Preferences.from_files(*sources, user_column=user_column)
+    if is_dataset(sources):
+        return load_dataset(sources[0], split=split, **options)
+    if options:
+        raise ConfigError(
+            f"{next(iter(options))} is an option of data sets known by name, and files were given",
+            f"leave it out, or give one data set ({', '.join(DATASETS)})",
+        )
+    return Loaded(Preferences.from_files(*sources, user_column=user_column), ", ".join(sources))
 
 
-def describe_sources(sources: Sequence[str]) -> list[dict[str, str | None]]:
-    """Return name and content hash of each input, so that a run knows its own; a data set has no hash.
+def describe_sources(sources: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Return name and content hash of each input, so that a run knows its own; only local data have a hash.
 
     Raises
     ------
     DataError
         If an input does not exist or cannot be read.
     """
-    if _is_dataset(sources):
-        return [{"name": sources[0], "sha256": None}]
+    if is_dataset(sources):
+        data = options.get("data")
+        return [{"name": sources[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
     return describe_files(sources, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
 
 
@@ -68,5 +81,26 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
     return described
 
 
-def _is_dataset(sources: Sequence[str]) -> bool:
+def is_dataset(sources: Sequence[str]) -> bool:
+    """Tell a data set's name from files; a file or folder of that name goes before."""
     return len(sources) == 1 and sources[0] in DATASETS and not Path(sources[0]).exists()
+
+
+def write_preferences(folder: Path, preferences: AnyPreferences) -> None:
+    """Keep the pairs in use: `preferences.parquet`, or responses and choices apart where many judge the same ones."""
+    from lorerm.preferences.shared import SharedPreferences
+
+    if isinstance(preferences, SharedPreferences):
+        preferences.write(folder)
+    else:
+        preferences.write_parquet(folder / PREFERENCES)
+
+
+def read_preferences(folder: Path) -> AnyPreferences:
+    """Read what `write_preferences` wrote."""
+    from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.shared import CHOICES, SharedPreferences
+
+    if (folder / CHOICES).exists():
+        return SharedPreferences.read(folder)
+    return Preferences.read_parquet(folder / PREFERENCES)

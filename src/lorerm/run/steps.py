@@ -10,7 +10,14 @@ import numpy as np
 
 from lorerm.errors import ConfigError, RunError
 from lorerm.run.models import MODELS, UNSEEN, chosen_rank, load_models, load_trained, model_folder
-from lorerm.run.sources import describe_files, describe_sources, read_sources
+from lorerm.run.sources import (
+    PREFERENCES,
+    describe_files,
+    describe_sources,
+    read_preferences,
+    read_sources,
+    write_preferences,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +31,10 @@ if TYPE_CHECKING:
     from lorerm.run.config import SplitConfig
     from lorerm.run.folder import RunFolder, Work
 
-PREFERENCES, REPORT = "preferences.parquet", "report"
+REPORT = "report"
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
+_PREPARED_FILES = (PREFERENCES, "responses.parquet", "choices.parquet")
 _STORE_FILES = ("comparisons.parquet", "embeddings/*")
 _MODEL_FILES = tuple(f"{MODELS}/rank-*/{name}" for name in ("config.json", "model.safetensors", "users.safetensors"))
 _REPORT_FILES = (f"{REPORT}/*", f"{REPORT}/figures/*", f"{MODELS}/rank-*/{UNSEEN}")
@@ -40,7 +48,7 @@ def prepare(
     user_column: str = "user_id",
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Text in: check it, look for leaks, split it; writes `preferences.parquet` with each pair's cell.
+    """Text in: check it, look for leaks, split it; writes the pairs in use, each with its cell.
 
     Parameters
     ----------
@@ -53,15 +61,15 @@ def prepare(
     user_column
         The column of the users.
     options
-        A data set's own options.
+        A data set's own options; `data` and `revision` say where it is read.
     """
     if is_imported(run):
         raise RunError(f"{run.path} holds imported embeddings", "choose another run folder for text")
     options = dict(options or {})
     arguments = {
-        "input": describe_sources(sources),
+        "input": describe_sources(sources, options),
         "user_column": user_column,
-        "options": options,
+        "options": {name: value for name, value in options.items() if name != "data"},
         "split": asdict(split),
     }
 
@@ -70,7 +78,8 @@ def prepare(
         from lorerm.preferences.splits import Splits, assign_cells
 
         run.tell("reading", 0, 1)
-        preferences = read_sources(sources, user_column, options)
+        loaded = read_sources(sources, user_column, options, asdict(split))
+        preferences = loaded.preferences
         run.tell("reading", 1, 1)
         cells = assign_cells(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
         summary = Splits.from_cells(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
@@ -78,16 +87,18 @@ def prepare(
 
         def work() -> dict[str, Any]:
             leaks = check_leaks(preferences, split.seed)
-            preferences.with_splits(cells).select(kept).write_parquet(run.path / PREFERENCES)
+            write_preferences(run.path, preferences.with_splits(cells).select(kept))
             return {
                 **_counts(summary, len(preferences), len(kept)),
+                "source": loaded.source,
+                "reading": list(loaded.reading),
                 "leaks": {**leaks.to_dict(), "warnings": leaks.warnings()},
-                "warnings": [*preferences.summary.warnings(), *summary.warnings()],
+                "warnings": [*loaded.warnings, *preferences.summary.warnings(), *summary.warnings()],
             }
 
         return work
 
-    return run.step("prepare", arguments, begin, outputs=(PREFERENCES,), may_change=False)
+    return run.step("prepare", arguments, begin, outputs=_PREPARED_FILES, may_change=False)
 
 
 def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +109,8 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
 
     def begin() -> Work:
         from lorerm.encoding.store import check_encoder, embed_into
-        from lorerm.preferences.preferences import Preferences
 
-        preferences = Preferences.read_parquet(run.path / PREFERENCES)
+        preferences = read_preferences(run.path)
         run.tell("loading the encoder", 0, 1)
         encoder = make_encoder()
         run.tell("loading the encoder", 1, 1)

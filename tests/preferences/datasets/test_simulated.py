@@ -69,7 +69,7 @@ def test_no_global_random_state():
 
 def test_load_is_the_default_population(population):
     """The registry's entry has 300 users and the same texts."""
-    preferences = load(seed=0)
+    preferences = load(seed=0).preferences
     assert len(set(preferences.user_ids)) == 300
     texts = {r.text for r in population.responses}
     assert preferences.conversations("chosen")[0][-1]["content"] in texts

@@ -3,41 +3,65 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.datasets.loaded import Loaded
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.preferences.datasets.simulated",
+    "tldr": "lorerm.preferences.datasets.tldr",
+    "prism": "lorerm.preferences.datasets.prism",
+    "personalllm": "lorerm.preferences.datasets.personalllm",
+    "community-alignment": "lorerm.preferences.datasets.community_alignment",
 }
-"""Name of the data set -> the module whose `load` makes its `Preferences`; imported only when asked for."""
+"""Name of the data set -> the module whose `load` reads it; imported only when asked for."""
 
 
-def load_dataset(name: str, **options: object) -> Preferences:
+def load_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options: object) -> Loaded:
     """Load a data set by its name.
 
     Parameters
     ----------
     name
         One of `DATASETS`.
+    split
+        Settings of the split (`seed`, `unseen_users`, `test_prompts`), for data sets that bring their own cells.
     **options
-        Passed to the data set's own `load`.
+        Of the data set's own `load`, `data` (local files) and `revision` (on the hub) among them.
 
     Returns
     -------
-    Preferences
+    Loaded
+        The preferences, what was read, and how many rows each step kept.
 
     Raises
     ------
     ConfigError
-        No data set has that name.
+        No data set has that name, or it has no such option.
+    DataError
+        The data set cannot be read.
+
+    Examples
+    --------
+    >>> loaded = load_dataset("simulated", n_users=3)
+    >>> sorted(set(loaded.preferences.user_ids))
+    ['annotator-000', 'annotator-001', 'annotator-002']
     """
     if name not in DATASETS:
         raise ConfigError(f"data set {name!r} is not known", f"choose one of {', '.join(DATASETS)}, or give a file")
-    preferences: Preferences = import_module(DATASETS[name]).load(**options)
-    return preferences
+    load = import_module(DATASETS[name]).load
+    known = list(signature(load).parameters)
+    for option in options:
+        if option not in known or option == "split":
+            own = ", ".join(one for one in known if one != "split")
+            raise ConfigError(f"data set {name} has no option {option!r}", f"its options are {own}")
+    if "split" in known:
+        options["split"] = split
+    loaded: Loaded = load(**options)
+    return loaded

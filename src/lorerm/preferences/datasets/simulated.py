@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.errors import ConfigError, UnknownUserError
+from lorerm.preferences.datasets.loaded import Loaded
 from lorerm.preferences.datasets.simulated_questions import ask_questions
 from lorerm.preferences.datasets.simulated_responses import ATTRIBUTES, StyledResponse, write_responses
 
@@ -202,7 +203,7 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_choices: int = MEDIAN_
     )
 
 
-def load(n_users: int = 300, seed: int = 0) -> Preferences:
+def load(n_users: int = 300, seed: int = 0) -> Loaded:
     """Return the choices of a simulated population.
 
     Parameters
@@ -210,7 +211,7 @@ def load(n_users: int = 300, seed: int = 0) -> Preferences:
     n_users, seed
         As in `simulate`.
     """
-    return simulate(n_users, seed).preferences
+    return Loaded(simulate(n_users, seed).preferences, f"{n_users} simulated annotators, seed {seed}")
 
 
 def _profiles() -> np.ndarray:

@@ -1,0 +1,188 @@
+"""A data set's own rows, unchanged: from local files in the layout of the hub, or from the hub itself.
+
+Local files come first: a loader that is given a path touches no network. From the hub the revision asked for, which may
+be a moving branch, is resolved to a commit, and that commit is read and recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorerm.errors import DataError
+from lorerm.preferences.files import SUFFIXES, Row, dataset_rows, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# In this order: a file called "train_valid.jsonl" is training data.
+_LABELS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where a data set lies on the hub."""
+
+    name: str
+    config: str | None = None
+    revision: str | None = None
+    """the branch or ref that is read when none is asked for; None is the main branch"""
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Rows as the data set has them."""
+
+    source: str
+    """what is read, for people"""
+    _parts: tuple[tuple[str | None, Callable[[], Iterator[Row]]], ...]
+
+    def __iter__(self) -> Iterator[tuple[str | None, Row]]:
+        """Yield each row with the split that it stands in: "train", "valid" or "test", or None where nothing says."""
+        for label, read in self._parts:
+            for row in read():
+                yield label, row
+
+
+def raw_rows(repository: Repository, data: str | Path | None, revision: str | None = None) -> RawRows:
+    """Find the rows of a data set.
+
+    Parameters
+    ----------
+    repository
+        Where it lies on the hub.
+    data
+        A file, a folder of files (folders in it included), or a folder that `datasets` wrote; None reads the hub.
+    revision
+        Branch, tag or commit on the hub.
+
+    Raises
+    ------
+    DataError
+        If there is no such path, or the hub cannot be read.
+    """
+    if data is not None:
+        return _local(Path(data))
+    commit = resolve(repository, revision)
+    found = _download(repository, commit)
+    parts = tuple(
+        (_label(name), _reader_of_dataset(part, f"{repository.name}, {name}")) for name, part in found.items()
+    )
+    return RawRows(f"{repository.name} at {commit}", parts)
+
+
+def raw_file(repository: Repository, name: str, data: str | Path | None, revision: str | None) -> RawRows:
+    """Find the rows of one named file, in the local folder `data` or at a commit that `resolve` gave."""
+    if data is not None:
+        path = Path(data) / name
+        if not path.exists():
+            raise DataError(f"{path} does not exist", f"give a folder that holds {name}")
+        return RawRows(str(path), ((None, lambda: read_rows(path, "")),))
+    from huggingface_hub import hf_hub_download
+
+    with _reading_hub(repository):
+        local = hf_hub_download(repository.name, name, repo_type="dataset", revision=revision)
+    return RawRows(f"{repository.name} at {revision}", ((None, lambda: read_rows(local, "")),))
+
+
+def resolve(repository: Repository, revision: str | None) -> str:
+    """Return the commit that a revision stands for now.
+
+    Raises
+    ------
+    DataError
+        If the hub cannot be reached, or has no such data set or revision.
+    """
+    from huggingface_hub import HfApi
+
+    with _reading_hub(repository):
+        info = HfApi().dataset_info(repository.name, revision=revision or repository.revision)
+    return str(info.sha)
+
+
+def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
+    """Return a cell of a row; `DataError` where the row has no such column."""
+    if not isinstance(row.record, Mapping) or name not in row.record:
+        found = ", ".join(map(str, row.record)) if isinstance(row.record, Mapping) else type(row.record).__name__
+        raise DataError(
+            f'{row.source}, row {row.number}: there is no column "{name}" (found: {found})',
+            "give the data set's own files",
+        )
+    return row.record[name]
+
+
+def _local(path: Path) -> RawRows:
+    if not path.exists():
+        raise DataError(f"{path} does not exist", "give a file or folder of the data set")
+    if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
+        from datasets import load_from_disk
+
+        found = load_from_disk(str(path))
+        named = found if isinstance(found, Mapping) else {"": found}
+        return RawRows(
+            str(path), tuple((_label(name), _reader_of_dataset(part, str(path))) for name, part in named.items())
+        )
+    files = _files(path) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path} holds no file ending in {', '.join(SUFFIXES)}", "give the data set's own files")
+    parts = tuple((_label(file.relative_to(path.parent).as_posix()), _reader_of_file(file)) for file in files)
+    return RawRows(str(path), parts)
+
+
+def _of_datasets(found: Mapping[str, Any], source: str) -> RawRows:
+    return RawRows(
+        source, tuple((_label(name), _reader_of_dataset(part, f"{source}, {name}")) for name, part in found.items())
+    )
+
+
+def _files(folder: Path) -> Sequence[Path]:
+    """List the files that can be read, in the order of their names; hidden ones are none."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name.lower().endswith(SUFFIXES)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _label(name: str) -> str | None:
+    """Read the split out of the name of a split, or of a file as far as it is below the folder given."""
+    below = name.lower().rpartition("/")
+    for text in (below[2], below[0]):
+        found = [label for label in _LABELS if label in text]
+        if found:
+            return found[0]
+    return None
+
+
+def _reader_of_file(path: Path) -> Callable[[], Iterator[Row]]:
+    return lambda: read_rows(path, "")
+
+
+def _reader_of_dataset(dataset: Any, source: str) -> Callable[[], Iterator[Row]]:  # noqa: ANN401 - a datasets.Dataset
+    return lambda: dataset_rows(dataset, "", source)
+
+
+def _download(repository: Repository, commit: str) -> Mapping[str, Any]:
+    from datasets import load_dataset
+
+    with _reading_hub(repository):
+        found: Mapping[str, Any] = load_dataset(repository.name, repository.config, revision=commit)
+    return found
+
+
+@contextmanager
+def _reading_hub(repository: Repository) -> Iterator[None]:
+    """Turn what the hub's clients raise into one line with its remedy."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{repository.name} cannot be had from the hub ({reason:.200})",
+            "check the connection and the revision, or give a local copy with --data",
+        ) from error
