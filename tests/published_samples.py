@@ -119,7 +119,9 @@ def prism_conversation(name: str, user: str, rng: np.random.Generator, *, likes_
     for turn, n_replies in enumerate((4, 2)):
         history.append({"turn": turn, "role": "user", "content": f"{name} {turn} " + text(rng, 3)})
         replies = [text(rng, n) for n in rng.permutation(np.arange(2, 2 + 2 * n_replies, 2))]
-        best = max(replies, key=len) if likes_long else min(replies, key=len)
+        best = replies[int(rng.integers(len(replies)))]
+        if rng.random() < 0.3:
+            best = max(replies, key=len) if likes_long else min(replies, key=len)
         for within, reply in enumerate(replies):
             history.append(
                 {
@@ -196,7 +198,7 @@ def community_sample(folder: Path, n_annotators: int = 40, n_conversations: int 
             turns = []
             for turn in range(1 + number % 2):
                 responses = [text(rng, n) for n in (2, 4, 6, 8)]
-                preferred = "response_d" if annotator % 2 else "response_a"
+                preferred = f"response_{'abcd'[int(rng.integers(4))]}"
                 turns.append((f"Question {number} {turn}: " + WORDS[number], responses, preferred))
             language = "en" if annotator % 4 else "it"
             rows.append(community_row(f"c{annotator}-{number}", f"annotator{annotator:02d}", language, turns))

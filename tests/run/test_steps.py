@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig
-from lorerm.errors import ConfigError, DataError, RunError
+from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, train
+from lorerm.encoding.imported import read_matrix_and_comparisons
+from lorerm.errors import ConfigError, RunError
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
+from lorerm.run.imports import import_embeddings
+from lorerm.run.models import alpha_name, load_model, load_trained
 from lorerm.run.sources import PREFERENCES
 from small_choices import choices, comparisons, contents, write_lines, write_matrix
 
@@ -84,48 +88,52 @@ def test_seed_out_of_range_costs_nothing(run, seed):
     assert contents(run.path) == before
 
 
-def import_into(tmp_path, rows, **options):
-    matrix, table = write_matrix(tmp_path / "m.safetensors"), write_lines(tmp_path / "t.jsonl", rows)
-    run = RunFolder.create(tmp_path / "imported")
-    steps.import_embeddings(run, matrix, table, SplitConfig(), **options)
-    return run
+def test_sweep_of_alphas_has_models_and_a_report_for_each(tmp_path):
+    """As the published `alpha_list` and `K_list`: alpha outside, rank inside."""
+    run = RunFolder.create(tmp_path / "run")
+    matrix = write_matrix(tmp_path / "m.safetensors", reference=torch.ones(4))
+    table = write_lines(tmp_path / "t.jsonl", comparisons())
+    import_embeddings(run, [matrix, table], lambda: read_matrix_and_comparisons(matrix, table), SplitConfig())
+    config = TrainingConfig(recipe="paper", steps=5)
+    result = steps.train(run, config, [1, 2], [0.0, 10.0])
+    assert result["alphas"] == [0.0, 10.0]
+    assert result["chosen_alpha"] in (0.0, 10.0)
+    for alpha in (0.0, 10.0):
+        for rank in (1, 2):
+            model = load_trained(run, rank, alpha)
+            assert model.training["config"]["alpha"] == alpha
+            alone = train_alone(run, replace(config, rank=rank, alpha=alpha))
+            assert torch.equal(model.basis, alone.basis)
+    assert not (run.path / "models" / "rank-1").exists()
+
+    steps.report(run)
+    for alpha in ("alpha-0", "alpha-10"):
+        folder = run.path / "report" / alpha
+        assert (folder / "figures" / "accuracy_by_rank.png").exists()
+        content = json.loads((folder / "report.json").read_text())
+        assert content["config"]["training"]["alpha"] == float(alpha.split("-")[1])
+        assert (run.path / "models" / alpha / "rank-2" / "unseen.safetensors").exists()
+    best = alpha_name(result["chosen_alpha"])
+    same = [(run.path / "report" / part / "report.json").read_bytes() for part in ("", best)]
+    assert same[0] == same[1], "the report of the run is that of the chosen alpha"
+    assert load_model(run).training["config"]["alpha"] == result["chosen_alpha"]
+
+    before = contents(run.path)
+    stamp = (run.path / "models" / "alpha-0" / "rank-1" / "model.safetensors").stat().st_mtime_ns
+    assert steps.train(run, config, [1, 2], [0.0, 10.0, 100.0])["alphas"] == [0.0, 10.0, 100.0]
+    assert (run.path / "models" / "alpha-0" / "rank-1" / "model.safetensors").stat().st_mtime_ns == stamp
+    after = contents(run.path)
+    assert {name for name in before if name.startswith("models") and "unseen" not in name} <= set(after)
 
 
-def test_import_keeps_a_prompt_on_one_side(tmp_path):
-    """Without prompt ids the pair of rows is the unit, whichever was chosen."""
-    data = EmbeddedPreferences.load(import_into(tmp_path, comparisons()).path)
-    sides = {prompt: cell.split("_")[0] for prompt, cell in zip(data.prompt_ids, data.splits, strict=True)}
-    assert all(sides[p] == c.split("_")[0] for p, c in zip(data.prompt_ids, data.splits, strict=True))
-    assert set(sides.values()) == {"train", "test"}
+def train_alone(run, config):
+    """The model as the library trains it."""
+    data = EmbeddedPreferences.load(run.path)
+    return train(data.select(np.flatnonzero(np.asarray(data.splits) == "train_seen")), config)
 
 
-def test_import_honours_given_splits(tmp_path):
-    rows = [{**row, "split": "test" if i % 15 < 5 else "train"} for i, row in enumerate(comparisons())]
-    run = import_into(tmp_path, rows)
-    sizes = run.result("embed")["cells"]
-    assert sizes["test_seen"]["n_pairs"] + sizes["test_unseen"]["n_pairs"] == 30
-
-
-def test_import_with_nothing_to_test_on_can_be_put_right(tmp_path):
-    with pytest.raises(DataError, match="nothing is left to test on"):
-        import_into(tmp_path, [{**row, "prompt_id": "same"} for row in comparisons()])
-    import_into(tmp_path, comparisons())
-
-
-def test_import_reads_a_head_of_its_own_file(tmp_path):
-    save_file({"reference": torch.ones(4)}, tmp_path / "head.safetensors")
-    run = import_into(tmp_path, comparisons(), reference=tmp_path / "head.safetensors")
-    assert EmbeddedPreferences.load(run.path).reference.tolist() == [1, 1, 1, 1]
-    assert len(run.arguments("embed")["input"]) == 3
-
-
-def test_text_and_imported_embeddings_do_not_share_a_folder(run, tmp_path):
-    imported = import_into(tmp_path, comparisons())
-    assert steps.is_imported(imported)
-    assert not steps.is_imported(run)
-    with pytest.raises(RunError, match="holds a run on text"):
-        steps.import_embeddings(run, tmp_path / "m.safetensors", tmp_path / "t.jsonl", SplitConfig())
-    with pytest.raises(RunError, match="holds imported embeddings"):
-        steps.prepare(imported, ["simulated"], SplitConfig())
-    with pytest.raises(RunError, match="go on with `lorerm train"):
-        steps.embed(imported, HashingEncoder, {"model": None})
+def test_alphas_have_no_meaning_in_the_default_recipe(run):
+    before = contents(run.path)
+    with pytest.raises(ConfigError, match="alpha has no meaning in the default recipe"):
+        steps.train(run, TrainingConfig(), [1], [1.0, 2.0])
+    assert contents(run.path) == before

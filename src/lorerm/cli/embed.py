@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
+from lorerm.cli.recipes import EMBEDDED, fill_encoder_options
+from lorerm.errors import ModelError
 from lorerm.run import steps
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import stored_recipe
 
 if TYPE_CHECKING:
     import argparse
+
+    from lorerm.run.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        embed(RunFolder.open(parsed.run, show), parsed)
+        embed(RunFolder.open(parsed.run, show), parsed, stored_recipe(parsed.run))
     output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
 
 
-def embed(run: RunFolder, parsed: argparse.Namespace) -> None:
-    """Embed with the encoder that the options describe."""
+def embed(run: RunFolder, parsed: argparse.Namespace, recipe: Recipe) -> None:
+    """Embed with the encoder that the options describe, and the recipe where they say nothing."""
+    of_recipe = parsed.model is None and "model" in recipe.embed
+    fill_encoder_options(parsed, recipe)
     settings = encoder_settings(parsed)
-    steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+    try:
+        steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+    except ModelError as error:
+        if not of_recipe:
+            raise
+        raise ModelError(
+            f"{error.problem}, the model of the recipe",
+            f"{error.remedy}; or give another one with --model (--model {EMBEDDED} needs no download)",
+        ) from error

@@ -3,29 +3,43 @@
 The comparisons are a Parquet, CSV or JSON-lines file with the columns user_id, chosen, rejected (rows of the matrix,
 from 0) and optionally prompt_id, weight and split. Without prompt_id the unit that train and test must not share is
 the pair of responses.
+
+Or the published artefacts: the pickles of the TLDR and PRISM scripts (with --trust-pickle), or PersonalLLM's
+train.safetensors and test.safetensors (with --dataset personalllm, whose people judge those responses).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress
-from lorerm.cli.options import add_options, read_options
+from lorerm.cli.options import add_options
 from lorerm.cli.prepare import tell_prepared
+from lorerm.cli.recipes import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
 from lorerm.errors import ConfigError
-from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
+from lorerm.run.imports import import_embeddings
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
+
+    from lorerm.encoding.imported import Imported
+
+# Of the pickles that the published scripts write.
+SUFFIXES = (".pkl", ".pickle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="the matrix (.safetensors) and the comparisons"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="the matrix (.safetensors) and the comparisons; or published pickles; or a data set's matrices",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder: made, or continued")
     parser.add_argument(
@@ -34,21 +48,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the reward model's head [D], a safetensors file (default: `reference` in the matrix's file)",
     )
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="read pickles of the published scripts: containers and tensors only, anything else in them is refused",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="whose responses the rows are: personalllm (train and test .safetensors)"
+    )
+    add_dataset_options(parser, revision=True)
+    add_recipe_option(parser)
     add_options(parser, SplitConfig)
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
+    parsed.source = [parsed.dataset] if parsed.dataset else [str(path) for path in parsed.files]
+    recipe = source_recipe(parsed)
+    options = source_options(parsed, recipe)
+    split = SplitConfig(**recipe.split)
+    files, read = _reader(parsed, split, options)
+    settings = {"dataset": parsed.dataset, "options": dict(recipe.data)} if parsed.dataset else {}
+    with progress() as show:
+        run = RunFolder.create(parsed.out, show)
+        result = import_embeddings(run, files, read, split, settings)
+    keep_recipe(parsed, recipe)
+    tell_prepared(result)
+    output().print(f"Next: lorerm train {parsed.out}", soft_wrap=True)
+
+
+def _reader(
+    parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
+) -> tuple[list[str | Path], Callable[[], Imported]]:
+    """Return the files that are read, and what reads them."""
+    pickles = [path for path in parsed.files if path.suffix in SUFFIXES]
     matrices = [path for path in parsed.files if path.suffix == ".safetensors"]
-    tables = [path for path in parsed.files if path.suffix != ".safetensors"]
+    tables = [path for path in parsed.files if path not in pickles and path not in matrices]
+    heads = [] if parsed.reference is None else [parsed.reference]
+    if pickles:
+        return [*parsed.files, *heads], _reader_of_pickles(parsed, pickles)
+    if parsed.dataset:
+        local = [] if parsed.data is None else [parsed.data]
+        return [*parsed.files, *heads, *local], lambda: _read_for_dataset(parsed, split, options)
     if len(matrices) != 1 or len(tables) != 1:
         raise ConfigError(
             f"{len(matrices)} safetensors files and {len(tables)} others were given",
             "give one matrix (.safetensors) and one file of comparisons",
         )
-    with progress() as show:
-        run = RunFolder.create(parsed.out, show)
-        split = read_options(parsed, SplitConfig)
-        result = steps.import_embeddings(run, matrices[0], tables[0], split, reference=parsed.reference)
-    tell_prepared(result)
-    output().print(f"Next: lorerm train {parsed.out}", soft_wrap=True)
+
+    def read() -> Imported:
+        from lorerm.encoding.imported import read_matrix_and_comparisons
+
+        return read_matrix_and_comparisons(matrices[0], tables[0], parsed.reference)
+
+    return [matrices[0], tables[0], *heads], read
+
+
+def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> Callable[[], Imported]:
+    if len(pickles) != len(parsed.files):
+        raise ConfigError("pickles and other files were given", "give the pickles of both splits, and nothing else")
+    if not parsed.trust_pickle:
+        raise ConfigError(
+            f"{pickles[0]} is a pickle, which can hold a program",
+            "add --trust-pickle if it comes from somebody you trust: only containers and tensors are admitted",
+        )
+
+    def read() -> Imported:
+        from dataclasses import replace
+
+        from lorerm.encoding.matrix_files import read_reference_file
+        from lorerm.encoding.published_pickles import read_published_pickles
+
+        imported = read_published_pickles(pickles)
+        if parsed.reference is not None:
+            imported = replace(imported, reference=read_reference_file(parsed.reference))
+        return imported
+
+    return read
+
+
+def _read_for_dataset(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> Imported:
+    from dataclasses import asdict
+
+    from lorerm.encoding.imported import read_for_dataset
+    from lorerm.preferences.datasets import load_dataset
+
+    loaded = load_dataset(parsed.dataset, split=asdict(split), **options)
+    return read_for_dataset(parsed.files, loaded, parsed.reference)

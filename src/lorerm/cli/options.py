@@ -35,13 +35,18 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out
             f"--{field.name.replace('_', '-')}",
             type=kind,
             choices=choices,
-            default=default,
+            default=argparse.SUPPRESS,  # so that what was given can be told from what was not
             metavar=None if choices else kind.__name__.upper(),
             help=f"{text} (default: {meaning})" if meaning else text,
         )
 
 
+def given_options(parsed: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
+    """Return those fields of `config` that the command line gave."""
+    names = [field.name for field in fields(config)]
+    return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
+
+
 def read_options(parsed: argparse.Namespace, config: type[Config], **given: Any) -> Config:  # noqa: ANN401 - as the fields are
     """Build `config` from parsed options; `given` are the fields that are no options."""
-    names = [field.name for field in fields(config) if field.name not in given]  # type: ignore[arg-type]
-    return config(**{name: getattr(parsed, name) for name in names}, **given)
+    return config(**{**given_options(parsed, config), **given})

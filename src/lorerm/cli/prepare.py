@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
-from lorerm.cli.options import add_options, read_options
+from lorerm.cli.options import add_options
+from lorerm.cli.recipes import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
+from lorerm.preferences.datasets import DATASETS
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
@@ -14,10 +16,13 @@ from lorerm.run.folder import RunFolder
 if TYPE_CHECKING:
     import argparse
 
+    from lorerm.run.recipe import Recipe
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_source_arguments(parser)
+    add_dataset_options(parser, revision=True)
     add_options(parser, SplitConfig)
 
 
@@ -26,25 +31,41 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         nargs="+",
-        help="files or folders (JSON lines, JSON, Parquet, CSV, `datasets` folder), or a data set's name (simulated)",
+        help="files or folders (JSON lines, JSON, Parquet, CSV, `datasets` folder), or a data set's name "
+        f"({', '.join(DATASETS)})",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder: made, or continued")
     parser.add_argument(
         "--user-column", default="user_id", metavar="NAME", help="the column of the users (default: user_id)"
     )
+    add_recipe_option(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
+    prepare(parsed, source_recipe(parsed))
+    output().print(f"Next: lorerm embed {parsed.out}", soft_wrap=True)
+
+
+def prepare(parsed: argparse.Namespace, recipe: Recipe) -> None:
+    """Prepare by a recipe, show what was found, and keep the recipe."""
     with progress() as show:
         run = RunFolder.create(parsed.out, show)
-        result = steps.prepare(run, parsed.source, read_options(parsed, SplitConfig), user_column=parsed.user_column)
+        result = steps.prepare(
+            run,
+            parsed.source,
+            SplitConfig(**recipe.split),
+            user_column=parsed.user_column,
+            options=source_options(parsed, recipe),
+        )
+    keep_recipe(parsed, recipe)
     tell_prepared(result)
-    output().print(f"Next: lorerm embed {parsed.out}", soft_wrap=True)
 
 
 def tell_prepared(result: dict[str, Any]) -> None:
     """Show what was found in the data, and the warnings."""
+    for line in result.get("reading", ()):
+        output().print(line, soft_wrap=True)
     cells = result["cells"]
     words = ", ".join(f"{name} {size['n_pairs']:,} ({size['n_users']:,} users)" for name, size in cells.items())
     output().print(f"{result['n_pairs']:,} of {result['n_pairs_read']:,} pairs in use: {words}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import output, progress
 from lorerm.run import steps
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import stored_recipe
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
-        steps.report(run)
+        steps.report(run, stored_recipe(parsed.run).adaptation())
     tell_report(run)
 
 

@@ -1,4 +1,8 @@
-"""The whole way: prepare, embed, train, adapt, evaluate, report. Run again, it goes on from what is finished."""
+"""The whole way: prepare, embed, train, adapt, evaluate, report. Run again, it goes on from what is finished.
+
+A data set by its name (tldr, prism, personalllm, community-alignment) brings its recipe, the reward model included;
+`--model embedded` takes the embedded encoder instead.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,15 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import progress
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
-from lorerm.cli.options import add_options, read_options
-from lorerm.cli.prepare import add_source_arguments, tell_prepared
+from lorerm.cli.options import add_options
+from lorerm.cli.prepare import add_source_arguments, prepare
+from lorerm.cli.recipes import add_dataset_options, source_recipe
 from lorerm.cli.report import tell_report
 from lorerm.cli.train import add_training_options
-from lorerm.learning.config import TrainingConfig
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import training
 
 if TYPE_CHECKING:
     import argparse
@@ -23,21 +28,20 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_source_arguments(parser)
+    add_dataset_options(parser, revision=False)
     add_encoder_options(parser)
     add_options(parser, SplitConfig)
-    add_training_options(parser, seed=False)
+    add_training_options(parser, leave_out=("rank", "seed", "recipe"))
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it; one seed serves split and training."""
-    config = read_options(parsed, TrainingConfig, rank="auto")
-    with progress() as show:
-        run = RunFolder.create(parsed.out, show)
-        prepared = steps.prepare(run, parsed.source, read_options(parsed, SplitConfig), user_column=parsed.user_column)
-    tell_prepared(prepared)
+    recipe = source_recipe(parsed)
+    config, ranks, alphas = training(recipe)
+    prepare(parsed, recipe)
     with progress() as show:
         run = RunFolder.open(parsed.out, show)
-        embed(run, parsed)
-        steps.train(run, config, parsed.ranks)
-        steps.report(run)
+        embed(run, parsed, recipe)
+        steps.train(run, config, ranks, alphas)
+        steps.report(run, recipe.adaptation())
     tell_report(run)

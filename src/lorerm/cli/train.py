@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.cli.options import add_options, read_options
+from lorerm.cli.options import add_options
+from lorerm.cli.recipes import merge_given
 from lorerm.learning.config import TrainingConfig
 from lorerm.run import steps
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import stored_recipe, training
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,21 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_options(parser)
 
 
-def add_training_options(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
-    """Add the ranks and the recipe; without `seed` where another option gives it."""
+def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collection[str] = ("rank",)) -> None:
+    """Add the ranks, the strengths and the recipe; `leave_out` what is no option, or another's."""
     parser.add_argument(
         "--ranks", nargs="+", type=int, metavar="K", help="ranks to train (default: 0 to 5, as far as the data allow)"
     )
-    add_options(parser, TrainingConfig, leave_out=("rank",) if seed else ("rank", "seed"))
+    parser.add_argument(
+        "--alphas",
+        nargs="+",
+        type=float,
+        metavar="A",
+        help="strengths of a paper recipe's regulariser to sweep: models and a report of their own for each",
+    )
+    add_options(parser, TrainingConfig, leave_out=leave_out)
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    config = read_options(parsed, TrainingConfig, rank="auto")
+    config, ranks, alphas = training(merge_given(parsed, stored_recipe(parsed.run)))
     with progress() as show:
-        result = steps.train(RunFolder.open(parsed.run, show), config, parsed.ranks)
+        result = steps.train(RunFolder.open(parsed.run, show), config, ranks, alphas)
+    at = "" if result["chosen_alpha"] is None else f" at alpha {result['chosen_alpha']:g}"
     output().print(
-        f"Trained ranks {', '.join(map(str, result['ranks']))}; validation chose rank {result['chosen_rank']}.",
+        f"Trained ranks {', '.join(map(str, result['ranks']))}; validation chose rank {result['chosen_rank']}{at}.",
         soft_wrap=True,
     )
     output().print(f"Next: lorerm report {parsed.run}", soft_wrap=True)

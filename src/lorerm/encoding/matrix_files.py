@@ -36,6 +36,23 @@ def read_matrix_file(path: str | Path) -> tuple[torch.Tensor | StoredMatrix, tor
     return matrix, reference
 
 
+def matrix_name(path: str | Path) -> str:
+    """Return the name of the matrix in a safetensors file: `responses`, or of the only one there is.
+
+    Raises
+    ------
+    DataError
+        If the file is not safetensors, or it is not clear which tensor is the matrix.
+    """
+    tensors = _read_foreign(path)
+    matrices = [name for name, tensor in tensors.items() if tensor.ndim == 2]
+    if "responses" in matrices:
+        return "responses"
+    if len(matrices) != 1:
+        raise DataError(f"{path} holds {_contents(tensors)}", 'save one matrix in it, named "responses"')
+    return matrices[0]
+
+
 def read_reference_file(path: str | Path) -> torch.Tensor:
     """Read a safetensors file with a reward head [D] or [1, D]: the tensor `reference`, `score.weight`, or only one.
 

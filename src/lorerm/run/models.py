@@ -20,9 +20,20 @@ MODELS = "models"
 UNSEEN, ADAPTED = "unseen.safetensors", "adapted.safetensors"
 
 
-def model_folder(run: RunFolder, rank: int) -> Path:
-    """Return the folder of a rank's model."""
-    return run.path / MODELS / f"rank-{rank}"
+def model_folder(run: RunFolder, rank: int, alpha: float | None = None) -> Path:
+    """Return the folder of a rank's model; `alpha` is its place in a sweep of them, None where there was none."""
+    return run.path / MODELS / alpha_name(alpha) / f"rank-{rank}"
+
+
+def alpha_name(alpha: float | None) -> str:
+    """Return the name of the folder for what a sweep made at one alpha."""
+    return "" if alpha is None else f"alpha-{alpha:g}"
+
+
+def chosen_alpha(run: RunFolder) -> float | None:
+    """Return the alpha that validation chose in a sweep; None where there was none."""
+    alpha = run.result("train").get("chosen_alpha")
+    return None if alpha is None else float(alpha)
 
 
 def chosen_rank(run: RunFolder) -> int:
@@ -30,7 +41,7 @@ def chosen_rank(run: RunFolder) -> int:
     return int(run.result("train")["chosen_rank"])
 
 
-def load_trained(run: RunFolder, rank: int) -> LowRankRewardModel:
+def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRankRewardModel:
     """Load the model of a rank as trained, without the users adapted since.
 
     Raises
@@ -40,7 +51,7 @@ def load_trained(run: RunFolder, rank: int) -> LowRankRewardModel:
     """
     from lorerm.model.reward_model import LowRankRewardModel
 
-    folder = model_folder(run, rank)
+    folder = model_folder(run, rank, alpha)
     remedy = f"delete {folder} and run `lorerm train {run.path}` again"
     try:
         model = LowRankRewardModel.from_pretrained(folder)
@@ -51,13 +62,13 @@ def load_trained(run: RunFolder, rank: int) -> LowRankRewardModel:
     return model
 
 
-def load_models(run: RunFolder, ranks: Sequence[int]) -> dict[int, LowRankRewardModel]:
+def load_models(run: RunFolder, ranks: Sequence[int], alpha: float | None = None) -> dict[int, LowRankRewardModel]:
     """Load the models of some ranks, each as `load_trained`."""
-    return {rank: load_trained(run, rank) for rank in ranks}
+    return {rank: load_trained(run, rank, alpha) for rank in ranks}
 
 
 def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
-    """Load a rank's model (by default the chosen one's) with everybody it has been adapted to.
+    """Load a rank's model (by default the chosen one's) with everybody it has been adapted to, at the chosen alpha.
 
     Raises
     ------
@@ -70,9 +81,10 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
         raise ConfigError(
             f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}, or train it"
         )
-    model = load_trained(run, rank)
+    alpha = chosen_alpha(run)
+    model = load_trained(run, rank, alpha)
     for name in (UNSEEN, ADAPTED):
-        path = model_folder(run, rank) / name
+        path = model_folder(run, rank, alpha) / name
         if path.exists():
             model = model.with_users(_load_users(path))
     return model
@@ -82,7 +94,7 @@ def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
     """Keep adapted users beside a rank's model; those adapted before stay, those adapted again are replaced."""
     from lorerm.model.files import save_users
 
-    path = model_folder(run, rank) / ADAPTED
+    path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED
     with locked(run.path):
         save_users(_load_users(path).merge(users) if path.exists() else users, path)
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorerm.errors import ConfigError, RunError
-from lorerm.run.models import MODELS, UNSEEN, chosen_rank, load_models, load_trained, model_folder
+from lorerm.run.models import (
+    MODELS,
+    UNSEEN,
+    alpha_name,
+    chosen_alpha,
+    chosen_rank,
+    load_models,
+    load_trained,
+    model_folder,
+)
 from lorerm.run.sources import (
     PREFERENCES,
-    describe_files,
     describe_sources,
     read_preferences,
     read_sources,
@@ -21,7 +29,6 @@ from lorerm.run.sources import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from lorerm.encoding.embedded_preferences import EmbeddedPreferences
     from lorerm.encoding.encoder import Encoder
@@ -35,9 +42,18 @@ REPORT = "report"
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
 _PREPARED_FILES = (PREFERENCES, "responses.parquet", "choices.parquet")
-_STORE_FILES = ("comparisons.parquet", "embeddings/*")
-_MODEL_FILES = tuple(f"{MODELS}/rank-*/{name}" for name in ("config.json", "model.safetensors", "users.safetensors"))
-_REPORT_FILES = (f"{REPORT}/*", f"{REPORT}/figures/*", f"{MODELS}/rank-*/{UNSEEN}")
+STORE_FILES = ("comparisons.parquet", "embeddings/*")
+# What a sweep of alphas makes lies one folder deeper.
+_MODEL_FILES = tuple(
+    f"{MODELS}/{deeper}rank-*/{name}"
+    for deeper in ("", "alpha-*/")
+    for name in ("config.json", "model.safetensors", "users.safetensors")
+)
+_REPORT_FILES = tuple(
+    f"{place}"
+    for deeper in ("", "alpha-*/")
+    for place in (f"{REPORT}/{deeper}*", f"{REPORT}/{deeper}figures/*", f"{MODELS}/{deeper}rank-*/{UNSEEN}")
+)
 
 
 def prepare(
@@ -83,13 +99,13 @@ def prepare(
         run.tell("reading", 1, 1)
         cells = assign_cells(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
         summary = Splits.from_cells(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
-        kept = _kept(cells, summary)
+        kept = kept_pairs(cells, summary)
 
         def work() -> dict[str, Any]:
             leaks = check_leaks(preferences, split.seed)
             write_preferences(run.path, preferences.with_splits(cells).select(kept))
             return {
-                **_counts(summary, len(preferences), len(kept)),
+                **counts(summary, len(preferences), len(kept)),
                 "source": loaded.source,
                 "reading": list(loaded.reading),
                 "leaks": {**leaks.to_dict(), "warnings": leaks.warnings()},
@@ -122,53 +138,20 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
 
         return work
 
-    return run.step("embed", settings, begin, outputs=_STORE_FILES, may_change=False)
+    return run.step("embed", settings, begin, outputs=STORE_FILES, may_change=False)
 
 
-def import_embeddings(
-    run: RunFolder, matrix: Path, comparisons: Path, split: SplitConfig, *, reference: Path | None = None
+def train(
+    run: RunFolder,
+    config: TrainingConfig,
+    ranks: Sequence[int] | None = None,
+    alphas: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Take embeddings made elsewhere and the comparisons between their rows, in place of `prepare` and `embed`."""
-    if run.arguments("prepare"):
-        raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
-
-    def begin() -> Work:
-        from lorerm.encoding.comparisons import read_comparisons
-        from lorerm.encoding.embedded_preferences import EmbeddedPreferences
-        from lorerm.encoding.matrix_files import read_matrix_file, read_reference_file
-        from lorerm.encoding.store import store_matrix, write_comparisons
-        from lorerm.preferences.splits import Splits, assign_cells
-
-        run.tell("reading", 0, 1)
-        responses, head = read_matrix_file(matrix)
-        if reference is not None:
-            head = read_reference_file(reference)
-        columns = read_comparisons(comparisons)
-        data = EmbeddedPreferences.from_arrays(responses, reference=head, **columns)
-        run.tell("reading", 1, 1)
-        cells = assign_cells(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
-        summary = Splits.from_cells(data, cells, unseen_wanted=split.unseen_users > 0).summary
-        kept = _kept(cells, summary)
-        used = data.select(kept)
-
-        def work() -> dict[str, Any]:
-            store_matrix(run.path, responses, head)
-            write_comparisons(
-                run.path, used.user_ids, used.prompt_ids, *used.rows(), cells[kept].tolist(), used.weights
-            )
-            return {**_counts(summary, len(data), len(kept)), "leaks": None, "warnings": summary.warnings()}
-
-        return work
-
-    files = [path for path in (matrix, comparisons, reference) if path is not None]
-    arguments = {"input": describe_files(files), "split": asdict(split)}
-    return run.step("embed", arguments, begin, outputs=_STORE_FILES, may_change=False)
-
-
-def train(run: RunFolder, config: TrainingConfig, ranks: Sequence[int] | None = None) -> dict[str, Any]:
     """Train each rank on the seen users' training pairs; ranks done already, by the same settings, are kept.
 
-    `config.rank` is not looked at; without `ranks` they are 0 to 5, as far as the data allow.
+    `config.rank` is not looked at; without `ranks` they are 0 to 5, as far as the data allow. With several `alphas`,
+    the strengths of a paper recipe's regulariser, each of them has models of all ranks, and `config.alpha` is not
+    looked at either.
     """
     run.result("embed")
 
@@ -179,11 +162,18 @@ def train(run: RunFolder, config: TrainingConfig, ranks: Sequence[int] | None = 
         data = load_embedded(run.path)
         train_seen = data.select(np.flatnonzero(np.asarray(data.splits) == "train_seen"))
         wanted = list(dict.fromkeys(ranks)) if ranks else possible_ranks(train_seen, DEFAULT_RANKS)
-        _check_training(run, train_seen, config, wanted)
-        return lambda: _train_missing(run, train_seen, config, wanted)
+        for one in configs.values():
+            _check_training(run, train_seen, one, wanted)
+        return lambda: _train_missing(run, train_seen, configs, wanted)
 
+    sweep = list(dict.fromkeys(alphas)) if alphas else None
+    configs: dict[float | None, TrainingConfig] = {None: config}
+    if sweep is not None:
+        configs = {alpha: replace(config, alpha=alpha) for alpha in sweep}
     arguments = {name: value for name, value in asdict(config).items() if name != "rank"}
-    parts = {"ranks": None if ranks is None else list(ranks)}
+    parts: dict[str, Any] = {"ranks": None if ranks is None else list(ranks)}
+    if sweep is not None:
+        parts["alphas"] = sweep
     return run.step("train", arguments, begin, outputs=_MODEL_FILES, parts=parts)
 
 
@@ -195,11 +185,24 @@ def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[s
         from lorerm.encoding.store import load_embedded
         from lorerm.learning.config import TrainingConfig
         from lorerm.learning.training import adaptation_for
+        from lorerm.reporting.report import write_report
 
         data = load_embedded(run.path)
-        models = load_models(run, run.result("train")["ranks"])
-        config = TrainingConfig(**models[chosen_rank(run)].training["config"])
-        return lambda: _report(run, data, models, adaptation or adaptation_for(config), config.seed)
+        trained = run.result("train")
+        alphas = trained.get("alphas") or [None]
+        by_alpha = {alpha: load_models(run, trained["ranks"], alpha) for alpha in alphas}
+
+        def work() -> dict[str, Any]:
+            for alpha, models in by_alpha.items():
+                config = TrainingConfig(**models[chosen_rank(run)].training["config"])
+                content = _measure(run, data, models, adaptation or adaptation_for(config), config.seed, alpha)
+                if alpha == chosen_alpha(run):
+                    write_report(content, run.path / REPORT)
+                if alpha is not None:
+                    write_report(content, run.path / REPORT / alpha_name(alpha))
+            return {"report": f"{REPORT}/report.html"}
+
+        return work
 
     arguments = {"adaptation": None if adaptation is None else asdict(adaptation)}
     return run.step("report", arguments, begin, outputs=_REPORT_FILES)
@@ -236,49 +239,73 @@ def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingC
 
 
 def _train_missing(
-    run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]
+    run: RunFolder,
+    data: EmbeddedPreferences,
+    configs: Mapping[float | None, TrainingConfig],
+    ranks: Sequence[int],
 ) -> dict[str, Any]:
-    """Train the ranks that are not there yet, and choose one."""
+    """Train what is not there yet, alpha by alpha, and choose one model."""
     from lorerm.learning.training import choose_rank, train_ranks
 
-    done = [int(rank) for rank in run.done("train")]
+    done = run.done("train")
     if not done:
         shutil.rmtree(run.path / MODELS, ignore_errors=True)
-    models: dict[int, LowRankRewardModel] = {}
-    for rank in ranks:
-        if rank in done:
-            try:
-                models[rank] = load_trained(run, rank)
-            except RunError:
-                continue  # damaged since: trained again
-    missing = [rank for rank in ranks if rank not in models]
-    trained = train_ranks(data, missing, config, progress=run.progress)
-    for rank in missing:
-        run.tell(f"rank {rank}", 0, 1)
-        models[rank] = next(trained)[1]
-        models[rank].save_pretrained(model_folder(run, rank), include_users=True)
-        run.mark_done("train", str(rank))
-    return {"ranks": sorted(models), "chosen_rank": choose_rank(models)}
+    chosen: dict[float | None, LowRankRewardModel] = {}
+    for alpha, config in configs.items():
+        name = "" if alpha is None else f"alpha {alpha:g}, "
+        models: dict[int, LowRankRewardModel] = {}
+        for rank in ranks:
+            if f"{name}{rank}" in done:
+                try:
+                    models[rank] = load_trained(run, rank, alpha)
+                except RunError:
+                    continue  # damaged since: trained again
+        missing = [rank for rank in ranks if rank not in models]
+        trained = train_ranks(data, missing, config, progress=_telling(run, name))
+        for rank in missing:
+            run.tell(f"{name}rank {rank}", 0, 1)
+            models[rank] = next(trained)[1]
+            models[rank].save_pretrained(model_folder(run, rank, alpha), include_users=True)
+            run.mark_done("train", f"{name}{rank}")
+        chosen[alpha] = models[choose_rank(models)]
+    best = min(chosen, key=lambda alpha: _validation_loss(chosen[alpha]))
+    return {
+        "ranks": sorted(ranks),
+        "chosen_rank": chosen[best].requested_rank,
+        "alphas": None if None in chosen else list(chosen),
+        "chosen_alpha": best,
+    }
 
 
-def _report(
+def _telling(run: RunFolder, name: str) -> Callable[[str, int, int], None]:
+    return lambda stage, done, total: run.tell(f"{name}{stage}", done, total)
+
+
+def _validation_loss(model: LowRankRewardModel) -> float:
+    """Return the loss that alphas are compared by; infinite without validation pairs, so that the first one stays."""
+    validation = model.training.get("validation")
+    return float("inf") if validation is None else float(validation["loss"])
+
+
+def _measure(
     run: RunFolder,
     data: EmbeddedPreferences,
     models: Mapping[int, LowRankRewardModel],
     adaptation: AdaptationConfig,
     seed: int,
+    alpha: float | None,
 ) -> dict[str, Any]:
+    """Adapt the unseen users and evaluate one alpha's models: the report's content."""
     from lorerm.encoding.store import reference_reason
     from lorerm.evaluation.evaluate import NO_REFERENCE, measure
     from lorerm.learning.adaptation import adapt
     from lorerm.model.files import save_users
     from lorerm.preferences.splits import Splits
-    from lorerm.reporting.report import write_report
 
     cells = Splits.from_cells(data, np.asarray(data.splits))
     for place, (rank, model) in enumerate(models.items(), 1):
         if len(cells.train_unseen):
-            save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank) / UNSEEN)
+            save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
         run.tell("adapting", place, len(models))
     run.tell("evaluating", 0, 1)
     reason = reference_reason(run.path) or NO_REFERENCE
@@ -288,17 +315,17 @@ def _report(
     source = ", ".join(entry["name"] for entry in arguments["input"])
     content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": found["warnings"]}
     content["config"]["split"] = arguments["split"]
-    write_report(content, run.path / REPORT)
     run.tell("evaluating", 1, 1)
-    return {"report": f"{REPORT}/report.html"}
+    return content
 
 
-def _kept(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
+def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return which pairs are in a cell; the others need no embedding."""
     return np.flatnonzero(np.isin(cells, list(summary.cells)))
 
 
-def _counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
+def counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
+    """Return how many pairs were read and are in use, and the sizes of the cells."""
     return {
         "n_pairs_read": n_read,
         "n_pairs": n_kept,
