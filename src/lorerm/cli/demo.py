@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lorerm.preferences.datasets.simulated import SimulatedPopulation
 
 # Of a run folder.
-CONTENTS = {MANIFEST, PREFERENCES, "comparisons.parquet", "embeddings", "models", steps.REPORT}
+CONTENTS = {MANIFEST, PREFERENCES, "rewardbench", "comparisons.parquet", "embeddings", "models", steps.REPORT}
 _SHOWN = 3
 
 

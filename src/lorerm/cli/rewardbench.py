@@ -1,0 +1,94 @@
+"""Score a model on RewardBench 2: the reference head, every direction of the basis, and chosen users' mixtures.
+
+A model that was fitted to one data set can have forgotten what the reference head knew: this shows it, subset by
+subset. Results are printed, and written as CSV and Markdown; embeddings are kept, so that asking again is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorerm.cli.console import output, progress
+from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder
+from lorerm.errors import ConfigError, ModelError
+from lorerm.run.folder import MANIFEST, RunFolder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lorerm.encoding.encoder import Encoder
+    from lorerm.model.reward_model import LowRankRewardModel
+
+_HUB = "hub"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run folder, or a saved model")
+    parser.add_argument(
+        "--data", default=_HUB, metavar="PATH", help=f"a local copy of RewardBench 2, or {_HUB} (default: {_HUB})"
+    )
+    parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
+    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own mixtures to score")
+    parser.add_argument(
+        "--rank", type=int, metavar="K", help="of a run: the model to score (default: the one that validation chose)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results go (default: the folder rewardbench in the run)"
+    )
+    add_running_options(parser)
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it."""
+    from lorerm.preferences.datasets.reward_bench_2 import load
+    from lorerm.run.reward_bench import measure_reward_bench, reward_directions
+
+    folder = parsed.out
+    if (Path(parsed.model) / MANIFEST).exists():
+        from lorerm.run.models import load_model
+
+        run = RunFolder.open(parsed.model)
+        model, folder = load_model(run, parsed.rank), folder or run.path / "rewardbench"
+        reward_directions(model, parsed.users)  # an unknown user shows before anything is embedded
+        encoder = run_encoder(run, parsed)
+    else:
+        model = _saved_model(parsed)
+        reward_directions(model, parsed.users)
+        encoder = _encoder_of(model, parsed)
+    prompts, source = load(None if parsed.data == _HUB else parsed.data, parsed.data_revision)
+    with progress() as show:
+        result = measure_reward_bench(model, prompts, source, encoder, folder, parsed.users, show)
+    result.write(folder)
+    output().print(result.to_markdown(), soft_wrap=True)
+    output().print(f"Results: {folder / 'rewardbench.md'}", soft_wrap=True)
+
+
+def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:
+    from lorerm.model.reward_model import LowRankRewardModel
+
+    if parsed.rank is not None:
+        raise ConfigError("--rank chooses among the models of a run, and a model was given", "leave it out")
+    if parsed.out is None:
+        raise ConfigError("a model was given, and no folder for the results", "say where with --out")
+    return LowRankRewardModel.from_pretrained(parsed.model)
+
+
+def _encoder_of(model: LowRankRewardModel, parsed: argparse.Namespace) -> Encoder:
+    """Build the encoder that a saved model names."""
+    from lorerm.encoding.hashing import HashingEncoder
+
+    identity = model.encoder
+    if identity is None:
+        raise ModelError(f"{parsed.model} does not say which encoder it goes with", "give a run, or train on text")
+    if identity.model == HashingEncoder().identity.model:
+        return HashingEncoder()
+    local = Path(identity.model).exists()
+    settings = {
+        "model": identity.model,
+        "revision": None if local else identity.revision,
+        "dtype": identity.dtype,
+        "max_length": identity.max_length,
+    }
+    return make_encoder(settings, parsed)
