@@ -77,8 +77,8 @@ def load(
     seen_users, unseen_users
         How many people of each kind are drawn.
     concentration
-        Of the Dirichlet distribution that they are drawn from: w ~ Dirichlet(concentration * 1_10). In the paper 0.1
-        is very diverse, 1 moderately diverse, 10 near uniform.
+        Of the Dirichlet distribution that they are drawn from: w ~ Dirichlet(concentration * 1_10). At the published
+        0.1 most people are of one or two of the ten minds; the larger it is, the more alike they are.
     seen_share, unseen_share
         Which part of the train prompts a seen user's training pairs, and an unseen user's few-shot pairs, are on: drawn
         for each user anew, rounded down, but one at least. Test pairs are on all test prompts.

@@ -1,0 +1,102 @@
+"""PersonalLLM's full shape: 9,402 + 1,000 prompts with eight responses, 1,000 + 500 people, built, trained, evaluated.
+
+    python benchmarks/personalllm.py [--recipe paper|default] [--dimension 1024] [--ranks 0 1 2 3 4 5]
+
+The texts are numbers, the features random, and the ten reward models' scores are directions in them with noise, so that
+neither a download nor a model is needed. Time and the peak of the process's memory are printed step by step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+
+from lorerm.encoding.imported import read_for_dataset
+from lorerm.preferences.datasets import load_dataset
+from lorerm.preferences.datasets.personalllm import N_RESPONSES, REWARD_MODELS
+from lorerm.run import steps
+from lorerm.run.config import SplitConfig
+from lorerm.run.folder import RunFolder
+from lorerm.run.imports import import_embeddings
+from lorerm.run.recipe import find_recipe, training
+
+N_PROMPTS = {"train": 9402, "test": 1000}
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="paper", choices=["paper", "default"])
+    parser.add_argument("--dimension", type=int, default=1024)
+    parser.add_argument("--ranks", type=int, nargs="+")
+    given = parser.parse_args()
+    recipe = find_recipe("personalllm", given.recipe)
+    config, ranks, _ = training(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        measure("written", lambda: write(data, given.dimension))
+        loaded = measure(
+            "read, people drawn, pairs as row numbers", lambda: load_dataset("personalllm", data=data, **recipe.data)
+        )
+        numbers = loaded.preferences
+        in_bytes = sum(part.nbytes for part in (numbers.user, numbers.chosen, numbers.rejected, numbers.splits))
+        print(f"{len(numbers):,} pairs of {len(numbers.names):,} people in {in_bytes / 1e6:.0f} MB")
+        run = RunFolder.create(Path(folder) / "run")
+        matrices = [data / f"{label}.safetensors" for label in N_PROMPTS]
+        measure(
+            "store written",
+            lambda: import_embeddings(
+                run, matrices, lambda: read_for_dataset(matrices, loaded, data / "head.safetensors"), SplitConfig()
+            ),
+        )
+        del loaded, numbers
+        measure(f"trained, recipe {given.recipe}", lambda: steps.train(run, config, given.ranks or ranks))
+        measure("adapted, evaluated, reported", lambda: steps.report(run, recipe.adaptation()))
+        content = json.loads((run.path / "report" / "report.json").read_text())
+    for rank in content["ranks"]:
+        cells = {name: f"{cell['mean']:.3f}" for name, cell in (rank["cells"] or {}).items()}
+        print(f"rank {rank['rank']}: {cells}")
+
+
+def measure(what, work):
+    """Do it, and say how long it took and how much memory the process has had at most until then."""
+    started = time.perf_counter()
+    result = work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{what}: {time.perf_counter() - started:.1f} s, peak {peak:.2f} GB", flush=True)
+    return result
+
+
+def write(folder: Path, dimension: int) -> None:
+    """Write the data set's files and matrices, and a reference head that is the mean of the reward models."""
+    rng = np.random.default_rng(0)
+    (folder / "data").mkdir(parents=True)
+    directions = rng.normal(size=(dimension, len(REWARD_MODELS))).astype(np.float32) / np.sqrt(dimension)
+    for label, n_prompts in N_PROMPTS.items():
+        features = rng.normal(size=(n_prompts * N_RESPONSES, dimension)).astype(np.float32)
+        scores = features @ directions + 0.5 * rng.normal(size=(len(features), len(REWARD_MODELS)))
+        save_file({"embeddings": torch.from_numpy(features).bfloat16()}, folder / f"{label}.safetensors")
+        columns = {
+            "prompt": [f"{label} prompt {i}" for i in range(n_prompts)],
+            "prompt_id": [f"{label}-{i}" for i in range(n_prompts)],
+        }
+        for i in range(N_RESPONSES):
+            columns[f"response_{i + 1}"] = [f"response {i} to {p}" for p in columns["prompt"]]
+            for place, model in enumerate(REWARD_MODELS):
+                columns[f"response_{i + 1}_{model}"] = scores[i::N_RESPONSES, place].tolist()
+        pq.write_table(pa.table(columns), folder / "data" / f"{label}-00000-of-00001.parquet")
+    save_file({"reference": torch.from_numpy(directions.mean(axis=1))}, folder / "head.safetensors")
+
+
+if __name__ == "__main__":
+    main()
