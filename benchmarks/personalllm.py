@@ -13,7 +13,9 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +23,16 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from lorerm.encoding.imported import read_for_dataset
-from lorerm.preferences.datasets import load_dataset
+from lorerm.encoding.imported import Imported, read_for_dataset
+from lorerm.preferences.datasets import read_dataset
 from lorerm.preferences.datasets.personalllm import N_RESPONSES, REWARD_MODELS
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
 from lorerm.run.imports import import_embeddings
 from lorerm.run.recipe import find_recipe, training
+
+Result = TypeVar("Result")
 
 N_PROMPTS = {"train": 9402, "test": 1000}
 
@@ -43,23 +47,9 @@ def main() -> None:
     recipe = find_recipe("personalllm", given.recipe)
     config, ranks, _ = training(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
+        data, run = Path(folder) / "data", RunFolder.create(Path(folder) / "run")
         measure("written", lambda: write(data, given.dimension))
-        loaded = measure(
-            "read, people drawn, pairs as row numbers", lambda: load_dataset("personalllm", data=data, **recipe.data)
-        )
-        numbers = loaded.preferences
-        in_bytes = sum(part.nbytes for part in (numbers.user, numbers.chosen, numbers.rejected, numbers.splits))
-        print(f"{len(numbers):,} pairs of {len(numbers.names):,} people in {in_bytes / 1e6:.0f} MB")
-        run = RunFolder.create(Path(folder) / "run")
-        matrices = [data / f"{label}.safetensors" for label in N_PROMPTS]
-        measure(
-            "store written",
-            lambda: import_embeddings(
-                run, matrices, lambda: read_for_dataset(matrices, loaded, data / "head.safetensors"), SplitConfig()
-            ),
-        )
-        del loaded, numbers
+        store(run, data, recipe.data)
         measure(f"trained, recipe {given.recipe}", lambda: steps.train(run, config, given.ranks or ranks))
         measure("adapted, evaluated, reported", lambda: steps.report(run, recipe.adaptation()))
         content = json.loads((run.path / "report" / "report.json").read_text())
@@ -68,7 +58,21 @@ def main() -> None:
         print(f"rank {rank['rank']}: {cells}")
 
 
-def measure(what, work):
+def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
+    """Draw the people and write the run's store."""
+    loaded = measure("people drawn, pairs as row numbers", lambda: read_dataset("personalllm", data=data, **options))
+    numbers = loaded.preferences
+    in_bytes = sum(part.nbytes for part in (numbers.user, numbers.chosen, numbers.rejected, numbers.splits))
+    print(f"{len(numbers):,} pairs of {len(numbers.names):,} people in {in_bytes / 1e6:.0f} MB")
+    matrices = [data / f"{label}.safetensors" for label in N_PROMPTS]
+
+    def read() -> Imported:
+        return read_for_dataset(matrices, loaded, data / "head.safetensors")
+
+    measure("store written", lambda: import_embeddings(run, matrices, read, SplitConfig()))
+
+
+def measure(what: str, work: Callable[[], Result]) -> Result:
     """Do it, and say how long it took and how much memory the process has had at most until then."""
     started = time.perf_counter()
     result = work()

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from lorerm.encoding.imported import read_for_dataset
 from lorerm.errors import ConfigError, DataError
-from lorerm.preferences.datasets import load_dataset
+from lorerm.preferences.datasets import read_dataset
 from published_samples import personalllm_sample, tldr_sample
 
 N_TRAIN, N_TEST = 60, 12
@@ -17,7 +17,7 @@ N_TRAIN, N_TEST = 60, 12
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    return load_dataset(
+    return read_dataset(
         "personalllm", data=personalllm_sample(tmp_path_factory.mktemp("p")), seen_users=5, unseen_users=2
     )
 
@@ -55,4 +55,4 @@ def test_files_must_tell_their_split(tmp_path, loaded):
 
 def test_data_set_of_pairs_has_no_list_of_responses(tmp_path):
     with pytest.raises(DataError, match="no fixed list of responses"):
-        read_for_dataset(write(tmp_path), load_dataset("tldr", data=tldr_sample(tmp_path / "tldr", n_workers=4)))
+        read_for_dataset(write(tmp_path), read_dataset("tldr", data=tldr_sample(tmp_path / "tldr", n_workers=4)))

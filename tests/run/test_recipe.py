@@ -8,7 +8,7 @@ import yaml
 from lorerm.errors import ConfigError
 from lorerm.learning import paper
 from lorerm.learning.config import AdaptationConfig, TrainingConfig
-from lorerm.preferences.datasets import DATASETS, load_dataset
+from lorerm.preferences.datasets import DATASETS, read_dataset
 from lorerm.run.config import SplitConfig
 from lorerm.run.recipe import Recipe, find_recipe, packaged_names, read_recipe, stored_recipe, training
 
@@ -35,7 +35,7 @@ def test_every_packaged_recipe_can_be_used(name, recipe, tmp_path):
     found.adaptation()
     assert found.embed["model"] == MODEL
     with pytest.raises(Exception, match="does not exist"):  # and not: has no such option
-        load_dataset(name, data=tmp_path / "nothing", **found.data)
+        read_dataset(name, data=tmp_path / "nothing", **found.data)
 
 
 def test_tldr_as_published():

@@ -131,7 +131,7 @@ def _read_for_dataset(parsed: argparse.Namespace, split: SplitConfig, options: d
     from dataclasses import asdict
 
     from lorerm.encoding.imported import read_for_dataset
-    from lorerm.preferences.datasets import load_dataset
+    from lorerm.preferences.datasets import read_dataset
 
-    loaded = load_dataset(parsed.dataset, split=asdict(split), **options)
+    loaded = read_dataset(parsed.dataset, split=asdict(split), **options)
     return read_for_dataset(parsed.files, loaded, parsed.reference)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, DataError
-from lorerm.preferences.datasets import DATASETS, load_dataset
+from lorerm.preferences.datasets import DATASETS, read_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def read_sources(
     from lorerm.preferences.preferences import Preferences
 
     if is_dataset(sources):
-        return load_dataset(sources[0], split=split, **options)
+        return read_dataset(sources[0], split=split, **options)
     if options:
         raise ConfigError(
             f"{next(iter(options))} is an option of data sets known by name, and files were given",

@@ -2,7 +2,7 @@ import pytest
 
 from lorerm.errors import ConfigError, DataError
 from lorerm.preferences.contract import CELLS
-from lorerm.preferences.datasets import DATASETS, load_dataset
+from lorerm.preferences.datasets import DATASETS, load_dataset, read_dataset
 from lorerm.preferences.splits import assign_cells
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 
@@ -18,18 +18,24 @@ SAMPLES = {
 def loaded(request, tmp_path_factory):
     """Each data set, of a sample in its own schema where it has one."""
     if request.param not in SAMPLES:
-        return load_dataset(request.param, n_users=40)
-    return load_dataset(request.param, data=SAMPLES[request.param](tmp_path_factory.mktemp(request.param)))
+        return read_dataset(request.param, n_users=40)
+    return read_dataset(request.param, data=SAMPLES[request.param](tmp_path_factory.mktemp(request.param)))
 
 
 def test_unknown_name_lists_the_known():
     with pytest.raises(ConfigError, match="'nothing' is not known: choose one of simulated"):
-        load_dataset("nothing")
+        read_dataset("nothing")
 
 
 def test_unknown_option_lists_the_known():
     with pytest.raises(ConfigError, match="has no option 'languages': its options are data, revision, include_cnn_dm"):
-        load_dataset("tldr", languages=["en"])
+        read_dataset("tldr", languages=["en"])
+
+
+def test_preferences_alone(tmp_path):
+    """The short form, as the README has it."""
+    preferences = load_dataset("tldr", data=tldr_sample(tmp_path, n_workers=4))
+    assert preferences == read_dataset("tldr", data=tmp_path).preferences
 
 
 def test_every_data_set_with_files_has_a_sample_here():
@@ -61,9 +67,9 @@ def test_pairs_can_be_split_without_a_shared_prompt_or_user(loaded):
 def test_loading_again_gives_the_same(loaded, tmp_path):
     name = next((name for name in SAMPLES if name in loaded.source), None)
     if name is None:
-        assert load_dataset("simulated", n_users=40).preferences == loaded.preferences
+        assert read_dataset("simulated", n_users=40).preferences == loaded.preferences
         return
-    again = load_dataset(name, data=SAMPLES[name](tmp_path)).preferences
+    again = read_dataset(name, data=SAMPLES[name](tmp_path)).preferences
     assert list(again.user_ids) == list(loaded.preferences.user_ids)
     assert again.conversations("rejected") == loaded.preferences.conversations("rejected")
 
@@ -76,4 +82,4 @@ def test_reading_is_accounted_for(loaded):
 @pytest.mark.parametrize("name", SAMPLES)
 def test_missing_copy_is_one_line(name, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        load_dataset(name, data=tmp_path / "nothing")
+        read_dataset(name, data=tmp_path / "nothing")

@@ -11,7 +11,7 @@ from lorerm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.preferences.datasets.loaded import Loaded
+    from lorerm.preferences.datasets.loaded import AnyPreferences, Loaded
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.preferences.datasets.simulated",
@@ -23,8 +23,39 @@ DATASETS: Mapping[str, str] = {
 """Name of the data set -> the module whose `load` reads it; imported only when asked for."""
 
 
-def load_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options: object) -> Loaded:
-    """Load a data set by its name.
+def load_dataset(name: str, **options: object) -> AnyPreferences:
+    """Load the preferences of a data set by its name.
+
+    Parameters
+    ----------
+    name
+        One of `DATASETS`.
+    **options
+        Of the data set's own `load`, `data` (local files) and `revision` (on the hub) among them.
+
+    Returns
+    -------
+    Preferences or SharedPreferences
+        The latter where everybody judges the same responses; both are split, embedded and checked for leaks alike.
+
+    Raises
+    ------
+    ConfigError
+        No data set has that name, or it has no such option.
+    DataError
+        The data set cannot be read.
+
+    Examples
+    --------
+    >>> preferences = load_dataset("simulated", n_users=3)
+    >>> sorted(set(preferences.user_ids))
+    ['annotator-000', 'annotator-001', 'annotator-002']
+    """
+    return read_dataset(name, **options).preferences
+
+
+def read_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options: object) -> Loaded:
+    """Load a data set by its name, with the account of what was read and what was left out.
 
     Parameters
     ----------
@@ -46,12 +77,6 @@ def load_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options
         No data set has that name, or it has no such option.
     DataError
         The data set cannot be read.
-
-    Examples
-    --------
-    >>> loaded = load_dataset("simulated", n_users=3)
-    >>> sorted(set(loaded.preferences.user_ids))
-    ['annotator-000', 'annotator-001', 'annotator-002']
     """
     if name not in DATASETS:
         raise ConfigError(f"data set {name!r} is not known", f"choose one of {', '.join(DATASETS)}, or give a file")
