@@ -96,3 +96,10 @@ def test_pair_outside_is_refused(shared):
 def test_response_is_checked_as_the_contract_says():
     with pytest.raises(DataError, match="prompt of response 0 is blank"):
         SharedPreferences.build([("p", " ", "a")], ["u"], np.zeros(0, int), np.zeros(0, int), np.zeros(0, int))
+
+
+def test_pairs_come_some_at_a_time(shared, monkeypatch):
+    monkeypatch.setattr("lorerm.preferences.shared._PAIRS_AT_A_TIME", 7)
+    parts = list(shared)
+    assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
+    assert [user for part in parts for user in part.user_ids] == list(shared.user_ids)

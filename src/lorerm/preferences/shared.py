@@ -19,12 +19,13 @@ from lorerm.preferences.preferences import ReadingSummary
 from lorerm.preferences.table import build_messages, messages_type, read_conversations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
 RESPONSES, CHOICES = "responses.parquet", "choices.parquet"
+_PAIRS_AT_A_TIME = 200_000
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,14 @@ class SharedPreferences:
         return [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
 
     def conversations(self, side: Literal["chosen", "rejected"]) -> list[Conversation]:
-        """Give the whole conversations of one side of the pairs."""
-        pairs = zip(self.messages("prompt"), self.messages(side), strict=True)
-        return [prompt + response for prompt, response in pairs]
+        """Give the whole conversations of one side of the pairs; pairs share the objects."""
+        every = self.all_conversations()
+        return [every[row] for row in (self.chosen if side == "chosen" else self.rejected)]
+
+    def __iter__(self) -> Iterator[SharedPreferences]:
+        """Give the pairs some at a time, which bounds the Python objects that whoever goes through them makes."""
+        for start in range(0, len(self), _PAIRS_AT_A_TIME):
+            yield self.select(range(start, min(start + _PAIRS_AT_A_TIME, len(self))))
 
     def write(self, folder: str | Path) -> None:
         """Write `responses.parquet` and `choices.parquet`; equal preferences give equal bytes."""

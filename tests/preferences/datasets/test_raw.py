@@ -13,7 +13,7 @@ from lorerm.preferences.datasets.raw import Repository, column, raw_file, raw_ro
 from lorerm.preferences.files import Row
 from published_samples import write_jsonl, write_parquet
 
-REPOSITORY = Repository("owner/name", "part", "refs/convert/parquet")
+REPOSITORY = Repository("owner/name", "refs/convert/parquet")
 COMMIT = "c0ffee" * 6 + "c0ff"
 
 
@@ -32,8 +32,8 @@ def hub(monkeypatch):
                 raise RuntimeError("404 Client Error\nwith more lines")
             return SimpleNamespace(sha=COMMIT)
 
-    def load_dataset(name, config=None, revision=None):
-        asked.append(("load", name, config, revision))
+    def load_dataset(name, revision=None):
+        asked.append(("load", name, revision))
         rows = {"train": [{"a": 1, "b": [{"c": None}]}], "validation": [{"a": 2, "b": [{"c": "x"}]}]}
         return datasets.DatasetDict({split: datasets.Dataset.from_list(part) for split, part in rows.items()})
 
@@ -45,10 +45,27 @@ def hub(monkeypatch):
 def test_hub_is_read_at_the_commit_that_the_revision_stands_for(hub):
     rows = raw_rows(REPOSITORY, None)
     assert [(label, row.record["a"]) for label, row in rows] == [("train", 1), ("valid", 2)]
-    assert hub == [("info", "owner/name", "refs/convert/parquet"), ("load", "owner/name", "part", COMMIT)]
+    assert hub == [("info", "owner/name", "refs/convert/parquet"), ("load", "owner/name", COMMIT)]
     assert rows.source == f"owner/name at {COMMIT}"
     assert resolve(REPOSITORY, "v1") == COMMIT
     assert hub[-1] == ("info", "owner/name", "v1")
+
+
+def test_folder_of_the_hub_is_read_as_the_same_files_on_disk(hub, monkeypatch, tmp_path):
+    """What `datasets` no longer loads by itself: a converted repository, one folder a configuration."""
+    import huggingface_hub
+
+    for split in ("train", "validation"):
+        write_parquet(tmp_path / "comparisons" / split / "0000.parquet", [{"a": split}])
+
+    def snapshot_download(name, repo_type, revision, allow_patterns):
+        assert (name, repo_type, revision, allow_patterns) == ("owner/name", "dataset", COMMIT, "comparisons/*")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    rows = raw_rows(Repository("owner/name", "refs/convert/parquet", "comparisons"), None)
+    assert sorted((label, row.record["a"]) for label, row in rows) == [("train", "train"), ("valid", "validation")]
+    assert rows.source == f"owner/name at {COMMIT}"
 
 
 def test_hub_that_cannot_be_had_is_one_line_with_its_remedy(hub):

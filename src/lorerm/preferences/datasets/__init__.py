@@ -23,7 +23,7 @@ DATASETS: Mapping[str, str] = {
 """Name of the data set -> the module whose `load` reads it; imported only when asked for."""
 
 
-def load_dataset(name: str, **options: object) -> AnyPreferences:
+def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 - as the loaders take them
     """Load the preferences of a data set by its name.
 
     Parameters

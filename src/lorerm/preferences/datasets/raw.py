@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,10 @@ class Repository:
     """Where a data set lies on the hub."""
 
     name: str
-    config: str | None = None
     revision: str | None = None
     """the branch or ref that is read when none is asked for; None is the main branch"""
+    folder: str | None = None
+    """whose files are read as they are; None lets `datasets` find the repository's files"""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,10 @@ def raw_rows(repository: Repository, data: str | Path | None, revision: str | No
     if data is not None:
         return _local(Path(data))
     commit = resolve(repository, revision)
-    found = _download(repository, commit)
-    parts = tuple(
-        (_label(name), _reader_of_dataset(part, f"{repository.name}, {name}")) for name, part in found.items()
-    )
-    return RawRows(f"{repository.name} at {commit}", parts)
+    source = f"{repository.name} at {commit}"
+    if repository.folder is not None:
+        return replace(_local(_download_folder(repository, commit)), source=source)
+    return _of_datasets(_download(repository, commit), source)
 
 
 def raw_file(repository: Repository, name: str, data: str | Path | None, revision: str | None) -> RawRows:
@@ -121,10 +121,7 @@ def _local(path: Path) -> RawRows:
         from datasets import load_from_disk
 
         found = load_from_disk(str(path))
-        named = found if isinstance(found, Mapping) else {"": found}
-        return RawRows(
-            str(path), tuple((_label(name), _reader_of_dataset(part, str(path))) for name, part in named.items())
-        )
+        return _of_datasets(found if isinstance(found, Mapping) else {"": found}, str(path))
     files = _files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path} holds no file ending in {', '.join(SUFFIXES)}", "give the data set's own files")
@@ -171,8 +168,18 @@ def _download(repository: Repository, commit: str) -> Mapping[str, Any]:
     from datasets import load_dataset
 
     with _reading_hub(repository):
-        found: Mapping[str, Any] = load_dataset(repository.name, repository.config, revision=commit)
+        found: Mapping[str, Any] = load_dataset(repository.name, revision=commit)
     return found
+
+
+def _download_folder(repository: Repository, commit: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with _reading_hub(repository):
+        snapshot = snapshot_download(
+            repository.name, repo_type="dataset", revision=commit, allow_patterns=f"{repository.folder}/*"
+        )
+    return Path(snapshot) / str(repository.folder)
 
 
 @contextmanager

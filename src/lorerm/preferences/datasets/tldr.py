@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lorerm.preferences.files import Row
 
 # The repository's own loading script is no longer run by `datasets`: the hub's conversion of it to Parquet is read.
-REPOSITORY = Repository("openai/summarize_from_feedback", "comparisons", "refs/convert/parquet")
+REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
 _SPLITS = {"train": "train", "valid": "test", "valid1": "test", "valid2": "test", "validation": "test", "test": "test"}
 _STEPS = {
     "article": "news articles of CNN/DM, not Reddit posts (include_cnn_dm takes them, the article as the prompt)",
