@@ -75,7 +75,7 @@ def hash_of(words: str) -> int:
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:6], "big")
 
 
-def tldr_sample(folder: Path, n_workers: int = 40, n_train: int = 10, n_valid: int = 6) -> Path:
+def tldr_sample(folder: Path, n_workers: int = 40, n_train: int = 6, n_valid: int = 4) -> Path:
     """Workers who like long summaries, or short ones, in the original layout: `batch*.json`, one object per line."""
     rng = np.random.default_rng(0)
     rows = []
@@ -93,12 +93,12 @@ def tldr_sample(folder: Path, n_workers: int = 40, n_train: int = 10, n_valid: i
 
 
 def prism_sample(folder: Path, n_people: int = 50) -> Path:
-    """People with 1 to 10 dialogues of two turns: four replies at first, then two."""
+    """People with 1 to 7 dialogues of two turns: four replies at first, then two."""
     rng = np.random.default_rng(1)
     survey, conversations, utterances = [], [], []
     for person in range(n_people):
         user = f"user{(person * 37) % n_people}"
-        n_dialogues = 7 + person % 4 if person % 7 else 1 + person % 5
+        n_dialogues = 6 + person % 2 if person % 7 else 1 + person % 5
         survey.append({"user_id": user, "num_completed_conversations": n_dialogues, "age": "25-34 years old"})
         for number in range(n_dialogues):
             name = f"c{person}-{number}"
@@ -189,7 +189,7 @@ def community_row(name: str, annotator: str, language: str, turns: list[tuple[st
     return row
 
 
-def community_sample(folder: Path, n_annotators: int = 40, n_conversations: int = 8) -> Path:
+def community_sample(folder: Path, n_annotators: int = 40, n_conversations: int = 6) -> Path:
     """Annotators in two languages with conversations of one to four turns, as Parquet."""
     rng = np.random.default_rng(3)
     rows = []

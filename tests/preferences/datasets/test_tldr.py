@@ -127,4 +127,4 @@ def test_halves_and_caps_of_the_protocol(tmp_path):
     sizes = cells.summary.cells
     assert (sizes["train_seen"].n_users, sizes["test_unseen"].n_users) == (20, 20)
     assert (sizes["train_seen"].n_pairs, sizes["train_unseen"].n_pairs) == (20 * 15, 20 * 5)
-    assert sizes["test_seen"].n_pairs == 20 * 6
+    assert sizes["test_seen"].n_pairs == 20 * 4
