@@ -92,6 +92,15 @@ def test_four_verbs_are_the_whole_way(lorerm, tmp_path, samples):
     assert config["adaptation"] == {"recipe": "paper", "seed": 0, "steps": 500, "learning_rate": 0.1}
 
 
+def test_embedded_encoder_needs_no_other_ranks(lorerm, tmp_path, samples):
+    """It has no reference head: the recipe's rank 0 is left out, and the report says why."""
+    (tmp_path / "few.yaml").write_text("train: {recipe: paper, ranks: [0, 1, 50], steps: 5}")
+    given = ("--data", samples["tldr"], "--out", tmp_path / "run", "--recipe", tmp_path / "few.yaml")
+    outcome = lorerm("run", "tldr", *given, "--model", "embedded")
+    assert outcome.code == 0, outcome.err
+    assert "No values for the reference head" in " ".join(outcome.out.split())
+
+
 def test_prism_as_published_in_small(lorerm, tmp_path, samples, reward_model):
     """A sweep of alphas, the published split, and the leaking format with its warning."""
     run = tmp_path / "run"

@@ -137,3 +137,10 @@ def test_alphas_have_no_meaning_in_the_default_recipe(run):
     with pytest.raises(ConfigError, match="alpha has no meaning in the default recipe"):
         steps.train(run, TrainingConfig(), [1], [1.0, 2.0])
     assert contents(run.path) == before
+
+
+def test_ranks_of_a_recipe_go_as_far_as_the_data_allow(run):
+    """6 seen users, no reference head; asked for by name, the same ranks are refused."""
+    with pytest.raises(ConfigError, match="beyond what the data support"):
+        steps.train(run, TrainingConfig(), [0, 2, 50])
+    assert steps.train(run, TrainingConfig(), [0, 2, 50], strict=False)["ranks"] == [2]

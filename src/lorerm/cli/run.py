@@ -42,6 +42,6 @@ def call(parsed: argparse.Namespace) -> None:
     with progress() as show:
         run = RunFolder.open(parsed.out, show)
         embed(run, parsed, recipe)
-        steps.train(run, config, ranks, alphas)
+        steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
         steps.report(run, recipe.adaptation())
     tell_report(run)

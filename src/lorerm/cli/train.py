@@ -43,7 +43,8 @@ def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     config, ranks, alphas = training(merge_given(parsed, stored_recipe(parsed.run)))
     with progress() as show:
-        result = steps.train(RunFolder.open(parsed.run, show), config, ranks, alphas)
+        run = RunFolder.open(parsed.run, show)
+        result = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
     at = "" if result["chosen_alpha"] is None else f" at alpha {result['chosen_alpha']:g}"
     output().print(
         f"Trained ranks {', '.join(map(str, result['ranks']))}; validation chose rank {result['chosen_rank']}{at}.",

@@ -146,12 +146,14 @@ def train(
     config: TrainingConfig,
     ranks: Sequence[int] | None = None,
     alphas: Sequence[float] | None = None,
+    *,
+    strict: bool = True,
 ) -> dict[str, Any]:
     """Train each rank on the seen users' training pairs; ranks done already, by the same settings, are kept.
 
     `config.rank` is not looked at; without `ranks` they are 0 to 5, as far as the data allow. With several `alphas`,
     the strengths of a paper recipe's regulariser, each of them has models of all ranks, and `config.alpha` is not
-    looked at either.
+    looked at either. Ranks that the data do not allow are refused or, unless `strict`, left out.
     """
     run.result("embed")
 
@@ -161,7 +163,9 @@ def train(
 
         data = load_embedded(run.path)
         train_seen = data.select(np.flatnonzero(np.asarray(data.splits) == "train_seen"))
-        wanted = list(dict.fromkeys(ranks)) if ranks else possible_ranks(train_seen, DEFAULT_RANKS)
+        wanted = list(dict.fromkeys(ranks or DEFAULT_RANKS))
+        if not (ranks and strict):
+            wanted = possible_ranks(train_seen, wanted)
         for one in configs.values():
             _check_training(run, train_seen, one, wanted)
         return lambda: _train_missing(run, train_seen, configs, wanted)

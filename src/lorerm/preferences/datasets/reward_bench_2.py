@@ -51,7 +51,7 @@ def load(data: str | Path | None = None, revision: str | None = None) -> tuple[l
         It cannot be read, or a row has no right or no wrong completion.
     """
     rows = raw_rows(REPOSITORY, data, revision)
-    prompts = [_read(row) for _, row in rows]
+    prompts = [_read(row) for label, row in rows if label in (None, "test")]
     if not prompts:
         raise DataError(f"{rows.source} holds no prompts", "give the test split of RewardBench 2")
     return prompts, rows.source
