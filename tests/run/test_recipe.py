@@ -20,7 +20,7 @@ def test_every_published_data_set_has_its_recipes():
     names = {name: packaged_names(name) for name in DATASETS}
     assert names == {
         "simulated": [],
-        "tldr": ["default", "paper"],
+        "tldr": ["default", "paper", "shots"],
         "prism": ["default", "paper"],
         "personalllm": ["default", "paper"],
         "community-alignment": ["default"],
@@ -47,13 +47,14 @@ def test_tldr_as_published():
         None,
     )
     assert recipe.adaptation() == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.1)
-    assert recipe.shots == {
-        "rank": 5,
-        "shots": list(range(5, 55, 5)),
-        "trials": 20,
-        "max_pairs_unseen": 100,
-        "steps": 500,
-    }
+
+
+def test_tldr_few_shot_sweep_as_published():
+    recipe, main = find_recipe("tldr", "shots"), find_recipe("tldr", "paper")
+    assert recipe.shots == {"rank": 5, "shots": list(range(5, 55, 5)), "trials": 20}
+    assert recipe.split == {**main.split, "max_pairs_unseen": 100}
+    assert recipe.train == {**main.train, "ranks": [5], "steps": 500}
+    assert (recipe.data, recipe.adapt, recipe.embed) == (main.data, main.adapt, main.embed)
 
 
 def test_prism_as_published():
@@ -165,5 +166,5 @@ def test_bad_file_is_one_line(tmp_path, content, said):
 
 
 def test_unknown_recipe_lists_the_known():
-    with pytest.raises(ConfigError, match="'papre' is not known: choose one of default, paper, paper-cosine"):
+    with pytest.raises(ConfigError, match="'papre' is not known: choose one of default, paper, shots, paper-cosine"):
         find_recipe("tldr", "papre")

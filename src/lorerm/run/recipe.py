@@ -34,7 +34,7 @@ _SECTIONS: Mapping[str, tuple[str, ...] | None] = {
     "embed": ("model", "revision", "dtype", "max_length", "attn"),
     "train": (*_names(TrainingConfig), "ranks", "alphas"),
     "adapt": _names(AdaptationConfig),
-    "shots": ("rank", "shots", "trials", "max_pairs_unseen", "steps"),
+    "shots": ("rank", "shots", "trials", "seed"),
 }
 
 
