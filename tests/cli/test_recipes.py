@@ -133,6 +133,12 @@ def test_command_line_goes_before_the_recipe(lorerm, tmp_path, samples):
     assert (split["unseen_users"], split["max_pairs_seen"], split["max_pairs_unseen"]) == (0.25, 4, 50)
 
 
+def test_folder_of_a_data_sets_name_does_not_hide_it_where_data_are_named(lorerm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tldr_sample(tmp_path / "tldr", n_workers=6)
+    assert lorerm("prepare", "tldr", "--data", "tldr", "--out", "run").code == 0
+
+
 def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
     from published_samples import tldr_row, write_jsonl
 

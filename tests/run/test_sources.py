@@ -37,6 +37,7 @@ def test_file_of_a_data_sets_name_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "simulated", choices())
     assert describe_sources(["simulated"], {})[0]["sha256"] is not None
+    assert len(read_sources(["simulated"], "user_id", {"n_users": 3}, {}).preferences) != len(choices())
 
 
 def test_several_files_are_read_in_order(tmp_path):

@@ -62,15 +62,25 @@ def source_recipe(parsed: argparse.Namespace) -> Recipe:
     ConfigError
         If the recipe is not known, or an option of a data set is given with files.
     """
-    dataset = parsed.source[0] if is_dataset(parsed.source) else None
-    given = {**{name: getattr(parsed, name) for name in _DATA_OPTIONS}, "revision": parsed.data_revision}
-    data = {name: value for name, value in given.items() if value is not None}
+    data, dataset = _data_options(parsed), dataset_name(parsed)
     if dataset is None and (data or parsed.data is not None):
         option = "data-revision" if "revision" in data else next(iter(data), "data").replace("_", "-")
         raise ConfigError(
             f"--{option} is about data sets known by name, and files were given", "leave it out, or name a data set"
         )
     return merge_given(parsed, find_recipe(dataset, parsed.recipe).merge(data=data))
+
+
+def dataset_name(parsed: argparse.Namespace) -> str | None:
+    """Return the name of the data set that is read; None for files."""
+    local = {} if parsed.data is None else {"data": parsed.data}
+    return parsed.source[0] if is_dataset(parsed.source, {**_data_options(parsed), **local}) else None
+
+
+def _data_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of data sets that the command line gave, but for the path of local files."""
+    given = {**{name: getattr(parsed, name) for name in _DATA_OPTIONS}, "revision": parsed.data_revision}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def source_options(parsed: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def source_options(parsed: argparse.Namespace, recipe: Recipe) -> dict[str, Any]
 
 def keep_recipe(parsed: argparse.Namespace, recipe: Recipe) -> None:
     """Write the merged recipe into the run, where there is one: of a data set, or from a file."""
-    if is_dataset(parsed.source) or is_recipe_file(parsed.recipe):
+    if dataset_name(parsed) is not None or is_recipe_file(parsed.recipe):
         recipe.write(parsed.out)
 
 

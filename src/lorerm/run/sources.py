@@ -28,7 +28,7 @@ def read_sources(
     from lorerm.preferences.datasets.loaded import Loaded
     from lorerm.preferences.preferences import Preferences
 
-    if is_dataset(sources):
+    if is_dataset(sources, options):
         return read_dataset(sources[0], split=split, **options)
     if options:
         raise ConfigError(
@@ -46,7 +46,7 @@ def describe_sources(sources: Sequence[str], options: Mapping[str, Any]) -> list
     DataError
         If an input does not exist or cannot be read.
     """
-    if is_dataset(sources):
+    if is_dataset(sources, options):
         data = options.get("data")
         return [{"name": sources[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
     return describe_files(sources, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
@@ -81,9 +81,9 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
     return described
 
 
-def is_dataset(sources: Sequence[str]) -> bool:
-    """Tell a data set's name from files; a file or folder of that name goes before."""
-    return len(sources) == 1 and sources[0] in DATASETS and not Path(sources[0]).exists()
+def is_dataset(sources: Sequence[str], options: Mapping[str, Any] | None = None) -> bool:
+    """Tell a data set's name from files: a file or folder of that name goes before, unless a data set's options say."""
+    return len(sources) == 1 and sources[0] in DATASETS and (bool(options) or not Path(sources[0]).exists())
 
 
 def write_preferences(folder: Path, preferences: AnyPreferences) -> None:
