@@ -14,7 +14,19 @@ from lorerm.cli.console import printable
 from lorerm.errors import LorermError
 
 # In the order of the way through them.
-VERBS = ("demo", "run", "prepare", "embed", "import-embeddings", "train", "report", "adapt", "score")
+VERBS = (
+    "demo",
+    "run",
+    "prepare",
+    "embed",
+    "import-embeddings",
+    "train",
+    "report",
+    "shots",
+    "compare",
+    "adapt",
+    "score",
+)
 BAD_INPUT, INTERRUPTED = 2, 130
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.run import steps
+from lorerm.run import steps, studies
 from lorerm.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -17,14 +17,31 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_seeds(parser)
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add the number of seeds."""
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="repeat split, training and evaluation with the next seeds, N in all (default: 1, or those done before)",
+    )
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        run = RunFolder.open(parsed.run, show)
-        steps.report(run)
-    tell_report(run)
+        report(RunFolder.open(parsed.run, show), parsed.seeds)
+    tell_report(RunFolder.open(parsed.run))
+
+
+def report(run: RunFolder, seeds: int | None = None) -> None:
+    """Do all that the report shows: further seeds where asked for, the few-shot curve where it is cheap, the report."""
+    studies.seeds(run, seeds)
+    studies.shots_by_default(run)
+    steps.report(run)
 
 
 def tell_report(run: RunFolder) -> None:

@@ -9,7 +9,7 @@ from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.options import add_options, read_options
 from lorerm.cli.prepare import add_source_arguments, tell_prepared
-from lorerm.cli.report import tell_report
+from lorerm.cli.report import add_seeds, report, tell_report
 from lorerm.cli.train import add_training_options
 from lorerm.learning.config import TrainingConfig
 from lorerm.run import steps
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoder_options(parser)
     add_options(parser, SplitConfig)
     add_training_options(parser, seed=False)
+    add_seeds(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
@@ -39,5 +40,5 @@ def call(parsed: argparse.Namespace) -> None:
         run = RunFolder.open(parsed.out, show)
         embed(run, parsed)
         steps.train(run, config, parsed.ranks)
-        steps.report(run)
+        report(run, parsed.seeds)
     tell_report(run)

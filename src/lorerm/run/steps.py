@@ -30,6 +30,7 @@ DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 _STORE_FILES = ("comparisons.parquet", "embeddings/*")
 _MODEL_FILES = tuple(f"{MODELS}/rank-*/{name}" for name in ("config.json", "model.safetensors", "users.safetensors"))
 _REPORT_FILES = (f"{REPORT}/*", f"{REPORT}/figures/*", f"{MODELS}/rank-*/{UNSEEN}")
+PREDICTIONS = f"{REPORT}/predictions.parquet"
 
 
 def prepare(
@@ -81,6 +82,7 @@ def prepare(
             preferences.with_splits(cells).select(kept).write_parquet(run.path / PREFERENCES)
             return {
                 **_counts(summary, len(preferences), len(kept)),
+                "given": _given(preferences.splits),
                 "leaks": {**leaks.to_dict(), "warnings": leaks.warnings()},
                 "warnings": [*preferences.summary.warnings(), *summary.warnings()],
             }
@@ -146,7 +148,8 @@ def import_embeddings(
             write_comparisons(
                 run.path, used.user_ids, used.prompt_ids, *used.rows(), cells[kept].tolist(), used.weights
             )
-            return {**_counts(summary, len(data), len(kept)), "leaks": None, "warnings": summary.warnings()}
+            counts = _counts(summary, len(data), len(kept))
+            return {**counts, "given": _given(data.splits), "leaks": None, "warnings": summary.warnings()}
 
         return work
 
@@ -258,12 +261,17 @@ def _report(
     adaptation: AdaptationConfig,
     seed: int,
 ) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    from lorerm.atomic import atomic_path
     from lorerm.encoding.store import reference_reason
-    from lorerm.evaluation.evaluate import NO_REFERENCE, measure
+    from lorerm.evaluation.evaluate import NO_REFERENCE, describe
+    from lorerm.evaluation.measured import Measured
     from lorerm.learning.adaptation import adapt
     from lorerm.model.files import save_users
     from lorerm.preferences.splits import Splits
     from lorerm.reporting.report import write_report
+    from lorerm.run.studies import add_studies
 
     cells = Splits.from_cells(data, np.asarray(data.splits))
     for place, (rank, model) in enumerate(models.items(), 1):
@@ -271,14 +279,17 @@ def _report(
             save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank) / UNSEEN)
         run.tell("adapting", place, len(models))
     run.tell("evaluating", 0, 1)
-    reason = reference_reason(run.path) or NO_REFERENCE
-    content = measure(models, cells, adaptation=adaptation, seed=seed, reference_reason=reason)
+    measured = Measured.of(models, cells, adaptation, seed)
+    content = describe(measured, cells, reference_reason(run.path) or NO_REFERENCE)
     first = "embed" if is_imported(run) else "prepare"
     found, arguments = run.result(first), run.arguments(first)
     source = ", ".join(entry["name"] for entry in arguments["input"])
     content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": found["warnings"]}
     content["config"]["split"] = arguments["split"]
+    add_studies(run, content, measured.models[measured.focus_rank], data)
     write_report(content, run.path / REPORT)
+    with atomic_path(run.path / PREDICTIONS) as temporary:
+        pq.write_table(measured.predictions(), temporary, compression="zstd")
     run.tell("evaluating", 1, 1)
     return {"report": f"{REPORT}/report.html"}
 
@@ -286,6 +297,16 @@ def _report(
 def _kept(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return which pairs are in a cell; the others need no embedding."""
     return np.flatnonzero(np.isin(cells, list(summary.cells)))
+
+
+def _given(splits: Sequence[str | None] | np.ndarray[Any, Any] | None) -> str | None:
+    """Tell what the input says of its split: `cells`, `prompts` (train and test) or nothing."""
+    from lorerm.preferences.contract import CELLS, UNUSED
+
+    given = set(() if splits is None else splits) - {None}
+    if not given:
+        return None
+    return "cells" if given & {*CELLS, UNUSED} else "prompts"
 
 
 def _counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
