@@ -1,12 +1,12 @@
 """How often do 95% intervals hold the truth? Planted populations, fitted models, fresh people and prompts.
 
-Each repetition draws people and prompts, fits the default recipe (ranks 1 and 3) on the seen people, adapts the unseen
-ones, and takes the intervals of the test cells and of the paired differences. The truth beside them:
+Each repetition draws people and prompts, fits the default recipe (ranks 1 and 3) on the seen people, adapts the
+unseen ones, and takes the intervals of the test cells and of the paired differences. The truth beside them:
 
-- unseen people: this very model's accuracy over fresh people who answer fresh prompts, by the true probabilities of their
-  choices (40 groups as large as the experiment's);
-- seen people: the same, plus what having been trained on is worth: the mean over all repetitions of how much better seen
-  people do on fresh prompts than fresh people do (a fitted model has no fresh seen people);
+- unseen people: this very model's accuracy over fresh people who answer fresh prompts, by the true probabilities of
+  their choices (40 groups as large as the experiment's);
+- seen people: the same, plus what having been trained on is worth: the mean over all repetitions of how much better
+  seen people do on fresh prompts than fresh people do (a fitted model has no fresh seen people);
 - seen people, any fit: the mean of that over all repetitions. No interval from one fit can know how fits differ; the row
   shows how much is missing, and `--seeds` is for measuring it.
 
@@ -28,10 +28,11 @@ from scipy import stats
 
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
-from lorerm.evaluation.intervals import estimate
+from lorerm.evaluation.intervals import Sample, estimate
 from lorerm.learning.adaptation import adapt
 from lorerm.learning.config import TrainingConfig
 from lorerm.learning.training import train_ranks
+from lorerm.model.user_weights import UserWeights
 
 DIMENSION, DIRECTIONS, RANK = 12, 2, 3
 USERS, TRAIN_PROMPTS, TEST_PROMPTS = 40, 60, 30
@@ -70,6 +71,7 @@ class People:
         return 1 / (1 + np.exp(-(gap[self.prompt] * self.tastes[self.user]).sum(axis=1)))
 
     def data(self) -> EmbeddedPreferences:
+        """Return the choices as the library takes them."""
         first, second = 2 * self.prompt, 2 * self.prompt + 1
         return EmbeddedPreferences.from_arrays(
             self.responses,
@@ -95,6 +97,7 @@ class World:
         self.shared, self.personal, self.rng = 1.8 * axes[0], 1.8 * axes[1:], rng
 
     def tastes(self, n: int) -> np.ndarray:
+        """Draw [n, D] rewards of people."""
         return self.shared + self.rng.standard_normal((n, DIRECTIONS)) @ self.personal
 
 
@@ -108,7 +111,8 @@ def scored_with(models: dict, people: People, weights: dict) -> dict[str, np.nda
     return {"own": own, "shared": shared, "one": np.broadcast_to(one, own.shape)}
 
 
-def weights_of(model, users) -> dict:  # noqa: ANN001
+def weights_of(users: UserWeights) -> dict:
+    """Return each user's weights."""
     return dict(zip(users.user_ids, users.weights.double().numpy(), strict=True))
 
 
@@ -128,9 +132,9 @@ def repetition(seed: int) -> tuple[dict, dict]:
     intervals, truths = {}, {}
     for cell, tastes in (("seen", seen), ("unseen", unseen)):
         if cell == "seen":
-            weights = weights_of(model, model.users())
+            weights = weights_of(model.users())
         else:
-            weights = weights_of(model, adapt(model, People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
+            weights = weights_of(adapt(model, People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
         test = People.draw(rng, tastes, TEST_PROMPTS, TEST_PAIRS)
         directions = scored_with(models, test, weights)
         packed = Cell.pack(test.data())
@@ -150,13 +154,13 @@ def repetition(seed: int) -> tuple[dict, dict]:
 def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndarray:
     """[3]: the figures of one group of fresh people on fresh prompts."""
     tastes = world.tastes(USERS)
-    weights = weights_of(models[RANK], adapt(models[RANK], People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
+    weights = weights_of(adapt(models[RANK], People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
     test = People.draw(rng, tastes, 200, 40)
     directions = scored_with(models, test, weights)
     return figures({name: test.expected(found) for name, found in directions.items()})
 
 
-def all_intervals(values: np.ndarray, sample, rng: np.random.Generator) -> dict[str, np.ndarray]:  # noqa: ANN001
+def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """[3, 2] by method, from [n, 3] values."""
     by_user = sample.by_user(values)
     n = len(by_user)
@@ -218,6 +222,7 @@ def table(results: list[tuple[dict, dict]]) -> list[tuple[str, str, float, list[
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
