@@ -1,12 +1,17 @@
 """Means, standard errors and intervals: by hand where that is easy, by simulation where it is not."""
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.learning.adaptation import adapt
+from lorerm.learning.config import TrainingConfig
+from lorerm.learning.training import train_ranks
 
 
 def sample_of(user, prompt=None, weights=None):
@@ -34,7 +39,7 @@ def test_an_estimate_by_hand():
 
 
 def test_shared_prompts_by_hand():
-    """Two users on the same three prompts: variance over users, plus over prompts, less over single pairs."""
+    """Two users on the same three prompts: variance over users, plus over prompts, less over single pairs; G is 2."""
     values = np.array([1, 0, 0, 1, 1, 0], dtype=float)
     found = one(values, sample_of([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]))
     pull = (values - 0.5).reshape(2, 3) / 6
@@ -45,7 +50,7 @@ def test_shared_prompts_by_hand():
     )
     assert prompts > single
     assert found.stderr == pytest.approx(np.sqrt(users))
-    assert found.stderr_two_way == pytest.approx(np.sqrt(users + prompts - single))
+    assert found.stderr_two_way == pytest.approx(np.sqrt(2 * (users + prompts - single)))
     assert found.ci95[1] - found.mean == pytest.approx(stats.t.ppf(0.975, 1) * found.stderr_two_way)
 
 
@@ -105,3 +110,27 @@ def test_intervals_cover_the_truth_as_often_as_they_say(hard):
     assert 0.92 < hits / 400 < 0.98
     if hard:
         assert over_users / 400 < 0.88  # what users alone would have said
+
+
+@pytest.mark.slow
+def test_intervals_hold_a_fitted_models_truth():
+    """A smaller `benchmarks/coverage.py`: one fitted model, 100 groups of fresh people on prompts they share."""
+    world_of = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
+    rng = np.random.default_rng(5)
+    world, people, rank = world_of["World"](rng), world_of["People"], world_of["RANK"]
+    shape = (world_of["TRAIN_PROMPTS"], world_of["TRAIN_PAIRS"])
+    seen = people.draw(rng, world.tastes(world_of["USERS"]), *shape)
+    models = dict(train_ranks(seen.data(), [1, rank], TrainingConfig()))
+    truth = np.mean([world_of["fresh_group"](world, models, rng) for _ in range(40)], axis=0)
+    assert truth[1] > 0.02, "the model is personal"
+    hits = {"users x prompts, t (lorerm)": [], "users, bootstrap": []}
+    for _ in range(100):
+        tastes = world.tastes(world_of["USERS"])
+        weights = world_of["weights_of"](adapt(models[rank], people.draw(rng, tastes, *shape).data()))
+        found = world_of["intervals_of"](models, tastes, weights, rng)
+        for method, rows in hits.items():
+            rows.append((found[method][:, 0] <= truth) & (truth <= found[method][:, 1]))
+    cover = {method: np.mean(rows, axis=0) for method, rows in hits.items()}
+    assert (cover["users x prompts, t (lorerm)"] > 0.88).all()
+    assert (cover["users x prompts, t (lorerm)"] < 0.995).all()
+    assert (cover["users, bootstrap"] < 0.9).any(), "what users alone would have said"

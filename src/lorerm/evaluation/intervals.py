@@ -114,8 +114,11 @@ def estimate(values: Floats, sample: Sample) -> list[Estimate]:
         by_prompt, by_meeting = _sums(sample.prompt, pull, n_prompts), _sums(meeting, pull, n_meetings)
         over_prompts = n_prompts / (n_prompts - 1) * np.square(by_prompt).sum(axis=0)
         over_meetings = n_meetings / (n_meetings - 1) * np.square(by_meeting).sum(axis=0)
-        total += np.maximum(over_prompts - over_meetings, 0)
-        degrees = min(n, n_prompts) - 1
+        fewest = min(n, n_prompts)
+        # The meetings hold some of the users' and prompts' own variance, which the last factor gives back: with all
+        # users on all prompts it is the share 1 / n_prompts of the one and 1 / n of the other.
+        total = (total + np.maximum(over_prompts - over_meetings, 0)) * fewest / (fewest - 1)
+        degrees = fewest - 1
     reach = stdtrit(degrees, 0.975) * np.sqrt(total)
     return [
         Estimate(float(m), float(one), float(both), float(one * n**0.5), (float(m - r), float(m + r)), *sizes)
