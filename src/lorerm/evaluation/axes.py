@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from lorerm.evaluation.properties import PROPERTIES, properties
+from lorerm.learning.pairs import PackedPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,23 +60,42 @@ def describe_axes(
         `stability` (`mean`, `lowest` over seeds of the correlation with the nearest axis in the space of the other
         model).
     """
-    sample = np.linspace(0, len(data) - 1, min(len(data), _COMPARED)).astype(np.int64)
-    differences = _differences(data, sample)
-    directions, names, shares = _axes(model, differences)
-    along = differences @ directions
+    sample = _Sample.of(data)
+    directions, names, shares = _axes(model, sample)
+    along = sample.along(directions)
     found: list[dict[str, Any]] = [
         {"name": name, "share": share, "properties": None, "highest": None, "lowest": None} for name, share in
         zip(names, shares, strict=True)
     ]  # fmt: skip
     if text_of is not None:
-        _add_texts(found, along.numpy(), sample, text_of)
+        _add_texts(found, along.numpy(), text_of(sample.rows.tolist()))
     for axis, entry in enumerate(found):
         entry["reference_cosine"] = None
         if model.reference is not None:
             head = model.reference.double()
             entry["reference_cosine"] = float(torch.nn.functional.cosine_similarity(directions[:, axis], head, dim=0))
-        entry["stability"] = _stability(along[:, axis], differences, others or {}, shared=entry["share"] is None)
+        entry["stability"] = _stability(along[:, axis], sample, others or {}, shared=entry["share"] is None)
     return found
+
+
+class _Sample(NamedTuple):
+    """Some comparisons, whose rewards are looked at."""
+
+    rows: Ints
+    """[m]: which of the data's"""
+    pairs: PackedPairs
+
+    @classmethod
+    def of(cls, data: EmbeddedPreferences) -> _Sample:
+        rows = np.linspace(0, len(data) - 1, min(len(data), _COMPARED)).astype(np.int64)
+        return cls(rows, PackedPairs.pack(data.select(rows)))
+
+    def along(self, directions: torch.Tensor) -> torch.Tensor:
+        """Return float64 [m, A]: the differences along directions [D, A], in the order of `rows`."""
+        projected = self.pairs.project(directions.float().t().contiguous()).double()
+        found = torch.empty_like(projected)
+        found[torch.from_numpy(self.pairs.order)] = projected
+        return found
 
 
 class PersonalAxes(NamedTuple):
@@ -120,7 +140,7 @@ def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> Persona
     return PersonalAxes(columns * sign, spread @ axes.t() * sign / scale, values**2 / (values**2).sum())
 
 
-def _axes(model: LowRankRewardModel, differences: torch.Tensor) -> tuple[torch.Tensor, list[str], list[float | None]]:
+def _axes(model: LowRankRewardModel, sample: _Sample) -> tuple[torch.Tensor, list[str], list[float | None]]:
     """Return the directions [D, A] with their names and shares of the variance over users."""
     basis = model.basis.double()
     if model.weight_space == "simplex" and basis.shape[1] > 1:
@@ -129,34 +149,21 @@ def _axes(model: LowRankRewardModel, differences: torch.Tensor) -> tuple[torch.T
     shared = basis @ model.population_weights.double()
     if basis.shape[1] < 2 or len(model.weights) < 2:
         return shared[:, None], ["shared direction"], [None]
-    found = personal_axes(model, differences @ basis)
+    found = personal_axes(model, sample.along(basis))
     names = [f"personal axis {k}" for k in range(1, len(found.share) + 1)]
     directions = torch.cat([shared[:, None], basis @ found.columns], dim=1)
     return directions, ["shared direction", *names], [None, *found.share.tolist()]
 
 
-def _differences(data: EmbeddedPreferences, sample: Ints) -> torch.Tensor:
-    """Return float64 [m, D]: embeddings of the chosen less those of the rejected response."""
-    from lorerm.learning.pairs import PackedPairs
-
-    pairs = PackedPairs.pack(data.select(sample), differences=True)
-    rows = torch.cat([pairs.matrix[block] for block in torch.split(torch.arange(len(pairs)), 4096)])
-    matrix = torch.empty_like(rows)
-    matrix[torch.from_numpy(pairs.order)] = rows
-    return matrix.double()
-
-
 def _add_texts(
     found: list[dict[str, Any]],
     along: Floats,
-    sample: Ints,
-    text_of: Callable[[Sequence[int]], Sequence[tuple[str, str]]],
+    texts: Sequence[tuple[str, str]],
 ) -> None:
     """Add the correlations with plain properties, and the responses at both ends.
 
     Both are about differences between two responses to one prompt: what the prompt alone brings about stays out.
     """
-    texts = text_of(sample.tolist())
     distinct = list(dict.fromkeys(text for pair in texts for text in pair))
     counted = dict(zip(distinct, properties(distinct), strict=True))
     moved = np.array([counted[chosen] - counted[rejected] for chosen, rejected in texts])
@@ -193,7 +200,7 @@ def _correlation(one: Floats, other: Floats) -> float | None:
 
 
 def _stability(
-    along: torch.Tensor, differences: torch.Tensor, others: Mapping[int, LowRankRewardModel], *, shared: bool
+    along: torch.Tensor, sample: _Sample, others: Mapping[int, LowRankRewardModel], *, shared: bool
 ) -> dict[str, Any] | None:
     """Return how near other seeds' models come to this axis, as correlations of rewards.
 
@@ -202,7 +209,7 @@ def _stability(
     """
     found = []
     for model in others.values():
-        theirs = differences @ model.basis.double()
+        theirs = sample.along(model.basis)
         nearest = theirs @ model.population_weights.double()
         if not shared:
             nearest = theirs @ torch.linalg.lstsq(theirs, along[:, None], driver="gelsd").solution[:, 0]
