@@ -44,6 +44,15 @@ def test_a_curve_that_was_swept_before_is_not_replaced_by_the_default(run):
     assert (run.path / "shots.json").read_bytes() == swept
 
 
+def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
+    monkeypatch.setattr(studies, "_CHEAP_ANSWERS", 3)
+    studies.shots_by_default(run)
+    assert not (run.path / "shots.json").exists()
+    monkeypatch.undo()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").exists()
+
+
 def test_training_again_drops_what_was_made_of_it(run):
     studies.shots(run, [2], ShotsConfig(trials=2))
     studies.seeds(run, 2)

@@ -164,7 +164,7 @@ def evaluate(
     adaptation
         None is the adaptation that goes with the recipe of training.
     seed
-        Of the bootstrap over users.
+        Of the swaps of weights between users.
 
     Returns
     -------

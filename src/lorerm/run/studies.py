@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lorerm.run.folder import RunFolder, Work
 
 SEEDS, SHOTS = "seeds", "shots.json"
+# Few-shot answers up to which the default sweep, of 20 orders and 10 counts, takes seconds.
+_CHEAP_ANSWERS = 200_000
 _SEED_FILES = (f"{SEEDS}/seed-*.json", f"{SEEDS}/seed-*/config.json", f"{SEEDS}/seed-*/model.safetensors")
 
 
@@ -80,8 +82,9 @@ def shots_by_default(run: RunFolder) -> None:
         return
     rank = _personal_rank(run)
     first = "prepare" if run.arguments("prepare") else "embed"
-    has_unseen = all(run.result(first)["cells"][name]["n_users"] for name in ("train_unseen", "test_unseen"))
-    if rank > 1 and has_unseen and load_trained(run, rank).training["config"]["recipe"] == "default":
+    cells = run.result(first)["cells"]
+    is_cheap = 0 < cells["train_unseen"]["n_pairs"] <= _CHEAP_ANSWERS and cells["test_unseen"]["n_pairs"] > 0
+    if rank > 1 and is_cheap and load_trained(run, rank).training["config"]["recipe"] == "default":
         shots(run, None, ShotsConfig())
 
 
