@@ -7,12 +7,13 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TORCH := 2.13.0
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test lint docs format lock clean
 
 help:
 	@echo "make demo    the whole way on simulated people: prepare, embed, train, adapt, evaluate, report"
 	@echo "make test    all tests"
 	@echo "make lint    style, types, and who may import whom"
+	@echo "make docs    the documentation site, in build/docs; a broken link is an error"
 	@echo "make format  put the code in its style"
 	@echo "make lock    write constraints.txt anew (needs uv)"
 	@echo "make clean   remove .venv and what tools left behind"
@@ -29,6 +30,10 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.dev
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix

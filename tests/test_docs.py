@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def modules_with_examples():
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_the_examples_of_docstrings_hold(name):
     assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
+
+
+@pytest.mark.slow
+def test_the_example_of_a_log_becomes_a_ranking(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    runpy.run_path(str(ROOT / "examples" / "personal_ranking.py"))
+    shown = capsys.readouterr().out
+    assert (tmp_path / "report" / "report.html").exists()
+    before, after = (int(n) for n in re.findall(r"(\d+) of \d+ choices on new prompts", shown))
+    assert after > before
+    assert "\n1. " in shown
 
 
 def test_the_page_of_the_command_names_every_verb_and_option():

@@ -12,7 +12,15 @@ from small_choices import contents
 
 resource = pytest.importorskip("resource", reason="limits are of POSIX")
 
-EVERYTHING = ("manifest.json", "preferences.parquet", "comparisons.parquet", "embeddings", "models", "report")
+EVERYTHING = (
+    "manifest.json",
+    "preferences.parquet",
+    "comparisons.parquet",
+    "embeddings",
+    "models",
+    "report",
+    "shots.json",
+)
 
 
 @contextmanager
@@ -33,7 +41,7 @@ def largest_file(size: int) -> Iterator[None]:
         (EVERYTHING, 4_000, "preferences.parquet"),
         (EVERYTHING, 20_000, "embeddings-00001-of-00001.safetensors"),
         (("models", "report"), 6_000, "rank-2/model.safetensors"),
-        (("report",), 60_000, "report/figures/accuracy_by_rank.png"),
+        (("report",), 60_000, "report/report.html"),
     ],
 )
 def test_is_one_line_and_the_same_command_goes_on(lorerm, run, done, choices_file, lost, limit, file):

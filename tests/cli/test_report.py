@@ -30,3 +30,14 @@ def test_tells_the_origin_and_the_split(done):
 
 def test_before_training_there_is_nothing_to_report(refuses, imported):
     assert "run `lorerm train` first" in refuses("report", imported)
+
+
+def test_more_seeds(lorerm, refuses, run):
+    outcome = lorerm("report", run, "--seeds", 2)
+    assert outcome.code == 0, outcome
+    assert json.loads((run / "report" / "report.json").read_text("utf-8"))["seeds"]["seeds"] == [0, 1]
+    page = (run / "report" / "report.html").read_text("utf-8")
+    assert "Several seeds" in page
+    assert lorerm("report", run).code == 0
+    assert (run / "report" / "report.html").read_text("utf-8") == page, "as many as before"
+    assert "--seeds is 0" in refuses("report", run, "--seeds", 0)

@@ -25,14 +25,33 @@ def cell():
     )
 
 
+def accuracy(cell, weights, basis=BASIS):
+    """Each user's accuracy."""
+    return cell.sample.by_user(cell.right(cell.project(basis), weights)[:, None])[:, 0].tolist()
+
+
+def with_others(cell, weights, seed=0, basis=BASIS):
+    """Each user's accuracy under somebody else's weights."""
+    return cell.sample.by_user(cell.right_with_others(cell.project(basis), weights, seed)[:, None])[:, 0].tolist()
+
+
 def test_by_hand(cell):
     """A tie counts as wrong; judgements weigh within their user."""
     assert cell.user_ids == ("v", "u")
     assert (cell.n_pairs, len(cell.pairs)) == (5, 5)
     weights = torch.tensor([[1.0, 1.0], [-1.0, 0.0]])
-    assert cell.accuracy(BASIS, weights).tolist() == [1 / 5, 1 / 2]
-    assert cell.accuracy(BASIS, -weights).tolist() == [3 / 5, 1 / 2]
-    assert cell.accuracy(BASIS, torch.zeros(2, 2)).tolist() == [0, 0]
+    assert accuracy(cell, weights) == [1 / 5, 1 / 2]
+    assert accuracy(cell, -weights) == [3 / 5, 1 / 2]
+    assert accuracy(cell, torch.zeros(2, 2)) == [0, 0]
+    assert accuracy(cell, torch.tensor([1.0, 1.0])) == accuracy(cell, torch.ones(2, 2))
+
+
+def test_prompts_are_numbered_in_the_order_of_the_packed_pairs():
+    data = EmbeddedPreferences.from_arrays(RESPONSES, [0, 1, 2], [1, 2, 0], ["v", "u", "v"], prompt_ids=["p", "q", "q"])
+    cell = Cell.pack(data)
+    assert [cell.prompt_ids[prompt] for prompt in cell.prompt] == ["p", "q", "q"]
+    assert [cell.user_ids[user] for user in cell.sample.user] == ["v", "v", "u"]
+    assert (cell.rows[0].tolist(), cell.rows[1].tolist()) == ([0, 2, 1], [1, 0, 2])
 
 
 def test_an_empty_cell_is_none():
@@ -55,13 +74,14 @@ def test_users_whom_the_model_does_not_know_have_the_populations_weights(cell):
 def test_nobody_keeps_their_own_weights(cell, monkeypatch):
     seen = []
 
-    def spy(self, basis, weights):
+    def spy(self, projected, weights):
         seen.append(weights[:, 0].tolist())
-        return np.zeros(len(weights))
+        return np.zeros(self.n_pairs)
 
-    monkeypatch.setattr(Cell, "accuracy", spy)
+    monkeypatch.setattr(Cell, "right", spy)
     for n_users in (2, 3, 10):
-        cell.accuracy_with_others(BASIS, torch.arange(n_users)[:, None].float(), seed=0, rounds=20)
+        for seed in range(4):
+            cell.right_with_others(cell.project(BASIS), torch.arange(n_users)[:, None].float(), seed=seed)
     assert len(seen) == 60
     for weights in seen:
         assert sorted(weights) == list(range(len(weights)))
@@ -72,8 +92,8 @@ def test_nobody_keeps_their_own_weights(cell, monkeypatch):
 def test_others_weights_by_hand(cell):
     """With two users there is one swap; with one user there is nobody to swap with."""
     weights = torch.tensor([[1.0, 1.0], [-1.0, 0.0]])
-    assert cell.accuracy_with_others(BASIS, weights, seed=0).tolist() == [3 / 5, 1 / 2]
-    assert cell.accuracy_with_others(BASIS, weights[:1], seed=0) is None
+    assert with_others(cell, weights) == [3 / 5, 1 / 2]
+    assert cell.right_with_others(cell.project(BASIS), weights[:1], seed=0) is None
 
 
 def test_others_weights_depend_on_the_seed_alone():
@@ -81,9 +101,9 @@ def test_others_weights_depend_on_the_seed_alone():
     cell = Cell.pack(planted.data)
     basis = torch.from_numpy(planted.directions.T).float()
     weights = torch.from_numpy(planted.deviations).float()
-    one, again, other = (cell.accuracy_with_others(basis, weights, seed) for seed in (0, 0, 1))
-    assert one.tolist() == again.tolist()
-    assert one.tolist() != other.tolist()
+    one, again, other = (with_others(cell, weights, seed, basis) for seed in (0, 0, 1))
+    assert one == again
+    assert one != other
 
 
 def test_the_truth_is_more_accurate_than_anybody_elses():
@@ -92,6 +112,5 @@ def test_the_truth_is_more_accurate_than_anybody_elses():
     order = [int(user.split()[1]) for user in cell.user_ids]
     basis = torch.from_numpy(np.vstack([planted.shared[None], planted.directions]).T).float()
     weights = torch.from_numpy(np.column_stack([np.ones(12), planted.deviations[order]])).float()
-    own = cell.accuracy(basis, weights)
-    assert own.mean() > 0.95
-    assert cell.accuracy_with_others(basis, weights, seed=0).mean() < 0.8
+    assert np.mean(accuracy(cell, weights, basis)) > 0.95
+    assert np.mean(with_others(cell, weights, 0, basis)) < 0.8

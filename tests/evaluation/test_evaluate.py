@@ -8,25 +8,16 @@ import pytest
 import torch
 
 from lorerm.errors import ConfigError
-from lorerm.evaluation.evaluate import CELLS, NO_REFERENCE, measure
+from lorerm.evaluation.evaluate import NO_REFERENCE, measure
+from lorerm.evaluation.measured import CELLS
 from lorerm.learning.adaptation import adapt
 from lorerm.learning.config import AdaptationConfig, TrainingConfig
-from lorerm.learning.training import train, train_ranks
+from lorerm.learning.training import train
 from lorerm.preferences.splits import split
 from lorerm.reporting.tables import to_markdown
 from planted import plant
 
-ACCURACY = {"mean", "stderr", "std", "ci95", "n_users", "n_pairs"}
-
-
-@pytest.fixture(scope="module")
-def cells():
-    return split(plant(users=20, pairs=30, dimension=8, personal=2, noise=0.3, prompts=300).data)
-
-
-@pytest.fixture(scope="module")
-def models(cells):
-    return dict(train_ranks(cells.train_seen, [1, 2, 3], TrainingConfig()))
+ACCURACY = {"mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts"}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +41,8 @@ def test_every_key_of_the_schema_is_there(report):
         "chosen_rank",
         "differences",
         "gains",
+        "agreement",
+        "published",
     ]
     assert set(report["data"]) == {
         "source",
@@ -74,8 +67,9 @@ def test_every_key_of_the_schema_is_there(report):
         for cell in CELLS if row["cells"] else []:
             assert set(row["cells"][cell]) == ACCURACY
     for row in report["differences"]:
-        assert set(row) == {"rank", "against", "cell", "mean", "stderr", "ci95", "n_users"}
-    assert set(report["gains"]) == {"rank", "against", "test_seen", "test_unseen"}
+        assert set(row) == {"rank", "against", "cell", *ACCURACY}
+    assert set(report["gains"]) == {"rank", "against", "test_seen", "test_unseen", "users"}
+    assert set(report["agreement"]) == {"choices", "models"}
 
 
 def test_it_is_json_without_nan_and_the_tables_can_read_it(report):
@@ -156,7 +150,7 @@ def test_personal_weights_beat_somebody_elses(report):
 
 def test_data_are_counted(report, cells):
     data = report["data"]
-    assert data["n_users"] == data["n_seen_users"] + data["n_unseen_users"] == 20
+    assert data["n_users"] == data["n_seen_users"] + data["n_unseen_users"] == 30
     assert data["n_pairs"] == sum(len(getattr(cells, name)) for name in CELLS)
     prompts = set().union(*(getattr(cells, name).prompt_ids for name in CELLS))
     assert data["n_prompts"] == len(prompts)
@@ -213,7 +207,7 @@ def test_one_user_has_no_errors_and_nobody_to_swap_with():
     found = measure(train(cells.train_seen, TrainingConfig(rank=1)), cells)
     cell = of_rank(found["ranks"], 1)["cells"]["test_seen"]
     assert (cell["n_users"], cell["stderr"], cell["ci95"]) == (1, None, None)
-    assert found["gains"] == {"rank": 1, "against": "shared_direction", "test_seen": [], "test_unseen": []}
+    assert found["gains"] == {"rank": 1, "against": "shared_direction", "test_seen": [], "test_unseen": [], "users": []}
     json.dumps(found, allow_nan=False)
     to_markdown(found)
 

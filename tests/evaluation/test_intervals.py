@@ -1,85 +1,136 @@
 """Means, standard errors and intervals: by hand where that is easy, by simulation where it is not."""
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from lorerm.evaluation import intervals
-from lorerm.evaluation.intervals import paired_differences, summarise
+from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.learning.adaptation import adapt
+from lorerm.learning.config import TrainingConfig
+from lorerm.learning.training import train_ranks
 
 
-def test_a_summary_by_hand():
-    found = summarise(np.array([0.5, 1.0, 0.75, 0.75]), n_pairs=40)
+def sample_of(user, prompt=None, weights=None):
+    user = np.asarray(user)
+    weights = np.ones(len(user)) if weights is None else np.asarray(weights, dtype=float)
+    prompt = np.arange(len(user)) if prompt is None else np.asarray(prompt)
+    return Sample(user, prompt, weights / np.bincount(user, weights=weights)[user])
+
+
+def one(values, sample):
+    (found,) = estimate(np.asarray(values, dtype=float)[:, None], sample)
+    return found
+
+
+def test_an_estimate_by_hand():
+    """Four users with two pairs each on prompts of their own: the interval is Student's, over users."""
+    found = one([0, 1, 1, 1, 1, 0.5, 1, 0.5], sample_of([0, 0, 1, 1, 2, 2, 3, 3]))
     std = np.sqrt(0.125 / 3)
     reach = stats.t.ppf(0.975, 3) * std / 2
     assert found.mean == 0.75
     assert found.std == pytest.approx(std)
-    assert found.stderr == pytest.approx(std / 2)
+    assert found.stderr == found.stderr_two_way == pytest.approx(std / 2)
     assert found.ci95 == pytest.approx((0.75 - reach, 0.75 + reach))
-    assert (found.n_users, found.n_pairs) == (4, 40)
+    assert (found.n_users, found.n_pairs, found.n_prompts) == (4, 8, 8)
+
+
+def test_shared_prompts_by_hand():
+    """Two users on the same three prompts: variance over users, plus over prompts, less over single pairs; G is 2."""
+    values = np.array([1, 0, 0, 1, 1, 0], dtype=float)
+    found = one(values, sample_of([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]))
+    pull = (values - 0.5).reshape(2, 3) / 6
+    users, prompts, single = (
+        2 / 1 * (pull.sum(axis=1) ** 2).sum(),
+        3 / 2 * (pull.sum(axis=0) ** 2).sum(),
+        6 / 5 * (pull**2).sum(),
+    )
+    assert prompts > single
+    assert found.stderr == pytest.approx(np.sqrt(users))
+    assert found.stderr_two_way == pytest.approx(np.sqrt(2 * (users + prompts - single)))
+    assert found.ci95[1] - found.mean == pytest.approx(stats.t.ppf(0.975, 1) * found.stderr_two_way)
+
+
+def test_pairs_weigh_within_their_user():
+    sample = sample_of([0, 0, 1], weights=[3, 1, 9])
+    assert one([1, 0, 0], sample).mean == pytest.approx(0.375)
+    assert sample.by_user(np.array([[1.0], [0.0], [0.0]]))[:, 0].tolist() == [0.75, 0]
 
 
 def test_one_user_has_a_mean_and_no_error():
-    found = summarise(np.array([0.25]), n_pairs=4)
-    assert (found.mean, found.stderr, found.std, found.ci95) == (0.25, None, None, None)
-    (difference,) = paired_differences(np.array([[0.25]]), seed=0)
-    assert (difference.mean, difference.stderr, difference.ci95, difference.n_users) == (0.25, None, None, 1)
+    found = one([0, 1], sample_of([0, 0]))
+    assert (found.mean, found.stderr, found.stderr_two_way, found.std, found.ci95) == (0.5, None, None, None, None)
+
+
+def test_one_prompt_says_nothing_of_other_prompts():
+    found = one([0, 1, 1], sample_of([0, 1, 2], [0, 0, 0]))
+    assert found.stderr_two_way == found.stderr
 
 
 def test_users_who_are_all_alike_have_no_spread():
-    found = summarise(np.full(5, 0.75), n_pairs=5)
+    found = one(np.full(5, 0.75), sample_of(range(5)))
     assert (found.stderr, found.ci95) == (0, (0.75, 0.75))
-    (difference,) = paired_differences(np.zeros((5, 1)), seed=0)
-    assert (difference.stderr, difference.ci95) == (0, (0, 0))
 
 
-def test_both_become_json():
-    json.dumps(summarise(np.array([0.5, 1.0]), 4).to_dict(), allow_nan=False)
-    found = paired_differences(np.array([[0.5], [1.0]]), 0)[0].to_dict()
-    assert json.loads(json.dumps(found))["ci95"] == list(found["ci95"])
-    assert set(found) == {"mean", "stderr", "ci95", "n_users"}
+def test_it_becomes_json():
+    found = one([0.5, 1], sample_of([0, 1])).to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert set(found) == {
+        "mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts"
+    }  # fmt: skip
 
 
-def test_a_mean_counts_every_user_once_however_the_interval_is_drawn():
-    differences = np.random.default_rng(0).standard_normal((30, 3))
-    found = paired_differences(differences, seed=0)
-    np.testing.assert_allclose([difference.mean for difference in found], differences.mean(axis=0))
-    assert all(d.ci95[0] < d.mean < d.ci95[1] for d in found)
+def test_figures_do_not_depend_on_each_other():
+    rng = np.random.default_rng(0)
+    sample = sample_of(np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6))
+    values = rng.random((30, 3))
+    together = estimate(values, sample)
+    assert together == [one(column, sample) for column in values.T]
 
 
-def test_the_bootstrap_error_is_close_to_the_formula():
-    differences = np.random.default_rng(1).standard_normal((200, 2)) * [1, 5]
-    for found, values in zip(paired_differences(differences, seed=0), differences.T, strict=True):
-        assert found.stderr == pytest.approx(values.std() / np.sqrt(200), rel=0.06)
-        assert np.subtract(*found.ci95[::-1]) == pytest.approx(2 * 1.96 * found.stderr, rel=0.08)
+@pytest.mark.parametrize("hard", [0.0, 1.0])
+def test_intervals_cover_the_truth_as_often_as_they_say(hard):
+    """400 experiments of 30 users on 30 shared prompts, of equal or of very different difficulty."""
+    rng = np.random.default_rng(1)
+
+    def chance(user, prompt):
+        return 1 / (1 + np.exp(-0.8 - 0.5 * user - hard * prompt))
+
+    truth = chance(rng.standard_normal((4000, 1)), rng.standard_normal((1, 2000))).mean()
+    user, prompt = np.repeat(np.arange(30), 10), np.concatenate([rng.permutation(30)[:10] for _ in range(30)])
+    hits, over_users = 0, 0
+    for _ in range(400):
+        chances = chance(rng.standard_normal(30)[user], rng.standard_normal(30)[prompt])
+        found = one(rng.random(300) < chances, sample_of(user, prompt))
+        hits += found.ci95[0] <= truth <= found.ci95[1]
+        over_users += abs(found.mean - truth) <= stats.t.ppf(0.975, 29) * found.stderr
+    assert 0.92 < hits / 400 < 0.98
+    if hard:
+        assert over_users / 400 < 0.88  # what users alone would have said
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """400 simulated experiments of 40 users; the percentile bootstrap is a little narrow at that size."""
-    rng = np.random.default_rng(2)
-    experiments = rng.standard_normal((40, 400)) + 0.3
-    found = paired_differences(experiments, seed=0, resamples=600)
-    covered = np.mean([d.ci95[0] <= 0.3 <= d.ci95[1] for d in found])
-    assert 0.90 < covered < 0.975
-    by_t = np.mean([low <= 0.3 <= high for low, high in (summarise(v, 1).ci95 for v in experiments.T)])
-    assert 0.92 < by_t < 0.98
-
-
-def test_intervals_depend_on_the_seed_alone():
-    differences = np.random.default_rng(3).standard_normal((20, 2))
-    one, again, other = (paired_differences(differences, seed) for seed in (0, 0, 1))
-    assert one == again
-    assert one != other
-    alone = paired_differences(differences[:, 1:], 0)
-    assert alone[0].ci95 == pytest.approx(one[1].ci95)
-
-
-def test_resamples_in_parts_are_the_same_resamples(monkeypatch):
-    differences = np.random.default_rng(4).standard_normal((20, 2))
-    whole = paired_differences(differences, 0)
-    monkeypatch.setattr(intervals, "_DRAWN_AT_ONCE", 20 * 7)
-    parts = paired_differences(differences, 0)
-    for one, other in zip(whole, parts, strict=True):
-        assert one.ci95 == pytest.approx(other.ci95)
+@pytest.mark.slow
+def test_intervals_hold_a_fitted_models_truth():
+    """A smaller `benchmarks/coverage.py`: one fitted model, 100 groups of fresh people on prompts they share."""
+    world_of = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
+    rng = np.random.default_rng(5)
+    world, people, rank = world_of["World"](rng), world_of["People"], world_of["RANK"]
+    shape = (world_of["TRAIN_PROMPTS"], world_of["TRAIN_PAIRS"])
+    seen = people.draw(rng, world.tastes(world_of["USERS"]), *shape)
+    models = dict(train_ranks(seen.data(), [1, rank], TrainingConfig()))
+    truth = np.mean([world_of["fresh_group"](world, models, rng) for _ in range(40)], axis=0)
+    assert truth[1] > 0.02, "the model is personal"
+    hits = {"users x prompts, t (lorerm)": [], "users, bootstrap": []}
+    for _ in range(100):
+        tastes = world.tastes(world_of["USERS"])
+        weights = world_of["weights_of"](adapt(models[rank], people.draw(rng, tastes, *shape).data()))
+        found = world_of["intervals_of"](models, tastes, weights, rng)
+        for method, rows in hits.items():
+            rows.append((found[method][:, 0] <= truth) & (truth <= found[method][:, 1]))
+    cover = {method: np.mean(rows, axis=0) for method, rows in hits.items()}
+    assert (cover["users x prompts, t (lorerm)"] > 0.88).all()
+    assert (cover["users x prompts, t (lorerm)"] < 0.995).all()
+    assert (cover["users, bootstrap"] < 0.9).any(), "what users alone would have said"

@@ -146,3 +146,14 @@ def test_a_published_regulariser_without_a_head_is_refused(data):
         PublishedTrainer(data, TrainingConfig(recipe="paper-cosine"), None)
     assert PublishedTrainer(data, TrainingConfig(recipe="paper-cosine"), torch.ones(8)).alpha == 1e4
     assert PublishedTrainer(data, TrainingConfig(recipe="paper", alpha=0.5), torch.ones(8)).alpha == 0.5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_on_a_gpu_the_same_is_learnt(data, recipe):
+    trainer = DefaultTrainer if recipe == "default" else PublishedTrainer
+    config = TrainingConfig(recipe=recipe, steps=50)
+    here = trainer(data, config, None).fit(2)
+    there = trainer(replace(data, responses=torch.from_numpy(data.responses).cuda()), config, None).fit(2)
+    for one, other in ((here.basis, there.basis), (here.weights, there.weights)):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3 * float(one.abs().max()))

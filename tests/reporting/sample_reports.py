@@ -156,6 +156,116 @@ def build(
     }
 
 
+def people_of(report: dict[str, Any], population: Population, *, with_map: bool) -> dict[str, Any]:
+    """Return the report with who gains person by person, in both cells, and how far they agree."""
+    rng, users = population.generator, []
+    for cell in TEST:
+        for number, gain in enumerate(report["gains"][cell]):
+            width = float(rng.uniform(0.05, 0.25))
+            users.append(
+                {
+                    "user_id": f"{cell[5:]}-{number:03d}",
+                    "cell": cell,
+                    "n_answers": int(rng.integers(4, 50)),
+                    "n_pairs": PAIRS_PER_USER[cell],
+                    "gain": gain,
+                    "ci95": [max(-1.0, gain - width), min(1.0, gain + width)],
+                    "place": rng.normal(0, 1, 2).tolist() if with_map else None,
+                }
+            )
+    agreement = {
+        "choices": {"share": 0.617, "n_compared": 36501, "n_response_pairs": 5169},
+        "models": {"rank": report["gains"]["rank"], "share": 0.704, "n_users": len(users)},
+    }
+    return report | {"gains": report["gains"] | {"users": users}, "agreement": agreement}
+
+
+def shots_of(rank: int, clear_from: int | None) -> dict[str, Any]:
+    """Return a few-shot curve that rises slowly, with three people of their own."""
+    points = []
+    for place, shots in enumerate((0, 1, 2, 5, 10, 20, 50)):
+        mean, gain = 0.66 + 0.007 * place, 0.007 * place
+        figures = {
+            "stderr": 0.012,
+            "stderr_two_way": 0.013,
+            "std": 0.11,
+            "n_users": 90,
+            "n_pairs": 1260,
+            "n_prompts": 84,
+        }
+        points.append(
+            {
+                "shots": shots,
+                "n_users_with": 90 - 5 * place,
+                "mean": mean,
+                "ci95": [mean - 0.026, mean + 0.026],
+                **figures,
+                "trials_std": 0.006,
+                "gain": {"mean": gain, "ci95": [gain - 0.02, gain + 0.02] if place else [0.0, 0.0], **figures},
+            }
+        )
+    people = [
+        {"user_id": name, "n_answers": n, "n_pairs": 30, "accuracy": [0.6 + slope * k for k in range(7)]}
+        for name, n, slope in (
+            ("a-person-with-a-long-name@example.org", 50, -0.02),
+            ("person 2", 22, 0.01),
+            ("person 3", 50, 0.04),
+        )
+    ]
+    return {
+        "rank": rank, "trials": 20, "n_users": 90, "points": points, "clear_from": clear_from, "examples": people
+    }  # fmt: skip
+
+
+def axes_of(rank: int) -> dict[str, Any]:
+    """Return a shared direction and two personal axes, with texts."""
+    directions = []
+    for name, share in (("shared direction", None), ("personal axis 1", 0.7), ("personal axis 2", 0.3)):
+        directions.append(
+            {
+                "name": name,
+                "share": share,
+                "properties": [
+                    {"name": "length", "correlation": 0.52},
+                    {"name": "hedges", "correlation": -0.31},
+                    {"name": "numbers", "correlation": 0.01},
+                ],
+                "highest": ["A long answer.\n\n- with a list\n- of <b>two</b>"],
+                "lowest": ["Short."],
+                "reference_cosine": 0.42,
+                "stability": {"mean": 0.93, "lowest": 0.88, "n_seeds": 4},
+            }
+        )
+    return {"rank": rank, "directions": directions}
+
+
+def seeds_of(report: dict[str, Any]) -> dict[str, Any]:
+    """Return five seeds whose figures scatter about the report's."""
+
+    def figure(mean: float) -> dict[str, Any]:
+        return {
+            "mean": mean,
+            "std_seeds": 0.012,
+            "stderr_seeds": 0.0054,
+            "stderr_within": 0.009,
+            "std_fit": 0.008,
+            "n_seeds": 5,
+        }
+
+    rows = []
+    for entry in report["ranks"]:
+        cells = {name: None if cell is None else figure(cell["mean"]) for name, cell in entry["cells"].items()}
+        rows.append({"rank": entry["rank"], "cells": cells})
+    chosen = next(row for row in rows if row["rank"] == report["chosen_rank"])
+    gains = [{"rank": "choice", "against": "shared_direction", "cell": cell, **figure(0.04)} for cell in TEST]
+    return {
+        "seeds": [0, 1, 2, 3, 4],
+        "chosen_ranks": [4, 4, 3, 4, 5],
+        "ranks": [*rows, {**chosen, "rank": "choice"}],
+        "differences": gains,
+    }
+
+
 def data_of(sizes: dict[str, int], **more: Any) -> dict[str, Any]:
     seen, unseen = sizes["test_seen"], sizes["test_unseen"]
     cells = {cell: {"n_users": size, "n_pairs": size * PAIRS_PER_USER[cell]} for cell, size in sizes.items()}
@@ -213,11 +323,16 @@ def rich_report() -> dict[str, Any]:
             "3 users have too few choices for a test cell; they still teach the shared direction: w17, w203, w280"
         ],
     )
-    return build(Population(7, sizes), ranks, shared, swapped, 4, data)
+    population = Population(7, sizes)
+    report = people_of(build(population, ranks, shared, swapped, 4, data), population, with_map=True)
+    arrays = {name: [0.7] * 7 for name in ("train_accuracies_joint", "train_accuracies_joint_std")}
+    published = {"alpha_list": [None], "K_list": list(ranks), **arrays}
+    more = {"shots": shots_of(4, 20), "axes": axes_of(4), "seeds": seeds_of(report), "published": published}
+    return report | more
 
 
 def impersonal_report() -> dict[str, Any]:
-    """Validation chose one direction, the encoder has no reference head, and the data leak."""
+    """Validation chose one direction, there is no reference head, the data leak; as earlier versions wrote reports."""
     sizes = {"train_seen": 56, "test_seen": 56, "train_unseen": 24, "test_unseen": 24}
     ranks = {
         0: None,
@@ -252,5 +367,7 @@ def seen_only_report() -> dict[str, Any]:
     sizes = {"train_seen": 12, "test_seen": 12, "train_unseen": 0, "test_unseen": 0}
     ranks: dict[int, dict[str, float] | None] = {3: skills(0.83, 0.70, 0, 0)}
     shared = {3: skills(0.74, 0.69, 0, 0)}
-    report = build(Population(5, sizes), ranks, shared, {3: skills(0.7, 0.66, 0, 0)}, 3, data_of(sizes))
+    population = Population(5, sizes)
+    report = build(population, ranks, shared, {3: skills(0.7, 0.66, 0, 0)}, 3, data_of(sizes))
+    report = people_of(report, population, with_map=False)
     return report | {"config": {}, "ranks": [entry | {"selection": None} for entry in report["ranks"]]}

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ET
 
-from lorerm.reporting.figures import FIGURES, save_figures
+from lorerm.reporting.figures import FIGURES, drawn
+from lorerm.reporting.figures import save_figures as save_drawn
+
+
+def save_figures(report, folder):
+    return save_drawn(drawn(report), folder)
 
 
 def test_every_figure_as_svg_and_png(rich_report, tmp_path):
@@ -39,6 +44,7 @@ def test_svg_files_are_well_formed_and_readable_on_white(seen_only_report, tmp_p
 
 def test_a_figure_that_is_no_longer_there_is_removed(seen_only_report, tmp_path):
     save_figures(seen_only_report, tmp_path)
+    assert (tmp_path / "gain_by_answers.png").exists()
     written = save_figures(seen_only_report | {"gains": None}, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
     assert len(written) == 2

@@ -13,6 +13,7 @@ import pytest
 from lorerm.reporting.page import to_html
 from lorerm.reporting.tables import headline
 
+N_FIGURES = {"rich_report": 6, "impersonal_report": 2, "seen_only_report": 3}
 NAMES = ["rich_report", "impersonal_report", "seen_only_report"]
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -115,6 +116,10 @@ def test_texts_in_every_place_are_escaped(rich_report):
     rich_report["ranks"][0] |= {"available": False, "cells": None, "reason": evil}
     for control in rich_report["controls"]:
         control["label"] = evil
+    for person in [*rich_report["gains"]["users"], *rich_report["shots"]["examples"]]:
+        person["user_id"] = evil
+    for axis in rich_report["axes"]["directions"]:
+        axis |= {"highest": [evil], "lowest": [evil], "name": evil}
     rich_report["lorerm_version"] = evil
     assert "<script" not in to_html(rich_report)
 
@@ -235,7 +240,7 @@ def test_in_a_browser(browser, addresses, name, width, scheme):
         assert messages == []
         assert page.locator("h1").is_visible()
         boxes = [figure.bounding_box() for figure in page.locator("figure svg").all()]
-        assert len(boxes) == 2
+        assert len(boxes) == N_FIGURES[name]
         assert all(box["width"] > 200 and box["x"] + box["width"] <= width for box in boxes)
         for is_open in (False, True):
             page.eval_on_selector_all("details", f"found => found.forEach(one => one.open = {str(is_open).lower()})")
@@ -258,6 +263,32 @@ def test_words_in_figures_stay_inside_them(browser, addresses, name):
         )
         assert ends
         assert [word for word, end, edge in ends if end > edge + 0.5] == []
+    finally:
+        page.close()
+
+
+@pytest.mark.browser
+def test_everything_is_reached_by_keyboard(browser, addresses):
+    """Tab goes from the link that skips the header through the sections to every detail, and each shows its focus."""
+    page = browser.new_page()
+    try:
+        page.goto(addresses["rich_report"])
+        reached = []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            found = page.evaluate(
+                "[document.activeElement.tagName, document.activeElement.textContent.slice(0, 30),"
+                " getComputedStyle(document.activeElement).outlineStyle]"
+            )
+            reached.append(found)
+            if found[0] == "BODY":
+                break
+        assert reached[0][1] == "Skip to the report"
+        assert all(outline != "none" for tag, _, outline in reached if tag in ("A", "SUMMARY"))
+        assert sum(tag == "SUMMARY" for tag, _, _ in reached) == page.locator("summary").count()
+        page.locator("summary").first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("details").first.evaluate("one => one.open")
     finally:
         page.close()
 

@@ -56,7 +56,7 @@ def test_the_dict_given_out_is_a_copy(seen_only_report):
 
 
 def test_an_unknown_figure_is_refused_with_the_names_there_are(seen_only_report):
-    with pytest.raises(ConfigError, match="choose one of accuracy_by_rank, gain_distribution"):
+    with pytest.raises(ConfigError, match="choose one of accuracy_by_rank, shots_curve, shots_people"):
         Report(seen_only_report).figure("loss")
 
 

@@ -22,7 +22,7 @@ def difference(report, against="shared_direction", cell="test_unseen", rank=None
             0.014,
             [0.004, 0.024],
             "Personalisation adds +1.4 points (95% interval +0.4 to +2.4) "
-            "for people never seen, over one shared direction.",
+            "for people never seen, over one shared direction; the gain is clear from 20 answers on.",
         ),
         (
             -0.012,
@@ -41,6 +41,13 @@ def difference(report, against="shared_direction", cell="test_unseen", rank=None
 def test_headline_follows_the_interval(rich_report, mean, ci95, sentence):
     difference(rich_report).update(mean=mean, ci95=ci95)
     assert headline(rich_report) == sentence
+
+
+@pytest.mark.parametrize("change", [{"shots": None}, {"rank": 3}, {"clear_from": None}])
+def test_without_a_clear_gain_on_the_way_the_headline_says_nothing_of_it(rich_report, change):
+    difference(rich_report).update(mean=0.014, ci95=[0.004, 0.024])
+    rich_report["shots"] = None if "shots" in change else rich_report["shots"] | change
+    assert headline(rich_report).endswith("over one shared direction.")
 
 
 @pytest.mark.parametrize("ci95", [[0.0, 0.02], [-0.02, 0.0]])

@@ -22,6 +22,8 @@ VERBS = (
     "import-embeddings",
     "train",
     "report",
+    "shots",
+    "compare",
     "adapt",
     "score",
     "rewardbench",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.prepare import tell_prepared
-from lorerm.cli.report import tell_report
+from lorerm.cli.report import report, tell_report
 from lorerm.errors import ConfigError, RunError
 from lorerm.learning.config import TrainingConfig
-from lorerm.run import steps
+from lorerm.run import steps, studies
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import MANIFEST, RunFolder
+from lorerm.run.recipe import Recipe
 from lorerm.run.sources import PREFERENCES
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from lorerm.preferences.datasets.simulated import SimulatedPopulation
 
 # Of a run folder.
-CONTENTS = {MANIFEST, PREFERENCES, "rewardbench", "comparisons.parquet", "embeddings", "models", steps.REPORT}
+CONTENTS = {
+    *(MANIFEST, PREFERENCES, "comparisons.parquet", "embeddings", "models", steps.REPORT),
+    *(studies.SHOTS, studies.SEEDS, "rewardbench"),
+}
 _SHOWN = 3
 
 
@@ -64,7 +68,7 @@ def call(parsed: argparse.Namespace) -> None:
         run = RunFolder.open(parsed.out, show)
         steps.embed(run, HashingEncoder, {"model": None})
         steps.train(run, TrainingConfig(seed=parsed.seed))
-        steps.report(run)
+        report(run, Recipe())
     _show_one_person(run, population)
     tell_report(run)
     console.print(

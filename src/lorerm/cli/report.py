@@ -7,25 +7,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.run import steps
+from lorerm.run import steps, studies
 from lorerm.run.folder import RunFolder
 from lorerm.run.recipe import stored_recipe
 
 if TYPE_CHECKING:
     import argparse
 
+    from lorerm.run.recipe import Recipe
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_seeds(parser)
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add the number of seeds."""
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="repeat split, training and evaluation with the next seeds, N in all (default: 1, or those done before)",
+    )
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        run = RunFolder.open(parsed.run, show)
-        steps.report(run, stored_recipe(parsed.run).adaptation())
-    tell_report(run)
+        report(RunFolder.open(parsed.run, show), stored_recipe(parsed.run), parsed.seeds)
+    tell_report(RunFolder.open(parsed.run))
+
+
+def report(run: RunFolder, recipe: Recipe, seeds: int | None = None) -> None:
+    """Do all that the report shows: further seeds where asked for, the few-shot curve where it is cheap, the report."""
+    studies.seeds(run, seeds)
+    studies.shots_by_default(run)
+    steps.report(run, recipe.adaptation())
 
 
 def tell_report(run: RunFolder) -> None:

@@ -14,7 +14,7 @@ from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.options import add_options
 from lorerm.cli.prepare import add_source_arguments, prepare
 from lorerm.cli.recipes import add_dataset_options, source_recipe
-from lorerm.cli.report import tell_report
+from lorerm.cli.report import add_seeds, report, tell_report
 from lorerm.cli.train import add_training_options
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoder_options(parser)
     add_options(parser, SplitConfig)
     add_training_options(parser, leave_out=("rank", "seed", "recipe"))
+    add_seeds(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
@@ -43,5 +44,5 @@ def call(parsed: argparse.Namespace) -> None:
         run = RunFolder.open(parsed.out, show)
         embed(run, parsed, recipe)
         steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
-        steps.report(run, recipe.adaptation())
+        report(run, recipe, parsed.seeds)
     tell_report(run)

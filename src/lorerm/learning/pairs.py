@@ -33,7 +33,8 @@ class PackedPairs:
     ----------
     matrix
         Float32 [R, D] or [n, D]: embeddings of the responses in use, less their mean, when `chosen` is given; else the
-        differences. Responses that would take more than 1 GiB so are streamed from where they are.
+        differences. It may be on a GPU; the rest is on the CPU. Responses that would take more than 1 GiB so are
+        streamed from where they are.
     chosen, rejected
         Int64 [n], rows of `matrix`; or None when `matrix` holds the differences themselves.
     user
@@ -87,9 +88,9 @@ class PackedPairs:
             matrix=matrix,
             chosen=ends[0],
             rejected=ends[1],
-            user=torch.from_numpy(user).to(matrix.device),
-            weight=torch.from_numpy(share).float().to(matrix.device),
-            count=torch.from_numpy(count).to(matrix.device),
+            user=torch.from_numpy(user),
+            weight=torch.from_numpy(share).float(),
+            count=torch.from_numpy(count),
             user_ids=user_ids,
             order=order,
         )
@@ -146,7 +147,7 @@ class PackedPairs:
     def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Return sum_i coefficients[i] * d_i over each user's own pairs: [N, D] from `coefficients` [n]."""
         if self.chosen is None:
-            rows, columns, values = self.user, torch.arange(len(self), device=self.user.device), coefficients
+            rows, columns, values = self.user, torch.arange(len(self)), coefficients
         else:
             rows, columns = self.user.repeat(2), torch.cat(self._ends)
             values = torch.cat([coefficients, -coefficients])
@@ -159,23 +160,21 @@ class PackedPairs:
 
     def sum_by_user(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sums over each user's pairs: [N, ...] from `values` [n, ...]."""
-        if values.device.type == "cpu":
-            return torch.from_numpy(np.add.reduceat(values.numpy(), self._first, axis=0))
-        return values.new_zeros((self.n_users, *values.shape[1:])).index_add_(0, self.user, values)
+        return torch.from_numpy(np.add.reduceat(values.numpy(), self._first, axis=0))
 
     def mean_square(self) -> torch.Tensor:
         """Return the mean over pairs of each squared feature of the differences: float32 [D]."""
-        dimension, device = self.matrix.shape[1], self.matrix.device
-        total = torch.zeros(dimension, dtype=torch.float64, device=device)
+        dimension = self.matrix.shape[1]
+        total = torch.zeros(dimension, dtype=torch.float64)
         # In the order of the responses, which may have to be read from a file.
-        order = torch.arange(len(self), device=device) if self.chosen is None else self.chosen.argsort(stable=True)
+        order = torch.arange(len(self)) if self.chosen is None else self.chosen.argsort(stable=True)
         for block in torch.split(order, max(1, _BLOCK_ELEMENTS // dimension)):
             if self.chosen is None:
                 rows = self.matrix[block]
             else:
                 chosen, rejected = self._ends
                 rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
-            total += rows.square().sum(dim=0).double()
+            total += rows.square().sum(dim=0).double().cpu()
         return self._scaled(self._scaled((total / len(self)).float()))
 
     @cached_property
@@ -187,8 +186,8 @@ class PackedPairs:
     def _incidence(self) -> torch.Tensor:
         """The sparse [R, n] matrix with +1 where a response is a pair's chosen one, -1 where it is the rejected one."""
         n = len(self)
-        ones = torch.ones(n, dtype=self.matrix.dtype, device=self.matrix.device)
-        columns = torch.arange(n, device=self.user.device).repeat(2)
+        ones = torch.ones(n, dtype=self.matrix.dtype)
+        columns = torch.arange(n).repeat(2)
         return products.sparse(torch.cat(self._ends), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     @property
@@ -242,5 +241,5 @@ def _with_exact_ties(
         checksum[block] = matrix[block].view(torch.int32).sum(dim=1, dtype=torch.int32)
     likely = torch.nonzero(checksum[chosen] == checksum[rejected])[:, 0]
     equal = [(matrix[chosen[some]] == matrix[rejected[some]]).all(dim=1) for some in torch.split(likely, step)]
-    tied = likely[torch.cat(equal)] if equal else likely
+    tied = likely[torch.cat(equal).cpu()] if equal else likely
     return chosen, rejected.index_copy(0, tied, chosen[tied])

@@ -5,7 +5,9 @@ rows are therefore taken in spans that the second product finds in the cache, an
 OpenBLAS, NumPy's usual BLAS, uses its kernels for small matrices, some three times as fast. Spans are shared out to
 threads and summed in an order that depends on the shape alone: any number of threads gives the same bits.
 
-A matrix is a tensor, or `StreamedRows`: then each product reads the rows from where they are, span by span.
+A matrix is a tensor, or `StreamedRows`: then each product reads the rows from where they are, span by span. A tensor
+on another device is multiplied there, by torch. What goes in and comes out is on the CPU in any case: it has K numbers
+where the matrix has D, and so the solvers need not know where the matrix is.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ _LONG_ROW = 2048
 def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
     """Return x . v for every row and direction: [n, K] from `matrix` [n, D] and `directions` [K, D]."""
     if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, directions):
-        return torch.nn.functional.linear(matrix, directions)
+        return torch.nn.functional.linear(matrix, directions.to(matrix.device)).cpu()
     rows, v = _rows(matrix), directions.float().contiguous().numpy()
     projected = np.empty((len(v), len(matrix)), dtype=np.float32)
 
@@ -64,7 +66,7 @@ def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
 def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
     """Return sum_i coefficients[i, k] * x_i: [K, D] from `matrix` [n, D] and `coefficients` [n, K]."""
     if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, coefficients):
-        return coefficients.t().contiguous() @ matrix
+        return (coefficients.t().contiguous().to(matrix.device) @ matrix).cpu()
     rows, of_rows = _rows(matrix), coefficients.t().float().numpy()
 
     def work(first: int, last: int) -> Array:
@@ -105,7 +107,7 @@ def sparse_product(
 ) -> torch.Tensor:
     """Return the product [n_rows, D] of a sparse matrix, given by its entries [m], with a matrix."""
     if isinstance(matrix, torch.Tensor):
-        return sparse(rows, columns, values, (n_rows, len(matrix))) @ matrix
+        return (sparse(rows, columns, values, (n_rows, len(matrix))).to(matrix.device) @ matrix).cpu()
     total = torch.zeros(n_rows, matrix.shape[1])
     columns, order = columns.sort(stable=True)
     step = max(1, _SPAN_ELEMENTS // matrix.shape[1])

@@ -66,8 +66,33 @@ def rank_table(report: Record) -> Table:
     missing = [words for name, words in CELLS.items() if name not in cells]
     if missing:
         notes.append(f"No pairs in {' and '.join(missing)}.")
-    caption = "Accuracy in per cent, mean over users ± standard error"
+    caption = "Accuracy in per cent, mean over users ± standard error over users"
     return Table(caption, ("Rank", *(CELLS[name] for name in cells)), tuple(rows), tuple(notes))
+
+
+def interval_table(report: Record) -> Table:
+    """Return every rank in every cell with its interval, both standard errors, and what they rest on."""
+    rows = []
+    for entry in report["ranks"]:
+        for name, words in CELLS.items():
+            found = reading.cell(entry, name)
+            if found is None:
+                continue
+            two_way = found.get("stderr_two_way", found["stderr"])
+            values = (
+                percent(found["mean"]),
+                percent_interval(found["ci95"]),
+                percent(found["stderr"]),
+                percent(two_way),
+                *(count(found.get(key)) for key in ("n_users", "n_pairs", "n_prompts")),
+            )
+            rows.append(Row(f"{rank_label(entry)}: {words}", values, chosen=entry["rank"] == report["chosen_rank"]))
+    columns = ("Rank and cell", "mean", "95% interval", "s.e. over users", "and prompts", "users", "pairs", "prompts")
+    note = (
+        "The interval says what other people and other prompts would give: it is Student's, from the standard error "
+        "over users and prompts."
+    )
+    return Table("Accuracy in per cent", columns, tuple(rows), (note,))
 
 
 def control_table(report: Record) -> Table | None:

@@ -42,8 +42,21 @@ GLOSSARY = (
     ),
     (
         "standard error, 95% interval",
-        "Over users: how far the mean would move with other people of the same kind. Differences are paired within "
-        "users, so their intervals are narrower than those of the two accuracies.",
+        "How far a mean would move with other people, and in the interval with other prompts too, of the same kind. "
+        "Differences are paired within people and prompts, so their intervals are narrower than those of the two "
+        "accuracies.",
+    ),
+    (
+        "shots",
+        "The number of answers that a new person's weights are fitted to.",
+    ),
+    (
+        "personal axis",
+        "A way in which people differ beside the shared direction: one of the axes that their rewards spread along.",
+    ),
+    (
+        "seed",
+        "What decides who and what is held out, and the fit's random numbers. Other seeds show how much that matters.",
     ),
     (
         "percentage point",

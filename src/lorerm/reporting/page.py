@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorerm.reporting import content, reading
+from lorerm.reporting import content, people, reading, studies
+from lorerm.reporting.axes import axes_of
 from lorerm.reporting.content import Table
-from lorerm.reporting.figures import accuracy_by_rank, gain_distribution, to_svg
+from lorerm.reporting.figures import FIGURES, drawn, to_svg
 from lorerm.reporting.glossary import GLOSSARY
 from lorerm.reporting.reading import Record
 from lorerm.reporting.sentences import headline, really_personal, supporting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,13 +41,15 @@ class Scale:
         return f"{100 * (high - low) / (self.high - self.low):.2f}"
 
 
-def to_html(report: Record) -> str:
+def to_html(report: Record, figures: Mapping[str, Figure] | None = None) -> str:
     """Write the report as one HTML file that needs nothing else.
 
     Parameters
     ----------
     report
         The report, as ``docs/report.md`` describes it. Its texts are escaped.
+    figures
+        Its figures, where they are drawn already.
 
     Returns
     -------
@@ -58,8 +64,8 @@ def to_html(report: Record) -> str:
     reading.check(report)
     rank = reading.focus_rank(report)
     differences = content.difference_tables(report, rank)
-    has_accuracy = {"test_seen", "test_unseen"} & set(reading.filled_cells(report))
-    has_gains = bool(reading.gains_of(report))
+    figures = drawn(report) if figures is None else figures
+    shots = report.get("shots")
     return (
         _environment()
         .get_template("report.html.j2")
@@ -70,17 +76,25 @@ def to_html(report: Record) -> str:
             supporting=supporting(report),
             key_facts=content.key_facts(report),
             leak_warnings=content.leak_warnings(report),
-            accuracy_figure=to_svg(accuracy_by_rank(report)) if has_accuracy else None,
+            figures={name: to_svg(figures[name]) if name in figures else None for name in FIGURES},
             accuracy_numbers=content.accuracy_numbers(report),
             rank_table=content.rank_table(report),
+            interval_table=content.interval_table(report),
             focus_rank=rank,
             really_personal=really_personal(report),
             control_table=content.control_table(report),
             differences=differences,
             scale=_scale(differences),
-            gain_figure=to_svg(gain_distribution(report)) if has_gains else None,
-            gain_rank=report["gains"]["rank"] if has_gains else None,
+            shots_rank=shots and shots["rank"],
+            shots_table=studies.shots_table(shots) if shots else None,
+            gain_rank=(report.get("gains") or {}).get("rank"),
             gain_numbers=content.gain_numbers(report),
+            worse_served=people.worse_served(report),
+            agreement=people.agreement_facts(report),
+            axes=axes_of(report),
+            seeds=studies.seeds_tables(report),
+            seeds_note=studies.seeds_note(report),
+            published=studies.published_table(report),
             data_facts=content.data_facts(report),
             data_cells=content.data_cells_table(report),
             data_warnings=content.data_warnings(report),

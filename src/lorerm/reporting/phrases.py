@@ -58,11 +58,19 @@ def percent_interval(bounds: Sequence[float] | None) -> str:
     return NOTHING if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
-def count(number: int | None, noun: str = "") -> str:
+def count(number: int | None, noun: str = "", plural: str | None = None) -> str:
     """Write a count with thousands separators, and its noun in the plural where there is one: ``1,200 users``."""
     if number is None:
         return NOTHING
-    return f"{number:,} {noun if number == 1 else noun + 's'}" if noun else f"{number:,}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}" if noun else f"{number:,}"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a name that is no longer than `length`, its middle left out."""
+    if len(text) <= length:
+        return text
+    end = length // 3
+    return f"{text[: length - end - 1]}…{text[-end:]}"
 
 
 def rank_label(entry: Record) -> str:

@@ -125,3 +125,10 @@ def gains_of(report: Record) -> dict[str, list[float]]:
     """Return the per-user gains over the shared direction, by cell that has users, unseen ones first."""
     gains = report.get("gains") or {}
     return {name: list(gains[name]) for name in ("test_unseen", "test_seen") if gains.get(name)}
+
+
+def people_of(report: Record) -> dict[str, list[Record]]:
+    """Return who gains, person by person, by cell that has users, unseen ones first; empty in reports without it."""
+    rows = (report.get("gains") or {}).get("users") or []
+    found = {name: [row for row in rows if row["cell"] == name] for name in ("test_unseen", "test_seen")}
+    return {name: people for name, people in found.items() if people}

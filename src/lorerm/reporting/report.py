@@ -62,7 +62,8 @@ class Report:
         Parameters
         ----------
         name
-            ``accuracy_by_rank`` or ``gain_distribution``.
+            ``accuracy_by_rank``, ``shots_curve``, ``shots_people``, ``gain_distribution``, ``gain_by_answers`` or
+            ``weights_map``.
 
         Returns
         -------
@@ -123,14 +124,15 @@ def write_report(report: Mapping[str, Any], folder: str | Path) -> tuple[Path, .
         A file cannot be written.
     """
     from lorerm.atomic import atomic_path
-    from lorerm.reporting.figures import save_figures
+    from lorerm.reporting.figures import drawn, save_figures
     from lorerm.reporting.page import to_html
 
     reading.check(report)
+    figures = drawn(report)
     texts = {
         "report.json": json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "report.md": to_markdown(report),
-        "report.html": to_html(report),
+        "report.html": to_html(report, figures),
     }
     folder = Path(folder)
     try:
@@ -140,7 +142,7 @@ def write_report(report: Mapping[str, Any], folder: str | Path) -> tuple[Path, .
     for name, text in texts.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    return (*(folder / name for name in texts), *save_figures(report, folder / "figures"))
+    return (*(folder / name for name in texts), *save_figures(figures, folder / "figures"))
 
 
 def evaluate(
@@ -162,7 +164,7 @@ def evaluate(
     adaptation
         None is the adaptation that goes with the recipe of training.
     seed
-        Of the bootstrap over users.
+        Of the swaps of weights between users.
 
     Returns
     -------

@@ -62,10 +62,18 @@ def _personal_headline(report: Record, rank: int) -> str:
     bounds = f"(95% interval {interval(gain['ci95'])})"
     verdict = _verdict(gain)
     if verdict == "gain":
-        return f"Personalisation adds {change} points {bounds} {compared}."
+        return f"Personalisation adds {change} points {bounds} {compared}{_from_when(report, gain)}."
     if verdict == "loss":
         return f"Personalisation costs {change[1:]} points {bounds} {compared}."
     return f"No clear difference: personal weights change accuracy by {change} points {bounds} {compared}."
+
+
+def _from_when(report: Record, gain: Record) -> str:
+    """Say from how many answers on a new person gains for sure; nothing where that is not known."""
+    shots = report.get("shots")
+    if gain["cell"] != "test_unseen" or not shots or shots["rank"] != gain["rank"] or shots["clear_from"] is None:
+        return ""
+    return f"; the gain is clear from {count(shots['clear_from'], 'answer')} on"
 
 
 def _impersonal_headline(report: Record, chosen: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lorerm.reporting import content, reading
+from lorerm.reporting import content, people, reading, studies
+from lorerm.reporting.axes import axes_of
 from lorerm.reporting.content import Facts, Row, Table
 from lorerm.reporting.reading import Record
 from lorerm.reporting.sentences import headline, really_personal, supporting
@@ -38,6 +39,7 @@ def to_markdown(report: Record) -> str:
     blocks = ["# Report", f"**{headline(report)}**", supporting(report)]
     blocks += [f"> **Leak warning.** {_plain(text)}" for text in content.leak_warnings(report)]
     blocks += ["## Accuracy by rank", *_table(content.rank_table(report))]
+    blocks += _table(content.interval_table(report))
     controls, verdict = content.control_table(report), really_personal(report)
     if controls is not None or verdict is not None:
         blocks += ["## Is it really personal?", verdict or "", *_table(controls)]
@@ -48,11 +50,33 @@ def to_markdown(report: Record) -> str:
         others = sorted({entry["rank"] for entry in report["differences"]} - {rank})
         if others:
             blocks.append(f"`report.json` also has those of the other ranks ({', '.join(map(str, others))}).")
+    if report.get("shots"):
+        blocks += ["## From few answers", *_table(studies.shots_table(report["shots"]))]
     gains = content.gain_numbers(report)
     if gains is not None:
-        blocks += ["## Who gains", *_table(gains)]
+        blocks += ["## Who gains", *_table(gains), *_table(people.worse_served(report))]
+        blocks.append(_facts(people.agreement_facts(report)))
+    blocks += _axes_blocks(report)
+    seeds = studies.seeds_note(report)
+    if seeds is not None:
+        blocks += [
+            "## Several seeds",
+            seeds,
+            *(block for table in studies.seeds_tables(report) for block in _table(table)),
+        ]
     blocks += _data_blocks(report) + _made_blocks(report)
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _axes_blocks(report: Record) -> list[str]:
+    """Return the section on what the axes mean, the texts at their ends left to the page."""
+    axes = axes_of(report)
+    blocks = ["## What the axes mean"] if axes else []
+    for axis in axes:
+        goes_with = ", ".join(f"{name} {text}" for name, _, text in axis.properties)
+        facts = (*axis.facts, *((("goes with", goes_with),) if goes_with else ()))
+        blocks += [f"### {_plain(axis.name.capitalize())}", _facts(facts)]
+    return blocks
 
 
 def _data_blocks(report: Record) -> list[str]:
@@ -72,7 +96,7 @@ def _data_blocks(report: Record) -> list[str]:
 
 def _made_blocks(report: Record) -> list[str]:
     """Return the section on how the numbers were made."""
-    blocks = ["## How it was made", *_table(content.selection_table(report))]
+    blocks = ["## How it was made", *_table(content.selection_table(report)), *_table(studies.published_table(report))]
     for part, facts in content.config_facts(report):
         blocks += [f"### {part.capitalize()}", _facts(facts)]
     version = report.get("lorerm_version")
@@ -170,3 +194,35 @@ def _add_row(table: RichTable, row: Row, mark: str, *, end_section: bool = False
 
     style = "bold" if row.chosen else ""
     table.add_row(*(Text(text, style=style) for text in (mark + row.heading, *row.values)), end_section=end_section)
+
+
+def console_shots(shots: Record) -> RichTable:
+    """Return the few-shot curve for the terminal, at most 100 columns wide.
+
+    Parameters
+    ----------
+    shots
+        The curve, as ``docs/report.md`` describes it.
+    """
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    numbers = studies.shots_table(shots)
+    clear = shots["clear_from"]
+    title = (
+        "No number of answers gives a clear gain." if clear is None else f"The gain is clear from {clear} answers on."
+    )
+    table = RichTable(
+        title=Text(title, style="bold"),
+        caption=Text(f"{numbers.caption}. {' '.join(numbers.notes)}"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    for column in numbers.columns:
+        table.add_column(column, justify="right")
+    for row in numbers.rows:
+        table.add_row(*(Text(text) for text in (row.heading, *row.values)))
+    return table

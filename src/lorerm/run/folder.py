@@ -30,8 +30,12 @@ STEPS = {
     "prepare": "lorerm prepare",
     "embed": "lorerm embed` or `lorerm import-embeddings",
     "train": "lorerm train",
+    "seeds": "lorerm report --seeds",
+    "shots": "lorerm shots",
     "report": "lorerm report",
 }
+# Those that are not made of all steps before them.
+_MADE_OF = {"shots": ("prepare", "embed", "train")}
 _RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
 
 # In the name of every file that is not whole yet.
@@ -163,8 +167,7 @@ class RunFolder:
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
         with locked(self.path):
             steps = self.manifest()["steps"]
-            place = list(STEPS).index(name)
-            before = [steps[step]["key"] for step in list(STEPS)[:place] if step in steps]
+            before = [steps[step]["key"] for step in made_of(name) if step in steps]
             key = hashlib.sha256(json.dumps([arguments, before], sort_keys=True).encode()).hexdigest()
             record = steps.get(name)
             finished = record is not None and record.get("finished", False)
@@ -182,8 +185,9 @@ class RunFolder:
             self._sweep()
             # What is only repaired comes out as it was, and what was made of it stays.
             if not (finished and record["lorerm_version"] == __version__):
-                for later in list(STEPS)[place + 1 :]:
-                    self._change(later, None)
+                for later in STEPS:
+                    if name in made_of(later):
+                        self._change(later, None)
             started = time.time()
             entry = {
                 "key": key,
@@ -245,6 +249,11 @@ class RunFolder:
         for leftover in self.path.rglob(f".*{_PARTIAL}*"):
             with suppress(OSError):
                 leftover.unlink()
+
+
+def made_of(step: str) -> tuple[str, ...]:
+    """Return the steps that a step is made of: when one of them is done again, it is dropped."""
+    return _MADE_OF.get(step, tuple(STEPS)[: list(STEPS).index(step)])
 
 
 def _is_partial(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.errors import RunError
-from lorerm.run.sources import describe_files
+from lorerm.run.sources import describe_files, given_split
 from lorerm.run.steps import STORE_FILES, counts, kept_pairs
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def import_embeddings(
             )
             return {
                 **counts(summary, len(data), len(kept)),
+                "given": given_split(data.splits),
                 "reading": list(imported.reading),
                 "leaks": None if leaks is None else {**leaks.to_dict(), "warnings": leaks.warnings()},
                 "warnings": [*imported.warnings, *summary.warnings()],

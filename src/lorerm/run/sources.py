@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, DataError
+from lorerm.preferences.contract import CELLS, UNUSED
 from lorerm.preferences.datasets import DATASETS, read_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from lorerm.preferences.datasets.loaded import AnyPreferences, Loaded
 
@@ -104,3 +107,11 @@ def read_preferences(folder: Path) -> AnyPreferences:
     if (folder / CHOICES).exists():
         return SharedPreferences.read(folder)
     return Preferences.read_parquet(folder / PREFERENCES)
+
+
+def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:
+    """Tell what the input says of its split: `cells`, `prompts` (train and test) or nothing."""
+    given = set(() if splits is None else splits) - {None}
+    if not given:
+        return None
+    return "cells" if given & {*CELLS, UNUSED} else "prompts"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.errors import ConfigError, RunError
+from lorerm.errors import RunError
 from lorerm.run.models import (
     MODELS,
     UNSEEN,
@@ -16,19 +15,22 @@ from lorerm.run.models import (
     chosen_alpha,
     chosen_rank,
     load_models,
-    load_trained,
     model_folder,
 )
 from lorerm.run.sources import (
     PREFERENCES,
     describe_sources,
+    given_split,
     read_preferences,
     read_sources,
     write_preferences,
 )
+from lorerm.run.sweep import check_training, train_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from lorerm.encoding.embedded_preferences import EmbeddedPreferences
     from lorerm.encoding.encoder import Encoder
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from lorerm.run.folder import RunFolder, Work
 
 REPORT = "report"
+PREDICTIONS = f"{REPORT}/predictions.parquet"
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
 _PREPARED_FILES = (PREFERENCES, "responses.parquet", "choices.parquet")
@@ -106,6 +109,7 @@ def prepare(
             write_preferences(run.path, preferences.with_splits(cells).select(kept))
             return {
                 **counts(summary, len(preferences), len(kept)),
+                "given": given_split(preferences.splits),
                 "source": loaded.source,
                 "reading": list(loaded.reading),
                 "leaks": {**leaks.to_dict(), "warnings": leaks.warnings()},
@@ -167,8 +171,8 @@ def train(
         if not (ranks and strict):
             wanted = possible_ranks(train_seen, wanted)
         for one in configs.values():
-            _check_training(run, train_seen, one, wanted)
-        return lambda: _train_missing(run, train_seen, configs, wanted)
+            check_training(run, train_seen, one, wanted)
+        return lambda: train_missing(run, train_seen, configs, wanted)
 
     sweep = list(dict.fromkeys(alphas)) if alphas else None
     configs: dict[float | None, TrainingConfig] = {None: config}
@@ -186,6 +190,9 @@ def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[s
     run.result("train")
 
     def begin() -> Work:
+        import pyarrow.parquet as pq
+
+        from lorerm.atomic import atomic_path
         from lorerm.encoding.store import load_embedded
         from lorerm.learning.config import TrainingConfig
         from lorerm.learning.training import adaptation_for
@@ -199,9 +206,12 @@ def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[s
         def work() -> dict[str, Any]:
             for alpha, models in by_alpha.items():
                 config = TrainingConfig(**models[chosen_rank(run)].training["config"])
-                content = _measure(run, data, models, adaptation or adaptation_for(config), config.seed, alpha)
+                found = _measure(run, data, models, adaptation or adaptation_for(config), config.seed, alpha)
+                content, predictions = found
                 if alpha == chosen_alpha(run):
                     write_report(content, run.path / REPORT)
+                    with atomic_path(run.path / PREDICTIONS) as temporary:
+                        pq.write_table(predictions, temporary, compression="zstd")
                 if alpha is not None:
                     write_report(content, run.path / REPORT / alpha_name(alpha))
             return {"report": f"{REPORT}/report.html"}
@@ -217,80 +227,6 @@ def is_imported(run: RunFolder) -> bool:
     return "input" in run.arguments("embed")
 
 
-def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]) -> None:
-    """Refuse what cannot be trained before anything is given up for it."""
-    from lorerm.encoding.store import reference_reason
-    from lorerm.learning.training import largest_rank
-
-    if not 0 <= config.seed < 2**63:
-        raise ConfigError(f"seed is {config.seed}", "give a whole number from 0 on, below 2 to the 63rd")
-    limit, n_users = largest_rank(data), len(data.index_users()[0])
-    for rank in ranks:
-        if not 0 <= rank <= limit:
-            raise ConfigError(
-                f"rank {rank} is beyond what the data support ({n_users} seen users, dimension {data.dimension})",
-                f"ask for ranks from 0 to {limit}",
-            )
-    if data.reference is None:
-        why = f"there is none ({reference_reason(run.path)})"
-        if 0 in ranks:
-            raise ConfigError(f"rank 0 is the reference head alone, and {why}", "ask for ranks from 1 on")
-        if config.recipe == "paper-cosine" or config.alpha:
-            raise ConfigError(
-                f"the regulariser of recipe {config.recipe} needs a reference head, and {why}",
-                "embed with a reward model that has a linear head, or choose another recipe or alpha",
-            )
-
-
-def _train_missing(
-    run: RunFolder,
-    data: EmbeddedPreferences,
-    configs: Mapping[float | None, TrainingConfig],
-    ranks: Sequence[int],
-) -> dict[str, Any]:
-    """Train what is not there yet, alpha by alpha, and choose one model."""
-    from lorerm.learning.training import choose_rank, train_ranks
-
-    done = run.done("train")
-    if not done:
-        shutil.rmtree(run.path / MODELS, ignore_errors=True)
-    chosen: dict[float | None, LowRankRewardModel] = {}
-    for alpha, config in configs.items():
-        name = "" if alpha is None else f"alpha {alpha:g}, "
-        models: dict[int, LowRankRewardModel] = {}
-        for rank in ranks:
-            if f"{name}{rank}" in done:
-                try:
-                    models[rank] = load_trained(run, rank, alpha)
-                except RunError:
-                    continue  # damaged since: trained again
-        missing = [rank for rank in ranks if rank not in models]
-        trained = train_ranks(data, missing, config, progress=_telling(run, name))
-        for rank in missing:
-            run.tell(f"{name}rank {rank}", 0, 1)
-            models[rank] = next(trained)[1]
-            models[rank].save_pretrained(model_folder(run, rank, alpha), include_users=True)
-            run.mark_done("train", f"{name}{rank}")
-        chosen[alpha] = models[choose_rank(models)]
-    best = min(chosen, key=lambda alpha: _validation_loss(chosen[alpha]))
-    return {
-        "ranks": sorted(ranks),
-        "chosen_rank": chosen[best].requested_rank,
-        "alphas": None if None in chosen else list(chosen),
-        "chosen_alpha": best,
-    }
-
-
-def _telling(run: RunFolder, name: str) -> Callable[[str, int, int], None]:
-    return lambda stage, done, total: run.tell(f"{name}{stage}", done, total)
-
-
-def _validation_loss(model: LowRankRewardModel) -> float:
-    """Return the loss that alphas are compared by; infinite without validation pairs, so that the first one stays."""
-    validation = model.training.get("validation")
-    return float("inf") if validation is None else float(validation["loss"])
-
-
 def _measure(
     run: RunFolder,
     data: EmbeddedPreferences,
@@ -298,13 +234,15 @@ def _measure(
     adaptation: AdaptationConfig,
     seed: int,
     alpha: float | None,
-) -> dict[str, Any]:
-    """Adapt the unseen users and evaluate one alpha's models: the report's content."""
+) -> tuple[dict[str, Any], pa.Table]:
+    """Adapt the unseen users and evaluate one alpha's models: the report's content, and every prediction."""
     from lorerm.encoding.store import reference_reason
-    from lorerm.evaluation.evaluate import NO_REFERENCE, measure
+    from lorerm.evaluation.evaluate import NO_REFERENCE, describe
+    from lorerm.evaluation.measured import Measured
     from lorerm.learning.adaptation import adapt
     from lorerm.model.files import save_users
     from lorerm.preferences.splits import Splits
+    from lorerm.run.studies import add_studies
 
     cells = Splits.from_cells(data, np.asarray(data.splits))
     for place, (rank, model) in enumerate(models.items(), 1):
@@ -312,15 +250,17 @@ def _measure(
             save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
         run.tell("adapting", place, len(models))
     run.tell("evaluating", 0, 1)
-    reason = reference_reason(run.path) or NO_REFERENCE
-    content = measure(models, cells, adaptation=adaptation, seed=seed, reference_reason=reason)
+    measured = Measured.of(models, cells, adaptation, seed)
+    content = describe(measured, cells, reference_reason(run.path) or NO_REFERENCE)
     first = "embed" if is_imported(run) else "prepare"
     found, arguments = run.result(first), run.arguments(first)
     source = ", ".join(entry["name"] for entry in arguments["input"])
     content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": found["warnings"]}
     content["config"]["split"] = arguments["split"]
+    if alpha == chosen_alpha(run):
+        add_studies(run, content, measured.models[measured.focus_rank], data)
     run.tell("evaluating", 1, 1)
-    return content
+    return content, measured.predictions()
 
 
 def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -1,0 +1,265 @@
+"""How often do 95% intervals hold the truth? Planted populations, fitted models, fresh people and prompts.
+
+Each repetition draws people and prompts, fits the default recipe (ranks 1 and 3) on the seen people, adapts the
+unseen ones, and takes the intervals of the test cells and of the paired differences. The truth beside them:
+
+- unseen people: this very model's accuracy over fresh people who answer fresh prompts, by the true probabilities of
+  their choices (16 groups as large as the experiment's);
+- seen people: the same, plus what having been trained on is worth: the mean over all repetitions of how much better
+  seen people do on fresh prompts than fresh people do (a fitted model has no fresh seen people);
+- seen people, any fit: the mean of that over all repetitions. No interval from one fit can know how fits differ; the
+  row shows how much is missing, and `--seeds` is for measuring it.
+
+People share prompts, some of which are hard (their two responses nearly alike) and some easy.
+
+    python benchmarks/coverage.py                   # 1000 repetitions: prints the table of results/coverage.md
+    python benchmarks/coverage.py --repetitions 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.evaluation.accuracy import Cell
+from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.learning.adaptation import adapt
+from lorerm.learning.config import TrainingConfig
+from lorerm.learning.training import train_ranks
+from lorerm.model.user_weights import UserWeights
+
+DIMENSION, DIRECTIONS, RANK = 12, 2, 3
+USERS, TRAIN_PROMPTS, TEST_PROMPTS = 40, 60, 40
+TRAIN_PAIRS, TEST_PAIRS = 40, 15
+RESAMPLES = 400
+GROUPS = 16
+METHODS = ("users, t", "users, bootstrap", "users, BCa", "users x prompts, bootstrap", "users x prompts, t (lorerm)")
+
+
+@dataclass(frozen=True)
+class People:
+    """Some people, and what they say to some prompts of two responses each."""
+
+    tastes: np.ndarray
+    """[N, D]"""
+    responses: np.ndarray
+    """[2 P, D]: the responses of prompt p are rows 2 p and 2 p + 1"""
+    user: np.ndarray
+    prompt: np.ndarray
+    chose_first: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, tastes: np.ndarray, n_prompts: int, n_pairs: int) -> People:
+        """Let each person judge `n_pairs` of `n_prompts` fresh prompts."""
+        gap = np.exp(rng.normal(-0.4, 0.8, n_prompts))[:, None] * rng.standard_normal((n_prompts, DIMENSION))
+        middle = rng.standard_normal((n_prompts, DIMENSION))
+        responses = np.stack([middle + gap / 2, middle - gap / 2], axis=1).reshape(-1, DIMENSION).astype(np.float32)
+        user = np.repeat(np.arange(len(tastes)), n_pairs)
+        prompt = rng.permuted(np.tile(np.arange(n_prompts), (len(tastes), 1)), axis=1)[:, :n_pairs].ravel()
+        people = cls(tastes, responses, user, prompt, np.zeros(0))
+        return cls(tastes, responses, user, prompt, rng.random(len(user)) < people.chance())
+
+    def chance(self) -> np.ndarray:
+        """[n]: the true probability that the first response is chosen."""
+        gap = self.responses[0::2] - self.responses[1::2]
+        return 1 / (1 + np.exp(-(gap[self.prompt] * self.tastes[self.user]).sum(axis=1)))
+
+    def data(self) -> EmbeddedPreferences:
+        """Return the choices as the library takes them."""
+        first, second = 2 * self.prompt, 2 * self.prompt + 1
+        return EmbeddedPreferences.from_arrays(
+            self.responses,
+            np.where(self.chose_first, first, second),
+            np.where(self.chose_first, second, first),
+            [f"u{user}" for user in self.user],
+            [f"p{prompt}" for prompt in self.prompt],
+        )
+
+    def expected(self, directions: np.ndarray) -> float:
+        """Mean over people of the chance that a choice agrees with [N, D] directions."""
+        gap = self.responses[0::2] - self.responses[1::2]
+        ahead = (gap[self.prompt] * directions[self.user]).sum(axis=1) > 0
+        right = np.where(ahead, self.chance(), 1 - self.chance())
+        return float((np.bincount(self.user, right) / np.bincount(self.user)).mean())
+
+
+class World:
+    """Where tastes come from."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        axes = np.linalg.qr(rng.standard_normal((DIMENSION, DIRECTIONS + 1)))[0].T
+        self.shared, self.personal, self.rng = 1.8 * axes[0], 2.4 * axes[1:], rng
+
+    def tastes(self, n: int) -> np.ndarray:
+        """Draw [n, D] rewards of people."""
+        return self.shared + self.rng.standard_normal((n, DIRECTIONS)) @ self.personal
+
+
+def scored_with(models: dict, people: People, weights: dict) -> dict[str, np.ndarray]:
+    """[N, D] directions of own weights, the shared direction and rank 1, in the order of people."""
+    model = models[RANK]
+    basis = model.basis.double().numpy()
+    own = np.stack([weights[f"u{k}"] for k in range(len(people.tastes))]) @ basis.T
+    shared = np.broadcast_to(basis @ model.population_weights.double().numpy(), own.shape)
+    one = models[1].basis.double().numpy() @ models[1].population_weights.double().numpy()
+    return {"own": own, "shared": shared, "one": np.broadcast_to(one, own.shape)}
+
+
+def weights_of(users: UserWeights) -> dict:
+    """Return each user's weights."""
+    return dict(zip(users.user_ids, users.weights.double().numpy(), strict=True))
+
+
+def figures(values: dict) -> np.ndarray:
+    """Accuracy, and its differences to the shared direction and to rank 1."""
+    return np.stack([values["own"], values["own"] - values["shared"], values["own"] - values["one"]], axis=-1)
+
+
+def repetition(seed: int) -> tuple[dict, dict]:
+    """Return the intervals [3, 2] by (cell, method), and the truths [3] by cell."""
+    rng = np.random.default_rng(seed)
+    world = World(rng)
+    seen, unseen = world.tastes(USERS), world.tastes(USERS)
+    train = People.draw(rng, seen, TRAIN_PROMPTS, TRAIN_PAIRS)
+    models = dict(train_ranks(train.data(), [1, RANK], TrainingConfig(seed=seed)))
+    model = models[RANK]
+    intervals, truths = {}, {}
+    answers = People.draw(rng, unseen, TRAIN_PROMPTS, TRAIN_PAIRS)
+    for cell, tastes, users in (("seen", seen, model.users()), ("unseen", unseen, adapt(model, answers.data()))):
+        weights = weights_of(users)
+        for method, found in intervals_of(models, tastes, weights, rng).items():
+            intervals[cell, method] = found
+        if cell == "seen":
+            fresh = People.draw(rng, tastes, 2000, 400)
+            directions = scored_with(models, fresh, weights)
+            truths[cell] = figures({name: fresh.expected(found) for name, found in directions.items()})
+    truths["unseen"] = np.mean([fresh_group(world, models, rng) for _ in range(GROUPS)], axis=0)
+    return intervals, truths
+
+
+def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return [3, 2] by method: the intervals from these people's choices on fresh prompts."""
+    test = People.draw(rng, tastes, TEST_PROMPTS, TEST_PAIRS)
+    packed = Cell.pack(test.data())
+    gap = packed.pairs.project(models[RANK].basis.new_tensor(np.eye(DIMENSION))).double().numpy()
+    place = [int(packed.user_ids[user][1:]) for user in packed.sample.user]
+    directions = scored_with(models, test, weights)
+    values = {name: ((gap * found[place]).sum(axis=1) > 0).astype(float) for name, found in directions.items()}
+    return all_intervals(figures(values), packed.sample, rng)
+
+
+def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndarray:
+    """[3]: the figures of one group of fresh people on fresh prompts."""
+    tastes = world.tastes(USERS)
+    weights = weights_of(adapt(models[RANK], People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
+    test = People.draw(rng, tastes, 200, 40)
+    directions = scored_with(models, test, weights)
+    return figures({name: test.expected(found) for name, found in directions.items()})
+
+
+def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """[3, 2] by method, from [n, 3] values."""
+    by_user = sample.by_user(values)
+    n = len(by_user)
+    mean, error = by_user.mean(axis=0), by_user.std(axis=0, ddof=1) / n**0.5
+    reach = stats.t.ppf(0.975, n - 1) * error
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    drawn = counts @ by_user / n
+    found = {
+        "users, t": np.stack([mean - reach, mean + reach], axis=1),
+        "users, bootstrap": np.quantile(drawn, [0.025, 0.975], axis=0).T,
+        "users, BCa": bias_corrected(by_user, drawn),
+    }
+    prompts = rng.multinomial(sample.n_prompts, np.full(sample.n_prompts, 1 / sample.n_prompts), size=RESAMPLES)
+    weight = prompts[:, sample.prompt] * sample.share  # [B, n]
+    first = np.searchsorted(sample.user, np.arange(n))
+    total = np.add.reduceat(weight, first, axis=1)
+    both = []
+    for column in values.T:
+        of_user = np.add.reduceat(weight * column, first, axis=1) / np.maximum(total, 1e-12)
+        kept = counts * (total > 0)
+        both.append((kept * of_user).sum(axis=1) / kept.sum(axis=1))
+    found["users x prompts, bootstrap"] = np.quantile(np.array(both), [0.025, 0.975], axis=1).T
+    found["users x prompts, t (lorerm)"] = np.array([one.ci95 for one in estimate(values, sample)])
+    return found
+
+
+def bias_corrected(by_user: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Efron's bias-corrected and accelerated bootstrap of a mean."""
+    off = by_user - by_user.mean(axis=0)
+    spread = (off**2).sum(axis=0)
+    acceleration = (off**3).sum(axis=0) / (6 * np.maximum(spread, 1e-12) ** 1.5)
+    below = (drawn < by_user.mean(axis=0)).mean(axis=0) + 0.5 * (drawn == by_user.mean(axis=0)).mean(axis=0)
+    bias = stats.norm.ppf(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    z = stats.norm.ppf([0.025, 0.975])[:, None] + bias
+    share = stats.norm.cdf(bias + z / (1 - acceleration * z))
+    return np.array([np.quantile(column, ends) for column, ends in zip(drawn.T, share.T, strict=True)])
+
+
+def table(results: list[tuple[dict, dict]]) -> list[tuple[str, str, float, list[float], list[float]]]:
+    """Rows of: cell, figure, mean truth, and by method the coverage and the mean width in points."""
+    names = ("accuracy", "less the shared direction", "less one direction (K=1)")
+    rows = []
+    fresh, trained = (np.array([truth[cell] for _, truth in results]) for cell in ("unseen", "seen"))
+    # Where validation found nothing personal, the difference is 0 for sure and its interval holds: that would flatter.
+    personal = np.array([bool(np.ptp(found["unseen", "users, t"][1])) for found, _ in results])
+    truth_of = {
+        "unseen": fresh,
+        "seen": fresh + (trained - fresh).mean(axis=0),
+        "seen, any fit": np.broadcast_to(trained.mean(axis=0), fresh.shape),
+    }
+    for people, truths in truth_of.items():
+        cell = people.split(",", maxsplit=1)[0]
+        for k, name in enumerate(names):
+            cover, width = [], []
+            kept = personal if k else np.ones_like(personal)
+            for method in METHODS:
+                bounds = np.array([found[cell, method][k] for found, _ in results])
+                held = (bounds[:, 0] <= truths[:, k]) & (truths[:, k] <= bounds[:, 1])
+                cover.append(float(held[kept].mean()))
+                width.append(float(100 * (bounds[:, 1] - bounds[:, 0])[kept].mean()))
+            rows.append((people, name, float(truths[kept, k].mean()), cover, width))
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
+    parser.add_argument("--processes", type=int, default=1)
+    parsed = parser.parse_args()
+    started, results = time.monotonic(), []
+    seeds = range(parsed.seed, parsed.seed + parsed.repetitions)
+    with ProcessPoolExecutor(parsed.processes) as pool:
+        for found in pool.map(repetition, seeds):
+            results.append(found)
+            if len(results) % 100 == 0:
+                print(f"{len(results)} repetitions, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                print(as_markdown(results), file=sys.stderr, flush=True)
+    print(as_markdown(results))
+
+
+def as_markdown(results: list[tuple[dict, dict]]) -> str:
+    """Return the table, and how many fits were not personal."""
+    lines = [
+        f"| people | figure | truth, % | {' | '.join(METHODS)} |",
+        f"| --- | --- | ---: |{' ---: |' * len(METHODS)}",
+    ]
+    for cell, name, truth, cover, width in table(results):
+        cells = [f"{100 * c:.1f} ({w:.1f})" for c, w in zip(cover, width, strict=True)]
+        lines.append(f"| {cell} | {name} | {100 * truth:.1f} | {' | '.join(cells)} |")
+    flat = sum(not np.ptp(found["unseen", "users, t"][1]) for found, _ in results)
+    lines.append(f"\n{len(results)} repetitions; {flat} fits were not personal and are left out of the differences.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Put runs side by side: data, models, recipes; paired where their users and prompts coincide."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorerm.cli.console import output
+from lorerm.errors import ConfigError
+from lorerm.run.folder import RunFolder
+from lorerm.run.studies import compare
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders with a report, two or more")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it."""
+    from lorerm.reporting.comparison import console_comparison
+
+    if len(parsed.runs) < 2:
+        raise ConfigError("there is one run to compare", "name two run folders or more")
+    found = compare([RunFolder.open(path) for path in parsed.runs])
+    console = output()
+    if parsed.json:
+        console.print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False), soft_wrap=True)
+        return
+    for table in console_comparison(found):
+        console.print()
+        console.print(table)

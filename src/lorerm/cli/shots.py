@@ -1,0 +1,50 @@
+"""Sweep the few-shot curve: the accuracy of people never seen against the number of their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorerm.cli.console import output, progress
+from lorerm.cli.options import add_options, given_options
+from lorerm.evaluation.shots_config import ShotsConfig
+from lorerm.run import steps, studies
+from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import stored_recipe
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    parser.add_argument(
+        "--shots",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="numbers of answers; 0 is always among them (default: 1 to 50, as far as anybody has so many)",
+    )
+    parser.add_argument(
+        "--rank", type=int, metavar="K", help="whose curve (default: the rank that validation chose, or the largest)"
+    )
+    add_options(parser, ShotsConfig)
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it, and write the report with it."""
+    from lorerm.reporting.tables import console_shots
+
+    with progress() as show:
+        run = RunFolder.open(parsed.run, show)
+        recipe = stored_recipe(run.path)
+        settings = {**recipe.shots, **given_options(parsed, ShotsConfig)}
+        counts, rank = settings.pop("shots", None), settings.pop("rank", None)
+        config = ShotsConfig(**settings)
+        studies.shots(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
+        steps.report(run, recipe.adaptation())
+    console = output()
+    console.print()
+    console.print(console_shots(studies.shots_content(run)))
+    console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True)

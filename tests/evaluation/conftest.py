@@ -1,0 +1,26 @@
+"""One small planted population, split, with models of three ranks: shared by the tests of the evaluation."""
+
+from __future__ import annotations
+
+import pytest
+
+from lorerm.evaluation.measured import Measured
+from lorerm.learning.config import TrainingConfig
+from lorerm.learning.training import train_ranks
+from lorerm.preferences.splits import split
+from planted import plant
+
+
+@pytest.fixture(scope="package")
+def cells():
+    return split(plant(users=30, pairs=30, dimension=8, personal=2, noise=0.2, prompts=60).data)
+
+
+@pytest.fixture(scope="package")
+def models(cells):
+    return dict(train_ranks(cells.train_seen, [1, 2, 3], TrainingConfig()))
+
+
+@pytest.fixture(scope="package")
+def measured(models, cells):
+    return Measured.of(models, cells)

@@ -1,0 +1,86 @@
+"""What axes mean: the planted directions are found, described by texts, compared with the head and over seeds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm.evaluation.axes import describe_axes
+from lorerm.learning.config import TrainingConfig
+from lorerm.learning.training import train
+from planted import plant
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant(users=40, pairs=60, dimension=8, directions=1, personal=2, noise=0.2, reference=True)
+
+
+@pytest.fixture(scope="module")
+def model(planted):
+    return train(planted.data, TrainingConfig(rank=2))
+
+
+@pytest.fixture
+def text_of(planted):
+    """A response's text is as many words as its reward on the planted personal direction is high."""
+    rewards = planted.data.responses @ planted.directions[0]
+
+    def words(row):
+        return " ".join(["word"] * int(30 + 8 * rewards[row])) + f" no {row}"
+
+    chosen, rejected = planted.data.rows()
+    return lambda indices: [(words(chosen[i]), words(rejected[i])) for i in indices]
+
+
+def test_the_planted_directions_are_the_axes(planted, model, text_of):
+    shared, personal = describe_axes(model, planted.data, text_of)
+    assert (shared["name"], shared["share"]) == ("shared direction", None)
+    assert (personal["name"], personal["share"]) == ("personal axis 1", pytest.approx(1))
+    assert shared["reference_cosine"] > 0.9
+    assert abs(personal["reference_cosine"]) < 0.4
+    assert personal["properties"][0]["name"] == "length"
+    assert abs(personal["properties"][0]["correlation"]) > 0.9
+
+
+def test_the_texts_at_both_ends_differ_as_the_axis_does(planted, model, text_of):
+    personal = describe_axes(model, planted.data, text_of)[1]
+    sign = np.sign(personal["properties"][0]["correlation"])
+    lengths = [np.mean([len(text) for text in personal[end]]) for end in ("highest", "lowest")]
+    assert len(personal["highest"]) == len(personal["lowest"]) == 3
+    assert sign * (lengths[0] - lengths[1]) > 0
+
+
+def test_long_texts_are_cut(planted, model):
+    found = describe_axes(model, planted.data, lambda indices: [(f"{i} long " * 150, f"{i} short") for i in indices])
+    assert all(len(text) <= 604 for text in found[0]["highest"] + found[0]["lowest"])
+
+
+def test_without_texts_and_head(planted, model):
+    for axis in describe_axes(replace(model, reference=None), planted.data):
+        assert axis["properties"] is axis["highest"] is axis["lowest"] is axis["reference_cosine"] is None
+        assert axis["stability"] is None
+
+
+def test_stability_is_one_for_the_same_model_however_it_is_rotated(planted, model):
+    turn = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(0))).Q
+    prior = replace(model.prior, mean=turn.t().double() @ model.prior.mean)
+    turned = replace(model, basis=model.basis @ turn, prior=prior)
+    other = replace(model, basis=torch.randn(8, 2, generator=torch.Generator().manual_seed(1)))
+    for axis in describe_axes(model, planted.data, others={1: turned}):
+        assert axis["stability"] == {"mean": pytest.approx(1), "lowest": pytest.approx(1), "n_seeds": 1}
+    shared, personal = describe_axes(model, planted.data, others={1: turned, 2: other})
+    assert shared["stability"]["lowest"] < personal["stability"]["mean"] < 1
+
+
+def test_the_columns_of_simplex_weights_are_shown_as_they_are(planted):
+    model = train(planted.data, TrainingConfig(rank=3, recipe="paper", steps=20))
+    found = describe_axes(model, planted.data)
+    assert [axis["name"] for axis in found] == ["direction 1", "direction 2", "direction 3"]
+    assert sum(axis["share"] for axis in found) == pytest.approx(1)
+
+
+def test_one_direction_is_one_axis(planted):
+    found = describe_axes(train(planted.data, TrainingConfig(rank=1)), planted.data)
+    assert [axis["name"] for axis in found] == ["shared direction"]

@@ -1,0 +1,126 @@
+"""Several seeds, the few-shot curve and the comparison on a run folder."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from lorerm.encoding.store import load_embedded
+from lorerm.errors import ConfigError, RunError
+from lorerm.evaluation.shots_config import ShotsConfig
+from lorerm.run import steps, studies
+from lorerm.run.folder import RunFolder
+
+
+def report_of(run):
+    return json.loads((run.path / "report" / "report.json").read_text("utf-8"))
+
+
+def test_a_report_has_axes_with_texts_and_no_studies_that_were_not_made(finished):
+    report = report_of(finished)
+    assert report["shots"] is None
+    assert report["seeds"] is None
+    directions = report["axes"]["directions"]
+    assert directions[0]["name"] == "shared direction"
+    assert all(axis["highest"] and axis["properties"] for axis in directions)
+
+
+def test_the_curve_stands_in_the_report_that_follows(run):
+    studies.shots(run, [1, 3], ShotsConfig(trials=2))
+    steps.report(run)
+    report = report_of(run)
+    assert report["shots"] == studies.shots_content(run)
+    assert [point["shots"] for point in report["shots"]["points"]] == [0, 1, 3]
+
+
+def test_a_curve_that_was_swept_before_is_not_replaced_by_the_default(run):
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    swept = (run.path / "shots.json").read_bytes()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").read_bytes() == swept
+    (run.path / "shots.json").unlink()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").read_bytes() == swept
+
+
+def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
+    monkeypatch.setattr(studies, "_CHEAP_ANSWERS", 3)
+    studies.shots_by_default(run)
+    assert not (run.path / "shots.json").exists()
+    monkeypatch.undo()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").exists()
+
+
+def test_training_again_drops_what_was_made_of_it(run):
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    studies.seeds(run, 2)
+    steps.train(run, steps_config(seed=5), [1, 2])
+    assert set(run.manifest()["steps"]) == {"prepare", "embed", "train"}
+
+
+def steps_config(seed):
+    from lorerm import TrainingConfig
+
+    return TrainingConfig(seed=seed)
+
+
+def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
+    studies.seeds(run, 2)
+    first = (run.path / "seeds" / "seed-1.json").read_bytes()
+    changed = (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns
+    studies.seeds(run, 3)
+    assert (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns == changed
+    assert (run.path / "seeds" / "seed-2.json").read_bytes() != first
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    assert "seeds" in run.manifest()["steps"], "a curve does not undo the seeds"
+    steps.report(run)
+    report = report_of(run)
+    assert report["seeds"]["seeds"] == [0, 1, 2]
+    assert all(axis["stability"]["n_seeds"] == 2 for axis in report["axes"]["directions"])
+    own = next(row for row in report["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"]
+    others = [json.loads((run.path / "seeds" / f"seed-{seed}.json").read_text("utf-8")) for seed in (1, 2)]
+    means = [next(row for row in other["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"] for other in others]
+    found = next(row for row in report["seeds"]["ranks"] if row["rank"] == 2)["cells"]["test_seen"]
+    assert found["mean"] == pytest.approx(np.mean([own, *means]))
+    assert found["std_seeds"] == pytest.approx(np.std([own, *means], ddof=1))
+
+
+def test_what_the_input_said_of_its_split_holds_for_every_seed(run, monkeypatch):
+    data = load_embedded(run.path)
+    before = np.asarray(data.splits)
+
+    def cells_at(seed, given):
+        real = run.result
+        monkeypatch.setattr(
+            RunFolder, "result", lambda self, step: {**real(step), **({"given": given} if step == "prepare" else {})}
+        )
+        cells = studies._split_anew(run, data, seed)
+        monkeypatch.undo()
+        return cells
+
+    assert set(cells_at(3, "prompts").test_seen.prompt_ids) == set(
+        data.prompt_ids[np.char.startswith(before.astype(str), "test")]
+    )
+    users = [set(cells_at(seed, "prompts").train_unseen.user_ids) for seed in (1, 2, 3)]
+    assert any(found != users[0] for found in users)
+    kept = cells_at(3, "cells")
+    assert set(kept.train_unseen.user_ids) == set(data.user_ids[before == "train_unseen"])
+
+
+def test_bad_input_is_refused(run):
+    with pytest.raises(ConfigError, match="--seeds is 1"):
+        studies.seeds(run, 1)
+    with pytest.raises(ConfigError, match="no model of rank 9"):
+        studies.shots(run, None, ShotsConfig(), rank=9)
+
+
+def test_two_runs_side_by_side(finished, run, tmp_path):
+    found = studies.compare([finished, run])
+    assert [row["mean"] for row in found["paired"]] == [0] * len(found["paired"])
+    same_name = RunFolder.open(shutil.copytree(run.path, tmp_path / "again" / run.path.name))
+    assert len({row["name"] for row in studies.compare([run, same_name])["runs"]}) == 2
+    (run.path / "report" / "predictions.parquet").unlink()
+    with pytest.raises(RunError, match="lost its predictions"):
+        studies.compare([finished, run])
