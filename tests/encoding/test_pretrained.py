@@ -11,6 +11,7 @@ import torch
 from tiny_models import CHATML, ENDS_WITH_TURN, chat
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from lorerm.encoding.batched import encode_in_batches
 from lorerm.encoding.prefix_tree import tree_size
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import ConfigError, DataError, ModelError
@@ -101,7 +102,7 @@ def test_equal_token_ids_run_once(encoder):
         embeddings = encoder.encode(repeated)
     finally:
         hook.remove()
-    assert sum(tokens) == tree_size(encoder.planner.chat.render(repeated).token_ids)
+    assert sum(tokens) == tree_size(encoder._planner.chat.render(repeated).token_ids)
     np.testing.assert_array_equal(embeddings[:2], embeddings[2:])
     assert not np.allclose(embeddings[0], embeddings[1])
 
@@ -142,9 +143,9 @@ def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
     assert encoder.unshared_reason is None
     follow_up = ({"role": "user", "content": "And then?"}, {"role": "assistant", "content": "Bake."})
     conversations = [*CONVERSATIONS, CONVERSATIONS[0] + follow_up, CONVERSATIONS[2] + follow_up]
-    plan = encoder.planner.plan(conversations)
+    plan = encoder.plan(conversations)
     assert sum(batch.n_tokens for batch in plan.batches) < sum(
-        map(len, encoder.planner.chat.render(conversations).token_ids)
+        map(len, encoder._planner.chat.render(conversations).token_ids)
     )
     shared = encoder.encode(conversations)
     alone = TransformersEncoder(folder, attn_implementation=attention, batch_tokens=1).encode(conversations)
@@ -155,9 +156,9 @@ def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
 @pytest.mark.parametrize("wrong", ["mask", "positions"])
 def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
     encoder = TransformersEncoder(str(tiny_models.folder()))
-    batches = encoder.planner.plan(CONVERSATIONS, n_checked=5).batches
-    for batch in batches:
-        encoder.run(batch)
+    _, remarks = encode_in_batches(encoder, CONVERSATIONS, n_checked=5)
+    assert remarks.checked >= 3
+    assert remarks.deviation < 1e-5
     states = encoder._forward.states
 
     def spoilt(ids, mask, **arguments):
@@ -167,8 +168,32 @@ def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
 
     monkeypatch.setattr(encoder._forward, "states", spoilt)
     with pytest.raises(ModelError, match=r"off by .*--batch-tokens 1"):
-        for batch in batches:
-            encoder.run(batch)
+        encode_in_batches(encoder, CONVERSATIONS, n_checked=5)
+
+
+@pytest.mark.parametrize(("n", "checked"), [(15, 0), (16, 1), (64, 3)])
+def test_calls_that_are_not_small_are_checked(tiny_models, n, checked, monkeypatch):
+    """A ranking of a few responses would take twice as long."""
+    encoder, alone = TransformersEncoder(str(tiny_models.folder())), []
+    run_alone = encoder._forward.alone
+    monkeypatch.setattr(encoder._forward, "alone", lambda sequence: alone.append(sequence) or run_alone(sequence))
+    encoder.encode([chat("How do I bake bread?", f"{number}.") for number in range(n)])
+    assert len(alone) == checked
+
+
+def test_what_runs_alone_is_not_checked_against_itself(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
+    assert encode_in_batches(encoder, CONVERSATIONS, n_checked=5)[1].checked == 0
+
+
+def test_says_how_it_runs(encoder):
+    assert json.loads(json.dumps(encoder.running)) == {
+        "device": "cpu",
+        "attention": "sdpa",
+        "batch_tokens": 2048,
+        "shares_prefixes": True,
+        "unshared_reason": None,
+    }
 
 
 def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
