@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
 from lorerm.run import steps
 from lorerm.run.folder import RunFolder
@@ -23,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        embed(RunFolder.open(parsed.run, show), parsed)
+        done = embed(RunFolder.open(parsed.run, show), parsed)
+    warn(done["warnings"])
     output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
 
 
-def embed(run: RunFolder, parsed: argparse.Namespace) -> None:
+def embed(run: RunFolder, parsed: argparse.Namespace) -> dict[str, Any]:
     """Embed with the encoder that the options describe."""
     settings = encoder_settings(parsed)
-    steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+    return steps.embed(run, lambda: make_encoder(settings, parsed), settings)

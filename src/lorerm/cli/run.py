@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorerm.cli.console import progress
+from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.options import add_options, read_options
@@ -38,7 +38,8 @@ def call(parsed: argparse.Namespace) -> None:
     tell_prepared(prepared)
     with progress() as show:
         run = RunFolder.open(parsed.out, show)
-        embed(run, parsed)
+        embedded = embed(run, parsed)
         steps.train(run, config, parsed.ranks)
         report(run, parsed.seeds)
+    warn(embedded["warnings"])
     tell_report(run)

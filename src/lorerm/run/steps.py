@@ -99,18 +99,25 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
     run.result("prepare")
 
     def begin() -> Work:
-        from lorerm.encoding.store import check_encoder, embed_into
-        from lorerm.preferences.preferences import Preferences
+        from lorerm.encoding.batched import in_batches
+        from lorerm.encoding.embed_into import embed_into
+        from lorerm.encoding.store import check_encoder
+        from lorerm.preferences.stored import StoredPreferences
 
-        preferences = Preferences.read_parquet(run.path / PREFERENCES)
+        preferences = StoredPreferences(run.path / PREFERENCES)
         run.tell("loading the encoder", 0, 1)
         encoder = make_encoder()
         run.tell("loading the encoder", 1, 1)
         check_encoder(run.path, encoder.identity)
 
         def work() -> dict[str, Any]:
-            embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
-            return {"encoder": encoder.identity.to_dict()}
+            found = embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
+            return {
+                "encoder": encoder.identity.to_dict(),
+                "running": in_batches(encoder).running,
+                **asdict(found),
+                "warnings": found.remarks.sentences(found.n_conversations, encoder.identity),
+            }
 
         return work
 
@@ -128,7 +135,7 @@ def import_embeddings(
         from lorerm.encoding.comparisons import read_comparisons
         from lorerm.encoding.embedded_preferences import EmbeddedPreferences
         from lorerm.encoding.matrix_files import read_matrix_file, read_reference_file
-        from lorerm.encoding.store import store_matrix, write_comparisons
+        from lorerm.encoding.store import Comparisons, store_matrix, write_comparisons
         from lorerm.preferences.splits import Splits, assign_cells
 
         run.tell("reading", 0, 1)
@@ -145,9 +152,8 @@ def import_embeddings(
 
         def work() -> dict[str, Any]:
             store_matrix(run.path, responses, head)
-            write_comparisons(
-                run.path, used.user_ids, used.prompt_ids, *used.rows(), cells[kept].tolist(), used.weights
-            )
+            columns = (used.user_ids, used.prompt_ids, *used.rows(), cells[kept].tolist(), used.weights)
+            write_comparisons(run.path, [Comparisons(*columns)])
             counts = _counts(summary, len(data), len(kept))
             return {**counts, "given": _given(data.splits), "leaks": None, "warnings": summary.warnings()}
 
@@ -284,7 +290,8 @@ def _report(
     first = "embed" if is_imported(run) else "prepare"
     found, arguments = run.result(first), run.arguments(first)
     source = ", ".join(entry["name"] for entry in arguments["input"])
-    content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": found["warnings"]}
+    warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
+    content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": warnings}
     content["config"]["split"] = arguments["split"]
     add_studies(run, content, measured.models[measured.focus_rank], data)
     write_report(content, run.path / REPORT)
