@@ -10,6 +10,7 @@ import numpy as np
 from lorerm.encoding.batched import N_CHECKED, InexactError, encode_in_batches
 from lorerm.encoding.chat import ChatTokenizer
 from lorerm.encoding.checkpoint import find_checkpoint, load_network, loading
+from lorerm.encoding.device import choose_device, is_out_of_memory
 from lorerm.encoding.encoder import EncoderIdentity
 from lorerm.encoding.forward import Forward, find_sharing
 from lorerm.encoding.planning import Planner, Remarks
@@ -101,7 +102,7 @@ class TransformersEncoder:
         if batch_tokens is not None and batch_tokens < 1:
             raise ConfigError(f"batch_tokens is {batch_tokens}", "give 1 or more")
         self._model_name = model
-        device = _choose_device(device)
+        device = choose_device(device)
         if batch_tokens is None:
             batch_tokens = BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)
         checkpoint = find_checkpoint(model, revision)
@@ -264,7 +265,7 @@ class TransformersEncoder:
         try:
             return self._forward.last_states(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             halves = batch.halves()
             if halves is None:
@@ -288,27 +289,6 @@ class TransformersEncoder:
                 f"{self._model_name} computes infinities for conversations[{place}] in {self._identity.dtype}",
                 "choose bfloat16 or float32 as dtype",
             )
-
-
-def _choose_device(device: str | torch.device | None) -> torch.device:
-    import torch
-
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is not known", "give cpu, cuda, cuda:1 or the like") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no GPU", "give device=cpu, or none")
-    return chosen
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell a GPU's memory, and the computer's own, from other errors: for the latter torch has no class."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
