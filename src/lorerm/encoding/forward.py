@@ -8,7 +8,7 @@ import numpy as np
 
 from lorerm.encoding.batches import Batch, Sharing
 from lorerm.encoding.prefix_tree import tree_of
-from lorerm.encoding.tolerance import LARGEST, distance
+from lorerm.encoding.tolerance import LARGEST_ON_ARBITRARY_TOKENS, distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,8 @@ def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str 
         else:
             expected = [forward.alone(sequences[place]) for place in tree.places]
             pairs = zip(found, expected, strict=True)
-            if any(distance(*pair, forward.dtype) > LARGEST[forward.dtype] for pair in pairs):
+            largest = LARGEST_ON_ARBITRARY_TOKENS[forward.dtype]
+            if any(distance(*pair, forward.dtype) > largest for pair in pairs):
                 reason = f"{type(forward.backbone).__name__} computes something else in a tree"
     return Sharing(reason is None, _break_even(config), _longest_in_tree(config), _longest_in_batch(config)), reason
 
