@@ -10,7 +10,7 @@ it, so that it is timed on a part of them, and its time is put in proportion to 
     python benchmarks/embedding.py --reproduce responses.jsonl.gz embeddings.safetensors
 
 `--reproduce` embeds the conversations of a file (JSON lines with `prompt` and `response`) and compares the rows with
-those of a matrix `responses` that was made one conversation at a time.
+those of a matrix `responses` that was made elsewhere.
 """
 
 from __future__ import annotations
