@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lorerm.cli import console
 from lorerm.cli.console import output, printable, progress, warn
 
 
@@ -29,6 +30,28 @@ def test_stage_whose_size_is_known_late(capsys):
     assert capsys.readouterr().err.splitlines() == ["rank 1 ...", "rank 1: 500/1000", "rank 1: 1000/1000"]
 
 
+def test_slow_stage_tells_rate_and_time_left_every_half_minute(capsys, monkeypatch):
+    """And counts the rate from where this run began, not from what was done before it."""
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with progress() as show:
+        for done in range(4_000, 10_001, 10):
+            show("embedding", done, 10_000)
+            now += 5.0
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert first == "embedding: 4000/10000"
+    assert second == "embedding: 4060/10000, 2/s, 50 min left"
+    assert len(rest) == pytest.approx(6_000 / 60, abs=1)
+    assert rest[-1] == "embedding: 10000/10000, 2/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (5_900, "98 min"), (12_000, "3 h 20 min")]
+)
+def test_duration(seconds, said):
+    assert console.duration(seconds) == said
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")
 def test_terminal_shows_a_bar_that_ends_full():
     import os
@@ -36,10 +59,13 @@ def test_terminal_shows_a_bar_that_ends_full():
     import subprocess
 
     script = """
+import time
+from lorerm.cli import console
 from lorerm.cli.console import progress
 with progress() as show:
     for done in range(50):
         show("embedding [x]", done + 1, 50)
+        time.sleep(0.004)
 """
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
@@ -53,6 +79,7 @@ with progress() as show:
         pass
     os.close(ours)
     assert b"50/50" in shown
+    assert b"/s" in shown
     assert shown.count(b"\n") < 5, "one line, drawn over and over"
 
 

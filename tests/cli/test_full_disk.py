@@ -39,7 +39,8 @@ def largest_file(size: int) -> Iterator[None]:
     [
         (EVERYTHING, 500, "manifest.json"),
         (EVERYTHING, 4_000, "preferences.parquet"),
-        (EVERYTHING, 20_000, "embeddings-00001-of-00001.safetensors"),
+        (EVERYTHING, 8_000, "embeddings/.conversations.partial.sqlite"),
+        (EVERYTHING, 50_000, "embeddings-00001-of-00001/batch-00000.safetensors"),
         (("models", "report"), 6_000, "rank-2/model.safetensors"),
         (("report",), 60_000, "report/report.html"),
     ],
@@ -57,8 +58,8 @@ def test_is_one_line_and_the_same_command_goes_on(lorerm, run, done, choices_fil
     last = outcome.err.splitlines()[-1]
     assert outcome.code == 2, outcome
     assert last.startswith(f"lorerm: {run}")
-    assert f"{file} could not be written" in last
-    assert "File too large): free some disk space and run the same command again" in last
+    assert f"{file} could not be written (" in last
+    assert ": free some disk space and run the same command again" in last
     assert not list(run.rglob(".*")), "nothing half written is left"
     assert lorerm(*arguments).code == 0
     assert contents(run) == contents(done)

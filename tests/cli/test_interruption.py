@@ -12,7 +12,7 @@ import pytest
 
 from lorerm import HashingEncoder
 from lorerm.cli import main
-from lorerm.encoding import store
+from lorerm.encoding import shards
 from small_choices import contents
 
 SHARD_ROWS = 8
@@ -23,11 +23,11 @@ SCRIPT = """
 import os, sys
 import lorerm.cli.embed
 from lorerm.cli import main
-from lorerm.encoding import store
+from lorerm.encoding import shards
 from lorerm.encoding.hashing import HashingEncoder
 from lorerm.run.folder import RunFolder
 
-store.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
+shards.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
 point, count, number = os.environ["POINT"], int(os.environ["COUNT"]), int(os.environ["SIGNAL"])
 seen = 0
 
@@ -92,7 +92,7 @@ def whole(tmp_path_factory, choices_file):
     """The same run, never interrupted."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+        patch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
         assert main(["run", str(choices_file), "--out", str(out), "--ranks", "1", "2"]) == 0
     return contents(out)
 
@@ -114,9 +114,9 @@ def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file
     monkeypatch.setattr(
         HashingEncoder,
         "encode",
-        lambda self, texts, progress: encoded.append(len(texts)) or encode(self, texts, progress),
+        lambda self, texts, progress=None: encoded.append(len(texts)) or encode(self, texts, progress),
     )
-    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
     assert lorerm(*arguments).code == 0
     assert sum(encoded) == N_RESPONSES - 2 * SHARD_ROWS
     assert contents(tmp_path / "run") == whole
@@ -126,7 +126,7 @@ def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_f
     """The rank that was done is not trained again."""
     arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
     assert start(*arguments, point="rank", count=1).returncode == -signal.SIGKILL
-    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
     again = lorerm(*arguments)
     assert again.code == 0
     assert "rank 1 ..." not in again.err
@@ -138,7 +138,7 @@ def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file,
     """Interrupted before the first writing of the manifest, then the second, and so on: it always goes on."""
     from lorerm.run.folder import RunFolder
 
-    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
     write = RunFolder._write
     left = 0
 

@@ -87,3 +87,34 @@ def test_conversation_that_is_too_long_is_named_by_user_and_prompt(refuses, lore
     line = refuses("embed", run, "--model", reward_model)
     assert "the chosen response of user 'talker' to prompt 'far' has" in line
     assert MARK not in line
+
+
+def test_manifest_says_what_made_the_embeddings_and_how(lorerm, tmp_path, reward_model):
+    """And a prompt that was cut is said on the screen, in the manifest and in the report."""
+    rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(3, 6)]
+    rows[0] |= {"prompt": "tea " * 400}
+    run = tmp_path / "run"
+    outcome = lorerm(
+        "run", write_lines(tmp_path / "cut.jsonl", rows), "--out", run, "--model", reward_model, "--ranks", 1
+    )
+    assert outcome.code == 0, outcome
+    step = json.loads((run / "manifest.json").read_text())["steps"]["embed"]
+    result = step["result"]
+    assert step["machine"].keys() >= {"python", "torch", "transformers", "tokenizers"}
+    assert len(result["encoder"].pop("revision")) == len(result["encoder"].pop("template")) == 64
+    assert result["encoder"] == {
+        "model": str(reward_model), "pooling": "last-token", "dtype": "float32", "max_length": 256, "dimension": 32
+    }  # fmt: skip
+    assert result["running"] == {
+        "device": "cpu",
+        "attention": "sdpa",
+        "batch_tokens": 2048,
+        "shares_prefixes": True,
+        "unshared_reason": None,
+    }
+    assert (result["remarks"]["shortened"], result["remarks"]["checked"]) == (2, 3)
+    assert 0 <= result["remarks"]["deviation"] < 1e-5
+    (said,) = result["warnings"]
+    assert said.startswith(f"2 of {result['n_conversations']} conversations were longer than the 256 tokens")
+    assert f"warning: {said}" in outcome.err
+    assert said in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]

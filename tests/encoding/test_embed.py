@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from counting_encoder import Counting
 
 from lorerm import HashingEncoder, Preferences, embed
 from small_choices import choices
-
-
-class Counting(HashingEncoder):
-    """Counts what it is asked to encode."""
-
-    def __init__(self):
-        super().__init__()
-        self.n = 0
-
-    def encode(self, conversations, progress=None):
-        self.n += len(conversations)
-        return super().encode(conversations, progress)
 
 
 def test_each_conversation_is_encoded_once():

@@ -7,7 +7,7 @@ import torch
 from tiny_models import TinyModel, build_network, build_tokenizer
 from transformers import LlamaConfig, MistralConfig
 
-from lorerm.encoding.forward import Forward, _break_even, _longest_in_batch, _longest_in_tree, find_sharing, same
+from lorerm.encoding.forward import Forward, _break_even, _longest_in_batch, _longest_in_tree, find_sharing
 
 
 @pytest.fixture
@@ -65,11 +65,3 @@ def test_limits_come_from_the_configuration():
 
 def test_break_even_of_a_llama():
     assert _break_even(LlamaConfig(hidden_size=4096, intermediate_size=14336)) == 2 * 4096 + 3 * 14336 // 2
-
-
-def test_same_but_for_rounding():
-    expected = torch.tensor([3.0, 4.0])
-    assert same(expected + 4e-5, expected, "float32")[0]
-    assert not same(expected + 6e-5, expected, "float32")[0]
-    assert same(expected + 0.5, expected, "bfloat16")[0]
-    assert not same(expected + 2, expected, "bfloat16")[0]

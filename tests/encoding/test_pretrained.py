@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import CHATML, ENDS_WITH_TURN, chat
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from lorerm.encoding import forward
+from lorerm.encoding.batched import InexactError, encode_in_batches
 from lorerm.encoding.prefix_tree import tree_size
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import ConfigError, DataError, ModelError
@@ -21,6 +25,7 @@ CONVERSATIONS = [
     chat("How do I bake bread?", "No."),
     chat("Why does the dog sleep on? " * 5, "The quick brown fox jumps over the lazy dog."),
     chat("", ""),
+    ({"role": "system", "content": "Be brief."}, *chat("How do I bake bread?", "")),
 ]
 
 
@@ -101,7 +106,7 @@ def test_equal_token_ids_run_once(encoder):
         embeddings = encoder.encode(repeated)
     finally:
         hook.remove()
-    assert sum(tokens) == tree_size(encoder.planner.chat.render(repeated).token_ids)
+    assert sum(tokens) == tree_size(encoder._planner.chat.render(repeated).token_ids)
     np.testing.assert_array_equal(embeddings[:2], embeddings[2:])
     assert not np.allclose(embeddings[0], embeddings[1])
 
@@ -110,8 +115,8 @@ def test_progress_counts_conversations(tiny_models):
     steps = []
     encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
     encoder.encode([*CONVERSATIONS, CONVERSATIONS[0]], progress=lambda done, total: steps.append((done, total)))
-    assert [total for _, total in steps] == [6] * 5
-    assert steps[-1] == (6, 6)
+    assert [total for _, total in steps] == [7] * 6
+    assert steps[-1] == (7, 7)
     assert sorted(steps) == steps
 
 
@@ -142,9 +147,9 @@ def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
     assert encoder.unshared_reason is None
     follow_up = ({"role": "user", "content": "And then?"}, {"role": "assistant", "content": "Bake."})
     conversations = [*CONVERSATIONS, CONVERSATIONS[0] + follow_up, CONVERSATIONS[2] + follow_up]
-    plan = encoder.planner.plan(conversations)
+    plan = encoder.plan(conversations)
     assert sum(batch.n_tokens for batch in plan.batches) < sum(
-        map(len, encoder.planner.chat.render(conversations).token_ids)
+        map(len, encoder._planner.chat.render(conversations).token_ids)
     )
     shared = encoder.encode(conversations)
     alone = TransformersEncoder(folder, attn_implementation=attention, batch_tokens=1).encode(conversations)
@@ -152,12 +157,13 @@ def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
     assert distance.max() <= 1e-5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("wrong", ["mask", "positions"])
-def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
-    encoder = TransformersEncoder(str(tiny_models.folder()))
-    batches = encoder.planner.plan(CONVERSATIONS, n_checked=5).batches
-    for batch in batches:
-        encoder.run(batch)
+def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, dtype, monkeypatch):
+    encoder = TransformersEncoder(str(tiny_models.folder()), dtype=dtype)
+    _, remarks = encode_in_batches(encoder, CONVERSATIONS, n_checked=6)
+    assert remarks.checked >= 3
+    assert remarks.deviation < (1e-5 if dtype == "float32" else 0.08)
     states = encoder._forward.states
 
     def spoilt(ids, mask, **arguments):
@@ -166,9 +172,33 @@ def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, monkeypatch):
         return states(ids, mask, **({} if wrong == "positions" else arguments))
 
     monkeypatch.setattr(encoder._forward, "states", spoilt)
-    with pytest.raises(ModelError, match=r"off by .*--batch-tokens 1"):
-        for batch in batches:
-            encoder.run(batch)
+    with pytest.raises(InexactError, match=r"off by .*--batch-tokens 1"):
+        encode_in_batches(encoder, CONVERSATIONS, n_checked=6)
+
+
+@pytest.mark.parametrize(("n", "checked"), [(15, 0), (16, 1), (64, 3)])
+def test_calls_that_are_not_small_are_checked(tiny_models, n, checked, monkeypatch):
+    """A ranking of a few responses would take twice as long."""
+    encoder, alone = TransformersEncoder(str(tiny_models.folder())), []
+    run_alone = encoder._forward.alone
+    monkeypatch.setattr(encoder._forward, "alone", lambda sequence: alone.append(sequence) or run_alone(sequence))
+    encoder.encode([chat("How do I bake bread?", f"{number}.") for number in range(n)])
+    assert len(alone) == checked
+
+
+def test_what_runs_alone_is_not_checked_against_itself(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
+    assert encode_in_batches(encoder, CONVERSATIONS, n_checked=5)[1].checked == 0
+
+
+def test_says_how_it_runs(encoder):
+    assert json.loads(json.dumps(encoder.running)) == {
+        "device": "cpu",
+        "attention": "sdpa",
+        "batch_tokens": 2048,
+        "shares_prefixes": True,
+        "unshared_reason": None,
+    }
 
 
 def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
@@ -179,6 +209,24 @@ def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
     assert found.dtype == narrow.reference.dtype == np.float32
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > 0.98
+
+
+def test_bfloat16_is_as_near_to_float32_together_as_one_at_a_time(tiny_models, encoder):
+    """In the mean over conversations; single ones lie on either side."""
+    folder = str(tiny_models.folder())
+    conversations = [
+        chat(f"{post} How do I bake bread at home? " * 3, f"Mix flour {answer}, {'water ' * answer}and wait.")
+        for post in range(30)
+        for answer in range(6)
+    ]
+    exact = encoder.encode(conversations)
+
+    def distance(batch_tokens):
+        found = TransformersEncoder(folder, dtype="bfloat16", batch_tokens=batch_tokens).encode(conversations)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(exact, axis=1)
+        return (1 - (found * exact).sum(axis=1) / lengths).mean()
+
+    assert 0 < distance(2048) <= 1.5 * distance(1)
 
 
 def test_infinities_are_refused(tiny_models):
@@ -233,6 +281,36 @@ def test_without_one_reward_there_is_no_reference_but_embeddings(tiny_models, va
     assert encoder.reference is None
     assert named in encoder.reference_reason
     assert np.ptp(encoder.encode(CONVERSATIONS)) > 0.1
+
+
+def test_head_with_a_bias_is_no_reference_but_embeddings_are_the_same(tiny_models, encoder, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "score.bias": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    biased = TransformersEncoder(str(folder))
+    assert biased.reference is None
+    assert "score.bias" in biased.reference_reason
+    np.testing.assert_array_equal(biased.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS))
+
+
+def test_attention_that_takes_no_tree_runs_plain_batches(tiny_models, encoder, monkeypatch):
+    """As FlashAttention 2, which knows no mask but the triangle."""
+    monkeypatch.setattr(forward, "_BOOLEAN_MASK", "none")
+    plain = TransformersEncoder(str(tiny_models.folder()))
+    assert "attention 'sdpa' takes no mask that is a tree" in plain.unshared_reason
+    assert not plain.running["shares_prefixes"]
+    conversations = [*CONVERSATIONS, *(chat("How do I bake bread?", f"{number}.") for number in range(6))]
+    batches = plain.plan(conversations).batches
+    assert max(len(batch.rows) for batch in batches) > 1
+    assert all(len(row.members) == 1 for batch in batches for row in batch.rows)
+    np.testing.assert_allclose(plain.encode(conversations), encoder.encode(conversations), atol=2e-5)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="it is installed")
+def test_attention_that_is_not_installed_is_one_line(tiny_models):
+    with pytest.raises(ModelError, match="choose another attn_implementation") as caught:
+        TransformersEncoder(str(tiny_models.folder()), attn_implementation="flash_attention_2")
+    assert "\n" not in str(caught.value)
 
 
 def test_reference_cannot_be_changed_from_outside(encoder):

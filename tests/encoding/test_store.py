@@ -8,44 +8,21 @@ import json
 import numpy as np
 import pytest
 import torch
+from counting_encoder import Counting
 from safetensors.torch import save_file
 
-from lorerm import EmbeddedPreferences, HashingEncoder, Preferences, embed
-from lorerm.encoding import store
-from lorerm.encoding.store import check_encoder, embed_into, reference_reason, store_matrix, write_comparisons
+from lorerm import EmbeddedPreferences, Preferences, embed
+from lorerm.encoding import shards, store
+from lorerm.encoding.embed_into import embed_into
+from lorerm.encoding.store import Comparisons, check_encoder, reference_reason, store_matrix, write_comparisons
 from lorerm.encoding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError, RunError
 from small_choices import choices, contents
 
 
-class Counting(HashingEncoder):
-    """Counts, and can be another model, have a head, or give NaN."""
-
-    def __init__(self, model="lorerm-hashing", head=False, nan=False):
-        super().__init__()
-        self.n, self.model, self.head, self.nan = 0, model, head, nan
-
-    @property
-    def identity(self):
-        return dataclasses.replace(super().identity, model=self.model)
-
-    @property
-    def reference(self):
-        return np.arange(self.identity.dimension, dtype=np.float32) if self.head else None
-
-    @property
-    def reference_reason(self):
-        return None if self.head else "no head"
-
-    def encode(self, conversations, progress=None):
-        self.n += len(conversations)
-        embedded = super().encode(conversations, progress)
-        return np.full_like(embedded, np.nan) if self.nan else embedded
-
-
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(store, "SHARD_ROWS", 8)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 8)
 
 
 @pytest.fixture
@@ -56,7 +33,7 @@ def preferences():
 @pytest.mark.parametrize("head", [False, True])
 def test_reads_what_was_written(tmp_path, small_shards, preferences, head):
     labelled = preferences.with_splits(["train_seen"] * 60 + ["test_seen"] * 60)
-    embed_into(tmp_path, labelled, Counting(head=head))
+    embed_into(tmp_path, [labelled], Counting(head=head))
     ours, expected = EmbeddedPreferences.load(tmp_path), embed(labelled, Counting(head=head))
     np.testing.assert_array_equal(ours.responses, expected.responses)
     for name in ("chosen", "rejected", "user_ids", "prompt_ids", "weights", "splits"):
@@ -67,35 +44,11 @@ def test_reads_what_was_written(tmp_path, small_shards, preferences, head):
     assert len(list((tmp_path / "embeddings").glob("embeddings-*-of-00004.safetensors"))) == 4
 
 
-def test_equal_input_gives_equal_bytes(tmp_path, small_shards, preferences):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        embed_into(tmp_path / name, preferences, Counting(head=True))
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
-
-
-@pytest.mark.parametrize("damage", ["lost", "cut off", "of other texts"])
-def test_only_the_damaged_shard_is_embedded_again(tmp_path, small_shards, preferences, damage):
-    embed_into(tmp_path, preferences, Counting())
-    before = contents(tmp_path)
-    shards = sorted((tmp_path / "embeddings").glob("embeddings-*"))
-    if damage == "lost":
-        shards[1].unlink()
-    elif damage == "cut off":
-        shards[1].write_bytes(shards[1].read_bytes()[:-1])
-    else:
-        shards[1].write_bytes(shards[0].read_bytes())
-    encoder = Counting()
-    embed_into(tmp_path, preferences, encoder)
-    assert encoder.n == 8
-    assert contents(tmp_path) == before
-
-
 def test_another_encoder_is_refused(tmp_path, preferences):
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     before = contents(tmp_path)
     with pytest.raises(RunError, match=r"holds embeddings of lorerm-hashing \(float32\), not of other"):
-        embed_into(tmp_path, preferences, Counting("other"))
+        embed_into(tmp_path, [preferences], Counting("other"))
     assert contents(tmp_path) == before
     same_name = dataclasses.replace(Counting().identity, max_length=5)
     with pytest.raises(RunError, match="other settings or another version"):
@@ -105,23 +58,10 @@ def test_another_encoder_is_refused(tmp_path, preferences):
 
 def test_another_encoder_is_refused_for_an_unfinished_store(tmp_path, small_shards, preferences):
     """Shards cost hours; a slip in an option must not embed over them."""
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     (tmp_path / "embeddings" / "encoder.json").unlink()
     with pytest.raises(RunError, match=f"not of other .float32.: .*delete {tmp_path / 'embeddings'}"):
-        embed_into(tmp_path, preferences, Counting("other"))
-
-
-def test_nan_of_an_encoder_is_not_stored(tmp_path, preferences):
-    with pytest.raises(DataError, match=r"the chosen response of user 'user-00' to prompt '.*' holds NaN"):
-        embed_into(tmp_path, preferences, Counting(nan=True))
-    assert not list((tmp_path / "embeddings").iterdir())
-
-
-def test_progress_counts_all_shards(tmp_path, small_shards, preferences):
-    told = []
-    embed_into(tmp_path, preferences, Counting(), lambda done, total: told.append((done, total)))
-    assert told == sorted(told)
-    assert told[-1] == (30, 30)
+        embed_into(tmp_path, [preferences], Counting("other"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -129,7 +69,7 @@ def test_progress_counts_all_shards(tmp_path, small_shards, preferences):
 def test_matrix_keeps_its_values_and_dtype(tmp_path, small_shards, dtype, rows):
     matrix = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
     store_matrix(tmp_path, matrix, None)
-    write_comparisons(tmp_path, ["ü"], ["p"], [0], [rows - 1], ["train_seen"], [1.0])
+    write_comparisons(tmp_path, [Comparisons(["ü"], ["p"], [0], [rows - 1], ["train_seen"], [1.0])])
     if rows == 1:
         with pytest.raises(DataError, match="both chosen and rejected"):
             EmbeddedPreferences.load(tmp_path)
@@ -166,7 +106,7 @@ def test_nothing_there(tmp_path):
 )
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"[]", b'{"format_version": 1}', b"\xff" * 100])
 def test_damage_is_named(tmp_path, preferences, name, content):
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     (tmp_path / name).write_bytes(content)
     with pytest.raises(
         RunError, match="is missing or damaged: delete it and run the command that made it again"
@@ -177,14 +117,14 @@ def test_damage_is_named(tmp_path, preferences, name, content):
 
 @pytest.mark.parametrize("rows", [29, 31])
 def test_shard_of_another_size_is_damage(tmp_path, preferences, rows):
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     save_file({"responses": torch.ones(rows, 4)}, tmp_path / "embeddings" / "embeddings-00001-of-00001.safetensors")
     with pytest.raises(RunError, match="damaged"):
         EmbeddedPreferences.load(tmp_path)
 
 
 def test_store_of_a_later_version(tmp_path, preferences):
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     path = tmp_path / "embeddings" / "encoder.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
     with pytest.raises(RunError, match="store format 99"):
@@ -194,11 +134,11 @@ def test_store_of_a_later_version(tmp_path, preferences):
 def test_file_in_place_of_the_folder(tmp_path, preferences):
     (tmp_path / "embeddings").write_text("")
     with pytest.raises(RunError, match="embeddings"):
-        embed_into(tmp_path, preferences, Counting())
+        embed_into(tmp_path, [preferences], Counting())
 
 
 def test_a_large_store_stays_on_disk(tmp_path, preferences, monkeypatch):
-    embed_into(tmp_path, preferences, Counting())
+    embed_into(tmp_path, [preferences], Counting())
     in_memory = EmbeddedPreferences.load(tmp_path)
     monkeypatch.setattr(store, "LARGE", 0)
     data = EmbeddedPreferences.load(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
+
+# Seconds after which a piped command speaks again, and from which on a rate is worth telling.
+_SILENCE, _MEASURABLE = 30.0, 2.0
 
 
 def output() -> Console:
@@ -36,11 +40,21 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """How many of a stage are done in a second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -50,6 +64,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description:<20}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
+        Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -82,15 +97,38 @@ def printable(text: str) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it: "50 s", "7 min", "3 h 20 min".
+
+    Examples
+    --------
+    >>> duration(50.2), duration(430), duration(12_000)
+    ('50 s', '7 min', '3 h 20 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _plain() -> Callable[[str, int, int], None]:
-    """Tell the beginning of each stage, and every tenth of a long one."""
-    told: dict[str, int] = {}
+    """Tell the beginning of each stage, every tenth of a long one, and every half minute how fast it goes."""
+    told: dict[str, tuple[int, int, float]] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        tenth = 10 * done // total if total else 10
-        if stage not in told or (tenth > told[stage] and total > 1):
-            sys.stderr.write(f"{stage}: {done}/{total}\n" if total > 1 else f"{stage} ...\n")
+        now, tenth = time.monotonic(), 10 * done // total if total else 10
+        last_tenth, last_done, last = told.get(stage, (-1, done, now))
+        if tenth <= last_tenth and now - last < _SILENCE:
+            return
+        if stage not in told or total > 1:
+            line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
+            # What was told last is where the rate counts from: what an earlier run had done took this one no time.
+            if 0 <= last_done < done and now - last >= _MEASURABLE:
+                rate = (done - last_done) / (now - last)
+                line += f", {rate:.3g}/s"
+                line += f", {duration((total - done) / rate)} left" if done < total else ""
+            sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
-            told[stage] = tenth
+        told[stage] = (tenth, done, now)
 
     return show

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
 from lorerm.cli.recipes import EMBEDDED, fill_encoder_options
 from lorerm.errors import ModelError
@@ -28,17 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        embed(RunFolder.open(parsed.run, show), parsed, stored_recipe(parsed.run))
+        done = embed(RunFolder.open(parsed.run, show), parsed, stored_recipe(parsed.run))
+    warn(done["warnings"])
     output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
 
 
-def embed(run: RunFolder, parsed: argparse.Namespace, recipe: Recipe) -> None:
+def embed(run: RunFolder, parsed: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     """Embed with the encoder that the options describe, and the recipe where they say nothing."""
     of_recipe = parsed.model is None and "model" in recipe.embed
     fill_encoder_options(parsed, recipe)
     settings = encoder_settings(parsed)
     try:
-        steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+        return steps.embed(run, lambda: make_encoder(settings, parsed), settings)
     except ModelError as error:
         if not of_recipe:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorerm.cli.console import progress
+from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.options import add_options
@@ -42,7 +42,8 @@ def call(parsed: argparse.Namespace) -> None:
     prepare(parsed, recipe)
     with progress() as show:
         run = RunFolder.open(parsed.out, show)
-        embed(run, parsed, recipe)
+        embedded = embed(run, parsed, recipe)
         steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
         report(run, recipe, parsed.seeds)
+    warn(embedded["warnings"])
     tell_report(run)

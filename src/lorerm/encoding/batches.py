@@ -90,7 +90,8 @@ def plan_batches(
     batch_tokens
         The most tokens of a batch, padding included; a longer sequence runs alone.
     n_checked
-        How many sequences, drawn at random, to mark for a check; which ones depends on the sequences alone.
+        How many sequences, drawn at random from those that run beside others, to mark for a check; which ones depends
+        on the sequences alone.
 
     Returns
     -------
@@ -153,14 +154,17 @@ def _pack(rows: list[TreeRow], batch_tokens: int, longest: int | None = None) ->
 
 
 def _mark(batches: list[Batch], members: Mapping[TokenIds, tuple[int, ...]], n_checked: int) -> tuple[Batch, ...]:
-    """Draw the sequences to check, from a generator that the sequences seed."""
+    """Draw the sequences to check, of those that run beside others, from a generator that all sequences seed."""
+    together = [
+        (batch, place, number)
+        for batch in batches
+        for place, row in enumerate(batch.rows)
+        for number in range(len(row.members))
+        if sum(len(row.members) for row in batch.rows) > 1
+    ]
     seed = hashlib.sha256(repr(list(members)).encode()).digest() if n_checked else b""
-    drawn = set(Random(seed).sample(range(len(members)), min(n_checked, len(members))))  # noqa: S311 - no secret
-    marked, number = [], 0
-    for batch in batches:
-        checked = []
-        for place, row in enumerate(batch.rows):
-            checked += [(place, k) for k in range(len(row.members)) if number + k in drawn]
-            number += len(row.members)
-        marked.append(Batch(batch.rows, tuple(checked)))
-    return tuple(marked)
+    drawn = Random(seed).sample(together, min(n_checked, len(together)))  # noqa: S311 - no secret
+    checked: dict[Batch, list[tuple[int, int]]] = {}
+    for batch, place, number in drawn:
+        checked.setdefault(batch, []).append((place, number))
+    return tuple(Batch(batch.rows, tuple(sorted(checked.get(batch, [])))) for batch in batches)

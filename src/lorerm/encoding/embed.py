@@ -1,11 +1,17 @@
-"""From text preferences to embedded ones, in memory; `store.py` does the same into a run folder."""
+"""From text preferences to embedded ones, in memory; `embed_into.py` does the same into a run folder."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from lorerm.encoding.batched import encode_in_batches
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
-from lorerm.encoding.responses import DistinctResponses
+from lorerm.encoding.planning import Remarks
+from lorerm.encoding.responses import collect
+from lorerm.encoding.shards import SHARD_ROWS
 
 if TYPE_CHECKING:
     from lorerm.encoding.encoder import Encoder, Progress
@@ -27,21 +33,40 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     Returns
     -------
     EmbeddedPreferences
-        n comparisons of the R distinct responses, with the encoder's identity and, if it has one, its reference head.
+        n comparisons of the R distinct responses, which stand in the order of their texts; with the encoder's identity
+        and, if it has one, its reference head.
 
     Raises
     ------
     DataError
-        If the encoder cannot embed a conversation; the message names its user and prompt.
+        If the encoder cannot embed a conversation, or gives NaN; the message names its user and prompt.
+
+    Warns
+    -----
+    UserWarning
+        If prompts were shortened, or the model's control tokens stand in the text of some conversations.
     """
-    distinct = DistinctResponses.of(preferences)
+    with collect([preferences]) as distinct:
+        total, remarks = len(distinct), Remarks()
+        embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
+        for start in range(0, total, SHARD_ROWS):
+            rows = slice(start, min(start + SHARD_ROWS, total))
+
+            def tell(done: int, _: int, before: int = start) -> None:
+                if progress is not None:
+                    progress(before + done, total)
+
+            with distinct.naming(start):
+                embeddings[rows], found = encode_in_batches(encoder, distinct.conversations(rows), progress=tell)
+            remarks += found
+        chosen, rejected = distinct.rows(preferences)
+    for sentence in remarks.sentences(total, encoder.identity):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
     labels = preferences.splits
-    with distinct.naming(preferences):
-        embedded = encoder.encode(distinct.conversations, progress)
     return EmbeddedPreferences.from_arrays(
-        embedded,
-        distinct.chosen,
-        distinct.rejected,
+        embeddings,
+        chosen,
+        rejected,
         preferences.user_ids,
         preferences.prompt_ids,
         preferences.weights,

@@ -8,6 +8,7 @@ import numpy as np
 
 from lorerm.encoding.batches import Batch, Sharing
 from lorerm.encoding.prefix_tree import tree_of
+from lorerm.encoding.tolerance import LARGEST_ON_ARBITRARY_TOKENS, distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 # Attention of transformers that takes any mask [batch, 1, length, length], and how it takes it.
 _BOOLEAN_MASK, _ADDED_MASK = "sdpa", "eager"
-# Distances of two ways to compute an embedding, relative to its length, up to which they differ by rounding alone. On
-# arbitrary tokens, which make no text, rounding was seen to reach 3e-5 in float32; a wrong mask or wrong positions are
-# off by 0.1 or more in at least one of the sequences that are tried.
-_EXACT_TYPES, _EXACT, _NARROW = ("float32", "float64"), 1e-5, 0.3
-_EXACT_ON_ARBITRARY_TOKENS = 1e-3
 # What a model of unknown shape is taken for: one of a thousand dimensions.
 _USUAL_WIDTH = 1024
 
@@ -101,18 +97,6 @@ class Forward:
         return states
 
 
-def same(found: torch.Tensor, expected: torch.Tensor, dtype: str, tolerance: float = _EXACT) -> tuple[bool, float]:
-    """Tell whether embeddings [D] are equal but for rounding, and their distance relative to the expected one's length.
-
-    In float32 the distance is the greatest difference of a component, in narrower types the whole difference's length.
-    """
-    norm = float(expected.norm())
-    difference = (found - expected).abs()
-    exact = dtype in _EXACT_TYPES
-    distance = float(difference.max() if exact else difference.norm()) / max(norm, 1e-30)
-    return distance <= (tolerance if exact else _NARROW), distance
-
-
 def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str | None]:
     """Find out whether a model computes the same in prefix trees, by trying it.
 
@@ -147,7 +131,8 @@ def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str 
         else:
             expected = [forward.alone(sequences[place]) for place in tree.places]
             pairs = zip(found, expected, strict=True)
-            if not all(same(*pair, forward.dtype, _EXACT_ON_ARBITRARY_TOKENS)[0] for pair in pairs):
+            largest = LARGEST_ON_ARBITRARY_TOKENS[forward.dtype]
+            if any(distance(*pair, forward.dtype) > largest for pair in pairs):
                 reason = f"{type(forward.backbone).__name__} computes something else in a tree"
     return Sharing(reason is None, _break_even(config), _longest_in_tree(config), _longest_in_batch(config)), reason
 

@@ -2,52 +2,77 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from lorerm.encoding.batches import Batch, Sharing, plan_batches
+from lorerm.encoding.batches import Sharing, plan_batches
+from lorerm.encoding.tolerance import EXACT, EXACT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorerm.encoding.chat import ChatTokenizer
+    from lorerm.encoding.encoder import EncoderIdentity
     from lorerm.preferences.conversation import Conversation
 
 
 @dataclass(frozen=True)
 class Remarks:
-    """What is worth a warning about some conversations."""
+    """What is worth saying about the embedding of some conversations."""
 
     shortened: int = 0
-    """whose prompt was longer than the model may be given, and lost text at its beginning"""
+    """how many had a prompt longer than the model may be given, and lost text at its beginning"""
     control: int = 0
-    """in whose text control tokens stand"""
+    """in the text of how many control tokens stand"""
+    checked: int = 0
+    """how many were embedded on their own as well, to compare"""
+    deviation: float = 0.0
+    """the largest distance that this found, relative to the embedding's length"""
 
     def __add__(self, other: Remarks) -> Remarks:
-        return Remarks(self.shortened + other.shortened, self.control + other.control)
+        return Remarks(
+            self.shortened + other.shortened,
+            self.control + other.control,
+            self.checked + other.checked,
+            max(self.deviation, other.deviation),
+        )
 
-    def sentences(self, total: int, model: str, max_length: int | None) -> list[str]:
-        """Say it, of `total` conversations; an empty list where there is nothing to say."""
+    def sentences(self, total: int, identity: EncoderIdentity) -> list[str]:
+        """Say what deserves a warning, of `total` conversations; an empty list where there is nothing to say."""
         said = []
         if self.shortened:
             said.append(
-                f"{self.shortened:,} of {total:,} conversations were longer than the {max_length} tokens that {model} "
-                "may be given: the beginning of their prompts was left out."
+                f"{self.shortened:,} of {total:,} conversations were longer than the {identity.max_length} tokens that "
+                f"{identity.model} may be given: the beginning of their prompts was left out."
             )
         if self.control:
             said.append(
-                f"control tokens of {model} stand in the text of {self.control:,} of {total:,} conversations and act "
-                "as such."
+                f"control tokens of {identity.model} stand in the text of {self.control:,} of {total:,} conversations "
+                "and act as such."
+            )
+        if identity.dtype in EXACT_TYPES and self.deviation > EXACT:
+            said.append(
+                f"conversations embedded together differ by up to {self.deviation:.0e} of their embeddings' length "
+                "from the same ones on their own, which is more than rounding usually makes: batch_tokens=1 "
+                "(--batch-tokens 1) runs every one on its own."
             )
         return said
+
+
+class Placed(Protocol):
+    """What runs together, of n conversations."""
+
+    @property
+    def places(self) -> list[int]:
+        """Which of the n they are."""
+        ...
 
 
 @dataclass(frozen=True)
 class Plan:
     """Batches in which every one of n conversations stands once, and what is to be said of them."""
 
-    batches: tuple[Batch, ...]
+    batches: tuple[Placed, ...]
     remarks: Remarks
 
 
@@ -86,8 +111,3 @@ class Planner:
         chats = self.chat.render(conversations, self.max_length)
         batches = plan_batches(chats.token_ids, self.sharing, self.batch_tokens, n_checked)
         return Plan(batches, Remarks(len(chats.shortened), len(chats.control)))
-
-    def warn(self, remarks: Remarks, total: int) -> None:
-        """Give the remarks as warnings to the caller of the caller."""
-        for sentence in remarks.sentences(total, self.model, self.max_length):
-            warnings.warn(sentence, UserWarning, stacklevel=3)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.encoding.batched import N_CHECKED, InexactError, encode_in_batches
 from lorerm.encoding.chat import ChatTokenizer
 from lorerm.encoding.checkpoint import find_checkpoint, load_network, loading
+from lorerm.encoding.device import choose_device, is_out_of_memory
 from lorerm.encoding.encoder import EncoderIdentity
-from lorerm.encoding.forward import Forward, find_sharing, same
-from lorerm.encoding.planning import Planner
+from lorerm.encoding.forward import Forward, find_sharing
+from lorerm.encoding.planning import Planner, Remarks
 from lorerm.encoding.reference_head import read_reference_head, rewards_follow_head
+from lorerm.encoding.tolerance import LARGEST, distance
 from lorerm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -23,12 +27,15 @@ if TYPE_CHECKING:
     from lorerm.encoding.batches import Batch
     from lorerm.encoding.checkpoint import Network
     from lorerm.encoding.encoder import Progress
+    from lorerm.encoding.planning import Plan
     from lorerm.preferences.conversation import Conversation
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BATCH_TOKENS = {"cuda": 16_384}
 """Tokens of a batch by the kind of device; elsewhere `BATCH_TOKENS_ELSEWHERE`."""
 BATCH_TOKENS_ELSEWHERE = 2_048
+# One conversation of so many of a call is checked: where there are few, as in a ranking, that would cost too much.
+_CALLED_FOR_A_CHECK = 16
 
 
 class TransformersEncoder:
@@ -95,7 +102,7 @@ class TransformersEncoder:
         if batch_tokens is not None and batch_tokens < 1:
             raise ConfigError(f"batch_tokens is {batch_tokens}", "give 1 or more")
         self._model_name = model
-        device = _choose_device(device)
+        device = choose_device(device)
         if batch_tokens is None:
             batch_tokens = BATCH_TOKENS.get(device.type, BATCH_TOKENS_ELSEWHERE)
         checkpoint = find_checkpoint(model, revision)
@@ -149,9 +156,15 @@ class TransformersEncoder:
         return self._reference_reason
 
     @property
-    def planner(self) -> Planner:
-        """What turns conversations into the batches that `run` takes."""
-        return self._planner
+    def running(self) -> dict[str, Any]:
+        """How it runs, as JSON-able values: what changes the numbers by rounding at most."""
+        return {
+            "device": str(self._forward.device),
+            "attention": self._forward.attention,
+            "batch_tokens": self._planner.batch_tokens,
+            "shares_prefixes": self._unshared_reason is None,
+            "unshared_reason": self._unshared_reason,
+        }
 
     @property
     def unshared_reason(self) -> str | None:
@@ -187,19 +200,18 @@ class TransformersEncoder:
         UserWarning
             If prompts were shortened, or the model's control tokens stand in the text of some conversations.
         """
-        plan = self._planner.plan(conversations)
-        self._planner.warn(plan.remarks, len(conversations))
-        embeddings = np.empty((len(conversations), self._identity.dimension), dtype=np.float32)
-        done = 0
-        for batch in plan.batches:
-            embeddings[batch.places] = self.run(batch)
-            done += len(batch.places)
-            if progress is not None:
-                progress(done, len(conversations))
+        n_checked = min(N_CHECKED, len(conversations) // _CALLED_FOR_A_CHECK)
+        embeddings, remarks = encode_in_batches(self, conversations, n_checked, progress)
+        for sentence in remarks.sentences(len(conversations), self._identity):
+            warnings.warn(sentence, UserWarning, stacklevel=2)
         return embeddings
 
+    def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
+        """Divide n conversations into the batches that `run` takes; see `Planner.plan`."""
+        return self._planner.plan(conversations, n_checked)
+
     def run(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Embed a batch of the planner's.
+        """Embed one of the plan's batches.
 
         Returns
         -------
@@ -209,14 +221,42 @@ class TransformersEncoder:
         Raises
         ------
         ModelError
-            As `encode`; or a conversation that the plan marks for it comes out differently when it runs alone.
+            As `encode`.
         """
         states = self._states(batch)
         self._check_finite(batch, states)
-        self._spot_check(batch, states)
         copies = [len(places) for row in batch.rows for places in row.members]
         embeddings: npt.NDArray[np.float32] = np.repeat(states.numpy(), copies, axis=0)
         return embeddings
+
+    def check(self, batch: Batch, embeddings: npt.NDArray[np.float32]) -> Remarks:
+        """Compare what `run` gave with the same conversations on their own, for those that the plan marks.
+
+        Returns
+        -------
+        Remarks
+            How many were compared, and the largest distance.
+
+        Raises
+        ------
+        InexactError
+            If one differs by more than rounding can make.
+        """
+        import torch
+
+        remarks, places = Remarks(), batch.places
+        for row, number in batch.checked:
+            members = batch.rows[row].members[number]
+            alone = self._forward.alone(batch.rows[row].sequence(number))
+            found = distance(torch.from_numpy(embeddings[places.index(members[0])]), alone, self._identity.dtype)
+            if not found <= LARGEST[self._identity.dtype]:
+                raise InexactError(
+                    f"the embedding of conversations[{members[0]}] is off by {found:.1e} of its length from that of "
+                    "the same conversation on its own",
+                    "give batch_tokens=1 (--batch-tokens 1), which runs every conversation on its own",
+                )
+            remarks += Remarks(checked=1, deviation=found)
+        return remarks
 
     def _states(self, batch: Batch) -> torch.Tensor:
         """Return the state of every sequence, float32 [S, D]; a batch that does not fit into memory runs in halves."""
@@ -225,7 +265,7 @@ class TransformersEncoder:
         try:
             return self._forward.last_states(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             halves = batch.halves()
             if halves is None:
@@ -249,41 +289,6 @@ class TransformersEncoder:
                 f"{self._model_name} computes infinities for conversations[{place}] in {self._identity.dtype}",
                 "choose bfloat16 or float32 as dtype",
             )
-
-    def _spot_check(self, batch: Batch, states: torch.Tensor) -> None:
-        """Compare what the plan marks with the same conversations on their own."""
-        first = np.cumsum([0, *(len(row.members) for row in batch.rows)])
-        for place, number in batch.checked:
-            row = batch.rows[place]
-            alone = self._forward.alone(row.sequence(number))
-            equal, distance = same(states[int(first[place]) + number], alone, self._identity.dtype)
-            if not equal:
-                raise ModelError(
-                    f"the embedding of conversations[{row.members[number][0]}] is off by {distance:.1e} of its length "
-                    "from that of the same conversation on its own",
-                    "give batch_tokens=1 (--batch-tokens 1), which runs every conversation on its own",
-                )
-
-
-def _choose_device(device: str | torch.device | None) -> torch.device:
-    import torch
-
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is not known", "give cpu, cuda, cuda:1 or the like") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no GPU", "give device=cpu, or none")
-    return chosen
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell a GPU's memory, and the computer's own, from other errors: for the latter torch has no class."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:

@@ -2,121 +2,101 @@
 
 - `embeddings/embeddings-00001-of-00003.safetensors`: tensor `responses` [rows, D]; each shard appears whole or not at
   all, and names in its metadata the encoder and the texts it was made of, so that an interrupted run keeps what fits
-  and no other.
+  and no other. `embeddings/embeddings-00001-of-00003/` holds the batches of one that is not finished.
 - `embeddings/reference.safetensors`: tensor `reference` [D], where the encoder has a reward head.
 - `embeddings/encoder.json`: the encoder's identity; written last, so that it marks a finished store.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences, check_finite
 from lorerm.encoding.encoder import EncoderIdentity
-from lorerm.encoding.responses import DistinctResponses
+from lorerm.encoding.shards import RESPONSES, make_folder, read_made_of, shards, write_tensor
 from lorerm.encoding.stored_matrix import LARGE, StoredMatrix, UnreadableFileError
 from lorerm.errors import DataError, RunError
-from lorerm.preferences.conversation import conversation_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     import pyarrow as pa
     import torch
 
     from lorerm.encoding.embedded_preferences import Column
-    from lorerm.encoding.encoder import Encoder, Progress
-    from lorerm.preferences.conversation import Conversation
-    from lorerm.preferences.preferences import Preferences
-    from lorerm.preferences.shared import SharedPreferences
 
 FORMAT_VERSION = 1
 COMPARISONS, EMBEDDINGS = "comparisons.parquet", "embeddings"
 ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
-# What an interruption can cost at most, and small enough that a shard of the largest models stays in memory.
-SHARD_ROWS = 1024
 
 
-def embed_into(
-    run: str | Path, preferences: Preferences | SharedPreferences, encoder: Encoder, progress: Progress | None = None
-) -> None:
-    """Embed the preferences' distinct conversations into the store of a run folder, keeping shards that are there.
+class Comparisons(NamedTuple):
+    """Columns of `comparisons.parquet`, of equal length."""
 
-    Raises
-    ------
-    DataError
-        If the encoder gives NaN or infinite values.
-    RunError
-        If the store was made by another encoder, or a file cannot be written.
-    """
-    folder = Path(run) / EMBEDDINGS
-    check_encoder(run, encoder.identity)
-    distinct = DistinctResponses.of(preferences)
-    total = len(distinct.conversations)
-    _make(folder)
-    for path, rows in _shards(folder, total):
-        conversations = distinct.conversations[rows]
-        metadata = _metadata(encoder.identity, conversations)
-        if not _holds(path, metadata):
-            before = rows.start
-
-            def tell(done: int, _: int, before: int = before) -> None:
-                if progress is not None:
-                    progress(before + done, total)
-
-            with distinct.naming(preferences, rows.start):
-                embedded = encoder.encode(conversations, tell)
-                check_finite(embedded)
-            _write_tensor(path, "responses", _tensor(embedded), metadata)
-        if progress is not None:
-            progress(rows.stop, total)
-    _finish(Path(run), total, encoder.identity, encoder.reference, encoder.reference_reason)
-    write_comparisons(
-        run,
-        preferences.user_ids,
-        preferences.prompt_ids,
-        distinct.chosen,
-        distinct.rejected,
-        preferences.splits,
-        preferences.weights,
-    )
+    user_ids: Column
+    prompt_ids: Column
+    chosen: np.ndarray[Any, Any]
+    rejected: np.ndarray[Any, Any]
+    splits: Column
+    weights: np.ndarray[Any, Any]
 
 
 def store_matrix(run: str | Path, responses: torch.Tensor | StoredMatrix, reference: torch.Tensor | None) -> None:
     """Write a matrix of embeddings [R, D] made elsewhere into the store of a run folder, in its own dtype."""
     folder = Path(run) / EMBEDDINGS
     check_finite(responses)
-    _make(folder)
-    for path, rows in _shards(folder, len(responses)):
-        _write_tensor(path, "responses", responses[rows], {})
+    make_folder(folder)
+    for path, rows in shards(folder, len(responses)):
+        write_tensor(path, RESPONSES, responses[rows])
     head = None if reference is None else reference.float().numpy()
     reason = None if reference is not None else "the embeddings were imported without a reference head"
-    _finish(Path(run), len(responses), None, head, reason)
+    finish(Path(run), len(responses), None, head, reason)
 
 
-def write_comparisons(
-    run: str | Path,
-    user_ids: Column,
-    prompt_ids: Column,
-    chosen: np.ndarray[Any, Any],
-    rejected: np.ndarray[Any, Any],
-    splits: Column,
-    weights: np.ndarray[Any, Any],
-) -> None:
-    """Write `comparisons.parquet`; equal comparisons give equal bytes."""
+def write_comparisons(run: str | Path, chunks: Iterable[Comparisons]) -> None:
+    """Write `comparisons.parquet`, a group of rows for each chunk; equal chunks give equal bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = (user_ids, prompt_ids, chosen, rejected, splits, weights)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _schema(), strict=True)]
-    with atomic_path(Path(run) / COMPARISONS) as temporary:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=_schema()), temporary, compression="zstd")
+    with (
+        atomic_path(Path(run) / COMPARISONS) as temporary,
+        pq.ParquetWriter(temporary, _schema(), compression="zstd") as writer,
+    ):
+        for chunk in chunks:
+            arrays = [pa.array(column, field.type) for column, field in zip(chunk, _schema(), strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=_schema()))
+
+
+def finish(
+    run: Path, n_rows: int, identity: EncoderIdentity | None, reference: np.ndarray[Any, Any] | None, reason: str | None
+) -> None:
+    """Write what completes the store, and remove what an interrupted attempt on other input has left in it."""
+    import torch
+
+    expected = {path for path, _ in shards(run / EMBEDDINGS, n_rows)}
+    for path in (run / EMBEDDINGS).glob("embeddings-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path not in expected:
+            path.unlink()
+    if reference is None:
+        (run / EMBEDDINGS / REFERENCE).unlink(missing_ok=True)
+    else:
+        write_tensor(run / EMBEDDINGS / REFERENCE, "reference", torch.from_numpy(np.ascontiguousarray(reference)))
+    content = {
+        "format_version": FORMAT_VERSION,
+        "n_rows": n_rows,
+        "encoder": None if identity is None else identity.to_dict(),
+        "reference_reason": reason,
+    }
+    with atomic_path(run / EMBEDDINGS / ENCODER) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
@@ -126,10 +106,11 @@ def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
         made_by = _read_encoder(folder / ENCODER)[0]
         found = None if made_by is None else made_by.to_dict()
     else:
-        parts = [made_of for path in sorted(folder.glob("embeddings-*")) if (made_of := _made_of(path)) is not None]
+        unfinished = sorted(folder.glob("embeddings-*.safetensors")) + sorted(folder.glob("embeddings-*/*"))
+        parts = [made_of for path in unfinished if (made_of := read_made_of(path))]
         if not parts:
             return
-        found = json.loads(parts[0])["encoder"]
+        found = parts[0]["encoder"]
     if found != identity.to_dict():
         was = "imported embeddings" if found is None else f"embeddings of {found['model']} ({found['dtype']})"
         now = f"of {identity.model} ({identity.dtype})"
@@ -173,88 +154,12 @@ def reference_reason(run: str | Path) -> str | None:
     return _read_encoder(Path(run) / EMBEDDINGS / ENCODER)[2]
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the folder {folder} cannot be made ({error.strerror})", "move away what stands there"
-        ) from error
-
-
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
     text, row = pa.string(), pa.int64()
     types = {"user_id": text, "prompt_id": text, "chosen": row, "rejected": row, "split": text, "weight": pa.float64()}
     return pa.schema([pa.field(name, kind) for name, kind in types.items()])
-
-
-def _shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
-    n_shards = max(1, -(-n_rows // SHARD_ROWS))
-    return [
-        (
-            folder / f"embeddings-{i + 1:05d}-of-{n_shards:05d}.safetensors",
-            slice(i * SHARD_ROWS, min((i + 1) * SHARD_ROWS, n_rows)),
-        )
-        for i in range(n_shards)
-    ]
-
-
-def _metadata(identity: EncoderIdentity, conversations: Sequence[Conversation]) -> dict[str, str]:
-    texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in conversations).encode())
-    # One entry: with several, safetensors writes them in an order that differs from run to run.
-    return {"made_of": json.dumps({"encoder": identity.to_dict(), "texts": texts.hexdigest()}, sort_keys=True)}
-
-
-def _holds(path: Path, metadata: dict[str, str]) -> bool:
-    return _made_of(path) == metadata["made_of"]
-
-
-def _made_of(path: Path) -> str | None:
-    """Return what a shard says that it was made of; None without it, and where the shard is missing or cut off."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as shard:
-            return (shard.metadata() or {}).get("made_of")
-    except (OSError, SafetensorError):
-        return None
-
-
-def _tensor(values: np.ndarray[Any, Any]) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def _write_tensor(path: Path, name: str, tensor: torch.Tensor, metadata: dict[str, str]) -> None:
-    from safetensors.torch import save
-
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save({name: tensor.contiguous()}, metadata or None))
-
-
-def _finish(
-    run: Path, n_rows: int, identity: EncoderIdentity | None, reference: np.ndarray[Any, Any] | None, reason: str | None
-) -> None:
-    """Write what completes the store, and remove what an interrupted attempt on other input has left in it."""
-    expected = {path for path, _ in _shards(run / EMBEDDINGS, n_rows)}
-    for path in (run / EMBEDDINGS).glob("embeddings-*"):
-        if path not in expected:
-            path.unlink()
-    if reference is None:
-        (run / EMBEDDINGS / REFERENCE).unlink(missing_ok=True)
-    else:
-        _write_tensor(run / EMBEDDINGS / REFERENCE, "reference", _tensor(reference), {})
-    content = {
-        "format_version": FORMAT_VERSION,
-        "n_rows": n_rows,
-        "encoder": None if identity is None else identity.to_dict(),
-        "reference_reason": reason,
-    }
-    with atomic_path(run / EMBEDDINGS / ENCODER) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
@@ -277,9 +182,9 @@ def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
 
 def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor | StoredMatrix:
     """Return the matrix: in memory, or on disk where it is large."""
-    paths = [path for path, _ in _shards(folder, n_rows)]
+    paths = [path for path, _ in shards(folder, n_rows)]
     try:
-        stored = StoredMatrix(paths, "responses")
+        stored = StoredMatrix(paths, RESPONSES)
         matrix = stored if stored.shape[0] * stored.shape[1] >= LARGE else stored[:]
     except UnreadableFileError as error:
         raise _damaged(error.path) from error

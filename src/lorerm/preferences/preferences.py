@@ -13,7 +13,7 @@ from lorerm.errors import DataError
 from lorerm.preferences.contract import Pair, parse_row, parse_split
 from lorerm.preferences.conversation import Conversation
 from lorerm.preferences.files import Row, dataset_rows, read_rows
-from lorerm.preferences.table import build_table, read_conversations, schema
+from lorerm.preferences.table import build_table, read_conversations, read_tables, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,24 +168,9 @@ class Preferences:
             The file is missing, damaged, or not in the normal form.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        try:
-            table = pq.read_table(path, partitioning=None)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist", "check the path, or prepare the preferences first") from error
-        except (pa.ArrowException, OSError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise DataError(f"{path} is not a readable Parquet file ({reason})", "prepare it again") from error
-        if table.schema != schema():
-            raise DataError(
-                f"{path} is not in the normal form of preferences (columns found: {', '.join(table.schema.names)})",
-                "read it with Preferences.from_files, or prepare it again",
-            )
-        empty = [name for name in table.schema.names if name != "split" and table[name].null_count]
-        if empty:
-            raise DataError(f'{path}: column "{empty[0]}" has empty cells', "prepare it again")
-        return cls(table.cast(schema()), ReadingSummary(len(table), len(table)))
+        table = pa.Table.from_batches([batch for chunk in read_tables(path) for batch in chunk.to_batches()], schema())
+        return cls(table, ReadingSummary(len(table), len(table)))
 
     def write_parquet(self, path: str | Path) -> None:
         """Write the table whole or not at all; equal preferences give equal bytes.

@@ -5,15 +5,18 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from lorerm.errors import DataError
 from lorerm.preferences.conversation import Conversation, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
     from lorerm.preferences.contract import Pair
 
+_ROWS_READ = 1_000
 _ROWS_PER_CHUNK = 10_000  # bounds the Python objects alive at once, and keeps each chunk's text below Arrow's 2 GiB
 
 
@@ -70,6 +73,48 @@ def read_conversations(table: pa.Table, column: str) -> list[Conversation]:
             conversations.append(tuple(messages[start : start + length]))
             start += length
     return conversations
+
+
+def read_tables(path: str | Path) -> Iterator[pa.Table]:
+    """Read a Parquet file in the normal form, some rows at a time: in bounded memory.
+
+    Raises
+    ------
+    DataError
+        The file is missing or not in the normal form, at once; or it is damaged, where that shows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def unreadable(error: Exception) -> DataError:
+        reason = (str(error).splitlines() or [""])[0]
+        return DataError(f"{path} is not a readable Parquet file ({reason})", "prepare it again")
+
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist", "check the path, or prepare the preferences first") from error
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(error) from error
+    if file.schema_arrow != schema():
+        file.close()
+        raise DataError(
+            f"{path} is not in the normal form of preferences (columns found: {', '.join(file.schema_arrow.names)})",
+            "read it with Preferences.from_files, or prepare it again",
+        )
+
+    def tables() -> Iterator[pa.Table]:
+        with file:
+            try:
+                for batch in file.iter_batches(_ROWS_READ):
+                    empty = [name for name in schema().names if name != "split" and batch[name].null_count]
+                    if empty:
+                        raise DataError(f'{path}: column "{empty[0]}" has empty cells', "prepare it again")
+                    yield pa.Table.from_batches([batch]).cast(schema())
+            except (pa.ArrowException, OSError) as error:
+                raise unreadable(error) from error
+
+    return tables()
 
 
 def _build_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:

@@ -267,7 +267,7 @@ def _damaged(path: Path) -> RunError:
 def _machine() -> dict[str, Any]:
     from importlib.metadata import version
 
-    names = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
+    names = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

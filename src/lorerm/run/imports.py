@@ -46,7 +46,7 @@ def import_embeddings(
         raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
 
     def begin() -> Work:
-        from lorerm.encoding.store import store_matrix, write_comparisons
+        from lorerm.encoding.store import Comparisons, store_matrix, write_comparisons
         from lorerm.preferences.leaks import check_leaks
         from lorerm.preferences.splits import Splits, assign_cells
 
@@ -62,9 +62,9 @@ def import_embeddings(
         def work() -> dict[str, Any]:
             leaks = None if imported.text is None else check_leaks(imported.text, split.seed)
             store_matrix(run.path, imported.responses, imported.reference)
-            write_comparisons(
-                run.path, used.user_ids, used.prompt_ids, *used.rows(), np.asarray(cells)[kept].tolist(), used.weights
-            )
+            labels = np.asarray(cells)[kept].tolist()
+            columns = (used.user_ids, used.prompt_ids, *used.rows(), labels, used.weights)
+            write_comparisons(run.path, [Comparisons(*columns)])
             return {
                 **counts(summary, len(data), len(kept)),
                 "given": given_split(data.splits),

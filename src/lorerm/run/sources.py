@@ -11,11 +11,13 @@ from lorerm.preferences.contract import CELLS, UNUSED
 from lorerm.preferences.datasets import DATASETS, read_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from lorerm.preferences.datasets.loaded import AnyPreferences, Loaded
+    from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.shared import SharedPreferences
 
 PREFERENCES = "preferences.parquet"
 _BLOCK = 1 << 20
@@ -107,6 +109,14 @@ def read_preferences(folder: Path) -> AnyPreferences:
     if (folder / CHOICES).exists():
         return SharedPreferences.read(folder)
     return Preferences.read_parquet(folder / PREFERENCES)
+
+
+def preferences_in_chunks(folder: Path) -> Iterable[Preferences] | SharedPreferences:
+    """Give what `write_preferences` wrote some pairs at a time, so that memory does not grow with their texts."""
+    from lorerm.preferences.shared import CHOICES, SharedPreferences
+    from lorerm.preferences.stored import StoredPreferences
+
+    return SharedPreferences.read(folder) if (folder / CHOICES).exists() else StoredPreferences(folder / PREFERENCES)
 
 
 def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:

@@ -21,7 +21,7 @@ from lorerm.run.sources import (
     PREFERENCES,
     describe_sources,
     given_split,
-    read_preferences,
+    preferences_in_chunks,
     read_sources,
     write_preferences,
 )
@@ -128,17 +128,24 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
     run.result("prepare")
 
     def begin() -> Work:
-        from lorerm.encoding.store import check_encoder, embed_into
+        from lorerm.encoding.batched import in_batches
+        from lorerm.encoding.embed_into import embed_into
+        from lorerm.encoding.store import check_encoder
 
-        preferences = read_preferences(run.path)
+        preferences = preferences_in_chunks(run.path)
         run.tell("loading the encoder", 0, 1)
         encoder = make_encoder()
         run.tell("loading the encoder", 1, 1)
         check_encoder(run.path, encoder.identity)
 
         def work() -> dict[str, Any]:
-            embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
-            return {"encoder": encoder.identity.to_dict()}
+            found = embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
+            return {
+                "encoder": encoder.identity.to_dict(),
+                "running": in_batches(encoder).running,
+                **asdict(found),
+                "warnings": found.remarks.sentences(found.n_conversations, encoder.identity),
+            }
 
         return work
 
@@ -255,7 +262,8 @@ def _measure(
     first = "embed" if is_imported(run) else "prepare"
     found, arguments = run.result(first), run.arguments(first)
     source = ", ".join(entry["name"] for entry in arguments["input"])
-    content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": found["warnings"]}
+    warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
+    content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": warnings}
     content["config"]["split"] = arguments["split"]
     if alpha == chosen_alpha(run):
         add_studies(run, content, measured.models[measured.focus_rank], data)

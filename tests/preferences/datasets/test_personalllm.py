@@ -95,6 +95,15 @@ def test_exact_ties(tmp_path):
     assert "4 tied pairs" in preferences.summary.warnings()[0]
 
 
+def test_best_and_worst_of_the_same_text_are_a_tie(tmp_path):
+    train, test = rows("train", 3), rows("test", 2)
+    for i in range(1, 9):
+        train[0][f"response_{i}"] = "the same"
+    preferences = load(write(tmp_path, train, test), seen_users=4, unseen_users=0, seen_share=1.0).preferences
+    assert "train-0" not in set(preferences.prompt_ids)
+    assert preferences.summary.n_ties == 4
+
+
 def test_prompt_with_a_missing_score_is_not_judged_but_keeps_its_rows(tmp_path):
     train, test = rows("train", 4), rows("test", 2)
     train[2]["response_5_beaver_7b"] = None

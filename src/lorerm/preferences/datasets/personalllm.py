@@ -115,7 +115,10 @@ def load(
     user, chosen, rejected = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     side = np.repeat([0, 1], [len(part[0]) for part in parts])
     labels = np.array(["train_unseen", "train_seen", "test_unseen", "test_seen"], dtype=object)
-    decided = chosen != rejected
+    texts = [*train.texts, *test.texts]
+    codes: dict[str, int] = {}
+    text = np.array([codes.setdefault(answer, len(codes)) for _, _, answers in texts for answer in answers])
+    decided = text[chosen] != text[rejected]
     order = np.argsort(user[decided], kind="stable")
     user, chosen, rejected, side = (values[decided][order] for values in (user, chosen, rejected, side))
     from lorerm.preferences.shared import SharedPreferences

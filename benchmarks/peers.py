@@ -1,0 +1,209 @@
+"""Other ways to personal rewards on the same embeddings, in our own words: what `quality.py` compares with.
+
+Each takes the training pairs of seen users and the few-shot pairs of unseen ones, and returns a function from a pair's
+two responses and user to the difference of rewards. Strengths are chosen as the default recipe chooses them: on pairs
+of held-out prompts among the training pairs.
+
+- `per_user`: a ridge logistic regression for each person alone.
+- `signed_factors`: rewards a_u . B x with signed factors, both under L2, from an SVD start, as PReF has it
+  (Shenfeld et al. 2025, arXiv 2503.06358); an unseen person's factors by regularised logistic regression.
+- `ideal_points`: rewards -|F x - F z_u|^2 with z_u a mixture of prototypes that all share, as PAL has it (Chen et al.
+  2024, arXiv 2406.08469); an unseen person's mixture is fitted with all else fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from lorerm.learning.default import feature_scale
+from lorerm.learning.objective import logistic_loss, negative_log_likelihood
+from lorerm.learning.pairs import PackedPairs
+from lorerm.learning.products import torch_on_one_thread
+from lorerm.model.posterior import WeightPrior, solve
+from lorerm.preferences.splits import split
+
+if TYPE_CHECKING:
+    from lorerm import EmbeddedPreferences
+
+    # (data with the users to score) -> reward differences [n]
+    Scorer = Callable[[EmbeddedPreferences], torch.Tensor]
+
+STRENGTHS = tuple(10.0**-power for power in range(2, 7))
+STEPS = 200
+
+
+def ends(data: EmbeddedPreferences) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the responses of each pair, two times float32 [n, D]."""
+    responses = torch.as_tensor(np.asarray(data.responses)).float()
+    chosen, rejected = (torch.from_numpy(rows) for rows in data.rows())
+    return responses[chosen], responses[rejected]
+
+
+def thetas(data: EmbeddedPreferences, theta_of: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return reward differences [n] under one direction [D] for each user."""
+    users, user = data.index_users()
+    chosen, rejected = ends(data)
+    return ((chosen - rejected) * torch.stack([theta_of[name] for name in users])[user]).sum(dim=1)
+
+
+def accuracy(data: EmbeddedPreferences, margins: torch.Tensor) -> float:
+    """Return the mean over users of their share of positive margins."""
+    _, user = data.index_users()
+    right = np.bincount(user, (margins > 0).numpy().astype(float))
+    return float((right / np.bincount(user)).mean())
+
+
+def best(fit: Callable[[EmbeddedPreferences, float], Scorer], train: EmbeddedPreferences) -> float:
+    """Return the strength with the best accuracy on held-out prompts of the training pairs."""
+    cells = split(train, 0, 0.2, max_pairs_seen=None)
+    return max(
+        STRENGTHS, key=lambda strength: accuracy(cells.test_seen, fit(cells.train_seen, strength)(cells.test_seen))
+    )
+
+
+def per_user(train: EmbeddedPreferences, shots: EmbeddedPreferences) -> Scorer:
+    """Fit everybody alone."""
+
+    def fit(data: EmbeddedPreferences, strength: float) -> Scorer:
+        pairs = PackedPairs.pack(data, differences=True)
+        scale = feature_scale(pairs)
+        x = pairs.matrix * scale
+        bounds = np.searchsorted(pairs.user.numpy(), np.arange(pairs.n_users + 1))
+        theta_of = {
+            name: scale * _ridge(x[first:last].numpy(), strength * len(x) / (last - first))
+            for name, first, last in zip(pairs.user_ids, bounds[:-1], bounds[1:], strict=True)
+        }
+        return lambda scored: thetas(scored, theta_of)
+
+    strength = best(fit, train)
+    seen, unseen = fit(train, strength), fit(shots, strength * len(train) / len(shots)) if len(shots) else None
+    known = set(train.index_users()[0])
+    return lambda data: (seen if data.index_users()[0][0] in known else unseen)(data)  # type: ignore[misc]
+
+
+def signed_factors(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: int) -> Scorer:
+    """Fit signed factors under L2 from an SVD start."""
+
+    def fit(data: EmbeddedPreferences, strength: float) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        pairs = PackedPairs.pack(data)
+        scale = feature_scale(pairs)
+        pairs = pairs.with_scale(scale)
+        n_users, dimension, share = pairs.n_users, len(scale), 0.5 / len(pairs)
+        weight = torch.full((len(pairs),), 1 / len(pairs))
+        # The truncated SVD of each user's mean difference takes the part of that of the table of all answers, which is
+        # empty but for a few where people answer different questions.
+        left, size, right = torch.linalg.svd(pairs.pull_back_by_user(weight), full_matrices=False)
+        size = (size[:rank] * len(pairs)).sqrt()
+        start = torch.cat([(right[:rank] * size[:, None]).flatten(), (left[:, :rank] * size).flatten()])
+
+        def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+            flat = torch.from_numpy(x).float()
+            b = flat[: rank * dimension].view(rank, dimension)
+            a = flat[rank * dimension :].view(n_users, rank)
+            data_term = negative_log_likelihood(pairs, b, a, weight)
+            loss = data_term.loss + strength * b.square().sum() + share * a.square().sum()
+            slope = [data_term.basis + 2 * strength * b, data_term.weights + 2 * share * a]
+            return float(loss), torch.cat([part.flatten() for part in slope]).double().numpy()
+
+        with torch_on_one_thread():
+            found = torch.from_numpy(
+                minimize(
+                    objective,
+                    start.double().numpy(),
+                    jac=True,
+                    method="L-BFGS-B",
+                    options={"maxiter": STEPS, "ftol": 1e-6},
+                ).x
+            ).float()
+        basis = found[: rank * dimension].view(rank, dimension) * scale
+        factors = found[rank * dimension :].view(n_users, rank)
+        return basis, factors, dict(zip(pairs.user_ids, factors @ basis, strict=True))
+
+    def scorer(data: EmbeddedPreferences, strength: float) -> Scorer:
+        theta_of = fit(data, strength)[2]
+        return lambda scored: thetas(scored, theta_of)
+
+    basis, _, theta_of = fit(train, best(scorer, train))
+    if len(shots):
+        few = PackedPairs.pack(shots)
+        prior = WeightPrior(torch.zeros(rank), torch.eye(rank))
+        factors = solve(few.project(basis), few.user, few.count, few.n_users, prior).weights.float()
+        theta_of |= dict(zip(few.user_ids, factors @ basis, strict=True))
+    return lambda data: thetas(data, theta_of)
+
+
+def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: int, steps: int = 300) -> Scorer:
+    """Fit a map to `rank` dimensions and as many prototypes by Adam, stopped where held-out prompts are served best."""
+    scale = feature_scale(PackedPairs.pack(train))
+
+    def rewards(x: torch.Tensor, into: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        return -(x * scale @ into - points).square().sum(dim=1)
+
+    def fit(data: EmbeddedPreferences, steps: int, held: EmbeddedPreferences | None) -> tuple[int, list[torch.Tensor]]:
+        users, user = data.index_users()
+        chosen, rejected = ends(data)
+        generator = torch.Generator().manual_seed(0)
+        into = torch.randn(len(scale), rank, generator=generator).requires_grad_()
+        prototypes = torch.randn(rank, rank, generator=generator).requires_grad_()
+        logits = (0.1 * torch.randn(len(users), rank, generator=generator)).requires_grad_()
+        optimiser = torch.optim.Adam([into, prototypes, logits], lr=0.03)
+        place, top = torch.from_numpy(user), (0.0, 0)
+        for step in range(1, steps + 1):
+            optimiser.zero_grad()
+            points = (logits.softmax(dim=1) @ prototypes)[place]
+            margin = rewards(chosen, into, points) - rewards(rejected, into, points)
+            torch.nn.functional.softplus(-margin).mean().backward()
+            optimiser.step()
+            if held is not None and step % 20 == 0:
+                point_of = dict(zip(users, (logits.softmax(dim=1) @ prototypes).detach(), strict=True))
+                top = max(top, (accuracy(held, score(held, into.detach(), point_of)), step))
+        return top[1], [into.detach(), prototypes.detach(), logits.detach()]
+
+    def score(data: EmbeddedPreferences, into: torch.Tensor, point_of: dict[str, torch.Tensor]) -> torch.Tensor:
+        users, user = data.index_users()
+        points = torch.stack([point_of[name] for name in users])[user]
+        chosen, rejected = ends(data)
+        return rewards(chosen, into, points) - rewards(rejected, into, points)
+
+    cells = split(train, 0, 0.2, max_pairs_seen=None)
+    stop, _ = fit(cells.train_seen, steps, cells.test_seen)
+    _, (into, prototypes, logits) = fit(train, stop, None)
+    point_of = dict(zip(train.index_users()[0], logits.softmax(dim=1) @ prototypes, strict=True))
+    if len(shots):
+        # The difference of rewards is linear in the point: |F r|^2 - |F c|^2 + 2 z . (F c - F r).
+        users, user = shots.index_users()
+        chosen, rejected = (end * scale @ into for end in ends(shots))
+        offset = rejected.square().sum(dim=1) - chosen.square().sum(dim=1)
+        linear = 2 * (chosen - rejected) @ prototypes.t()
+        new = torch.zeros(len(users), rank).requires_grad_()
+        optimiser = torch.optim.Adam([new], lr=0.1)
+        place, weight = torch.from_numpy(user), torch.ones(len(user))
+        for _ in range(500):
+            optimiser.zero_grad()
+            mixture = new.softmax(dim=1)
+            # A weak pull to the mean of the seen people: a mixture fitted to a few answers alone runs to a corner.
+            pull = (mixture - logits.softmax(dim=1).mean(dim=0)).square().sum()
+            (logistic_loss(linear, mixture[place], weight, 1.0, offset)[0] + pull).backward()
+            optimiser.step()
+        point_of |= dict(zip(users, (new.softmax(dim=1) @ prototypes).detach(), strict=True))
+    return lambda data: score(data, into, point_of)
+
+
+def _ridge(x: np.ndarray, strength: float) -> torch.Tensor:
+    """Return the theta [D] that minimises mean_i -log sigmoid(x_i . theta) + strength |theta|^2, solved in the span."""
+    # By the kernel trick: with n below D, theta is x^T c for n numbers c.
+    gram = x @ x.T
+    n = len(x)
+
+    def objective(c: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = gram @ c
+        loss = np.logaddexp(0, -margin).mean() + strength * c @ margin
+        return float(loss), gram @ (-1 / (1 + np.exp(margin)) / n + 2 * strength * c)
+
+    found = minimize(objective, np.zeros(n), jac=True, method="L-BFGS-B", options={"maxiter": 100})
+    return torch.from_numpy(x.T @ found.x).float()

@@ -1,0 +1,168 @@
+"""Populations with known tastes, and the real one: what `quality.py` measures on."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from lorerm import EmbeddedPreferences, split
+from lorerm.preferences.splits import Splits
+
+RANK = 5
+# The share of choices that agree with the tastes behind them, as measured between annotators who know their own mind.
+AGREEMENT = 0.836
+# Variances of the features' principal axes fall as 1/j; those of a language model's embeddings do, or faster.
+DECAY = 1.0
+# The cosine between two taste directions, and the concentration of the Dirichlet that people's mixtures are drawn from.
+COMMON, CONCENTRATION = 0.5, 0.1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many people answer how often."""
+
+    seen: int
+    unseen: int
+    pairs: int
+    shots: int
+    test: int
+    dimension: int
+
+
+SHAPES = {
+    "TLDR": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=512),
+    "PersonalLLM": Shape(seen=1000, unseen=200, pairs=47, shots=47, test=30, dimension=256),
+    "PRISM": Shape(seen=1000, unseen=200, pairs=13, shots=13, test=30, dimension=256),
+}
+
+
+@dataclass(frozen=True)
+class Signal:
+    """How people differ.
+
+    Parameters
+    ----------
+    spread
+        The part of a person's mixture that is their own; the rest is everybody's mean.
+    careless
+        The share of people whose log-odds are a fifth of the others'.
+    reference
+        The correlation of the rewards of the reference head with those of the mean taste; None: there is no head.
+    """
+
+    spread: float = 1.0
+    careless: float = 0.0
+    reference: float | None = None
+
+
+SIGNALS = {
+    "strong": Signal(),
+    "weak": Signal(spread=0.3),
+    "absent": Signal(spread=0.0),
+    "strong, reference head": Signal(reference=0.6),
+    "strong, a quarter careless": Signal(careless=0.25),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """The four cells, and the truth where it is known.
+
+    Parameters
+    ----------
+    cells
+        As `split` returns them.
+    basis
+        [D, RANK]: the taste directions, in log-odds.
+    weights
+        The mixture of each user.
+    """
+
+    cells: Splits
+    basis: torch.Tensor | None = None
+    weights: dict[str, torch.Tensor] | None = None
+
+
+def plant(shape: Shape, signal: Signal, seed: int) -> Population:
+    """Draw people whose rewards are mixtures of RANK directions, and their choices between random responses."""
+    rng = np.random.default_rng(seed)
+    dimension, people = shape.dimension, shape.seen + shape.unseen
+    deviation = np.arange(1, dimension + 1) ** (-DECAY / 2)
+    axes = np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
+    own = rng.standard_normal((dimension, RANK))
+    tastes = np.sqrt(1 - COMMON) * own + np.sqrt(COMMON) * rng.standard_normal((dimension, 1))
+    mixtures = rng.dirichlet(np.full(RANK, CONCENTRATION), people)
+    mixtures = signal.spread * mixtures + (1 - signal.spread) / RANK
+
+    each = np.where(np.arange(people) < shape.seen, shape.pairs, shape.shots) + shape.test
+    who = np.repeat(np.arange(people), each)
+    n = len(who)
+    features = (rng.standard_normal((2 * n, dimension)) * deviation).astype(np.float32)
+    margin = ((features[:n] - features[n:]) @ tastes.astype(np.float32) * mixtures[who]).sum(axis=1)
+    scale = _scale_of(margin)
+    factor = np.where(rng.random(people) < signal.careless, 0.2, 1.0)
+    first_is_better = rng.random(n) < 1 / (1 + np.exp(-scale * margin * factor[who]))
+    first, second = np.arange(n), np.arange(n, 2 * n)
+    basis = torch.from_numpy(scale * axes @ tastes).float()
+    data = EmbeddedPreferences.from_arrays(
+        features @ axes.T.astype(np.float32),
+        np.where(first_is_better, first, second),
+        np.where(first_is_better, second, first),
+        [f"u{u}" for u in who],
+        [f"p{i}" for i in range(n)],
+        reference=None if signal.reference is None else _head(axes, deviation, tastes, signal.reference, rng),
+    )
+    number = np.concatenate([np.arange(count) for count in each])
+    train, seen = number < each[who] - shape.test, who < shape.seen
+    labels = np.where(seen, np.where(train, "train_seen", "test_seen"), np.where(train, "train_unseen", "test_unseen"))
+    cells = Splits.from_cells(data, labels)
+    return Population(cells, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)})
+
+
+def ukpconvarg1(folder: Path, seed: int) -> Population:
+    """Split the crowd's choices between arguments by pair (Habernal & Gurevych 2016), workers with at least 20.
+
+    `folder` has `votes.csv.gz` with the columns user_id, chosen and rejected, rows of `smollm2-135m.safetensors`.
+    """
+    with gzip.open(folder / "votes.csv.gz", "rt", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    votes = Counter(row["user_id"] for row in rows)
+    rows = [row for row in rows if votes[row["user_id"]] >= 20]
+    ends = np.array([[int(row["chosen"]), int(row["rejected"])] for row in rows])
+    data = EmbeddedPreferences.from_arrays(
+        load_file(folder / "smollm2-135m.safetensors")["responses"],
+        ends[:, 0],
+        ends[:, 1],
+        [row["user_id"] for row in rows],
+        [f"{low} {high}" for low, high in np.sort(ends, axis=1)],
+    )
+    return Population(split(data, seed=seed))
+
+
+def _scale_of(margin: np.ndarray) -> float:
+    """Return what makes the expected share of choices on the better side AGREEMENT."""
+    low, high = 1e-3, 1e3
+    for _ in range(60):
+        middle = (low * high) ** 0.5 / margin.std()
+        if (1 / (1 + np.exp(-np.abs(margin) * middle))).mean() < AGREEMENT:
+            low = (low * high) ** 0.5
+        else:
+            high = (low * high) ** 0.5
+    return float((low * high) ** 0.5 / margin.std())
+
+
+def _head(
+    axes: np.ndarray, deviation: np.ndarray, tastes: np.ndarray, correlation: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return a head [D] whose rewards have this correlation with those of the mean taste, the rest being noise."""
+    mean, noise = tastes.mean(axis=1) * deviation, rng.standard_normal(len(deviation)) * deviation
+    noise -= mean * (noise @ mean) / (mean @ mean)
+    rewards = correlation * mean / np.linalg.norm(mean) + (1 - correlation**2) ** 0.5 * noise / np.linalg.norm(noise)
+    return np.asarray(axes @ (rewards / deviation))

@@ -1,0 +1,302 @@
+"""How good the learnt rewards are on people and prompts not trained on, beside the published method and its peers.
+
+    python benchmarks/quality.py RESULTS                              # all planted populations, seeds 11 to 15
+    python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real choices of UKPConvArg1
+    python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
+    python benchmarks/quality.py RESULTS --table                      # the tables of what is there
+
+Each population and seed is one file in the folder RESULTS, and is not computed again. Nothing was tuned on these seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+import peers
+from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
+from lorerm.learning import default, paper
+from lorerm.learning.pairs import PackedPairs
+from lorerm.learning.training import adaptation_for
+from lorerm.model.posterior import WeightPrior, solve
+from populations import RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lorerm.model.reward_model import LowRankRewardModel
+
+SEEDS = (11, 12, 13, 14, 15)
+COSINE_STEPS = 2000
+SHOTS = (0, 1, 2, 5, 10, 20, 50)
+DRAWS = 5000
+# Methods that the differences are taken from, and to.
+OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
+
+
+def measure(population: Population) -> dict[str, dict[str, dict[str, float]]]:
+    """Return each method's accuracy of each user, in both test cells."""
+    cells = population.cells
+    found = {}
+    started = time.process_time()
+    for name, score in methods(population):
+        found[name] = {cell: by_user(getattr(cells, cell), score) for cell in ("test_seen", "test_unseen")}
+        means = " ".join(f"{np.mean(list(users.values())):.3f}" for users in found[name].values())
+        print(f"    {name:28} {means}  {time.process_time() - started:6.1f} s of CPU", flush=True)
+        started = time.process_time()
+    return found
+
+
+def methods(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
+    """Yield every method, fitted."""
+    cells = population.cells
+    head = cells.train_seen.reference
+    if head is not None:
+        theta = torch.as_tensor(np.asarray(head)).float()
+        yield "reference head", lambda data: one_direction(data, theta)
+    for name, config in recipes(head is not None):
+        model = train(cells.train_seen, config)
+        users = adapt(model, cells.train_unseen, adaptation_for(config))
+        whole = model.with_users(users)
+        if name == "default, K=5":
+            shared = model.basis @ model.population_weights
+            yield "shared direction of K=5", lambda data, shared=shared: one_direction(data, shared)
+        yield name, lambda data, whole=whole: personal(data, whole)
+    yield "each user alone", peers.per_user(cells.train_seen, cells.train_unseen)
+    yield "signed factors", peers.signed_factors(cells.train_seen, cells.train_unseen, RANK)
+    yield "ideal points", peers.ideal_points(cells.train_seen, cells.train_unseen, RANK)
+    yield from truths(population)
+
+
+def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
+    """Yield the recipes with their names in the tables."""
+    yield "K=1, default", TrainingConfig(rank=1)
+    yield "paper, K=1", TrainingConfig(rank=1, recipe="paper")
+    yield "paper, K=5", TrainingConfig(rank=RANK, recipe="paper")
+    if with_head:
+        yield "paper-cosine, K=5", TrainingConfig(rank=RANK, recipe="paper-cosine", steps=COSINE_STEPS)
+    yield "default, K=5", TrainingConfig(rank=RANK)
+    yield OURS, TrainingConfig(rank="auto")
+
+
+def truths(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
+    """Yield what nobody can know: two ceilings, and the truth."""
+    if population.basis is None or population.weights is None:
+        return
+    basis, weights, cells = population.basis.t().contiguous(), population.weights, population.cells
+    known = torch.stack([weights[user] for user in cells.train_seen.index_users()[0]]).double()
+    prior = WeightPrior(known.mean(dim=0), torch.cov(known.t()))
+    yield "ceiling: true basis", fitted_weights(basis, prior, cells.train_seen, cells.train_unseen)
+    learnt = basis_under(cells.train_seen, weights, [cells.test_seen])
+    yield (
+        "ceiling: true weights",
+        lambda data: peers.thetas(data, {user: learnt @ weights[user] for user in data.index_users()[0]}),
+    )
+    yield "truth", lambda data: peers.thetas(data, {user: basis.t() @ weights[user] for user in data.index_users()[0]})
+
+
+def fitted_weights(
+    basis: torch.Tensor, prior: WeightPrior, *known: EmbeddedPreferences
+) -> Callable[[EmbeddedPreferences], torch.Tensor]:
+    """Fit everybody's weights on a basis [K, D] under a prior."""
+    theta_of = {}
+    for data in known:
+        pairs = PackedPairs.pack(data)
+        found = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, prior).weights.float()
+        theta_of |= dict(zip(pairs.user_ids, found @ basis, strict=True))
+    return lambda data: peers.thetas(data, theta_of)
+
+
+def basis_under(
+    data: EmbeddedPreferences, weights: dict[str, torch.Tensor], held: list[EmbeddedPreferences]
+) -> torch.Tensor:
+    """Return the ridge fit [D, K] of the directions under everybody's true weights, at the strength best for `held`."""
+    from lorerm.learning.objective import negative_log_likelihood
+
+    pairs = PackedPairs.pack(data)
+    scale = default.feature_scale(pairs)
+    pairs = pairs.with_scale(scale)
+    own = torch.stack([weights[user] for user in pairs.user_ids])
+    weight = torch.full((len(pairs),), 1 / len(pairs))
+    start, found = torch.zeros(RANK * len(scale)), []
+    for strength in (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7):
+
+        def objective(x: torch.Tensor, strength: float = strength) -> tuple[torch.Tensor, torch.Tensor]:
+            b = x.view(RANK, -1)
+            term = negative_log_likelihood(pairs, b, own, weight)
+            return term.loss + strength * b.square().sum(), (term.basis + 2 * strength * b).flatten()
+
+        start, _ = default._minimise(objective, start, 300, 1e-6)  # noqa: SLF001
+        basis = (start.view(RANK, -1) * scale).t()
+        theta_of = {user: basis @ mixture for user, mixture in weights.items()}
+        found.append((peers.accuracy(held[0], peers.thetas(held[0], theta_of)), basis))
+    return max(found, key=lambda one: one[0])[1]
+
+
+def curve(population: Population) -> dict[str, dict[str, float]]:
+    """Return the accuracy of each unseen user after their first answers, under the default recipe's K=5."""
+    cells = population.cells
+    model = train(cells.train_seen, TrainingConfig(rank=RANK))
+    users, user = cells.train_unseen.index_users()
+    nth = np.empty(len(user), dtype=int)
+    for u in range(len(users)):
+        nth[user == u] = np.arange((user == u).sum())
+    found = {}
+    for shots in SHOTS:
+        few = cells.train_unseen.select(np.flatnonzero(nth < shots))
+        whole = model.with_users(adapt(model, few, AdaptationConfig())) if shots else model
+        found[str(shots)] = by_user(cells.test_unseen, lambda data, whole=whole: personal(data, whole))
+    return found
+
+
+def personal(data: EmbeddedPreferences, model: LowRankRewardModel) -> torch.Tensor:
+    """Return reward differences [n], users without weights by the population's."""
+    place = {name: i for i, name in enumerate(model.user_ids)}
+    weights = [model.weights[place[u]] if u in place else model.population_weights for u in data.index_users()[0]]
+    thetas = torch.stack(weights) @ model.basis.t()
+    return peers.thetas(data, dict(zip(data.index_users()[0], thetas, strict=True)))
+
+
+def one_direction(data: EmbeddedPreferences, theta: torch.Tensor) -> torch.Tensor:
+    """Return reward differences [n] under one direction for everybody."""
+    return peers.thetas(data, dict.fromkeys(data.index_users()[0], theta))
+
+
+def by_user(data: EmbeddedPreferences, score: Callable[[EmbeddedPreferences], torch.Tensor]) -> dict[str, float]:
+    """Return each user's share of pairs with a positive reward difference."""
+    names, user = data.index_users()
+    right = np.bincount(user, (score(data) > 0).numpy().astype(float)) / np.bincount(user)
+    return dict(zip(names, right.tolist(), strict=True))
+
+
+def table(folder: Path) -> None:
+    """Print the tables of all that is in the folder."""
+    files = sorted(folder.glob("*.json"))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    order = [*(f"{shape}, {signal}" for shape in SHAPES for signal in SIGNALS), "UKPConvArg1"]
+    for name in sorted({one["population"] for one in found}, key=order.index):
+        print_population(name, [one for one in found if one["population"] == name])
+
+
+def print_population(name: str, runs: list[dict]) -> None:
+    """Print one population's methods, the gap closed, differences and the curve."""
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    print(f"\n## {name}\n\nSeeds {seeds}; accuracy in %, ± standard error over seeds.\n")
+    print("| method | seen users | unseen users |\n|---|---|---|")
+    means: dict[str, list[float]] = {}
+    for method in runs[0]["methods"]:
+        row = []
+        for cell in ("test_seen", "test_unseen"):
+            of_seeds = [100 * np.mean(list(run["methods"][method][cell].values())) for run in runs]
+            error = np.std(of_seeds, ddof=1) / len(of_seeds) ** 0.5 if len(of_seeds) > 1 else float("nan")
+            row.append(f"{np.mean(of_seeds):.1f} ± {error:.1f}")
+            means.setdefault(method, []).append(float(np.mean(of_seeds)))
+        print(f"| {method} | {' | '.join(row)} |")
+    if "truth" in means:
+        print("\nShare of the gap between `paper` K=5 and the truth that is closed, seen / unseen:")
+        for method in (
+            OURS,
+            "default, K=5",
+            "signed factors",
+            "ideal points",
+            "ceiling: true basis",
+            "ceiling: true weights",
+        ):
+            shares = [
+                (m - p) / (t - p) for m, p, t in zip(means[method], means["paper, K=5"], means["truth"], strict=True)
+            ]
+            print(f"{method} {' / '.join(f'{100 * share:.0f}%' for share in shares)}; ", end="")
+        print()
+    print(f"\n| {OURS}, less | seen, points [95%] | unseen, points [95%] |\n|---|---|---|")
+    for method in (*OTHERS, "shared direction of K=5"):
+        print(f"| {method} | {' | '.join(difference(runs, method, cell) for cell in ('test_seen', 'test_unseen'))} |")
+    if "curve" in runs[0]:
+        print_curve(runs)
+
+
+def difference(runs: list[dict], method: str, cell: str) -> str:
+    """Return the paired difference over users, pooled over seeds, with its bootstrap interval over users."""
+    gains = np.array(
+        [
+            100 * (run["methods"][OURS][cell][user] - run["methods"][method][cell][user])
+            for run in runs
+            for user in run["methods"][OURS][cell]
+        ]
+    )
+    return interval(gains)
+
+
+def interval(gains: np.ndarray) -> str:
+    """Return the mean with its percentile bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = [gains[rng.integers(0, len(gains), len(gains))].mean() for _ in range(DRAWS)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{gains.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def print_curve(runs: list[dict]) -> None:
+    """Print accuracy by number of answers."""
+    print("\n| answers of an unseen user | accuracy | over none, points [95%] |\n|---|---|---|")
+    for shots in runs[0]["curve"]:
+        of_users = np.array([100 * run["curve"][shots][user] for run in runs for user in run["curve"]["0"]])
+        none = np.array([100 * value for run in runs for value in run["curve"]["0"].values()])
+        print(f"| {shots} | {of_users.mean():.1f} | {interval(of_users - none)} |")
+
+
+def time_full_cosine() -> None:
+    """Print the seconds of the full length of `paper-cosine`."""
+    data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).cells.train_seen
+    pairs = PackedPairs.pack(data, differences=True)
+    head = torch.as_tensor(np.asarray(data.reference)).float()
+    steps = paper.JOINT_STEPS["paper-cosine"]
+    started = time.perf_counter()
+    paper.fit_cosine(pairs, RANK, steps=steps, alpha=paper.ALPHA["paper-cosine"], reference=head)
+    print(f"paper-cosine, {steps} steps, {len(pairs)} x {data.dimension}: {time.perf_counter() - started:.0f} s")
+
+
+def main() -> None:
+    """Measure what is not there yet, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="folder of the results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--only", nargs="+", default=[*SHAPES, "UKPConvArg1"], help="shapes")
+    parser.add_argument("--ukp", type=Path, help="folder of UKPConvArg1")
+    parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
+    parser.add_argument("--time-cosine", action="store_true", help="time the full length of paper-cosine, and stop")
+    given = parser.parse_args()
+    if given.time_cosine:
+        return time_full_cosine()
+    given.results.mkdir(parents=True, exist_ok=True)
+    wanted = [
+        (shape, signal, seed) for seed in given.seeds for shape in given.only for signal in SIGNALS if shape in SHAPES
+    ]
+    if given.ukp and "UKPConvArg1" in given.only:
+        wanted += [("UKPConvArg1", "", seed) for seed in given.seeds]
+    for shape, signal, seed in [] if given.table else wanted:
+        name = f"{shape}, {signal}" if signal else shape
+        file = given.results / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+        if file.exists():
+            continue
+        print(f"{name}, seed {seed}", flush=True)
+        started = time.perf_counter()
+        population = plant(SHAPES[shape], SIGNALS[signal], seed) if signal else ukpconvarg1(given.ukp, seed)
+        with threadpool_limits(1, user_api="blas"):
+            result = {"population": name, "seed": seed, "methods": measure(population)}
+            if signal in ("", "strong"):
+                result["curve"] = curve(population)
+        file.write_text(json.dumps(result), encoding="utf-8")
+        print(f"    {time.perf_counter() - started:.0f} s", flush=True)
+    table(given.results)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

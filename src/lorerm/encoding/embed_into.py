@@ -1,0 +1,152 @@
+"""Embedding into a run folder: in bounded memory, and to be killed at any moment.
+
+The distinct conversations come in the order of their texts, a shard of them at a time. A shard is planned as a whole,
+and every batch of the plan is kept as soon as it is computed; the plan depends on the shard's conversations alone, so
+that whoever goes on does the same batches and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.encoding.batched import N_CHECKED, InexactError, in_batches, run_batch
+from lorerm.encoding.parts import Parts
+from lorerm.encoding.planning import Remarks
+from lorerm.encoding.responses import collect
+from lorerm.encoding.shards import RESPONSES, make_folder, read_made_of, shards, write_tensor
+from lorerm.encoding.store import EMBEDDINGS, Comparisons, check_encoder, finish, write_comparisons
+from lorerm.preferences.conversation import conversation_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from lorerm.encoding.batched import BatchEncoder
+    from lorerm.encoding.encoder import Encoder, EncoderIdentity, Progress
+    from lorerm.encoding.responses import DistinctResponses
+    from lorerm.preferences.conversation import Conversation
+    from lorerm.preferences.preferences import Preferences
+    from lorerm.preferences.shared import SharedPreferences
+
+    Chunks = Iterable[Preferences | SharedPreferences]
+
+# Swept by the run folder where a killed process leaves it.
+_DATABASE = ".conversations.partial.sqlite"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was embedded into a run folder."""
+
+    n_conversations: int
+    """distinct ones"""
+    remarks: Remarks
+    """what is to be said of them"""
+
+
+def embed_into(
+    run: str | Path,
+    preferences: Chunks,
+    encoder: Encoder,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Embed the preferences' distinct conversations into the store of a run folder, keeping what is there.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    preferences
+        In chunks; they are gone through twice, so that an iterator will not do.
+    encoder
+        The encoder. One that works in batches (`BatchEncoder`) repeats at most one of them after an interruption.
+    progress
+        Called with (conversations done, conversations in all).
+
+    Raises
+    ------
+    DataError
+        If the encoder gives NaN or infinite values, or cannot embed a conversation; the message names its user and
+        prompt.
+    RunError
+        If the store was made by another encoder, or a file cannot be written.
+    """
+    folder = Path(run) / EMBEDDINGS
+    check_encoder(run, encoder.identity)
+    make_folder(folder)
+    with collect(preferences, folder / _DATABASE) as distinct:
+        total, remarks = len(distinct), Remarks()
+        work = _Work(in_batches(encoder), distinct, progress)
+        for path, rows in shards(folder, total):
+            remarks += work.shard(path, rows)
+        write_comparisons(run, _comparisons(preferences, distinct))
+    finish(Path(run), total, encoder.identity, encoder.reference, encoder.reference_reason)
+    return Embedded(total, remarks)
+
+
+@dataclass(frozen=True)
+class _Work:
+    encoder: BatchEncoder
+    distinct: DistinctResponses
+    progress: Progress | None
+
+    def shard(self, path: Path, rows: slice) -> Remarks:
+        """See to it that a shard is there."""
+        import torch
+
+        conversations = self.distinct.conversations(rows)
+        made_of = _made_of(self.encoder.identity, conversations)
+        found = read_made_of(path)
+        remarks = found.pop("remarks", None)
+        if remarks is None or found != made_of:
+            parts = Parts(path.with_suffix(""), made_of)
+            try:
+                with self.distinct.naming(rows.start):
+                    embeddings, remarks = self._embed(conversations, parts, rows.start)
+            except InexactError:
+                parts.remove()  # the batches that were not drawn for a check may be wrong as well
+                raise
+            write_tensor(path, RESPONSES, torch.from_numpy(embeddings), {**made_of, "remarks": asdict(remarks)})
+            parts.remove()
+        else:
+            remarks = Remarks(**remarks)
+        self._tell(rows.stop)
+        return remarks
+
+    def _embed(
+        self, conversations: Sequence[Conversation], parts: Parts, before: int
+    ) -> tuple[npt.NDArray[np.float32], Remarks]:
+        """Embed a shard's conversations, batch by batch, as far as that is not done."""
+        plan = self.encoder.plan(conversations, N_CHECKED)
+        embeddings = np.empty((len(conversations), self.encoder.identity.dimension), dtype=np.float32)
+        remarks, done = plan.remarks, before
+        for number, batch in enumerate(plan.batches):
+            part = parts.read(number, batch)
+            if part is None:
+                part = run_batch(self.encoder, batch)
+                parts.write(number, batch, *part)
+            embeddings[batch.places], found = part
+            remarks += found
+            done += len(batch.places)
+            self._tell(done)
+        return embeddings, remarks
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, len(self.distinct))
+
+
+def _made_of(identity: EncoderIdentity, conversations: Sequence[Conversation]) -> dict[str, Any]:
+    texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in conversations).encode())
+    return {"encoder": identity.to_dict(), "texts": texts.hexdigest()}
+
+
+def _comparisons(preferences: Chunks, distinct: DistinctResponses) -> Iterator[Comparisons]:
+    for some in preferences:
+        yield Comparisons(some.user_ids, some.prompt_ids, *distinct.rows(some), some.splits, some.weights)
