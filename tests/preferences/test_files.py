@@ -96,7 +96,7 @@ def test_a_partition_of_nobody_is_refused_as_an_empty_cell_is(tmp_path):
     folder = tmp_path / "logs" / "user_id=__HIVE_DEFAULT_PARTITION__"
     folder.mkdir(parents=True)
     write_lines(folder / "1.jsonl", [{key: ROWS[0][key] for key in ROWS[0] if key != "user_id"}])
-    with pytest.raises(DataError, match='1.jsonl, row 1: column "user_id" is empty'):
+    with pytest.raises(DataError, match=r'1\.jsonl, row 1: column "user_id" is empty'):
         Preferences.from_files(tmp_path / "logs")
 
 

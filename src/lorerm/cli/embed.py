@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
+from lorerm.cli.engines import add_engine_options, on_engine
 from lorerm.run import steps
 from lorerm.run.folder import RunFolder
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     add_encoder_options(parser)
+    add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
@@ -31,4 +33,5 @@ def call(parsed: argparse.Namespace) -> None:
 def embed(run: RunFolder, parsed: argparse.Namespace) -> dict[str, Any]:
     """Embed with the encoder that the options describe."""
     settings = encoder_settings(parsed)
-    return steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+    with on_engine(parsed, lambda: make_encoder(settings, parsed), model=settings["model"]) as make:
+        return steps.embed(run, make, settings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
+from lorerm.cli.engines import add_engine_options
 from lorerm.cli.options import add_options, read_options
 from lorerm.cli.prepare import add_source_arguments, tell_prepared
 from lorerm.cli.report import add_seeds, report, tell_report
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_source_arguments(parser)
     add_encoder_options(parser)
+    add_engine_options(parser)
     add_options(parser, SplitConfig)
     add_training_options(parser, seed=False)
     add_seeds(parser)

@@ -46,6 +46,16 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     UserWarning
         If prompts were shortened, or the model's control tokens stand in the text of some conversations.
     """
+    embedded, remarks = embed_and_remark(preferences, encoder, progress)
+    for sentence in remarks.sentences(len(embedded.responses), encoder.identity):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    return embedded
+
+
+def embed_and_remark(
+    preferences: Preferences, encoder: Encoder, progress: Progress | None = None
+) -> tuple[EmbeddedPreferences, Remarks]:
+    """Do what `embed` does, and return what it would warn of."""
     with collect([preferences]) as distinct:
         total, remarks = len(distinct), Remarks()
         embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
@@ -60,10 +70,8 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
                 embeddings[rows], found = encode_in_batches(encoder, distinct.conversations(rows), progress=tell)
             remarks += found
         chosen, rejected = distinct.rows(preferences)
-    for sentence in remarks.sentences(total, encoder.identity):
-        warnings.warn(sentence, UserWarning, stacklevel=2)
     labels = preferences.splits
-    return EmbeddedPreferences.from_arrays(
+    embedded = EmbeddedPreferences.from_arrays(
         embeddings,
         chosen,
         rejected,
@@ -74,3 +82,4 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
         encoder=encoder.identity,
         reference=encoder.reference,
     )
+    return embedded, remarks
