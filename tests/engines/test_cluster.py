@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -67,6 +70,24 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
         connected(Cluster(), gpus=False),
     ):
         pass
+
+
+def test_a_running_cluster_is_found_and_left_running(ray):
+    code = (
+        "from lorerm.engines.cluster import *\n"
+        "with connected(Cluster(), gpus=True) as workers: print(workers)\n"
+        "assert not import_ray().is_initialized()"
+    )
+    address = ray.get_runtime_context().gcs_address
+    outcome = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RAY_ADDRESS": address},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "Workers(number=1, cpus=2, gpus=0)\n"), outcome
+    assert ray.nodes()[0]["Alive"]
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
 
 import pytest
@@ -51,22 +52,47 @@ def test_a_piece_that_always_kills_its_worker_is_given_up(ray):
         results(ray, make_work, range(3))
 
 
-@pytest.mark.parametrize("error", [DataError("it is bad", "mend it"), KeyError("a mistake")])
-def test_what_a_piece_raises_arrives_as_it_was_and_is_not_tried_again(ray, tmp_path, error):
+def test_workers_that_die_before_they_begin_are_given_up(ray, tmp_path):
+    def make_work():
+        with (tmp_path / "starts").open("a") as starts:
+            starts.write("x")
+        os._exit(1)
+
+    with pytest.raises(RunError, match="died again and again before they could begin"):
+        results(ray, make_work, range(1))
+    assert (tmp_path / "starts").read_text() == "xxxx"
+
+
+def test_a_cluster_that_fails_is_one_line(ray, monkeypatch):
+    """For instance one that makes no progress, by the user's own measure."""
+    monkeypatch.setenv("RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S", "2")
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "execution_no_progress_timeout_s", 2)
+
+    def make_work():
+        return lambda piece: time.sleep(60)
+
+    with pytest.raises(RunError, match=r"the Ray cluster failed \(.*\): see its logs"):
+        results(ray, make_work, range(1))
+
+
+def test_what_a_piece_raises_arrives_as_it_was_and_is_not_tried_again(ray, tmp_path):
+    errors = [DataError("it is bad", "mend it"), KeyError("a mistake")]
+
     def make_work():
         def work(piece):
-            if piece == 1:
-                with (tmp_path / "tries").open("a") as tries:
-                    tries.write("x")
-                raise error
-            return piece
+            with (tmp_path / f"{piece}").open("a") as tries:
+                tries.write("x")
+            raise errors[piece]
 
         return work
 
-    with pytest.raises(type(error), match=str(error)) as caught:
-        results(ray, make_work, range(2))
-    assert "raise error" in str(caught.value.__cause__), "the traceback on the worker"
-    assert (tmp_path / "tries").read_text() == "x"
+    with closing(run_pieces(ray, make_work, range(2), TWO)) as outcomes:
+        found = {outcome.number: outcome for outcome in outcomes}
+    for number, error in enumerate(errors):
+        with pytest.raises(type(error), match=str(error)) as caught:
+            found[number].get()
+        assert "raise errors[piece]" in str(caught.value.__cause__), "the traceback on the worker"
+        assert (tmp_path / f"{number}").read_text() == "x"
 
 
 def test_what_stops_a_worker_from_beginning_arrives_too(ray):

@@ -78,28 +78,6 @@ def test_several_files_and_folders_in_their_order(tmp_path):
     assert Preferences.from_files(folder, extra).user_ids.tolist() == ["ann", "bob", "ann"]
 
 
-def test_folders_that_name_a_column_and_its_value(tmp_path):
-    """As Spark, Hive and pyarrow partition data: the column is in no file, odd letters are escaped."""
-    for name, rows in (("user_id=bob%20b/split=test/2.jsonl", ROWS[1:]), ("user_id=ann/1.jsonl", ROWS[:1])):
-        path = tmp_path / "logs" / name
-        path.parent.mkdir(parents=True)
-        write_lines(path, [{key: row[key] for key in row if key not in ("user_id", "split")} for row in rows])
-    (tmp_path / "logs" / "_SUCCESS").touch()
-    (tmp_path / "logs" / "notes").mkdir()
-    read = Preferences.from_files(tmp_path / "logs")
-    assert read.user_ids.tolist() == ["ann", "bob b"]
-    assert read.splits.tolist() == [None, "test"]
-    assert read.prompt_ids.tolist() == ["p1", "p2"]
-
-
-def test_a_partition_of_nobody_is_refused_as_an_empty_cell_is(tmp_path):
-    folder = tmp_path / "logs" / "user_id=__HIVE_DEFAULT_PARTITION__"
-    folder.mkdir(parents=True)
-    write_lines(folder / "1.jsonl", [{key: ROWS[0][key] for key in ROWS[0] if key != "user_id"}])
-    with pytest.raises(DataError, match=r'1\.jsonl, row 1: column "user_id" is empty'):
-        Preferences.from_files(tmp_path / "logs")
-
-
 def test_messages_and_judgements_in_csv(tmp_path):
     row = {
         "user_id": 7,

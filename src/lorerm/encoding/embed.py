@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.encoding.batched import encode_in_batches
+from lorerm.encoding.batched import ShardEncoder, encode_in_batches
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.encoding.planning import Remarks
 from lorerm.encoding.responses import collect
 from lorerm.encoding.shards import SHARD_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    import numpy.typing as npt
+
     from lorerm.encoding.encoder import Encoder, Progress
+    from lorerm.encoding.responses import DistinctResponses
     from lorerm.preferences.preferences import Preferences
 
 
@@ -57,18 +64,18 @@ def embed_and_remark(
 ) -> tuple[EmbeddedPreferences, Remarks]:
     """Do what `embed` does, and return what it would warn of."""
     with collect([preferences]) as distinct:
-        total, remarks = len(distinct), Remarks()
+        total, remarks, done = len(distinct), Remarks(), 0
         embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
-        for start in range(0, total, SHARD_ROWS):
-            rows = slice(start, min(start + SHARD_ROWS, total))
-
-            def tell(done: int, _: int, before: int = start) -> None:
+        spans = [slice(start, min(start + SHARD_ROWS, total)) for start in range(0, total, SHARD_ROWS)]
+        with closing(_encode(encoder, distinct, spans, progress)) as encoded:
+            for number, get in encoded:
+                rows = spans[number]
+                with distinct.naming(rows.start):
+                    embeddings[rows], found = get()
+                remarks += found
+                done += rows.stop - rows.start
                 if progress is not None:
-                    progress(before + done, total)
-
-            with distinct.naming(start):
-                embeddings[rows], found = encode_in_batches(encoder, distinct.conversations(rows), progress=tell)
-            remarks += found
+                    progress(done, total)
         chosen, rejected = distinct.rows(preferences)
     labels = preferences.splits
     embedded = EmbeddedPreferences.from_arrays(
@@ -83,3 +90,19 @@ def embed_and_remark(
         reference=encoder.reference,
     )
     return embedded, remarks
+
+
+def _encode(
+    encoder: Encoder, distinct: DistinctResponses, spans: Sequence[slice], progress: Progress | None
+) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], Remarks]]]]:
+    """Yield the number of every span of conversations, with what encodes it or, where others do that, has them."""
+    if isinstance(encoder, ShardEncoder):
+        yield from encoder.encode_shards(distinct.conversations(rows) for rows in spans)
+        return
+    for number, rows in enumerate(spans):
+
+        def tell(done: int, _: int, before: int = rows.start) -> None:
+            if progress is not None:
+                progress(before + done, len(distinct))
+
+        yield number, partial(encode_in_batches, encoder, distinct.conversations(rows), progress=tell)

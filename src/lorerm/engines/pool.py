@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import traceback
 import warnings
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-# How often a piece is begun, at most: one that always kills its worker would otherwise go round for ever.
+# How often a piece is begun, and a worker started, at most, before it comes to its end: one that always dies would
+# otherwise go round for ever.
 _ATTEMPTS = 4
+# Ray Data gives up where nothing is finished for half an hour, which one piece on a slow machine can take.
+_PATIENCE = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,10 @@ def run_pieces(
     Raises
     ------
     RunError
-        If the cluster fails, or one piece has killed a worker again and again.
+        If the cluster fails, or workers die again and again over one piece, or before they can begin with any.
     """
     import pyarrow as pa
+    from ray.data.exceptions import ExecutionTimeoutError, SystemException
 
     waiting = [
         ray.put(pa.table({"number": [number], "piece": pa.array([pickle.dumps(piece)], pa.large_binary())}))
@@ -90,11 +95,12 @@ def run_pieces(
     if not waiting:
         return
     with _quiet(ray):
-        register = ray.remote(num_cpus=0)(_Register).remote()
+        n_workers = min(workers.number, len(waiting))
+        register = ray.remote(num_cpus=0)(_Register).remote(n_workers)
         outcomes = ray.data.from_arrow_refs(waiting).map_batches(
             _Worker,
             fn_constructor_kwargs={"make_work": make_work, "register": register},
-            compute=ray.data.ActorPoolStrategy(size=min(workers.number, len(waiting))),
+            compute=ray.data.ActorPoolStrategy(size=n_workers),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=workers.cpus,
@@ -105,7 +111,7 @@ def run_pieces(
             for block in blocks:
                 for number, outcome in zip(block["number"].to_pylist(), block["outcome"], strict=True):
                     yield Outcome(number, *pickle.loads(outcome.as_py()))  # noqa: S301 - of our own workers
-        except (ray.exceptions.RayError, ray.data.exceptions.SystemException, TimeoutError) as error:
+        except (ray.exceptions.RayError, SystemException, ExecutionTimeoutError) as error:
             raise cluster_failed(error) from error
         finally:
             blocks.close()
@@ -121,12 +127,23 @@ def cluster_failed(error: BaseException) -> RunError:
 
 
 class _Register:
-    """Counts how often each piece was begun; an actor of its own, as a worker that dies cannot tell."""
+    """Counts what was begun; an actor of its own, as a worker that dies cannot tell."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_workers: int) -> None:
+        self._most_starts = _ATTEMPTS * n_workers
+        self._starts = 0
         self._begun: dict[int, int] = {}
 
+    def start(self) -> bool:
+        """Tell whether a worker may start: not where all those before it died of that."""
+        self._starts += 1
+        return self._starts <= self._most_starts
+
+    def started(self) -> None:
+        self._starts = 0
+
     def begin(self, number: int) -> int:
+        """Return how often a piece was begun by now."""
         self._begun[number] = self._begun.get(number, 0) + 1
         return self._begun[number]
 
@@ -135,12 +152,18 @@ class _Worker:
     """What Ray Data makes an actor of."""
 
     def __init__(self, make_work: Callable[[], Callable[[Any], Any]], register: Any) -> None:  # noqa: ANN401
+        import ray
+
         self._register = register
         self._failure: tuple[Exception, str] | None = None
+        if not ray.get(register.start.remote()):
+            self._failure = _died("again and again before they could begin"), ""
+            return
         try:
             self._work = make_work()
         except Exception as error:
             self._failure = error, traceback.format_exc()
+        ray.get(register.started.remote())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Do the one piece of the batch."""
@@ -151,12 +174,7 @@ class _Worker:
         attempts = ray.get(self._register.begin.remote(number))
         outcome: tuple[int, Any, Exception | None, str]
         if attempts > _ATTEMPTS:
-            error = RunError(
-                f"a worker of the cluster died {_ATTEMPTS} times over piece {number + 1} of the work",
-                "look for the reason in Ray's logs (out of memory?), and run the same command again: what is finished "
-                "is kept",
-            )
-            outcome = (attempts, None, error, "")
+            outcome = (attempts, None, _died(f"{_ATTEMPTS} times over piece {number + 1} of the work"), "")
         else:
             outcome = (attempts, *self._do(batch["piece"][0].as_py()))
         return pa.table({"number": [number], "outcome": pa.array([pickle.dumps(outcome)], pa.large_binary())})
@@ -171,6 +189,13 @@ class _Worker:
             return None, error, traceback.format_exc()
 
 
+def _died(how_often: str) -> RunError:
+    return RunError(
+        f"workers of the cluster died {how_often}",
+        "look for the reason in Ray's logs (out of memory?), and run the same command again: what is finished is kept",
+    )
+
+
 @contextmanager
 def _quiet(ray: Any) -> Iterator[None]:  # noqa: ANN401
     """Leave the terminal to the command: no bars and notes of Ray Data, and none of its deprecations of its own."""
@@ -181,6 +206,8 @@ def _quiet(ray: Any) -> Iterator[None]:  # noqa: ANN401
         context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    if _PATIENCE not in os.environ:
+        context.execution_no_progress_timeout_s = -1
     context.execution_options.preserve_order = False
     with ray.data.DataContext.current(context):
         logger.setLevel(logging.ERROR)
