@@ -96,10 +96,10 @@ def run_pieces(
         return
     with _quiet(ray):
         n_workers = min(workers.number, len(waiting))
-        register = ray.remote(num_cpus=0)(_Register).remote(n_workers)
+        register = ray.remote(num_cpus=0)(_Register).remote(_ATTEMPTS * n_workers)
         outcomes = ray.data.from_arrow_refs(waiting).map_batches(
             _Worker,
-            fn_constructor_kwargs={"make_work": make_work, "register": register},
+            fn_constructor_kwargs={"make_work": make_work, "register": register, "most_attempts": _ATTEMPTS},
             compute=ray.data.ActorPoolStrategy(size=n_workers),
             batch_size=1,
             batch_format="pyarrow",
@@ -129,9 +129,8 @@ def cluster_failed(error: BaseException) -> RunError:
 class _Register:
     """Counts what was begun; an actor of its own, as a worker that dies cannot tell."""
 
-    def __init__(self, n_workers: int) -> None:
-        self._most_starts = _ATTEMPTS * n_workers
-        self._starts = 0
+    def __init__(self, most_starts: int) -> None:
+        self._starts, self._most_starts = 0, most_starts
         self._begun: dict[int, int] = {}
 
     def start(self) -> bool:
@@ -151,10 +150,15 @@ class _Register:
 class _Worker:
     """What Ray Data makes an actor of."""
 
-    def __init__(self, make_work: Callable[[], Callable[[Any], Any]], register: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        make_work: Callable[[], Callable[[Any], Any]],
+        register: Any,  # noqa: ANN401 - of an actor
+        most_attempts: int,
+    ) -> None:
         import ray
 
-        self._register = register
+        self._register, self._most_attempts = register, most_attempts
         self._failure: tuple[Exception, str] | None = None
         if not ray.get(register.start.remote()):
             self._failure = _died("again and again before they could begin"), ""
@@ -173,8 +177,8 @@ class _Worker:
         number = batch["number"][0].as_py()
         attempts = ray.get(self._register.begin.remote(number))
         outcome: tuple[int, Any, Exception | None, str]
-        if attempts > _ATTEMPTS:
-            outcome = (attempts, None, _died(f"{_ATTEMPTS} times over piece {number + 1} of the work"), "")
+        if attempts > self._most_attempts:
+            outcome = (attempts, None, _died(f"{self._most_attempts} times over piece {number + 1} of the work"), "")
         else:
             outcome = (attempts, *self._do(batch["piece"][0].as_py()))
         return pa.table({"number": [number], "outcome": pa.array([pickle.dumps(outcome)], pa.large_binary())})
