@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 
-from lorerm import Preferences, TransformersEncoder
+from lorerm import HashingEncoder, Preferences, TransformersEncoder, embed
 from lorerm.encoding import shards
 from lorerm.encoding.embed_into import embed_into
+from lorerm.engines import embedding
 from lorerm.engines.cluster import Cluster, connected
 from lorerm.engines.embedding import RayEncoder
-from lorerm.errors import ModelError
+from lorerm.errors import ModelError, RunError
 from small_choices import choices, contents
 
 
@@ -69,3 +71,28 @@ def test_a_model_that_no_worker_can_load_is_one_line(ray):
 
     with pytest.raises(ModelError, match="there is no such model: name another"):
         on_workers(make_encoder)
+
+
+def test_workers_that_disagree_on_the_encoder_are_refused(ray, preferences, tmp_path):
+    met = tmp_path / "met"
+
+    def make_encoder():
+        class Named(HashingEncoder):
+            @property
+            def identity(self):
+                return dataclasses.replace(super().identity, model=model)
+
+        model = "second" if met.exists() else "first"
+        met.touch()
+        return Named()
+
+    encoder = on_workers(make_encoder)
+    assert encoder.identity.model == "first"
+    with pytest.raises(RunError, match=r"the workers disagree on the encoder: .*second.* on one, .*first.* on another"):
+        embed(preferences, encoder)
+
+
+def test_workers_with_another_version_are_refused(ray, monkeypatch):
+    monkeypatch.setattr(embedding, "__version__", "9.9")
+    with pytest.raises(RunError, match=r"the cluster's workers have lorerm 0\.\S+, this is lorerm 9\.9"):
+        on_workers(HashingEncoder)

@@ -121,12 +121,15 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
     ray = import_ray()
 
     def describe() -> _Description | LorermError:
+        # Imported there: a global would come along from here.
+        from lorerm._version import __version__ as version_there
+
         try:
             encoder = make_encoder()
         except LorermError as error:
             return error
         running = in_batches(encoder).running
-        return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running, __version__)
+        return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running, version_there)
 
     # Its memory is free again before others load the model.
     task = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_calls=1)(describe)
