@@ -11,7 +11,6 @@ import pytest
 from lorerm import HashingEncoder, Preferences, TransformersEncoder, embed
 from lorerm.encoding import shards
 from lorerm.encoding.embed_into import embed_into
-from lorerm.engines import embedding
 from lorerm.engines.cluster import Cluster, connected
 from lorerm.engines.embedding import RayEncoder
 from lorerm.errors import ModelError, RunError
@@ -90,9 +89,3 @@ def test_workers_that_disagree_on_the_encoder_are_refused(ray, preferences, tmp_
     assert encoder.identity.model == "first"
     with pytest.raises(RunError, match=r"the workers disagree on the encoder: .*second.* on one, .*first.* on another"):
         embed(preferences, encoder)
-
-
-def test_workers_with_another_version_are_refused(ray, monkeypatch):
-    monkeypatch.setattr(embedding, "__version__", "9.9")
-    with pytest.raises(RunError, match=r"the cluster's workers have lorerm 0\.\S+, this is lorerm 9\.9"):
-        on_workers(HashingEncoder)

@@ -68,6 +68,12 @@ def test_workers_that_die_before_they_begin_are_given_up(ray, tmp_path, monkeypa
     assert (tmp_path / "starts").read_text() == "xx"
 
 
+def test_workers_with_another_version_are_refused(ray, monkeypatch):
+    monkeypatch.setattr(pool, "__version__", "9.9")
+    with pytest.raises(RunError, match=r"the cluster's workers have lorerm 0\.\S+, this is lorerm 9\.9"):
+        results(ray, lambda: abs, range(1))
+
+
 def test_a_cluster_that_fails_is_one_line(ray, monkeypatch):
     """For instance one that makes no progress, by the user's own measure."""
     monkeypatch.setenv("RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S", "2")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm._version import __version__
 from lorerm.encoding.batched import encode_in_batches, in_batches
 from lorerm.encoding.shards import SHARD_ROWS
 from lorerm.engines.cluster import import_ray
@@ -35,7 +34,6 @@ class _Description:
     reference: npt.NDArray[np.float32] | None
     reference_reason: str | None
     running: dict[str, Any]
-    version: str
 
 
 class RayEncoder:
@@ -56,7 +54,7 @@ class RayEncoder:
     ModelError, ConfigError
         As `make_encoder` raises them on a worker.
     RunError
-        If the workers have another version of lorerm, or the cluster fails.
+        If the cluster fails.
     """
 
     def __init__(self, make_encoder: Callable[[], Encoder], workers: Workers) -> None:
@@ -121,15 +119,12 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
     ray = import_ray()
 
     def describe() -> _Description | LorermError:
-        # Imported there: a global would come along from here.
-        from lorerm._version import __version__ as version_there
-
         try:
             encoder = make_encoder()
         except LorermError as error:
             return error
         running = in_batches(encoder).running
-        return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running, version_there)
+        return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running)
 
     # Its memory is free again before others load the model.
     task = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_calls=1)(describe)
@@ -139,10 +134,5 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
         raise cluster_failed(error) from error
     if isinstance(found, LorermError):
         raise found
-    if found.version != __version__:
-        raise RunError(
-            f"the cluster's workers have lorerm {found.version}, this is lorerm {__version__}",
-            "install the same version on all machines",
-        )
     described: _Description = found
     return described

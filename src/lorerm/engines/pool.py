@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lorerm._version import __version__
 from lorerm.errors import RunError
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def run_pieces(
     Raises
     ------
     RunError
-        If the cluster fails, or workers die again and again over one piece, or before they can begin with any.
+        If the workers have another version of lorerm, or the cluster fails, or workers die again and again over one
+        piece, or before they can begin with any.
     """
     import pyarrow as pa
-    from ray.data.exceptions import ExecutionTimeoutError, SystemException
 
     waiting = [
         ray.put(pa.table({"number": [number], "piece": pa.array([pickle.dumps(piece)], pa.large_binary())}))
@@ -94,12 +95,19 @@ def run_pieces(
     ]
     if not waiting:
         return
+    from ray.data.exceptions import ExecutionTimeoutError, SystemException
+
     with _quiet(ray):
         n_workers = min(workers.number, len(waiting))
         register = ray.remote(num_cpus=0)(_Register).remote(_ATTEMPTS * n_workers)
         outcomes = ray.data.from_arrow_refs(waiting).map_batches(
             _Worker,
-            fn_constructor_kwargs={"make_work": make_work, "register": register, "most_attempts": _ATTEMPTS},
+            fn_constructor_kwargs={
+                "make_work": make_work,
+                "register": register,
+                "most_attempts": _ATTEMPTS,
+                "version": __version__,
+            },
             compute=ray.data.ActorPoolStrategy(size=n_workers),
             batch_size=1,
             batch_format="pyarrow",
@@ -155,11 +163,15 @@ class _Worker:
         make_work: Callable[[], Callable[[Any], Any]],
         register: Any,  # noqa: ANN401 - of an actor
         most_attempts: int,
+        version: str,
     ) -> None:
         import ray
 
         self._register, self._most_attempts = register, most_attempts
         self._failure: tuple[Exception, str] | None = None
+        if version != __version__:
+            self._failure = _other_version(version), ""
+            return
         if not ray.get(register.start.remote()):
             self._failure = _died("again and again before they could begin"), ""
             return
@@ -191,6 +203,13 @@ class _Worker:
             return self._work(pickle.loads(piece)), None, ""  # noqa: S301 - of our own driver
         except Exception as error:
             return None, error, traceback.format_exc()
+
+
+def _other_version(version: str) -> RunError:
+    return RunError(
+        f"the cluster's workers have lorerm {__version__}, this is lorerm {version}",
+        "install the same version on all machines",
+    )
 
 
 def _died(how_often: str) -> RunError:
