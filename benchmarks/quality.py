@@ -42,6 +42,11 @@ DRAWS = 5000
 OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
 
 
+def signals_of(shape: str) -> list[str]:
+    """Return the signals that a shape is measured with: all at the smallest, and the ends at the others."""
+    return list(SIGNALS) if shape == "TLDR" else ["strong", "absent"]
+
+
 def measure(population: Population) -> dict[str, dict[str, dict[str, float]]]:
     """Return each method's accuracy of each user, in both test cells."""
     cells = population.cells
@@ -275,9 +280,8 @@ def main() -> None:
     if given.time_cosine:
         return time_full_cosine()
     given.results.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        (shape, signal, seed) for seed in given.seeds for shape in given.only for signal in SIGNALS if shape in SHAPES
-    ]
+    shapes = [shape for shape in SHAPES if shape in given.only]
+    wanted = [(shape, signal, seed) for seed in given.seeds for shape in shapes for signal in signals_of(shape)]
     if given.ukp and "UKPConvArg1" in given.only:
         wanted += [("UKPConvArg1", "", seed) for seed in given.seeds]
     for shape, signal, seed in [] if given.table else wanted:

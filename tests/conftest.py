@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -28,3 +29,23 @@ def real_choices() -> Path:
             f"the real choices are not at {folder}; set LORERM_SHARED to the folder that holds data/ukpconvarg1"
         )
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Where tests are spread over processes, one of them starts Ray, whose own modules use what it deprecates."""
+    for item in items:
+        if "ray" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"))
+
+
+@pytest.fixture(scope="session")
+def ray():
+    """Ray, connected to a cluster of this machine with room for two workers: it takes seconds to start."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        environment.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        yield ray
+        ray.shutdown()

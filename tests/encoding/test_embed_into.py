@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from counting_encoder import Counting
 
 from lorerm import Preferences
 from lorerm.encoding import batched, shards
+from lorerm.encoding.batched import encode_in_batches
 from lorerm.encoding.embed_into import embed_into
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import DataError, ModelError, RunError
@@ -130,6 +133,55 @@ def test_batches_of_other_texts_are_not_gone_on_with(tmp_path, preferences, smal
     interrupt(tmp_path, preferences.select(range(3)), 1)
     embed_into(tmp_path, [preferences], Counting())
     assert contents(tmp_path) == whole
+
+
+class Elsewhere(Counting):
+    """Has shards embedded by others, who end in another order."""
+
+    running: ClassVar = {"engine": "others"}
+
+    def encode_shards(self, shards):
+        for number, conversations in reversed(list(enumerate(shards))):
+            yield number, partial(encode_in_batches, self, conversations)
+
+
+def test_others_give_the_same_bytes_in_whatever_order_they_end(tmp_path, small_shards, preferences):
+    here = embed_into(tmp_path / "here", [preferences], Counting())
+    told, encoder = [], Elsewhere()
+    assert embed_into(tmp_path / "there", [preferences], encoder, lambda done, _: told.append(done)) == here
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert encoder.n == 30
+    assert told == [0, 6, 14, 22, 30]
+
+
+def test_others_embed_only_what_is_not_there(tmp_path, small_shards, preferences):
+    embed_into(tmp_path, [preferences], Counting())
+    before, told, encoder = contents(tmp_path), [], Elsewhere()
+    for path in sorted((tmp_path / "embeddings").glob("embeddings-*"))[1:3]:
+        path.unlink()
+    embed_into(tmp_path, [preferences], encoder, lambda done, _: told.append(done))
+    assert contents(tmp_path) == before
+    assert encoder.n == 16
+    assert told == [14, 22, 30]
+
+
+def test_what_others_finished_before_an_error_is_kept(tmp_path, small_shards, preferences):
+    """The error names whose response it is about."""
+
+    class Refusing(Elsewhere):
+        def encode_shards(self, shards):
+            found = list(super().encode_shards(shards))
+            yield from found[:2]
+            yield found[2][0], partial(self.refuse, 3)
+
+        def refuse(self, place):
+            raise DataError(f"conversations[{place}] is bad", "mend it")
+
+    with pytest.raises(DataError, match=r"the \w+ response of user 'user-00' to prompt '.*' is bad: mend it"):
+        embed_into(tmp_path, [preferences], Refusing())
+    encoder = Counting()
+    embed_into(tmp_path, [preferences], encoder)
+    assert encoder.n == 30 - 6 - 8
 
 
 def long_and_short(n=40):

@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress, warn
-from lorerm.cli.encoders import add_running_options, run_encoder
+from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings
+from lorerm.cli.engines import add_engine_options, elsewhere, read_cluster, uses_gpus
 from lorerm.run.folder import RunFolder
 from lorerm.run.models import add_users, chosen_rank, load_model
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from lorerm.engines.cluster import Cluster
+    from lorerm.learning.config import AdaptationConfig
+    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.user_weights import UserWeights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,23 +34,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rank", type=int, metavar="K", help="the model to adapt (default: the one that validation chose)"
     )
     add_running_options(parser)
+    add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    from lorerm.encoding.embed import embed
-    from lorerm.learning.adaptation import adapt
     from lorerm.learning.config import TrainingConfig
     from lorerm.learning.training import adaptation_for
+
+    run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
+    model = load_model(run, parsed.rank)
+    config = adaptation_for(TrainingConfig(**model.training["config"]))
+    if cluster is None:
+        users, n_pairs, warnings = _adapt_here(run, model, config, parsed)
+    else:
+        users, n_pairs, warnings = _adapt_on_cluster(run, model, config, parsed, cluster)
+    add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
+    warn(warnings)
+    output().print(f"Adapted {len(users):,} users from {n_pairs:,} answers.", soft_wrap=True)
+
+
+def _adapt_here(
+    run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace
+) -> tuple[UserWeights, int, Sequence[str]]:
+    """Adapt in this process; return the users, from how many answers, and what is to be said."""
+    from lorerm.encoding.embed import embed
+    from lorerm.learning.adaptation import adapt
     from lorerm.preferences.preferences import Preferences
 
-    run = RunFolder.open(parsed.run)
-    model = load_model(run, parsed.rank)
     answers = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
     with progress() as show:
         encoder = run_encoder(run, parsed)
         data = embed(answers, encoder, lambda done, total: show("embedding", done, total))
-    users = adapt(model, data, adaptation_for(TrainingConfig(**model.training["config"])))
-    add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
-    warn(answers.summary.warnings())
-    output().print(f"Adapted {len(users):,} users from {len(answers):,} answers.", soft_wrap=True)
+    return adapt(model, data, config), len(answers), answers.summary.warnings()
+
+
+def _adapt_on_cluster(
+    run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace, cluster: Cluster
+) -> tuple[UserWeights, int, Sequence[str]]:
+    """Do the same on the workers of a cluster."""
+    from lorerm.engines.adaptation import adapt_on_cluster
+
+    settings = run_encoder_settings(run)
+    with progress() as show:
+        found = adapt_on_cluster(
+            model,
+            parsed.data,
+            elsewhere(lambda: make_encoder(settings, parsed)),
+            config,
+            cluster,
+            user_column=parsed.user_column,
+            gpus=uses_gpus(parsed, settings["model"]),
+            progress=lambda done, total: show("adapting", done, total),
+        )
+    return found.users, found.n_pairs, found.warnings

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
+from lorerm.cli.engines import add_engine_options, on_engine
 from lorerm.cli.recipes import EMBEDDED, fill_encoder_options
 from lorerm.errors import ModelError
 from lorerm.run import steps
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     add_encoder_options(parser)
+    add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
@@ -39,7 +41,8 @@ def embed(run: RunFolder, parsed: argparse.Namespace, recipe: Recipe) -> dict[st
     fill_encoder_options(parsed, recipe)
     settings = encoder_settings(parsed)
     try:
-        return steps.embed(run, lambda: make_encoder(settings, parsed), settings)
+        with on_engine(parsed, lambda: make_encoder(settings, parsed), model=settings["model"]) as make:
+            return steps.embed(run, make, settings)
     except ModelError as error:
         if not of_recipe:
             raise

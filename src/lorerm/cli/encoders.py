@@ -102,7 +102,12 @@ def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Enc
 
 
 def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder that the run's embeddings were made by.
+    """Build the encoder that the run's embeddings were made by; see `run_encoder_settings`."""
+    return make_encoder(run_encoder_settings(run), parsed)
+
+
+def run_encoder_settings(run: RunFolder) -> dict[str, Any]:
+    """Return the settings of the encoder that the run's embeddings were made by, for `make_encoder`.
 
     Raises
     ------
@@ -121,4 +126,4 @@ def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:
         settings["dtype"] = made_by["dtype"]
         if not Path(settings["model"]).exists():
             settings["revision"] = made_by["revision"]
-    return make_encoder(settings, parsed)
+    return settings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
+from lorerm.cli.engines import add_engine_options
 from lorerm.cli.options import add_options
 from lorerm.cli.prepare import add_source_arguments, prepare
 from lorerm.cli.recipes import add_dataset_options, source_recipe
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     add_dataset_options(parser, revision=False)
     add_encoder_options(parser)
+    add_engine_options(parser)
     add_options(parser, SplitConfig)
     add_training_options(parser, leave_out=("rank", "seed", "recipe"))
     add_seeds(parser)

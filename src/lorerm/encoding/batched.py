@@ -12,7 +12,7 @@ from lorerm.encoding.planning import Plan, Remarks
 from lorerm.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -52,6 +52,30 @@ class BatchEncoder(Encoder, Protocol):
 
     def check(self, batch: Any, embeddings: npt.NDArray[np.float32]) -> Remarks:  # noqa: ANN401
         """Compare what `run` gave with the marked conversations on their own; raise `InexactError` if it is wrong."""
+        ...
+
+
+@runtime_checkable
+class ShardEncoder(Encoder, Protocol):
+    """An encoder that has many shards of conversations encoded at once, by others."""
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """As for a `BatchEncoder`."""
+        ...
+
+    def encode_shards(
+        self, shards: Iterable[Sequence[Conversation]]
+    ) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], Remarks]]]]:
+        """Encode every shard as `encode_in_batches` does, and yield them as they are finished.
+
+        Yields
+        ------
+        number : int
+            The shard's place among those given.
+        get : callable
+            Returns what `encode_in_batches` returned, or raises what it raised.
+        """
         ...
 
 
@@ -120,7 +144,7 @@ class _InOrder:
 
     @property
     def running(self) -> dict[str, Any]:
-        return {}
+        return dict(getattr(self.encoder, "running", {}))
 
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None

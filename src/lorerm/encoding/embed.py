@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.encoding.batched import encode_in_batches
+from lorerm.encoding.batched import ShardEncoder, encode_in_batches
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.encoding.planning import Remarks
 from lorerm.encoding.responses import collect
 from lorerm.encoding.shards import SHARD_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    import numpy.typing as npt
+
     from lorerm.encoding.encoder import Encoder, Progress
+    from lorerm.encoding.responses import DistinctResponses
     from lorerm.preferences.preferences import Preferences
 
 
@@ -46,24 +53,32 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     UserWarning
         If prompts were shortened, or the model's control tokens stand in the text of some conversations.
     """
-    with collect([preferences]) as distinct:
-        total, remarks = len(distinct), Remarks()
-        embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
-        for start in range(0, total, SHARD_ROWS):
-            rows = slice(start, min(start + SHARD_ROWS, total))
-
-            def tell(done: int, _: int, before: int = start) -> None:
-                if progress is not None:
-                    progress(before + done, total)
-
-            with distinct.naming(start):
-                embeddings[rows], found = encode_in_batches(encoder, distinct.conversations(rows), progress=tell)
-            remarks += found
-        chosen, rejected = distinct.rows(preferences)
-    for sentence in remarks.sentences(total, encoder.identity):
+    embedded, remarks = embed_and_remark(preferences, encoder, progress)
+    for sentence in remarks.sentences(len(embedded.responses), encoder.identity):
         warnings.warn(sentence, UserWarning, stacklevel=2)
+    return embedded
+
+
+def embed_and_remark(
+    preferences: Preferences, encoder: Encoder, progress: Progress | None = None
+) -> tuple[EmbeddedPreferences, Remarks]:
+    """Do what `embed` does, and return what it would warn of."""
+    with collect([preferences]) as distinct:
+        total, remarks, done = len(distinct), Remarks(), 0
+        embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
+        spans = [slice(start, min(start + SHARD_ROWS, total)) for start in range(0, total, SHARD_ROWS)]
+        with closing(_encode(encoder, distinct, spans, progress)) as encoded:
+            for number, get in encoded:
+                rows = spans[number]
+                with distinct.naming(rows.start):
+                    embeddings[rows], found = get()
+                remarks += found
+                done += rows.stop - rows.start
+                if progress is not None:
+                    progress(done, total)
+        chosen, rejected = distinct.rows(preferences)
     labels = preferences.splits
-    return EmbeddedPreferences.from_arrays(
+    embedded = EmbeddedPreferences.from_arrays(
         embeddings,
         chosen,
         rejected,
@@ -74,3 +89,20 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
         encoder=encoder.identity,
         reference=encoder.reference,
     )
+    return embedded, remarks
+
+
+def _encode(
+    encoder: Encoder, distinct: DistinctResponses, spans: Sequence[slice], progress: Progress | None
+) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], Remarks]]]]:
+    """Yield the number of every span of conversations, with what encodes it or, where others do that, has them."""
+    if isinstance(encoder, ShardEncoder):
+        yield from encoder.encode_shards(distinct.conversations(rows) for rows in spans)
+        return
+    for number, rows in enumerate(spans):
+
+        def tell(done: int, _: int, before: int = rows.start) -> None:
+            if progress is not None:
+                progress(before + done, len(distinct))
+
+        yield number, partial(encode_in_batches, encoder, distinct.conversations(rows), progress=tell)

@@ -8,13 +8,14 @@ that whoever goes on does the same batches and ends with the same bytes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.encoding.batched import N_CHECKED, InexactError, in_batches, run_batch
+from lorerm.encoding.batched import N_CHECKED, InexactError, ShardEncoder, in_batches, run_batch
 from lorerm.encoding.parts import Parts
 from lorerm.encoding.planning import Remarks
 from lorerm.encoding.responses import collect
@@ -65,7 +66,8 @@ def embed_into(
     preferences
         In chunks; they are gone through twice, so that an iterator will not do.
     encoder
-        The encoder. One that works in batches (`BatchEncoder`) repeats at most one of them after an interruption.
+        The encoder. One that works in batches (`BatchEncoder`) repeats at most one of them after an interruption, one
+        that has shards encoded by others (`ShardEncoder`) those that were not finished.
     progress
         Called with (conversations done, conversations in all).
 
@@ -83,6 +85,9 @@ def embed_into(
     with collect(preferences, folder / _DATABASE) as distinct:
         total, remarks = len(distinct), Remarks()
         work = _Work(in_batches(encoder), distinct, progress)
+        if isinstance(encoder, ShardEncoder):
+            work.elsewhere(encoder, shards(folder, total))
+            work = replace(work, progress=None)  # of what is there by now
         for path, rows in shards(folder, total):
             remarks += work.shard(path, rows)
         write_comparisons(run, _comparisons(preferences, distinct))
@@ -118,6 +123,29 @@ class _Work:
             remarks = Remarks(**remarks)
         self._tell(rows.stop)
         return remarks
+
+    def elsewhere(self, encoder: ShardEncoder, wanted: Iterable[tuple[Path, slice]]) -> None:
+        """Have the shards that are not there embedded by others, and keep each as it comes."""
+        import torch
+
+        missing: list[tuple[Path, slice, dict[str, Any]]] = []
+        done = 0
+        for path, rows in wanted:
+            made_of = _made_of(encoder.identity, self.distinct.conversations(rows))
+            if made_of.items() <= read_made_of(path).items():
+                done += rows.stop - rows.start
+            else:
+                missing.append((path, rows, made_of))
+        self._tell(done)
+        with closing(encoder.encode_shards(self.distinct.conversations(rows) for _, rows, _ in missing)) as encoded:
+            for number, get in encoded:
+                path, rows, made_of = missing[number]
+                with self.distinct.naming(rows.start):
+                    embeddings, remarks = get()
+                write_tensor(path, RESPONSES, torch.from_numpy(embeddings), {**made_of, "remarks": asdict(remarks)})
+                Parts(path.with_suffix(""), made_of).remove()
+                done += rows.stop - rows.start
+                self._tell(done)
 
     def _embed(
         self, conversations: Sequence[Conversation], parts: Parts, before: int

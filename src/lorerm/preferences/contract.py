@@ -76,7 +76,7 @@ def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
     """
     if not isinstance(record, Mapping):
         raise DataError(f"it is a {type(record).__name__}", "give one object with named columns per row")
-    user_id = _parse_user(record, user_column)
+    user_id = parse_user(record, user_column)
     if is_missing(record.get("prompt")):
         raise _lacks(record, "prompt")
     prompt = parse_prompt(record["prompt"], 'column "prompt"')
@@ -111,8 +111,14 @@ def parse_split(value: object) -> str | None:
     return name
 
 
-def _parse_user(record: Mapping[str, object], column: str) -> str:
-    """Read the user, whom every row must name."""
+def parse_user(record: Mapping[str, object], column: str) -> str:
+    """Read the user of a row, whom every row must name.
+
+    Raises
+    ------
+    DataError
+        The column is missing or empty, or holds neither a string nor a whole number.
+    """
     if column not in record:
         raise _lacks(record, column)
     user_id = _parse_id(record[column], column)

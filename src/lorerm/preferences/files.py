@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorerm.errors import DataError
 from lorerm.preferences.contract import COLUMNS, parse_split
+from lorerm.preferences.data_files import SUFFIXES, DataFile, data_files, known_suffix
 from lorerm.preferences.scalars import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import datasets
-
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
-"""The files that can be read, by the ends of their names."""
 
 _BATCH = 1000
 
@@ -35,13 +33,13 @@ class Row(NamedTuple):
     record: object
 
 
-def read_rows(path: str | Path, user_column: str) -> Iterator[Row]:
+def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
     """Read the rows of a file, of a folder written by `datasets`, or of a folder of files in the order of their names.
 
     Parameters
     ----------
     path
-        What to read; the end of its name tells the format.
+        What to read; the end of its name tells the format. See `data_files` for folders.
     user_column
         The column of the users; only it and the columns of the contract are read.
 
@@ -54,9 +52,10 @@ def read_rows(path: str | Path, user_column: str) -> Iterator[Row]:
     DataError
         The file is missing, unreadable, of an unknown format, or holds no rows.
     """
-    path = Path(path)
+    file = path if isinstance(path, DataFile) else DataFile(Path(path))
+    path = file.path
     try:
-        yield from _read_folder(path, user_column) if path.is_dir() else _read_file(path, user_column)
+        yield from _read_folder(path, user_column) if path.is_dir() else _read_part(file, user_column)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is cut off or damaged ({error})", "copy or download it again") from error
     except OSError as error:
@@ -113,13 +112,8 @@ def _read_folder(path: Path, user_column: str) -> Iterator[Row]:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         yield from _read_saved_dataset(path, user_column)
         return
-    files = sorted(entry for entry in path.iterdir() if _suffix(entry) and not entry.name.startswith("."))
-    if not files:
-        raise DataError(
-            f"folder {path} holds neither a saved data set nor a file ending in {', '.join(SUFFIXES)}", "check the path"
-        )
-    for entry in files:
-        yield from _read_file(entry, user_column)
+    for file in data_files(path):
+        yield from _read_part(file, user_column)
 
 
 def _read_saved_dataset(path: Path, user_column: str) -> Iterator[Row]:
@@ -134,9 +128,18 @@ def _read_saved_dataset(path: Path, user_column: str) -> Iterator[Row]:
     yield from _some(dataset_rows(dataset, user_column, str(path)), path)
 
 
+def _read_part(file: DataFile, user_column: str) -> Iterator[Row]:
+    """Read a file, and give its rows the columns that its folders name."""
+    for row in _read_file(file.path, user_column):
+        if file.values and isinstance(row.record, Mapping):
+            yield row._replace(record={**row.record, **file.values})
+        else:
+            yield row
+
+
 def _read_file(path: Path, user_column: str) -> Iterator[Row]:
     """Read a file in the format that the end of its name tells."""
-    suffix = _suffix(path)
+    suffix = known_suffix(path)
     if not path.exists():
         raise DataError(f"{path} does not exist", "check the path")
     if suffix is None:
@@ -250,11 +253,6 @@ def _wanted(found: list[str], user_column: str) -> list[str]:
     if not {user_column, "prompt"} <= set(found) or not {"rejected", "responses"} & set(found):
         return found
     return [name for name in found if name in COLUMNS or name == user_column]
-
-
-def _suffix(path: Path) -> str | None:
-    """Give the known suffix that the name ends in."""
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
 def _first_line(error: BaseException) -> str:

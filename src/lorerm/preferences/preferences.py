@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from lorerm.preferences.data_files import DataFile
+
 _ROWS_PER_GROUP = 10_000  # fixed, so that equal tables are equal bytes
 
 
@@ -100,14 +102,14 @@ class Preferences:
         return cls._from_rows((Row(source, number, record) for number, record in enumerate(records, 1)), user_column)
 
     @classmethod
-    def from_files(cls, *paths: str | Path, user_column: str = "user_id") -> Preferences:
+    def from_files(cls, *paths: str | Path | DataFile, user_column: str = "user_id") -> Preferences:
         """Read files: JSON lines (also gzipped), JSON, CSV, Parquet, or folders.
 
         Parameters
         ----------
         *paths
-            Files; folders of such files, read in the order of their names; or folders written by the `save_to_disk`
-            of `datasets`.
+            Files; folders of such files, or of folders named `column=value` with such files in them, read in the
+            order of their names; or folders written by the `save_to_disk` of `datasets`.
         user_column
             The column of the users.
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import DataError
-from lorerm.preferences.files import SUFFIXES, Row, dataset_rows, read_rows
+from lorerm.preferences.data_files import SUFFIXES
+from lorerm.preferences.files import Row, dataset_rows, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
