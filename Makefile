@@ -54,7 +54,7 @@ $(VENV)/.dev: $(VENV)/.base
 
 lock:
 	@{ echo "# The versions that make demo, make test and CI install, for every supported Python. Written by make lock."; \
-	   uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade-package torch==$(TORCH) \
+	   uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.10 --upgrade-package torch==$(TORCH) \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 		| grep -v -E '^(nvidia-|cuda-|triton)'; } > constraints.new \
 		&& mv constraints.new constraints.txt || { rm -f constraints.new; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,10 @@ def test_is_one_line_and_the_same_command_goes_on(lorerm, run, done, choices_fil
             shutil.rmtree(path)
         else:
             path.unlink()
+    if lost == ("models", "report"):  # as if they had never been there, or the manifest would be larger than a model
+        manifest = json.loads((run / "manifest.json").read_text())
+        steps = {name: step for name, step in manifest["steps"].items() if name in ("prepare", "embed")}
+        (run / "manifest.json").write_text(json.dumps({**manifest, "steps": steps}))
     arguments = ["run", choices_file, "--out", run, "--ranks", 1, 2]
     with largest_file(limit):
         outcome = lorerm(*arguments)
