@@ -142,11 +142,11 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
     scale = feature_scale(PackedPairs.pack(train))
 
     def rewards(x: torch.Tensor, into: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        return -(x * scale @ into - points).square().sum(dim=1)
+        return -(x @ into - points).square().sum(dim=1)
 
     def fit(data: EmbeddedPreferences, steps: int, held: EmbeddedPreferences | None) -> tuple[int, list[torch.Tensor]]:
         users, user = data.index_users()
-        chosen, rejected = ends(data)
+        chosen, rejected = (end.mul_(scale) for end in ends(data))
         generator = torch.Generator().manual_seed(0)
         into = torch.randn(len(scale), rank, generator=generator).requires_grad_()
         prototypes = torch.randn(rank, rank, generator=generator).requires_grad_()
@@ -167,7 +167,7 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
     def score(data: EmbeddedPreferences, into: torch.Tensor, point_of: dict[str, torch.Tensor]) -> torch.Tensor:
         users, user = data.index_users()
         points = torch.stack([point_of[name] for name in users])[user]
-        chosen, rejected = ends(data)
+        chosen, rejected = (end.mul_(scale) for end in ends(data))
         return rewards(chosen, into, points) - rewards(rejected, into, points)
 
     cells = split(train, 0, 0.2, max_pairs_seen=None)
