@@ -45,7 +45,7 @@ def test_what_a_model_lacks_stays_lacking(make_model, tmp_path):
 
 def test_users_stay_out_unless_asked_for(model, tmp_path):
     model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert not any(b"zo" in path.read_bytes() for path in tmp_path.iterdir())
     found = load(tmp_path)
     embeddings = torch.ones(1, 4)
@@ -70,9 +70,9 @@ def test_saving_again_without_users_removes_them(model, tmp_path):
 
 def test_the_same_model_gives_the_same_bytes(model, tmp_path):
     for name in ("a", "b"):
-        model.save_pretrained(tmp_path / name, include_users=True)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+        model.save_pretrained(tmp_path / name / "model", include_users=True)
+    for path in (tmp_path / "a" / "model").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "model" / path.name).read_bytes()
 
 
 def test_users_alone_come_back_exactly(model, tmp_path):

@@ -12,11 +12,10 @@ import torch
 
 from lorerm.encoding.embedded_preferences import as_tensor
 from lorerm.errors import DataError, ModelError, UnknownUserError
+from lorerm.model.hub import HubMixin
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lorerm.encoding.embedded_preferences import Matrix
     from lorerm.encoding.encoder import Encoder, EncoderIdentity
     from lorerm.model.posterior import WeightPrior, WeightSpace
@@ -33,7 +32,7 @@ class RankedResponse:
 
 
 @dataclass(frozen=True, eq=False)
-class LowRankRewardModel:
+class LowRankRewardModel(HubMixin):
     """Reward of user u for a response with embedding e: e . basis @ weights_u.
 
     Parameters
@@ -155,12 +154,7 @@ class LowRankRewardModel:
         """
         from lorerm.preferences.conversation import as_conversation
 
-        if self.encoder is not None and encoder.identity != self.encoder:
-            raise ModelError(
-                f"the model was trained on embeddings of {self.encoder.model!r}, this encoder is "
-                f"{encoder.identity.model!r} or has other settings",
-                "pass the encoder of the training run",
-            )
+        self.check_encoder(encoder.identity)
         if not responses:
             return []
         embedded = encoder.encode([as_conversation(prompt, response) for response in responses])
@@ -182,21 +176,17 @@ class LowRankRewardModel:
             validation_loss=losses,
         )
 
-    def save_pretrained(self, path: str | Path, *, include_users: bool = False) -> None:
-        """Write the model's folder; users' weights are personal data and stay out unless asked for."""
-        from lorerm.model.files import save_model
-
-        save_model(self, path, include_users=include_users)
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path) -> LowRankRewardModel:
-        """Read a model's folder.
+    def check_encoder(self, encoder: EncoderIdentity) -> None:
+        """Refuse embeddings of another encoder than the training's; nothing is known where those came as arrays.
 
         Raises
         ------
         ModelError
-            If the folder is not a model, or was written by a newer version.
+            If it is another model, another version of it, or has other settings.
         """
-        from lorerm.model.files import load_model
-
-        return load_model(path)
+        if self.encoder is not None and encoder != self.encoder:
+            raise ModelError(
+                f"the model was trained on embeddings of {self.encoder.model!r}, this encoder is "
+                f"{encoder.model!r} or has other settings",
+                "pass the encoder of the training run",
+            )
