@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lorerm.learning.adaptation import adapt
     from lorerm.learning.config import AdaptationConfig, TrainingConfig
     from lorerm.learning.training import train
+    from lorerm.model.export import to_sequence_classifier
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.preferences.preferences import Preferences
@@ -40,6 +41,7 @@ _HOMES = {
     "embed": "encoding.embed",
     "evaluate": "reporting.report",
     "split": "preferences.splits",
+    "to_sequence_classifier": "model.export",
     "train": "learning.training",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "embed",
     "evaluate",
     "split",
+    "to_sequence_classifier",
     "train",
 ]
 

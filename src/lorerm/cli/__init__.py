@@ -26,6 +26,7 @@ VERBS = (
     "compare",
     "adapt",
     "score",
+    "export",
     "rewardbench",
 )
 BAD_INPUT, INTERRUPTED = 2, 130
