@@ -2,12 +2,14 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lorerm.errors import LorermError, ModelError, RunError, UnknownUserError
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.files import load_users, save_users
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.model.user_weights import UserWeights
@@ -81,6 +83,21 @@ def test_users_alone_come_back_exactly(model, tmp_path):
     assert found.user_ids == model.user_ids
     assert same(found.weights, model.weights)
     assert same(found.covariance, model.covariance)
+
+
+def test_kept_answers_come_back_exactly(model, tmp_path):
+    kept = ProjectedAnswers(torch.randn(4, 2), torch.ones(4), torch.tensor([0, 0, 1, 2]))
+    model = replace(model, answers=kept)
+    model.save_pretrained(tmp_path, include_users=True)
+    for found in (load(tmp_path).answers, load_users(tmp_path / "users.safetensors").answers):
+        assert same(found.projected, kept.projected)
+        assert same(found.count, kept.count)
+        assert same(found.user, kept.user)
+    save_file(
+        {**load_file(tmp_path / "users.safetensors"), "answer_user": torch.full((4,), 7)},
+        tmp_path / "users.safetensors",
+    )
+    assert "damaged" in refused(tmp_path)
 
 
 def refused(path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from lorerm.model.hub import HubMixin
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import Matrix
+    from lorerm.encoding.embedded_preferences import EmbeddedPreferences, Matrix
     from lorerm.encoding.encoder import Encoder, EncoderIdentity
+    from lorerm.model.answers import ProjectedAnswers
     from lorerm.model.posterior import WeightPrior, WeightSpace
     from lorerm.preferences.conversation import Message
 
@@ -59,6 +60,8 @@ class LowRankRewardModel(HubMixin):
         The training's settings and what selection chose, as JSON-able values.
     validation_loss
         Float32 [N]: each training user's loss on validation pairs (NaN without any), or None.
+    answers
+        Those of the users whose answers were kept, so that more can be added exactly; or None.
     """
 
     basis: torch.Tensor
@@ -72,6 +75,7 @@ class LowRankRewardModel(HubMixin):
     encoder: EncoderIdentity | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     validation_loss: torch.Tensor | None = None
+    answers: ProjectedAnswers | None = None
 
     @property
     def fitted_rank(self) -> int:
@@ -93,8 +97,8 @@ class LowRankRewardModel(HubMixin):
         return {user: i for i, user in enumerate(self.user_ids)}
 
     def users(self) -> UserWeights:
-        """Return the users' weights and covariances."""
-        return UserWeights(self.user_ids, self.weights, self.covariance)
+        """Return the users' weights, and what is kept beside them."""
+        return UserWeights(self.user_ids, self.weights, self.covariance, self.answers)
 
     def user_weights(self, user_id: str | None, *, population: bool = False) -> torch.Tensor:
         """Return the weights [K] of a user; `None`, or an unknown user with `population=True`, is the population.
@@ -164,17 +168,45 @@ class LowRankRewardModel(HubMixin):
 
     def with_users(self, users: UserWeights) -> LowRankRewardModel:
         """Return a new model that also knows `users`; a user whom it knew already gets the new weights."""
-        merged = self.users().merge(users)
+        return self._with_only(self.users().merge(users))
+
+    def without_users(self, user_ids: Collection[str]) -> LowRankRewardModel:
+        """Return a new model that does not know these users; their share in the basis stays until the next training."""
+        return self._with_only(self.users().forget(user_ids))
+
+    def _with_only(self, users: UserWeights) -> LowRankRewardModel:
         losses = self.validation_loss
         if losses is not None:
-            losses = torch.cat([losses, losses.new_full((len(merged) - len(losses),), torch.nan)])
+            place = torch.tensor([self._place.get(user, len(losses)) for user in users.user_ids], dtype=torch.int64)
+            losses = torch.cat([losses, losses.new_full((1,), torch.nan)])[place]
         return replace(
             self,
-            user_ids=merged.user_ids,
-            weights=merged.weights,
-            covariance=merged.covariance,
+            user_ids=users.user_ids,
+            weights=users.weights,
+            covariance=users.covariance,
+            answers=users.answers,
             validation_loss=losses,
         )
+
+    def check_embeddings(self, data: EmbeddedPreferences) -> None:
+        """Refuse comparisons that were embedded otherwise than the model's training data.
+
+        Raises
+        ------
+        DataError
+            If their dimension or encoder are others.
+        """
+        remedy = "embed the answers with the encoder that the model was trained on"
+        if data.dimension != self.basis.shape[0]:
+            raise DataError(
+                f"the answers' embeddings have dimension {data.dimension}, the model's basis {self.basis.shape[0]}",
+                remedy,
+            )
+        if None not in (data.encoder, self.encoder) and data.encoder != self.encoder:
+            raise DataError(
+                "the answers were embedded by another encoder, or with other settings, than the model's training data",
+                remedy,
+            )
 
     def check_encoder(self, encoder: EncoderIdentity) -> None:
         """Refuse embeddings of another encoder than the training's; nothing is known where those came as arrays.
