@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lorerm.encoding.encoder import Encoder, EncoderIdentity
     from lorerm.model.answers import ProjectedAnswers
     from lorerm.model.posterior import WeightPrior, WeightSpace
+    from lorerm.model.questions import Question
     from lorerm.preferences.conversation import Message
 
 
@@ -132,13 +133,17 @@ class LowRankRewardModel(HubMixin):
             If the embeddings' dimension is not the basis's.
         """
         weights = self.user_weights(user_id, population=population)
+        embedded = self._checked(embeddings)
+        return embedded.to(self.basis) @ (self.basis @ weights)
+
+    def _checked(self, embeddings: Matrix) -> torch.Tensor:
         embedded = as_tensor(embeddings)
         if embedded.ndim != 2 or embedded.shape[1] != self.basis.shape[0]:
             raise DataError(
                 f"embeddings have shape {tuple(embedded.shape)}, the basis has dimension {self.basis.shape[0]}",
                 "give a matrix [B, D] made by the encoder that the model was trained on",
             )
-        return embedded.to(self.basis) @ (self.basis @ weights)
+        return embedded
 
     def rank(
         self,
@@ -156,15 +161,66 @@ class LowRankRewardModel(HubMixin):
         ModelError
             If the encoder is not the one that the model was trained on.
         """
-        from lorerm.preferences.conversation import as_conversation
-
-        self.check_encoder(encoder.identity)
         if not responses:
+            self.check_encoder(encoder.identity)
             return []
-        embedded = encoder.encode([as_conversation(prompt, response) for response in responses])
+        embedded = self._embed(prompt, responses, encoder)
         rewards = self.rewards(embedded, user_id, population=population).numpy()
         best_first = np.argsort(-rewards, kind="stable")
         return [RankedResponse(responses[i], float(rewards[i]), int(i)) for i in best_first]
+
+    def _embed(
+        self,
+        prompt: str | Sequence[Message] | None,
+        responses: Sequence[str | Sequence[Message]],
+        encoder: Encoder,
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        from lorerm.preferences.conversation import as_conversation
+
+        self.check_encoder(encoder.identity)
+        return encoder.encode([as_conversation(prompt, response) for response in responses])
+
+    def next_question(
+        self,
+        user: UserWeights | str | None,
+        candidates: Matrix | Sequence[str | Sequence[Message]],
+        *,
+        prompt: str | Sequence[Message] | None = None,
+        encoder: Encoder | None = None,
+        pairs: Sequence[tuple[int, int]] | None = None,
+        top: int | None = None,
+        stop_below: float = 0.05,
+    ) -> Question | None:
+        """Return the pair of candidates whose answer teaches most about a user; None where asking is not worth it.
+
+        Nothing changes: add the answer with `UserWeights.update`, and ask again.
+
+        Parameters
+        ----------
+        user
+            The user's weights (of one user), a user of the model, or None for somebody of whom nothing is known.
+        candidates
+            Embeddings [C, D]; or C responses to `prompt`, which `encoder` embeds.
+        prompt, encoder
+            With responses as text.
+        pairs
+            The pairs of candidates that may be asked about, such as those of one prompt; None is all.
+        top
+            How many of the best candidates matter, in their order; None is the whole ranking.
+        stop_below
+            The question is None where every answer would change the ranking with a probability below this.
+
+        Raises
+        ------
+        ModelError
+            If the weights have no posterior, as those of the paper recipes, or the encoder is another one.
+        """
+        from lorerm.model.questions import choose_question, posterior_of
+
+        if encoder is not None:
+            candidates = self._embed(prompt, cast("Sequence[str]", candidates), encoder)
+        embedded = self._checked(cast("Matrix", candidates))
+        return choose_question(self, posterior_of(self, user), embedded, pairs, stop_below=stop_below, top=top)
 
     def with_users(self, users: UserWeights) -> LowRankRewardModel:
         """Return a new model that also knows `users`; a user whom it knew already gets the new weights."""
