@@ -96,6 +96,11 @@ def load_users(path: Path) -> UserWeights:
         return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _answers(tensors))
 
 
+def load_losses(path: Path) -> torch.Tensor | None:
+    """Read the losses on validation pairs, float32 [N], that `save_users` was given; None where there were none."""
+    return _read_tensors(path).get("validation_loss")
+
+
 def _answers(tensors: dict[str, torch.Tensor]) -> ProjectedAnswers | None:
     if "answers" not in tensors:
         return None
