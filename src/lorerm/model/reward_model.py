@@ -84,6 +84,13 @@ class LowRankRewardModel(HubMixin):
         return 0 if self.requested_rank == 0 else self.basis.shape[1]
 
     @property
+    def n_iter_(self) -> int | None:
+        """How many iterations the fit of the basis took, as scikit-learn calls it; None where that was not noted."""
+        chosen, config = self.training.get("chosen", {}), self.training.get("config", {})
+        found: int | None = chosen.get("iterations", config.get("steps"))
+        return found
+
+    @property
     def weight_space(self) -> WeightSpace:
         """`simplex` (weights are positive and sum to 1, as in the paper) or `free` (signed)."""
         return self.prior.weight_space
