@@ -196,7 +196,8 @@ class EmbeddedPreferences:
                 return column.select(indices)
             # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
             known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
-            return known[indices]
+            taken: Column = known[indices]
+            return taken
 
         return replace(
             self,

@@ -13,7 +13,7 @@ import numpy as np
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import Column, Matrix
+    from lorerm.encoding.embedded_preferences import Matrix
 
 
 def plain_matrix(values: Any) -> Matrix:  # noqa: ANN401 - whatever looks like a matrix
@@ -43,13 +43,13 @@ def plain_matrix(values: Any) -> Matrix:  # noqa: ANN401 - whatever looks like a
     return values.to_numpy() if hasattr(values, "to_numpy") else values  # type: ignore[no-any-return]
 
 
-def plain_column(values: Any) -> Column:  # noqa: ANN401 - whatever looks like a column
+def plain_column(values: Any) -> Any:  # noqa: ANN401 - whatever looks like a column, None too
     """Return a column as it is, or as NumPy where it is pandas' or Arrow's."""
     if hasattr(values, "combine_chunks"):
         values = values.combine_chunks()
     if hasattr(values, "type") and hasattr(values, "to_numpy"):  # an Arrow array: texts can only be copied
-        return values.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    return values.to_numpy() if hasattr(values, "to_numpy") else values  # type: ignore[no-any-return]
+        return values.to_numpy(zero_copy_only=False)
+    return values.to_numpy() if hasattr(values, "to_numpy") else values
 
 
 def as_places(indices: Any, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:  # noqa: ANN401 - whatever indexes an array

@@ -190,7 +190,7 @@ def _load(base: str, checkpoint: Checkpoint, n_labels: int, options: dict[str, A
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(("score.", "classifier")))
     if missing and hasattr(network, "score"):
         raise ModelError(f"the weights of {base} lack {missing[0]}", "check that config.json and weights go together")
-    return network.eval()  # type: ignore[no-any-return]
+    return network.eval()
 
 
 def _set_head(network: PreTrainedModel, head: torch.Tensor, base: str) -> None:

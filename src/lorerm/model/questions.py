@@ -120,7 +120,8 @@ def information_of(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Te
 
 
 def _entropy(chance: torch.Tensor) -> torch.Tensor:
-    return -torch.special.xlogy(chance, chance) - torch.special.xlogy(1 - chance, 1 - chance)
+    yes, no = torch.special.xlogy(chance, chance), torch.special.xlogy(1 - chance, 1 - chance)
+    return torch.add(yes, no).neg()
 
 
 @cache
@@ -159,7 +160,7 @@ def _change(
     total = torch.zeros_like(mean)
     for sign, chance in ((1.0, probability), (-1.0, 1 - probability)):
         step = sign * _pull(sign * mean, variance)
-        for block in torch.arange(len(mean)).split(max(1, _BLOCK_ELEMENTS // len(candidates))):
+        for block in torch.split(torch.arange(len(mean)), max(1, _BLOCK_ELEMENTS // len(candidates))):
             moved = rewards + step[block, None] * (gain[block] @ candidates.t())
             after = moved.argsort(dim=1, descending=True, stable=True)[:, :top]
             total[block] += chance[block] * (after != order).any(dim=1)
