@@ -53,7 +53,7 @@ def forget(run: RunFolder, user_ids: Collection[str]) -> Forgotten:
 
     gone = set(user_ids)
     with locked(run.path):
-        models = sorted((run.path / MODELS).glob("rank-*"))
+        models = sorted((run.path / MODELS).rglob("rank-*"))
         found = _users_of_tables(run.path)
         for folder in models:
             for name in (USERS, UNSEEN, ADAPTED):
