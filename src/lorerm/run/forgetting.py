@@ -16,7 +16,8 @@ from lorerm.atomic import atomic_path
 from lorerm.errors import RunError, UnknownUserError
 from lorerm.run.lock import locked
 from lorerm.run.models import ADAPTED, MODELS, UNSEEN
-from lorerm.run.steps import PREFERENCES, REPORT
+from lorerm.run.sources import PREFERENCES
+from lorerm.run.steps import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
