@@ -271,7 +271,8 @@ def adapt_many() -> None:
     names = np.array([f"user-{i}" for i in range(users)], dtype=object)
     user_ids = names[rng.permutation(np.repeat(np.arange(users), each))]
     started = time.perf_counter()
-    adapted = adapt(some_model(dimension), EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids))
+    answers = EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids)
+    adapted = adapt(some_model(dimension), answers, keep_answers=False)
     seconds = time.perf_counter() - started
     print(f"{peak():.2f}|{len(adapted):,} users, {distinct:,} responses, D={dimension}, K={RANK}, {seconds:.0f} s")
 

@@ -22,7 +22,7 @@ folder = Path(tempfile.mkdtemp())
 
 # %%
 population = simulate(n_users=200, seed=1)
-log = population.preferences.to_dataset().to_list()
+log = population.preferences.to_trl().to_list()
 newcomer = log[0]["user_id"]
 for name, rows in (
     ("answers", [row for row in log if row["user_id"] != newcomer]),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lorerm.learning.adaptation import adapt
     from lorerm.learning.config import AdaptationConfig, TrainingConfig
     from lorerm.learning.training import train
+    from lorerm.model.export import to_sequence_classifier
+    from lorerm.model.reward_function import RewardFunction
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.preferences.preferences import Preferences
@@ -32,6 +34,7 @@ _HOMES = {
     "LowRankRewardModel": "model.reward_model",
     "Preferences": "preferences.preferences",
     "Report": "reporting.report",
+    "RewardFunction": "model.reward_function",
     "Splits": "preferences.splits",
     "TrainingConfig": "learning.config",
     "TransformersEncoder": "encoding.pretrained",
@@ -40,6 +43,7 @@ _HOMES = {
     "embed": "encoding.embed",
     "evaluate": "reporting.report",
     "split": "preferences.splits",
+    "to_sequence_classifier": "model.export",
     "train": "learning.training",
 }
 
@@ -51,6 +55,7 @@ __all__ = [
     "LowRankRewardModel",
     "Preferences",
     "Report",
+    "RewardFunction",
     "Splits",
     "TrainingConfig",
     "TransformersEncoder",
@@ -60,6 +65,7 @@ __all__ = [
     "embed",
     "evaluate",
     "split",
+    "to_sequence_classifier",
     "train",
 ]
 

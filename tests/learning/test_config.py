@@ -57,3 +57,13 @@ def test_configurations_do_not_change():
         TrainingConfig().rank = 3
     with pytest.raises(FrozenInstanceError):
         AdaptationConfig().seed = 3
+
+
+def test_settings_are_compared_and_listed_as_scikit_learn_does():
+    config = TrainingConfig(rank=3, seed=1)
+    assert config.get_params() == {
+        "rank": 3, "recipe": "default", "seed": 1, "steps": None, "learning_rate": None, "alpha": None
+    }  # fmt: skip
+    assert TrainingConfig(**config.get_params()) == config
+    assert config != TrainingConfig(rank=3)
+    assert AdaptationConfig(**AdaptationConfig(seed=2).get_params()) == AdaptationConfig(seed=2)

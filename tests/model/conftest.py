@@ -10,9 +10,9 @@ from lorerm.model.reward_model import LowRankRewardModel
 IDENTITY = EncoderIdentity("an encoder", "1", "abc", "last-token", "bfloat16", None, 4)
 
 
-@pytest.fixture
-def make_model():
-    """Return what builds a model of D=4, K=2 and three users, with some fields changed."""
+@pytest.fixture(scope="session")
+def make_shared_model():
+    """Return what builds a model of D=4, K=2 and three users, with some fields changed; for wider fixtures."""
 
     def make(weight_space="free", **changes):
         generator = torch.Generator().manual_seed(0)
@@ -39,6 +39,12 @@ def make_model():
         return LowRankRewardModel(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture
+def make_model(make_shared_model):
+    """Return what builds a model of D=4, K=2 and three users, with some fields changed."""
+    return make_shared_model
 
 
 @pytest.fixture(params=["free", "simplex"])

@@ -2,12 +2,14 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lorerm.errors import LorermError, ModelError, RunError, UnknownUserError
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.files import load_users, save_users
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.model.user_weights import UserWeights
@@ -45,7 +47,7 @@ def test_what_a_model_lacks_stays_lacking(make_model, tmp_path):
 
 def test_users_stay_out_unless_asked_for(model, tmp_path):
     model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert not any(b"zo" in path.read_bytes() for path in tmp_path.iterdir())
     found = load(tmp_path)
     embeddings = torch.ones(1, 4)
@@ -70,9 +72,9 @@ def test_saving_again_without_users_removes_them(model, tmp_path):
 
 def test_the_same_model_gives_the_same_bytes(model, tmp_path):
     for name in ("a", "b"):
-        model.save_pretrained(tmp_path / name, include_users=True)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+        model.save_pretrained(tmp_path / name / "model", include_users=True)
+    for path in (tmp_path / "a" / "model").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "model" / path.name).read_bytes()
 
 
 def test_users_alone_come_back_exactly(model, tmp_path):
@@ -81,6 +83,21 @@ def test_users_alone_come_back_exactly(model, tmp_path):
     assert found.user_ids == model.user_ids
     assert same(found.weights, model.weights)
     assert same(found.covariance, model.covariance)
+
+
+def test_kept_answers_come_back_exactly(model, tmp_path):
+    kept = ProjectedAnswers(torch.randn(4, 2), torch.ones(4), torch.tensor([0, 0, 1, 2]))
+    model = replace(model, answers=kept)
+    model.save_pretrained(tmp_path, include_users=True)
+    for found in (load(tmp_path).answers, load_users(tmp_path / "users.safetensors").answers):
+        assert same(found.projected, kept.projected)
+        assert same(found.count, kept.count)
+        assert same(found.user, kept.user)
+    save_file(
+        {**load_file(tmp_path / "users.safetensors"), "answer_user": torch.full((4,), 7)},
+        tmp_path / "users.safetensors",
+    )
+    assert "damaged" in refused(tmp_path)
 
 
 def refused(path):

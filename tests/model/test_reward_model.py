@@ -141,3 +141,9 @@ def test_users_are_handed_out_whole(model):
     users = model.users()
     assert users.user_ids == model.user_ids
     assert torch.equal(users["b"], model.user_weights("b"))
+
+
+def test_the_number_of_iterations_is_the_recipes_or_the_settings(make_model):
+    assert make_model(training={"chosen": {"iterations": 41}, "config": {"steps": 300}}).n_iter_ == 41
+    assert make_model(training={"chosen": {}, "config": {"steps": 500}}).n_iter_ == 500
+    assert make_model(training={}).n_iter_ is None

@@ -161,12 +161,12 @@ def test_missing_paths(tmp_path):
 
 
 def test_saved_data_set(tmp_path):
-    WANTED.to_dataset().save_to_disk(tmp_path / "saved")
+    WANTED.to_trl().save_to_disk(tmp_path / "saved")
     assert Preferences.from_files(tmp_path / "saved") == WANTED
 
 
 def test_damaged_data_set(tmp_path):
-    WANTED.to_dataset().save_to_disk(tmp_path / "saved")
+    WANTED.to_trl().save_to_disk(tmp_path / "saved")
     next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"rubbish")
     with pytest.raises(DataError, match="saved"):
         Preferences.from_files(tmp_path / "saved")
@@ -186,6 +186,6 @@ def test_names_of_a_dictionary_s_splits_become_labels(tmp_path):
 
 
 def test_data_set_in_another_format_or_none():
-    assert Preferences.from_dataset(WANTED.to_dataset().with_format("numpy")) == WANTED
+    assert Preferences.from_dataset(WANTED.to_trl().with_format("numpy")) == WANTED
     with pytest.raises(DataError, match=r"is a list, not a datasets\.Dataset"):
         Preferences.from_dataset(ROWS)

@@ -49,7 +49,7 @@ def test_every_row_in_contract_survives_every_way_round(tmp_path_factory, record
     preferences = Preferences.from_records(records)
     assert len(preferences) == preferences.summary.n_rows == len(records)
     assert preferences.user_ids.tolist() == [str(record["user_id"]) for record in records]
-    assert Preferences.from_dataset(preferences.to_dataset()) == preferences
+    assert Preferences.from_dataset(preferences.to_trl()) == preferences
     path = tmp_path_factory.mktemp("round") / "a.parquet"
     preferences.write_parquet(path)
     assert Preferences.read_parquet(path) == preferences
@@ -163,3 +163,12 @@ def test_bad_parquet(tmp_path):
 def test_missing_folder(tmp_path):
     with pytest.raises(RunError, match="make the folder"):
         rowed().write_parquet(tmp_path / "nowhere" / "a.parquet")
+
+
+@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+def test_trl_takes_the_data_set_for_conversational_preferences():
+    data_utils = pytest.importorskip("trl.data_utils", reason="trl comes with the extra dev")
+    rows = [{"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}]
+    found = Preferences.from_records(rows).to_trl()
+    assert data_utils.is_conversational(found[0])
+    assert {"prompt", "chosen", "rejected", "user_id"} <= set(found.column_names)

@@ -26,6 +26,8 @@ VERBS = (
     "compare",
     "adapt",
     "score",
+    "forget",
+    "export",
     "rewardbench",
 )
 BAD_INPUT, INTERRUPTED = 2, 130

@@ -77,6 +77,12 @@ class ChatTokenizer:
         self._control = re.compile("|".join(map(re.escape, control))) if control else None
 
     @property
+    def pinned_template(self) -> str:
+        """The template as it is rendered here, for a tokenizer that others use: with the day fixed in its own text."""
+        day = f'{{% set date_string = "{PINNED_DATE}" %}}\n' if "date_string" in self.template else ""
+        return day + self._pinned
+
+    @property
     def template_hash(self) -> str:
         """SHA-256 of the chat template's text, in hexadecimal digits."""
         return hashlib.sha256(self.template.encode()).hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from lorerm.encoding.inputs import as_places, plain_column, plain_matrix
 from lorerm.encoding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError
 
@@ -82,6 +83,9 @@ class EmbeddedPreferences:
     ) -> EmbeddedPreferences:
         """Check arrays and put them together; see the class for shapes.
 
+        NumPy arrays and torch tensors are kept as they are; pandas' and Arrow's come to NumPy, without a copy where
+        their layout allows it.
+
         Without `prompt_ids` the unit that train and test must not share is the unordered pair of responses.
 
         Raises
@@ -90,6 +94,9 @@ class EmbeddedPreferences:
             If lengths differ, rows are out of range, a response is compared with itself, or a value is NaN or infinite;
             the message names the argument and the first bad place.
         """
+        responses = plain_matrix(responses)
+        chosen, rejected, user_ids = plain_column(chosen), plain_column(rejected), plain_column(user_ids)
+        prompt_ids, weights, splits = plain_column(prompt_ids), plain_column(weights), plain_column(splits)
         if len(responses.shape) != 2 or 0 in responses.shape:
             raise DataError(
                 f"responses has shape {tuple(responses.shape)}", "give a non-empty matrix [responses, dimension]"
@@ -163,16 +170,34 @@ class EmbeddedPreferences:
         """The embedding's length D."""
         return int(self.responses.shape[1])
 
-    def select(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> EmbeddedPreferences:
-        """Keep the comparisons at `indices` (int [m]), in that order; the matrix of responses is shared, not copied."""
-        indices = np.asarray(indices)
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of comparisons, as scikit-learn asks for it."""
+        return (len(self),)
+
+    def __getitem__(self, indices: Any) -> EmbeddedPreferences:  # noqa: ANN401 - as an array is indexed
+        """Select as `select` does, so that scikit-learn's splitters take these for an array."""
+        if isinstance(indices, tuple) and len(indices) == 2 and indices[1] is Ellipsis:  # how scikit-learn writes it
+            indices = indices[0]
+        return self.select(indices)
+
+    def select(self, indices: Any) -> EmbeddedPreferences:  # noqa: ANN401 - as an array is indexed
+        """Keep the comparisons at `indices`, in that order; the matrix of responses is shared, not copied.
+
+        Parameters
+        ----------
+        indices
+            Places (int [m], also one alone, or a slice) or a mask (bool [n]): NumPy, torch, pandas, Arrow or a list.
+        """
+        indices = as_places(indices, len(self))
 
         def take(column: Column) -> Column:
             if isinstance(column, _UnorderedPairs):
                 return column.select(indices)
             # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
             known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
-            return known[indices]
+            taken: Column = known[indices]
+            return taken
 
         return replace(
             self,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lorerm.errors import ConfigError, DataError
+from lorerm.errors import ConfigError
 from lorerm.learning import paper
 from lorerm.learning.config import AdaptationConfig
 from lorerm.learning.pairs import PackedPairs
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import solve
 from lorerm.model.user_weights import UserWeights
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 _BLOCK_PAIRS = 500_000
 
 
-def adapt(model: LowRankRewardModel, data: EmbeddedPreferences, config: AdaptationConfig | None = None) -> UserWeights:
+def adapt(
+    model: LowRankRewardModel,
+    data: EmbeddedPreferences,
+    config: AdaptationConfig | None = None,
+    *,
+    keep_answers: bool = True,
+) -> UserWeights:
     """Fit the weights of every user in `data`.
 
     Parameters
@@ -37,6 +44,9 @@ def adapt(model: LowRankRewardModel, data: EmbeddedPreferences, config: Adaptati
     config
         The recipe; None is the default one: the posterior's mode under the model's prior, with its covariance. Users
         who have answers in the model already are fitted on `data` alone.
+    keep_answers
+        Whether the K numbers of each answer that its posterior needs are kept beside the weights, so that
+        `UserWeights.update` adds later answers exactly. The paper's recipe has no use for them.
 
     Raises
     ------
@@ -46,31 +56,25 @@ def adapt(model: LowRankRewardModel, data: EmbeddedPreferences, config: Adaptati
         If the paper's recipe is asked for a model whose weights are not on the simplex.
     """
     config = config or AdaptationConfig()
-    if data.dimension != model.basis.shape[0]:
-        raise DataError(
-            f"the answers' embeddings have dimension {data.dimension}, the model's basis {model.basis.shape[0]}",
-            "embed the answers with the encoder that the model was trained on",
-        )
-    if None not in (data.encoder, model.encoder) and data.encoder != model.encoder:
-        raise DataError(
-            "the answers were embedded by another encoder, or with other settings, than the model's training data",
-            "embed the answers with the encoder that the model was trained on",
-        )
+    model.check_embeddings(data)
     if not len(data):  # a split without unseen users
         return UserWeights((), model.weights[:0], None if model.covariance is None else model.covariance[:0])
     if config.recipe == "paper":
         return _adapt_as_published(model, data, config)
     directions = model.basis.t().contiguous()
     user_ids: list[str] = []
-    weights, covariances = [], []
+    weights, covariances, answers = [], [], []
     for some in _some_users_at_a_time(data):
         pairs = PackedPairs.pack(some)
         projected = pairs.project(directions)
         posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, model.prior, model.temperature)
+        if keep_answers:
+            answers.append(ProjectedAnswers(projected, pairs.count.float(), pairs.user + len(user_ids)))
         user_ids.extend(pairs.user_ids)
         weights.append(posterior.weights.float())
         covariances.append(posterior.covariance.float())
-    return UserWeights(tuple(user_ids), torch.cat(weights), torch.cat(covariances))
+    kept = ProjectedAnswers.concatenate(answers) if keep_answers else None
+    return UserWeights(tuple(user_ids), torch.cat(weights), torch.cat(covariances), kept)
 
 
 def _some_users_at_a_time(data: EmbeddedPreferences) -> Iterator[EmbeddedPreferences]:

@@ -5,8 +5,8 @@ The docstring under each attribute is also the help text of the command's option
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from lorerm.errors import ConfigError
 
@@ -15,8 +15,16 @@ RECIPES = ("default", "paper", "paper-cosine")
 Recipe = Literal["default", "paper", "paper-cosine"]
 
 
+class _Params:
+    """What scikit-learn's tools ask of settings."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - nothing is nested
+        """Return the settings by name; two configurations are equal when these are."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(_Params):
     """How the basis and the seen users' weights are learnt."""
 
     rank: int | Literal["auto"] = "auto"
@@ -55,7 +63,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class AdaptationConfig:
+class AdaptationConfig(_Params):
     """How the weights of new users are fitted while the basis stays fixed."""
 
     recipe: Literal["default", "paper"] = "default"

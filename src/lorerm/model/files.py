@@ -1,8 +1,9 @@
 """A model's folder: `config.json`, `model.safetensors` and, when asked for, `users.safetensors`.
 
 `model.safetensors` holds `basis` [D, K], `prior_mean` [K], `prior_covariance` [K, K] (free weight space) and
-`reference` [D]; `users.safetensors` holds `weights` [N, K], `covariance` [N, K, K], `validation_loss` [N] and
-`user_ids`, a JSON list as UTF-8 bytes. Nothing is ever unpickled.
+`reference` [D]; `users.safetensors` holds `weights` [N, K], `covariance` [N, K, K], `validation_loss` [N],
+`user_ids`, a JSON list as UTF-8 bytes, and, where they were kept, `answers` [n, K], `answer_count` [n] and
+`answer_user` [n]. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
 from lorerm.errors import ModelError, RunError
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | N
     tensors = {"weights": users.weights, "user_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8)}
     if users.covariance is not None:
         tensors["covariance"] = users.covariance
+    if users.answers is not None:
+        kept = users.answers
+        tensors |= {"answers": kept.projected, "answer_count": kept.count, "answer_user": kept.user.int()}
     if validation_loss is not None:
         tensors["validation_loss"] = validation_loss
     with atomic_path(path) as temporary:
@@ -88,7 +93,23 @@ def load_users(path: Path) -> UserWeights:
     """Read what `save_users` wrote."""
     tensors = _read_tensors(path)
     with _refusing_damage(path):
-        return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"))
+        return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _answers(tensors))
+
+
+def load_losses(path: Path) -> torch.Tensor | None:
+    """Read the losses on validation pairs, float32 [N], that `save_users` was given; None where there were none."""
+    return _read_tensors(path).get("validation_loss")
+
+
+def _answers(tensors: dict[str, torch.Tensor]) -> ProjectedAnswers | None:
+    if "answers" not in tensors:
+        return None
+    user = tensors["answer_user"].long()
+    if len(user) and not (int(user.min()) >= 0 and int(user.max()) < len(tensors["weights"])):
+        raise ValueError("answers of users who are not there")
+    if tensors["answers"].shape != (len(user), tensors["weights"].shape[1]):
+        raise ValueError("answers of another shape than the weights'")
+    return ProjectedAnswers(tensors["answers"], tensors["answer_count"], user)
 
 
 def _user_ids(tensors: dict[str, torch.Tensor]) -> tuple[str, ...]:
@@ -144,6 +165,7 @@ def _model(
         encoder=None if config["encoder"] is None else EncoderIdentity.from_dict(config["encoder"]),
         training=config["training"],
         validation_loss=users.get("validation_loss"),
+        answers=_answers(users),
     )
 
 

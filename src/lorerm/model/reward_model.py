@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from lorerm.encoding.embedded_preferences import as_tensor
 from lorerm.errors import DataError, ModelError, UnknownUserError
+from lorerm.model.hub import HubMixin
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorerm.encoding.embedded_preferences import Matrix
+    from lorerm.encoding.embedded_preferences import EmbeddedPreferences, Matrix
     from lorerm.encoding.encoder import Encoder, EncoderIdentity
+    from lorerm.model.answers import ProjectedAnswers
     from lorerm.model.posterior import WeightPrior, WeightSpace
+    from lorerm.model.questions import Question
     from lorerm.preferences.conversation import Message
 
 
@@ -33,7 +34,7 @@ class RankedResponse:
 
 
 @dataclass(frozen=True, eq=False)
-class LowRankRewardModel:
+class LowRankRewardModel(HubMixin):
     """Reward of user u for a response with embedding e: e . basis @ weights_u.
 
     Parameters
@@ -60,6 +61,8 @@ class LowRankRewardModel:
         The training's settings and what selection chose, as JSON-able values.
     validation_loss
         Float32 [N]: each training user's loss on validation pairs (NaN without any), or None.
+    answers
+        Those of the users whose answers were kept, so that more can be added exactly; or None.
     """
 
     basis: torch.Tensor
@@ -73,11 +76,19 @@ class LowRankRewardModel:
     encoder: EncoderIdentity | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     validation_loss: torch.Tensor | None = None
+    answers: ProjectedAnswers | None = None
 
     @property
     def fitted_rank(self) -> int:
         """How many directions are left: fewer than asked for where some were not needed (0: the reference head)."""
         return 0 if self.requested_rank == 0 else self.basis.shape[1]
+
+    @property
+    def n_iter_(self) -> int | None:
+        """How many iterations the fit of the basis took, as scikit-learn calls it; None where that was not noted."""
+        chosen, config = self.training.get("chosen", {}), self.training.get("config", {})
+        found: int | None = chosen.get("iterations", config.get("steps"))
+        return found
 
     @property
     def weight_space(self) -> WeightSpace:
@@ -94,8 +105,8 @@ class LowRankRewardModel:
         return {user: i for i, user in enumerate(self.user_ids)}
 
     def users(self) -> UserWeights:
-        """Return the users' weights and covariances."""
-        return UserWeights(self.user_ids, self.weights, self.covariance)
+        """Return the users' weights, and what is kept beside them."""
+        return UserWeights(self.user_ids, self.weights, self.covariance, self.answers)
 
     def user_weights(self, user_id: str | None, *, population: bool = False) -> torch.Tensor:
         """Return the weights [K] of a user; `None`, or an unknown user with `population=True`, is the population.
@@ -129,13 +140,17 @@ class LowRankRewardModel:
             If the embeddings' dimension is not the basis's.
         """
         weights = self.user_weights(user_id, population=population)
+        embedded = self._checked(embeddings)
+        return embedded.to(self.basis) @ (self.basis @ weights)
+
+    def _checked(self, embeddings: Matrix) -> torch.Tensor:
         embedded = as_tensor(embeddings)
         if embedded.ndim != 2 or embedded.shape[1] != self.basis.shape[0]:
             raise DataError(
                 f"embeddings have shape {tuple(embedded.shape)}, the basis has dimension {self.basis.shape[0]}",
                 "give a matrix [B, D] made by the encoder that the model was trained on",
             )
-        return embedded.to(self.basis) @ (self.basis @ weights)
+        return embedded
 
     def rank(
         self,
@@ -153,50 +168,120 @@ class LowRankRewardModel:
         ModelError
             If the encoder is not the one that the model was trained on.
         """
-        from lorerm.preferences.conversation import as_conversation
-
-        if self.encoder is not None and encoder.identity != self.encoder:
-            raise ModelError(
-                f"the model was trained on embeddings of {self.encoder.model!r}, this encoder is "
-                f"{encoder.identity.model!r} or has other settings",
-                "pass the encoder of the training run",
-            )
         if not responses:
+            self.check_encoder(encoder.identity)
             return []
-        embedded = encoder.encode([as_conversation(prompt, response) for response in responses])
+        embedded = self._embed(prompt, responses, encoder)
         rewards = self.rewards(embedded, user_id, population=population).numpy()
         best_first = np.argsort(-rewards, kind="stable")
         return [RankedResponse(responses[i], float(rewards[i]), int(i)) for i in best_first]
 
-    def with_users(self, users: UserWeights) -> LowRankRewardModel:
-        """Return a new model that also knows `users`; a user whom it knew already gets the new weights."""
-        merged = self.users().merge(users)
-        losses = self.validation_loss
-        if losses is not None:
-            losses = torch.cat([losses, losses.new_full((len(merged) - len(losses),), torch.nan)])
-        return replace(
-            self,
-            user_ids=merged.user_ids,
-            weights=merged.weights,
-            covariance=merged.covariance,
-            validation_loss=losses,
-        )
+    def _embed(
+        self,
+        prompt: str | Sequence[Message] | None,
+        responses: Sequence[str | Sequence[Message]],
+        encoder: Encoder,
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        from lorerm.preferences.conversation import as_conversation
 
-    def save_pretrained(self, path: str | Path, *, include_users: bool = False) -> None:
-        """Write the model's folder; users' weights are personal data and stay out unless asked for."""
-        from lorerm.model.files import save_model
+        self.check_encoder(encoder.identity)
+        return encoder.encode([as_conversation(prompt, response) for response in responses])
 
-        save_model(self, path, include_users=include_users)
+    def next_question(
+        self,
+        user: UserWeights | str | None,
+        candidates: Matrix | Sequence[str | Sequence[Message]],
+        *,
+        prompt: str | Sequence[Message] | None = None,
+        encoder: Encoder | None = None,
+        pairs: Sequence[tuple[int, int]] | None = None,
+        top: int | None = None,
+        stop_below: float = 0.05,
+    ) -> Question | None:
+        """Return the pair of candidates whose answer teaches most about a user; None where asking is not worth it.
 
-    @classmethod
-    def from_pretrained(cls, path: str | Path) -> LowRankRewardModel:
-        """Read a model's folder.
+        Nothing changes: add the answer with `UserWeights.update`, and ask again.
+
+        Parameters
+        ----------
+        user
+            The user's weights (of one user), a user of the model, or None for somebody of whom nothing is known.
+        candidates
+            Embeddings [C, D]; or C responses to `prompt`, which `encoder` embeds.
+        prompt, encoder
+            With responses as text.
+        pairs
+            The pairs of candidates that may be asked about, such as those of one prompt; None is all.
+        top
+            How many of the best candidates matter, in their order; None is the whole ranking.
+        stop_below
+            The question is None where every answer would change the ranking with a probability below this.
 
         Raises
         ------
         ModelError
-            If the folder is not a model, or was written by a newer version.
+            If the weights have no posterior, as those of the paper recipes, or the encoder is another one.
         """
-        from lorerm.model.files import load_model
+        from lorerm.model.questions import choose_question, posterior_of
 
-        return load_model(path)
+        if encoder is not None:
+            candidates = self._embed(prompt, cast("Sequence[str]", candidates), encoder)
+        embedded = self._checked(cast("Matrix", candidates))
+        return choose_question(self, posterior_of(self, user), embedded, pairs, stop_below=stop_below, top=top)
+
+    def with_users(self, users: UserWeights) -> LowRankRewardModel:
+        """Return a new model that also knows `users`; a user whom it knew already gets the new weights."""
+        return self._with_only(self.users().merge(users))
+
+    def without_users(self, user_ids: Collection[str]) -> LowRankRewardModel:
+        """Return a new model that does not know these users; their share in the basis stays until the next training."""
+        return self._with_only(self.users().forget(user_ids))
+
+    def _with_only(self, users: UserWeights) -> LowRankRewardModel:
+        losses = self.validation_loss
+        if losses is not None:
+            place = torch.tensor([self._place.get(user, len(losses)) for user in users.user_ids], dtype=torch.int64)
+            losses = torch.cat([losses, losses.new_full((1,), torch.nan)])[place]
+        return replace(
+            self,
+            user_ids=users.user_ids,
+            weights=users.weights,
+            covariance=users.covariance,
+            answers=users.answers,
+            validation_loss=losses,
+        )
+
+    def check_embeddings(self, data: EmbeddedPreferences) -> None:
+        """Refuse comparisons that were embedded otherwise than the model's training data.
+
+        Raises
+        ------
+        DataError
+            If their dimension or encoder are others.
+        """
+        remedy = "embed the answers with the encoder that the model was trained on"
+        if data.dimension != self.basis.shape[0]:
+            raise DataError(
+                f"the answers' embeddings have dimension {data.dimension}, the model's basis {self.basis.shape[0]}",
+                remedy,
+            )
+        if None not in (data.encoder, self.encoder) and data.encoder != self.encoder:
+            raise DataError(
+                "the answers were embedded by another encoder, or with other settings, than the model's training data",
+                remedy,
+            )
+
+    def check_encoder(self, encoder: EncoderIdentity) -> None:
+        """Refuse embeddings of another encoder than the training's; nothing is known where those came as arrays.
+
+        Raises
+        ------
+        ModelError
+            If it is another model, another version of it, or has other settings.
+        """
+        if self.encoder is not None and encoder != self.encoder:
+            raise ModelError(
+                f"the model was trained on embeddings of {self.encoder.model!r}, this encoder is "
+                f"{encoder.model!r} or has other settings",
+                "pass the encoder of the training run",
+            )

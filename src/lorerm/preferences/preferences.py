@@ -192,13 +192,14 @@ class Preferences:
         with atomic_path(path) as temporary:
             pq.write_table(self.table.combine_chunks(), temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP)
 
-    def to_dataset(self) -> datasets.Dataset:
-        """Give a data set in TRL's conversational preference format.
+    def to_trl(self) -> datasets.Dataset:
+        """Give a data set in TRL's conversational preference format; `from_dataset` reads it back as it was.
 
         Returns
         -------
         datasets.Dataset
-            `prompt`, `chosen` and `rejected` as lists of messages, with the other columns of the table.
+            `prompt`, `chosen` and `rejected` as lists of messages, which `DPOTrainer` and `RewardTrainer` take, with
+            the other columns of the table.
         """
         import datasets
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -215,6 +215,24 @@ class RunFolder:
         record = self.manifest()["steps"][step]
         if part not in record["done"]:
             self._change(step, {**record, "done": [*record["done"], part]})
+
+    def drop(self, step: str) -> None:
+        """Forget that a step was done."""
+        self._change(step, None)
+
+    def redact(self, words: Collection[str]) -> None:
+        """Take warnings that hold one of some words out of the records, and note the files' sizes as they are now.
+
+        For files that were changed on purpose: the steps that wrote them are not done again.
+        """
+        manifest = self.manifest()
+        for record in manifest["steps"].values():
+            if "files" in record:
+                record["files"] = self._files(list(record["files"]))
+            result = record.get("result") or {}
+            if "warnings" in result:
+                result["warnings"] = [text for text in result["warnings"] if not any(word in text for word in words)]
+        self._write(manifest)
 
     def tell(self, stage: str, done: int, total: int) -> None:
         """Report progress, if anybody listens."""

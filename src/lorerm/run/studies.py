@@ -129,6 +129,7 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
     from lorerm.evaluation.evaluate import measure
     from lorerm.learning.config import TrainingConfig
     from lorerm.learning.training import train_ranks
+    from lorerm.model.files import save_model
 
     ranks = run.result("train")["ranks"]
     config = TrainingConfig(**load_trained(run, chosen_rank(run), chosen_alpha(run)).training["config"])
@@ -146,7 +147,7 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
         models = dict(train_ranks(cells.train_seen, ranks, replace(config, seed=seed)))
         found = measure(models, cells, seed=seed)
         kept = {name: found[name] for name in ("ranks", "differences", "chosen_rank")}
-        models[_personal_rank(run)].save_pretrained(run.path / SEEDS / f"seed-{seed}")
+        save_model(models[_personal_rank(run)], run.path / SEEDS / f"seed-{seed}", include_users=False)
         _write_json(path, kept)
         run.mark_done("seeds", str(seed))
     run.tell("seeds", len(wanted), len(wanted))

@@ -50,6 +50,7 @@ def train_missing(
 ) -> dict[str, Any]:
     """Train what is not there yet, alpha by alpha, and choose one model."""
     from lorerm.learning.training import choose_rank, train_ranks
+    from lorerm.model.files import save_model
 
     done = run.done("train")
     if not done:
@@ -69,7 +70,7 @@ def train_missing(
         for rank in missing:
             run.tell(f"{name}rank {rank}", 0, 1)
             models[rank] = next(trained)[1]
-            models[rank].save_pretrained(model_folder(run, rank, alpha), include_users=True)
+            save_model(models[rank], model_folder(run, rank, alpha), include_users=True)
             run.mark_done("train", f"{name}{rank}")
         chosen[alpha] = models[choose_rank(models)]
     best = min(chosen, key=lambda alpha: _validation_loss(chosen[alpha]))

@@ -1,0 +1,111 @@
+"""Accuracy after n answers of somebody new, the questions chosen by `next_question` or at random.
+
+A person's answers are their own recorded choices: a question is asked by looking one up, so the pool is what they
+answered. Accuracy is on their choices on prompts held out: the mean over unseen users with its standard error, which is
+the paired one for the difference. Prints a table:
+
+python benchmarks/questions.py [RUN ...]     # planted people, and runs of `lorerm import-embeddings` or `lorerm run`
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorerm import EmbeddedPreferences, LowRankRewardModel, Splits, TrainingConfig, UserWeights, adapt, split, train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from planted import plant
+
+RANK, ORDERS = 5, 10
+ANSWERS = (0, 1, 2, 4, 8, 16)
+TESTED = 4  # test choices that a person needs to have
+
+
+def measure(name: str, cells: Splits[EmbeddedPreferences], most_users: int) -> None:
+    """Train on the seen users, then question the unseen ones."""
+    model = train(cells.train_seen, TrainingConfig(rank=RANK))
+    pools, tests = by_user(cells.train_unseen), by_user(cells.test_unseen)
+    able = [user for user in pools if len(pools[user]) >= ANSWERS[-1] and len(tests.get(user, ())) >= TESTED]
+    people = able[:most_users]
+    chosen, random = np.zeros((2, len(people), len(ANSWERS)))
+    seconds: list[float] = []
+    stopped, at_stop = np.zeros((2, len(people)))
+    for place, user in enumerate(people):
+        pool, test = cells.train_unseen[pools[user]], cells.test_unseen[tests[user]]
+        chosen[place], stopped[place], at_stop[place] = question(model, user, pool, test, seconds)
+        for seed in range(ORDERS):
+            order = np.random.default_rng([seed, place]).permutation(len(pool))
+            for column, n in enumerate(ANSWERS):
+                users = adapt(model, pool[order[:n]]) if n else None
+                random[place, column] += accuracy(model, users, user, test) / ORDERS
+    speed = f"{1e3 * np.median(seconds):.1f} ms a question"
+    print(f"\n{name}: {len(people)} people, {model.fitted_rank} directions, {speed}\n")
+    print("| answers | chosen | random | chosen - random |\n| --- | --- | --- | --- |")
+    for column, n in enumerate(ANSWERS):
+        rows = [chosen[:, column], random[:, column], chosen[:, column] - random[:, column]]
+        print(f"| {n} | " + " | ".join(show(values) for values in rows) + " |")
+    print(f"\nThe stopping rule for the best response (`top=1`): {stopped.mean():.1f} answers, {show(at_stop)}")
+
+
+def question(
+    model: LowRankRewardModel, user: str, pool: EmbeddedPreferences, test: EmbeddedPreferences, seconds: list[float]
+) -> tuple[list[float], int, float]:
+    """Ask one question after the other; return accuracies, where the rule would have stopped, and the one there."""
+    first, second = pool.rows()
+    used, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
+    candidates = torch.as_tensor(pool.responses)[torch.from_numpy(used)]
+    left = list(range(len(pool)))
+    pairs = ends.reshape(2, -1).T
+    users, found, stop = None, [accuracy(model, None, user, test)], None
+    for n in range(ANSWERS[-1]):
+        # Which of the two was chosen must not show in the order of the pair.
+        open_pairs = [tuple(sorted(pairs[i].tolist())) for i in left]
+        started = time.perf_counter()
+        asked = model.next_question(users, candidates, pairs=open_pairs, stop_below=0)
+        seconds.append(time.perf_counter() - started)
+        if stop is None and model.next_question(users, candidates, pairs=open_pairs, top=1) is None:
+            stop = n
+        answer = left.pop(open_pairs.index((asked.first, asked.second)))
+        before = users or UserWeights((), model.weights[:0], model.covariance[:0])
+        users = before.update(pool[[answer]], model)
+        found.append(accuracy(model, users, user, test))
+    stop = ANSWERS[-1] if stop is None else stop
+    return [found[n] for n in ANSWERS], stop, found[stop]
+
+
+def by_user(data: EmbeddedPreferences) -> dict[str, np.ndarray]:
+    """Return each user's comparisons."""
+    user_ids, place = data.index_users()
+    return {user: np.flatnonzero(place == i) for i, user in enumerate(user_ids)}
+
+
+def accuracy(model: LowRankRewardModel, users: UserWeights | None, user: str, test: EmbeddedPreferences) -> float:
+    """Return the share of a user's test choices that are ranked rightly; None is the population."""
+    weights = model.population_weights if users is None else users[user]
+    rewards = torch.as_tensor(test.responses).float() @ (model.basis @ weights)
+    chosen, rejected = (torch.from_numpy(rows) for rows in test.rows())
+    return float((rewards[chosen] > rewards[rejected]).double().mean())
+
+
+def show(values: np.ndarray) -> str:
+    """Return mean and standard error in per cent."""
+    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1) / len(values) ** 0.5:.1f}"
+
+
+def main(runs: list[str]) -> None:
+    """Print one table after the other."""
+    torch.set_num_threads(1)
+    planted = plant(users=160, pairs=60, dimension=64, directions=4, shared=1.0, personal=1.5, noise=0.5, prompts=120)
+    measure("Planted people (4 directions, seed 0)", split(planted.data, seed=0), 48)
+    for run in runs:
+        data = EmbeddedPreferences.load(run)
+        measure(Path(run).name, Splits.from_cells(data, np.asarray(data.splits)), 100)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,34 @@
+"""Remove users from every file of a run: weights, answers, comparisons, and embeddings that were theirs alone.
+
+Their share in the basis, which was fitted to everybody, stays until the run is trained again. The report is removed:
+`lorerm report` makes it again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorerm.cli.console import output
+from lorerm.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    parser.add_argument("--user", required=True, nargs="+", metavar="ID", help="the users to forget")
+
+
+def call(parsed: argparse.Namespace) -> None:
+    """Do it."""
+    from lorerm.run.forgetting import forget
+
+    found = forget(RunFolder.open(parsed.run), parsed.user)
+    output().print(
+        f"Forgot {found.n_users:,} users with {found.n_answers:,} comparisons; {found.n_responses:,} embeddings were "
+        "theirs alone.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,149 @@
+"""The model card: what a model was made of, how well it does, how to use and to cite it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lorerm._version import __version__
+from lorerm.atomic import atomic_path
+from lorerm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lorerm.model.reward_model import LowRankRewardModel
+
+    class HasReport(Protocol):
+        """What `lorerm.evaluate` returns."""
+
+        def to_dict(self) -> dict[str, Any]:
+            """Return the report as a dictionary."""
+            ...
+
+    ReportLike = HasReport | Mapping[str, Any] | str | Path
+
+CARD = "README.md"
+_TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
+_CELLS = {
+    "train_seen": "seen users, training prompts",
+    "test_seen": "seen users, new prompts",
+    "train_unseen": "unseen users, their few-shot prompts",
+    "test_unseen": "unseen users, new prompts",
+}
+_CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def write_card(model: LowRankRewardModel, folder: Path, name: str, **content: Any) -> None:  # noqa: ANN401 - handed on
+    """Write the card of a model's folder; one that is there already stays, for it may have been written by hand."""
+    text = model_card(model, name, **content)
+    if not (folder / CARD).exists():
+        with atomic_path(folder / CARD) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def model_card(
+    model: LowRankRewardModel,
+    name: str,
+    *,
+    include_users: bool,
+    report: ReportLike | None = None,
+    license_id: str | None = None,
+) -> str:
+    """Return the card as Markdown, with the hub's metadata on top.
+
+    Parameters
+    ----------
+    model
+        The model.
+    name
+        What the card calls it.
+    include_users
+        Whether its users' weights lie beside the card.
+    report
+        The evaluation: what `lorerm.evaluate` returned, its dictionary, or the path of a run's `report.json`. No
+        warning of the report's gets into the card, since some name users.
+    license_id
+        The licence as the hub calls it, such as "apache-2.0".
+    """
+    from huggingface_hub import ModelCardData
+    from jinja2 import Environment, StrictUndefined
+
+    base = _base_model(model)
+    content = None if report is None else _read(report)
+    own = None if content is None else _own_row(content, model.requested_rank)
+    metadata = ModelCardData(
+        base_model=base if base is not None and _HUB_ID.fullmatch(base) else None,
+        library_name="lorerm",
+        license=license_id,
+        pipeline_tag="text-ranking",
+        tags=["lorerm", "reward-model", "preferences", "personalization", "arxiv:2504.14439"],
+    )
+    # Markdown, not HTML: nothing is to be escaped, and every value is a number or a model's name.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    rows = [] if content is None else _rows(content, model.requested_rank)
+    return (
+        template.render(
+            metadata=metadata.to_yaml(),
+            name=name,
+            model=model,
+            base=base,
+            pinned=_COMMIT.fullmatch((model.encoder and model.encoder.revision) or ""),
+            hashing=base is None and model.encoder is not None,
+            include_users=include_users,
+            license_id=license_id,
+            data=None if content is None else content["data"],
+            cells={cell: label for cell, label in _CELLS.items() if own is not None and own.get(cell)},
+            rows=rows,
+            validation=model.training.get("validation"),
+            recipe=model.training.get("config", {}).get("recipe"),
+            version=__version__,
+        ).rstrip()
+        + "\n"
+    )
+
+
+def _base_model(model: LowRankRewardModel) -> str | None:
+    """Return the encoder's id on the hub, or the last part of its folder's path; None if it is no such model."""
+    if model.encoder is None or model.encoder.pooling == "none":
+        return None
+    on_hub = _COMMIT.fullmatch(model.encoder.revision or "") and _HUB_ID.fullmatch(model.encoder.model)
+    return model.encoder.model if on_hub else Path(model.encoder.model).name
+
+
+def _read(report: ReportLike) -> Mapping[str, Any]:
+    if isinstance(report, Mapping):
+        content = report
+    elif isinstance(report, str | Path):
+        try:
+            content = json.loads(Path(report).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"report {report} cannot be read ({error})", "name a run's report.json") from error
+    else:
+        content = report.to_dict()
+    if not isinstance(content, Mapping) or not {"data", "ranks", "controls"} <= content.keys():
+        raise ConfigError("report is not an evaluation's", "give what lorerm.evaluate returned, or a report.json")
+    return content
+
+
+def _own_row(content: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
+    return next((row["cells"] for row in content["ranks"] if row["rank"] == rank and row["cells"]), None)
+
+
+def _rows(content: Mapping[str, Any], rank: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (label, cells) of the model and of what it has to be better than."""
+    own = _own_row(content, rank)
+    if own is None:
+        raise ConfigError(f"the report has no figures of rank {rank}, which the model has", "give the model's report")
+    rows = [(f"**this model, rank {rank}**", own)]
+    for other, label in ((1, "one direction for everybody"), (0, "the base model's own head")):
+        cells = _own_row(content, other)
+        if other != rank and cells:
+            rows.append((label, cells))
+    controls = [control for control in content["controls"] if control["rank"] == rank and control["cells"]]
+    return rows + [(_CONTROLS[found["name"]], found["cells"]) for found in controls if found["name"] in _CONTROLS]

@@ -1,0 +1,210 @@
+"""Models as folders and on the Hugging Face hub, by the conventions of `huggingface_hub.ModelHubMixin`.
+
+The arguments are the mixin's. It is not inherited, because it writes into every new object, which is frozen here, and
+serialises all that the constructor is given, which may be a million users.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lorerm.errors import ModelError
+from lorerm.model.files import CONFIG, MODEL, USERS, load_model, save_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lorerm.encoding.encoder import Encoder
+    from lorerm.model.card import ReportLike
+    from lorerm.model.reward_model import LowRankRewardModel
+
+
+class HubMixin:
+    """Saving, loading and publishing, for `LowRankRewardModel`."""
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        include_users: bool = False,
+        report: ReportLike | None = None,
+        license_id: str | None = None,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **push_to_hub_kwargs: Any,  # noqa: ANN401 - handed on
+    ) -> str | None:
+        """Write the model's folder, with a model card (`README.md`) unless one is there already.
+
+        Parameters
+        ----------
+        save_directory
+            The folder, made where it is missing.
+        include_users
+            Whether the users' ids, weights and answers are written too: they are personal data.
+        report
+            The evaluation whose figures the card shows: what `evaluate` returned, or the path of a `report.json`.
+        license_id
+            The licence as the hub calls it, such as "apache-2.0".
+        push_to_hub
+            Whether to push as well, with `push_to_hub_kwargs`; see `push_to_hub`.
+        repo_id
+            Where to; by default the folder's name.
+
+        Returns
+        -------
+        str or None
+            The address of the commit, if there is one.
+        """
+        from lorerm.model.card import write_card
+
+        model, folder = cast("LowRankRewardModel", self), Path(save_directory)
+        save_model(model, folder, include_users=include_users)
+        name = repo_id or folder.resolve().name
+        write_card(model, folder, name, include_users=include_users, report=report, license_id=license_id)
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(
+            name,
+            include_users=include_users,
+            report=report,
+            license_id=license_id,
+            **push_to_hub_kwargs,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> LowRankRewardModel:
+        """Read a model's folder, or fetch it from the hub.
+
+        Parameters
+        ----------
+        pretrained_model_name_or_path
+            A folder, or an id on the hub.
+        encoder
+            The encoder it is to be used with: another than that of the training is refused now rather than later.
+        revision, token, cache_dir, force_download, local_files_only
+            As in `huggingface_hub.snapshot_download`; without meaning for a folder.
+
+        Raises
+        ------
+        ModelError
+            If there is no such model, it was written by a newer version, or it was trained on another encoder.
+        """
+        folder = _find_folder(
+            pretrained_model_name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        model = load_model(folder)
+        if encoder is not None:
+            model.check_encoder(encoder.identity)
+        return model
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        include_users: bool = False,
+        report: ReportLike | None = None,
+        license_id: str | None = None,
+        commit_message: str = "Push model using lorerm.",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
+        """Upload the model's folder to the hub, in one commit; the repository is made where it is missing.
+
+        Parameters
+        ----------
+        repo_id
+            Such as "name/model".
+        include_users, report, license_id
+            As in `save_pretrained`. Without `include_users` the users of an earlier commit are removed as well.
+        commit_message, private, token, branch, create_pr
+            As in `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+        Returns
+        -------
+        str
+            The address of the commit.
+
+        Raises
+        ------
+        ModelError
+            If the hub cannot be reached, or refuses.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token, library_name="lorerm")
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            saving: dict[str, Any] = {"include_users": include_users, "report": report, "license_id": license_id}
+            self.save_pretrained(folder, repo_id=repo_id, **saving)
+            problem, remedy = (
+                f"{repo_id} could not be pushed to {api.endpoint}",
+                "check the name, the network and the token",
+            )
+            with _speaking_plainly(problem, f"{remedy} (`hf auth login`)"):
+                repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+                commit = api.upload_folder(
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    commit_message=commit_message,
+                    revision=branch,
+                    create_pr=create_pr,
+                    delete_patterns=None if include_users else [USERS],
+                )
+        return str(commit.commit_url)
+
+
+def _find_folder(name: str | Path, **download: Any) -> Path:  # noqa: ANN401 - handed on to huggingface_hub
+    """Return the folder of a model: itself, or the hub's copy of it in the local cache.
+
+    Parameters
+    ----------
+    name
+        A folder, or an id on the hub.
+    **download
+        `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`, as `snapshot_download` takes them.
+
+    Raises
+    ------
+    ModelError
+        If it is neither.
+    """
+    folder = Path(name)
+    text = os.fspath(name)
+    if folder.exists() or not isinstance(name, str) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    problem = f"{text} is no folder, and cannot be had from the hub"
+    with _speaking_plainly(problem, "check the name, the revision, the token and the network"):
+        return Path(snapshot_download(text, allow_patterns=[CONFIG, MODEL, USERS], **download))
+
+
+@contextmanager
+def _speaking_plainly(problem: str, remedy: str) -> Iterator[None]:
+    """Turn whatever goes wrong into one line."""
+    try:
+        yield
+    except Exception as error:  # the hub's client raises its own errors, those of its HTTP library, and the system's
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".:")
+        raise ModelError(f"{problem} ({reason})", remedy) from error

@@ -1,0 +1,194 @@
+"""Exported classifiers: their logits are the model's rewards, on real architectures, reloaded by transformers alone."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+
+from tiny_models import CHATML, ENDS_WITH_TURN, TinyModels, chat
+
+from lorerm.encoding.hashing import HashingEncoder
+from lorerm.encoding.pretrained import TransformersEncoder
+from lorerm.errors import ModelError, UnknownUserError
+from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
+
+CHATS = [chat("How do I bake bread?", text) for text in ("Mix.", "Knead, wait, bake; and wait again.", "No", "")]
+DATED = "{{ date_string }} {{ strftime_now('%d %b %Y') }}\n" + CHATML
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """Model folders with two layers and random weights, built on first use."""
+    return TinyModels(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def personal(make_model, tiny_models):
+    """Return what builds a personal model on a tiny base model: its folder, the encoder and the model."""
+
+    def build(**variant):
+        folder = str(tiny_models.folder(**variant))
+        encoder = TransformersEncoder(folder, device="cpu")
+        generator = torch.Generator().manual_seed(1)
+        basis = torch.randn(encoder.identity.dimension, 2, generator=generator)
+        return folder, encoder, make_model(basis=basis, encoder=encoder.identity)
+
+    return build
+
+
+def reload(classifier, folder):
+    """Save, and load as anybody would."""
+    save_classifier(classifier, folder)
+    network = AutoModelForSequenceClassification.from_pretrained(folder)
+    return network.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def logits(network, tokenizer, chats=CHATS):
+    rows = tokenizer.apply_chat_template(
+        [[dict(message) for message in one] for one in chats], padding=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        return network(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits
+
+
+def assert_equal(found, expected):
+    """Equal up to rounding, which is measured against what the rewards differ by among themselves."""
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.std(dim=0).min())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma", "mistral", "gpt2"])
+@pytest.mark.parametrize("task", ["classifier", "causal"])
+def test_the_logit_is_the_users_reward(personal, tmp_path, family, task):
+    folder, encoder, model = personal(family=family, task=task)
+    network, tokenizer = reload(build_classifier(model, folder, "b"), tmp_path)
+    expected = model.rewards(encoder.encode(CHATS), "b")
+    found = logits(network, tokenizer)
+    assert found.shape == (4, 1)
+    assert found.dtype == torch.float32
+    assert_equal(found[:, 0], expected)
+
+
+def test_without_a_user_the_logits_are_the_rewards_of_the_basis(personal, tmp_path):
+    folder, encoder, model = personal()
+    network, tokenizer = reload(build_classifier(model, folder), tmp_path)
+    found = logits(network, tokenizer)
+    assert_equal(found, torch.from_numpy(encoder.encode(CHATS)) @ model.basis)
+    assert_equal(found @ model.weights[0], model.rewards(encoder.encode(CHATS), "zoë"))
+
+
+def test_the_population_and_unknown_users(personal):
+    folder, encoder, model = personal()
+    network, tokenizer = build_classifier(model, folder, population=True)
+    assert_equal(logits(network, tokenizer)[:, 0], model.rewards(encoder.encode(CHATS)))
+    with pytest.raises(UnknownUserError, match="'a stranger'"):
+        to_sequence_classifier(model, folder, "a stranger")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"pad": "<|im_end|>", "template": ENDS_WITH_TURN},
+        {"pad": None},
+        {"pad": None, "template": ENDS_WITH_TURN},
+        {"padding_side": "left"},
+        {"template": DATED},
+        {"labels": 3},
+    ],
+    ids=["pad ends a turn", "no pad", "no pad, ends a turn", "pads left", "dated template", "three labels"],
+)
+def test_padding_dates_and_other_heads_change_nothing(personal, tmp_path, variant):
+    folder, encoder, model = personal(**variant)
+    network, tokenizer = reload(build_classifier(model, folder, "b"), tmp_path)
+    assert tokenizer.pad_token_id == network.config.pad_token_id
+    expected = model.rewards(encoder.encode(CHATS), "b")
+    assert_equal(logits(network, tokenizer)[:, 0], expected)
+
+
+def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
+    folder, encoder, model = personal()
+    save_classifier(build_classifier(model, folder, "b"), tmp_path)
+    scorer = pipeline("text-classification", model=str(tmp_path), device="cpu")
+    text = scorer.tokenizer.apply_chat_template([dict(message) for message in CHATS[1]], tokenize=False)
+    (found,) = scorer(text)
+    assert found["label"] == "reward"
+    assert found["score"] == pytest.approx(float(model.rewards(encoder.encode(CHATS[1:2]), "b")), rel=1e-4)
+
+
+def test_the_temperature_stands_in_the_configuration(personal):
+    folder, _, model = personal()
+    assert to_sequence_classifier(model, folder, "b").config.lorerm == {"temperature": 1 / 7, "rank": 3}
+
+
+def test_narrow_types(personal):
+    folder, encoder, model = personal()
+    network, tokenizer = build_classifier(model, folder, "b", dtype="bfloat16")
+    assert network.dtype == torch.bfloat16
+    expected = model.rewards(encoder.encode(CHATS), "b")
+    assert float((logits(network, tokenizer)[:, 0].float() - expected).abs().max()) < 0.1 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"family": "bert", "task": "base"}, "BertForSequenceClassification, which has no head `score`"),
+        ({"family": "t5", "task": "seq2seq"}, "T5ForSequenceClassification, which has no head `score`"),
+    ],
+    ids=["bert", "t5"],
+)
+def test_architectures_that_cannot_express_it(make_model, tiny_models, variant, message):
+    model = make_model(basis=torch.randn(32, 2), encoder=None)
+    with pytest.raises(ModelError, match=message):
+        to_sequence_classifier(model, str(tiny_models.folder(**variant)), "b")
+
+
+@pytest.mark.parametrize("fault", ["squashed", "pooled elsewhere", "two layers"])
+def test_what_is_done_between_state_and_logit_is_noticed(personal, monkeypatch, fault):
+    from transformers import LlamaForSequenceClassification as Network
+
+    folder, _, model = personal()
+    forward, begin = Network.forward, Network.__init__
+
+    def squashed(self, *args, **kwargs):
+        found = forward(self, *args, **kwargs)
+        found.logits = 5 * torch.tanh(found.logits / 5)
+        return found
+
+    def pooled(self, input_ids, attention_mask):
+        found = forward(self, input_ids, attention_mask=attention_mask)
+        states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+        found.logits = self.score(states.mean(dim=1))
+        return found
+
+    def two(self, config):
+        begin(self, config)
+        self.score = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.Linear(32, 1))
+
+    changes = {
+        "squashed": ("forward", squashed),
+        "pooled elsewhere": ("forward", pooled),
+        "two layers": ("__init__", two),
+    }
+    monkeypatch.setattr(Network, *changes[fault])
+    with pytest.raises(ModelError, match=r"logits are not its head times|a head of several layers"):
+        to_sequence_classifier(model, folder, "b")
+
+
+def test_another_base_model_or_template_is_refused(personal, tiny_models, make_model):
+    folder, encoder, model = personal()
+    other = str(tiny_models.folder(seed=5))
+    with pytest.raises(ModelError, match="is not the base model that this model was trained on"):
+        to_sequence_classifier(model, other, "b")
+    with pytest.raises(ModelError, match=r"chat template of .* is not the one"):
+        to_sequence_classifier(model, folder, "b", chat_template=ENDS_WITH_TURN)
+    moved = dataclasses.replace(model, encoder=dataclasses.replace(encoder.identity, model="elsewhere"))
+    assert to_sequence_classifier(moved, folder, "b").config.num_labels == 1
+    with pytest.raises(ModelError, match="states of dimension 32, the basis has 4"):
+        to_sequence_classifier(make_model(encoder=None), folder, "b")
+    embedded = make_model(encoder=HashingEncoder().identity)
+    with pytest.raises(ModelError, match="'lorerm-hashing', which is no network"):
+        to_sequence_classifier(embedded, folder, "b")

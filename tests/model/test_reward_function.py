@@ -1,0 +1,128 @@
+"""Rewards as TRL asks for them, and a real GRPO run of two steps."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+
+from tiny_models import TinyModels
+
+from lorerm.encoding.hashing import HashingEncoder
+from lorerm.errors import DataError, ModelError, UnknownUserError
+from lorerm.model.reward_function import RewardFunction
+
+PROMPTS = ["Tea or coffee?", "Tea or coffee?", "Would you?"]
+COMPLETIONS = ["Tea.", "Coffee, please; with much milk.", ""]
+USERS = ["b", "zoë", "b"]
+
+
+@pytest.fixture
+def hashed(make_model):
+    """A model on the embedded encoder, with the encoder."""
+    encoder = HashingEncoder()
+    basis = torch.randn(encoder.identity.dimension, 2, generator=torch.Generator().manual_seed(0))
+    return make_model(basis=basis, encoder=encoder.identity), encoder
+
+
+def by_hand(model, encoder, users):
+    from lorerm.preferences.conversation import as_conversation
+
+    rows = [encoder.encode([as_conversation(*row)]) for row in zip(PROMPTS, COMPLETIONS, strict=True)]
+    return [float(model.rewards(row, user, population=True)) for row, user in zip(rows, users, strict=True)]
+
+
+def test_each_row_is_rewarded_for_its_own_user(hashed):
+    model, encoder = hashed
+    reward = RewardFunction(model, encoder)
+    found = reward(
+        prompts=PROMPTS, completions=COMPLETIONS, user_id=USERS, completion_ids=[[1]] * 3, trainer_state=None
+    )
+    assert found == pytest.approx(by_hand(model, encoder, USERS), rel=1e-5)
+    assert len({round(one, 4) for one in found}) == 3
+    assert all(type(one) is float for one in found)
+
+
+def test_conversational_rows_give_the_same(hashed):
+    reward = RewardFunction(*hashed)
+    prompts = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    completions = [[{"role": "assistant", "content": text}] for text in COMPLETIONS]
+    plain = reward(prompts=PROMPTS, completions=COMPLETIONS, user_id=USERS)
+    assert reward(prompts=prompts, completions=completions, user_id=USERS) == plain
+
+
+def test_the_population_is_rewarded_only_when_asked_for(hashed):
+    model, encoder = hashed
+    rows = {"prompts": PROMPTS, "completions": COMPLETIONS}
+    strict = RewardFunction(model, encoder)
+    with pytest.raises(DataError, match='no column "user_id"'):
+        strict(**rows)
+    with pytest.raises(DataError, match='"user_id" is empty in row 1'):
+        strict(**rows, user_id=["b", None, "b"])
+    with pytest.raises(UnknownUserError, match="'a stranger'"):
+        strict(**rows, user_id=["b", "b", "a stranger"])
+    lenient = RewardFunction(model, encoder, population=True)
+    users = ["b", None, "a stranger"]
+    assert lenient(**rows, user_id=users) == pytest.approx(by_hand(model, encoder, users), rel=1e-5)
+    assert lenient(**rows) == RewardFunction(model, encoder, user_column=None)(**rows)
+    renamed = RewardFunction(model, encoder, user_column="who")
+    assert renamed(**rows, who=USERS) == strict(**rows, user_id=USERS)
+
+
+def test_another_encoder_is_refused_at_once(make_model):
+    with pytest.raises(ModelError, match="trained on embeddings of 'an encoder'"):
+        RewardFunction(make_model(), HashingEncoder())
+
+
+@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+@pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
+def test_a_grpo_run(hashed, tmp_path, conversational):
+    trl = pytest.importorskip("trl", reason="trl comes with the extra dev")
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    model, encoder = hashed
+    base = str(TinyModels(tmp_path / "models").folder(task="causal", padding_side="left"))
+    prompts = [[{"role": "user", "content": text}] if conversational else text for text in ("Tea?", "Rain?")]
+    rows = Dataset.from_dict({"prompt": prompts, "user_id": ["b", "zoë"]})
+    called = []
+
+    class Watched(RewardFunction):
+        def __call__(self, prompts, completions, **columns):
+            found = super().__call__(prompts, completions, **columns)
+            called.append((columns["user_id"], found))
+            return found
+
+    reward = Watched(model, encoder)
+    assert not isinstance(reward, torch.nn.Module)
+    trainer = trl.GRPOTrainer(
+        model=base,
+        reward_funcs=reward,
+        processing_class=AutoTokenizer.from_pretrained(base),
+        train_dataset=rows,
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path / "grpo"),
+            per_device_train_batch_size=4,
+            num_generations=2,
+            max_completion_length=6,
+            max_steps=2,
+            learning_rate=1e-2,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            seed=0,
+        ),
+    )
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    assert [sorted(users) for users, _ in called] == [["b", "b", "zoë", "zoë"]] * 2
+    logged = [entry for entry in trainer.state.log_history if "rewards/lorerm/mean" in entry]
+    assert [entry["rewards/lorerm/mean"] for entry in logged] == pytest.approx(
+        [float(np.mean(found)) for _, found in called], rel=1e-4
+    )
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
