@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.evaluation.accuracy import Cell
 
 
 class Planted(NamedTuple):
@@ -61,6 +63,12 @@ def plant(
         reference=shared * axes[0] if reference else None,
     )
     return Planted(data, shared * axes[0], axes[1:], deviations)
+
+
+def mean_accuracy(cell: Cell, basis: torch.Tensor, weights: torch.Tensor) -> float:
+    """Return the mean over a cell's users of their share of pairs with a positive reward difference."""
+    right = torch.from_numpy(cell.right(cell.project(basis), weights))
+    return float(cell.pairs.sum_by_user(right * cell.pairs.weight.double()).mean())
 
 
 def numbered_user(data: EmbeddedPreferences) -> np.ndarray:

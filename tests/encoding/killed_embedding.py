@@ -68,7 +68,8 @@ def kill(process, name, after):
 
 
 def contents(name):
-    files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir())
+    """Return the bytes of all files but those that were being written: the run folder sweeps these."""
+    files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir() and ".partial" not in path.name)
     return {str(path.relative_to(FOLDER / name)): path.read_bytes() for path in files}
 
 

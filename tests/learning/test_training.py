@@ -22,7 +22,7 @@ from lorerm.learning.training import (
     train_ranks,
 )
 from lorerm.preferences.splits import split
-from planted import numbered_user, plant
+from planted import mean_accuracy, numbered_user, plant
 
 
 def accuracy(model, cells, name):
@@ -30,7 +30,7 @@ def accuracy(model, cells, name):
     cell = Cell.pack(getattr(cells, name))
     if name.endswith("unseen"):
         model = model.with_users(adapt(model, getattr(cells, name.replace("test", "train"))))
-    return cell.accuracy(model.basis, cell.weights_of(model)).mean()
+    return mean_accuracy(cell, model.basis, cell.weights_of(model))
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_the_scale_of_the_embeddings_does_not_matter(cells, models):
     cell, scaled_cell = (
         Cell.pack(replace(cells.test_seen, responses=factor * cells.test_seen.responses)) for factor in (1, 10)
     )
-    one = scaled_cell.accuracy(model.basis, scaled_cell.weights_of(model)).mean()
-    assert one == pytest.approx(cell.accuracy(models[3].basis, cell.weights_of(models[3])).mean(), abs=0.01)
+    one = mean_accuracy(scaled_cell, model.basis, scaled_cell.weights_of(model))
+    assert one == pytest.approx(mean_accuracy(cell, models[3].basis, cell.weights_of(models[3])), abs=0.01)
 
 
 def test_the_order_of_users_does_not_matter(cells, models):
