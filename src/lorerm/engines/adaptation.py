@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,17 +151,9 @@ def _merge(
     shares: Sequence[Share], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
 ) -> AdaptedUsers:
     """Put the users of all shares together, in the order of `user_ids`."""
-    import torch
-
-    from lorerm.model.user_weights import UserWeights
-
-    found = [user for some in fitted for user in some.users.user_ids]
-    place = {user: i for i, user in enumerate(found)}
-    known = [user for user in user_ids if user in place]  # whoever has ties alone is adapted by nobody
-    order = torch.tensor([place[user] for user in known])
-    weights = torch.cat([some.users.weights for some in fitted])[order]
-    covariances = [some.users.covariance for some in fitted if some.users.covariance is not None]
-    users = UserWeights(tuple(known), weights, torch.cat(covariances)[order] if covariances else None)
+    found = reduce(lambda users, more: users.merge(more), (some.users for some in fitted))
+    known = set(found.user_ids)  # whoever has ties alone is adapted by nobody
+    users = found.select([user for user in user_ids if user in known])
     read = [some.summary for share, some in zip(shares, fitted, strict=True) if share.first]
     summary = replace(read[0], n_rows=sum(some.n_rows for some in read), n_ties=sum(some.n_ties for some in read))
     said = []
