@@ -46,9 +46,11 @@ def test_what_a_model_lacks_stays_lacking(make_model, tmp_path):
 
 
 def test_users_stay_out_unless_asked_for(model, tmp_path):
+    model = replace(model, answers=ProjectedAnswers(torch.rand(4, 2), torch.ones(4), torch.tensor([0, 0, 1, 2])))
     model.save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert not any(b"zo" in path.read_bytes() for path in tmp_path.iterdir())
+    assert set(load_file(tmp_path / "model.safetensors")) <= {"basis", "prior_mean", "prior_covariance", "reference"}
     found = load(tmp_path)
     embeddings = torch.ones(1, 4)
     assert torch.equal(found.rewards(embeddings), model.rewards(embeddings))

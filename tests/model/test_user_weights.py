@@ -53,10 +53,12 @@ def test_weights_of_another_model_are_refused():
 
 @pytest.fixture(scope="module")
 def planted_model():
-    """A model trained on planted preferences, and the answers of everybody."""
+    """A model trained on planted preferences of 14 users, the first two not to their end; and everybody's answers."""
     planted = plant(users=20, pairs=30, dimension=12, seed=3)
     who = numbered_user(planted.data)
-    return train(planted.data.select(np.flatnonzero(who < 14)), TrainingConfig(rank=3)), planted.data, who
+    later = [row for user in (0, 1) for row in np.flatnonzero(who == user)[20:]]
+    training = np.setdiff1d(np.flatnonzero(who < 14), later)
+    return train(planted.data.select(training), TrainingConfig(rank=3)), planted.data, who
 
 
 def parts(data, who, users, first):
@@ -80,6 +82,16 @@ def test_updating_equals_the_fit_on_all_answers_together(planted_model):
     assert set(updated.user_ids) == set(together.user_ids)
     close(updated, together.select(updated.user_ids))
     assert float((adapt(model, early).weights - updated.weights).abs().max()) > 0.1
+
+
+def test_those_of_the_training_are_updated_exactly_too(planted_model):
+    model, data, who = planted_model
+    before = model.users()
+    late = parts(data, who, (0, 1), 20)[1]
+    updated = before.update(late, model).select(["user 0", "user 1"])
+    close(updated, adapt(model, data.select(np.flatnonzero(who < 2))).select(updated.user_ids))
+    assert float((updated.weights - before.select(updated.user_ids).weights).abs().max()) > 0.05
+    assert before.answers.projected.shape == (14 * 30 - 20, model.basis.shape[1])
 
 
 def test_one_answer_at_a_time_from_nothing_is_the_same_fit(planted_model):
@@ -147,7 +159,7 @@ def test_a_models_users_keep_their_answers_and_can_be_forgotten(planted_model):
     assert len(bigger.users().select(users.user_ids).answers) == len(users.answers)
     smaller = bigger.without_users(["user 3", "user 15"])
     assert {"user 3", "user 15"} == set(bigger.user_ids) - set(smaller.user_ids)
-    assert len(smaller.answers) == len(users.answers) - 30
+    assert len(smaller.answers) == len(bigger.answers) - 60
     places = [bigger.user_ids.index(user) for user in smaller.user_ids]
     torch.testing.assert_close(smaller.validation_loss, bigger.validation_loss[places], equal_nan=True)
     assert "user 3" in bigger.user_ids

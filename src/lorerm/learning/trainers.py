@@ -14,6 +14,7 @@ from lorerm.errors import ConfigError
 from lorerm.learning import default, paper, selection
 from lorerm.learning.pairs import PackedPairs
 from lorerm.learning.validation import Score, Validation, best_temperature
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import WeightPrior, solve
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Trained:
         On validation pairs, or None without any.
     covariance
         [N, K, K], or None where the recipe has none.
+    answers
+        The training pairs as the posterior needs them, or None where there is no posterior.
     chosen
         What selection chose, as JSON-able values.
     """
@@ -49,6 +52,7 @@ class Trained:
     temperature: float
     score: Score | None
     covariance: torch.Tensor | None = None
+    answers: ProjectedAnswers | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
 
 
@@ -130,7 +134,8 @@ class DefaultTrainer(Trainer):
         prior = selection.prior_of(fit, choice.spread)
         basis = fit.basis * self._scale
         pairs = self.pairs
-        posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, prior)
+        answers = ProjectedAnswers(pairs.project(basis), pairs.count.float(), pairs.user)
+        posterior = solve(answers.projected, pairs.user, pairs.count, pairs.n_users, prior)
         return Trained(
             basis=basis.t().contiguous(),
             weights=posterior.weights.float(),
@@ -138,6 +143,7 @@ class DefaultTrainer(Trainer):
             temperature=1.0,  # the one that validation chose is in the basis: rewards are log-odds
             score=choice.score,
             covariance=posterior.covariance.float(),
+            answers=answers,
             chosen={
                 "lambda_shared": strengths.shared,
                 "lambda_personal": strengths.personal,

@@ -169,6 +169,7 @@ def _model(data: EmbeddedPreferences, trainer: Trainer, trained: Trained, rank: 
         temperature=trained.temperature,
         requested_rank=rank,
         covariance=trained.covariance,
+        answers=trained.answers,
         reference=trainer.reference,
         encoder=data.encoder,
         training={
