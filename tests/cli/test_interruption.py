@@ -139,7 +139,7 @@ def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file,
     from lorerm.run.folder import RunFolder
 
     monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
-    write = RunFolder._write
+    write = RunFolder.write
     left = 0
 
     def interrupted(self, manifest):
@@ -149,7 +149,7 @@ def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file,
         left -= 1
         write(self, manifest)
 
-    monkeypatch.setattr(RunFolder, "_write", interrupted)
+    monkeypatch.setattr(RunFolder, "write", interrupted)
     codes = []
     for attempt in range(30):
         left = attempt

@@ -48,6 +48,18 @@ def test_columns_are_those_of_copied_preferences(shared, copied):
         assert shared.conversations(side) == copied.conversations(side)
 
 
+def test_users_are_left_out_with_the_texts_that_only_they_compared(shared):
+    left = shared.without_users(["u1", "u4", "nobody"])  # both compared the second answer with the third
+    assert left.names == ("u0", "u2", "u3")
+    kept = shared.select(np.flatnonzero(~np.isin(shared.user_ids, ["u1", "u4"])))
+    assert list(left.user_ids) == list(kept.user_ids)
+    assert left.conversations("chosen") == kept.conversations("chosen")
+    alone = shared.without_users(["u0", "u2", "u3"])  # what is left is about the second and third answers
+    texts = [conversation[-1]["content"] if conversation else None for conversation in alone.all_conversations()]
+    assert texts == [None if text.startswith("Answer 0") else text for _, _, text in RESPONSES_SHOWN]
+    assert [row["prompt_id"] for row in alone.responses.to_pylist()][:4] == ["", "p0", "p0", ""]
+
+
 def test_split_is_that_of_copied_preferences(shared, copied):
     one, other = split(shared, seed=3), split(copied, seed=3)
     assert one.summary == other.summary

@@ -66,7 +66,7 @@ def test_earlier_step_that_changed_is_seen_by_a_later_one(run):
     later()
     manifest = run.manifest()
     manifest["steps"]["prepare"]["key"] = "another"
-    run._write(manifest)
+    run.write(manifest)
     with pytest.raises(RunError, match="an earlier step"):
         later(may_change=False)
 
@@ -217,3 +217,25 @@ def test_tells_progress_to_whoever_listens(tmp_path):
     RunFolder.create(tmp_path / "a", lambda *words: told.append(words)).tell("stage", 1, 2)
     RunFolder.create(tmp_path / "b").tell("stage", 1, 2)
     assert told == [("stage", 1, 2)]
+
+
+def test_a_run_in_which_forgetting_was_cut_off_is_refused(run):
+    run.write({**run.manifest(), "forgetting": ["somebody"]})
+    for use in (lambda: RunFolder.open(run.path), lambda: RunFolder.create(run.path), Step(run)):
+        with pytest.raises(RunError, match=r"cut off in .*: finish it with `lorerm forget ") as refused:
+            use()
+        assert "somebody" not in str(refused.value)
+    assert RunFolder.open(run.path, half_forgotten=True) == run
+
+
+def test_a_step_that_read_forgotten_users_does_not_read_them_again(run):
+    step = Step(run)
+    step()
+    manifest = run.manifest()
+    manifest["steps"]["prepare"]["forgot"] = True
+    run.write(manifest)
+    assert step() == {"times": 1}
+    (run.path / "prepare.txt").unlink()
+    with pytest.raises(RunError, match="would bring back forgotten users"):
+        step()
+    assert step({"a": "other input"}) == {"times": 2}

@@ -1,7 +1,8 @@
 """Remove users from every file of a run: weights, answers, comparisons, and embeddings that were theirs alone.
 
-Their share in the basis, which was fitted to everybody, stays until the run is trained again. The report is removed:
-`lorerm report` makes it again.
+Their share in the basis, which was fitted to everybody, stays until the run is trained again. What counts them is
+removed: `lorerm report`, `lorerm shots` and `lorerm rewardbench` make it again. Where this was cut off, no other verb
+takes the run until `lorerm forget RUN` has finished it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    parser.add_argument("--user", required=True, nargs="+", metavar="ID", help="the users to forget")
+    parser.add_argument(
+        "--user", default=[], nargs="+", metavar="ID", help="the users to forget; not needed to finish what was cut off"
+    )
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     from lorerm.run.forgetting import forget
 
-    found = forget(RunFolder.open(parsed.run), parsed.user)
+    found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
     output().print(
         f"Forgot {found.n_users:,} users with {found.n_answers:,} comparisons; {found.n_responses:,} embeddings were "
         "theirs alone.",

@@ -43,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     from lorerm.preferences.datasets.reward_bench_2 import load
-    from lorerm.run.reward_bench import measure_reward_bench, reward_directions
+    from lorerm.run.reward_bench import FOLDER, measure_reward_bench, reward_directions
 
     folder = parsed.out
     if (Path(parsed.model) / MANIFEST).exists():
         from lorerm.run.models import load_model
 
         run = RunFolder.open(parsed.model)
-        model, folder = load_model(run, parsed.rank), folder or run.path / "rewardbench"
+        model, folder = load_model(run, parsed.rank), folder or run.path / FOLDER
         reward_directions(model, parsed.users)  # an unknown user shows before anything is embedded
         encoder = run_encoder(run, parsed)
     else:

@@ -19,7 +19,7 @@ from lorerm.preferences.preferences import ReadingSummary
 from lorerm.preferences.table import build_messages, messages_type, read_conversations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -115,6 +115,26 @@ class SharedPreferences:
         """Replace the cells."""
         known = {label: label for label in dict.fromkeys(labels)}  # one string for each label, not one for each pair
         return replace(self, splits=np.array([known[label] for label in labels], dtype=object))
+
+    def without_users(self, user_ids: Collection[str]) -> SharedPreferences:
+        """Leave out users, and the texts of responses that only they compared; the rows keep their numbers."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        gone = set(user_ids)
+        names = tuple(name for name in self.names if name not in gone)
+        place = {name: i for i, name in enumerate(names)}
+        number = np.array([place.get(name, -1) for name in self.names], dtype=np.int32)
+        left = self.select(np.flatnonzero(number[self.user] >= 0))
+        theirs = np.zeros(len(self.responses), dtype=bool)
+        for pairs, are_theirs in ((self, True), (left, False)):
+            theirs[pairs.chosen] = theirs[pairs.rejected] = are_theirs
+        blank = {"prompt_id": "", "prompt": [], "response": []}
+        responses = self.responses
+        for at, field_of in enumerate(responses.schema):
+            column = pc.if_else(pa.array(theirs), pa.scalar(blank[field_of.name], field_of.type), responses[at])
+            responses = responses.set_column(at, field_of, column)
+        return replace(left, names=names, user=number[left.user], responses=responses)
 
     def messages(self, column: Literal["prompt", "chosen", "rejected"]) -> list[Conversation]:
         """Give the turns of one column of the pairs."""

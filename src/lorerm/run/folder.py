@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,6 +37,10 @@ STEPS = {
 # Those that are not made of all steps before them.
 _MADE_OF = {"shots": ("prepare", "embed", "train")}
 _RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
+# In the manifest: the users who are being forgotten, from before the first file changes until the last one has.
+FORGETTING = "forgetting"
+# In the record of a step that read the run's input: some of its users were forgotten since.
+FORGOT = "forgot"
 
 # In the name of every file that is not whole yet.
 _PARTIAL = ".partial"
@@ -67,19 +71,19 @@ class RunFolder:
             if not (run.path / MANIFEST).exists():
                 if not all(_is_partial(entry) for entry in run.path.iterdir()):
                     raise RunError(f"{path} holds files that are no run of lorerm", "choose an empty or new folder")
-                run._write({"format_version": FORMAT_VERSION, "lorerm_version": __version__, "steps": {}})
+                run.write({"format_version": FORMAT_VERSION, "lorerm_version": __version__, "steps": {}})
         except OSError as error:
             raise RunError(f"{path} cannot be a run folder ({error.strerror})", "choose another place") from error
         return cls.open(path, progress)
 
     @classmethod
-    def open(cls, path: str | Path, progress: Progress | None = None) -> RunFolder:
-        """Open a run that exists.
+    def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
+        """Open a run that exists; `half_forgotten`: also one in which forgetting users was cut off.
 
         Raises
         ------
         RunError
-            If there is none, or it is of another version.
+            If there is none, it is of another version, or half forgotten.
         """
         run = cls(Path(path), progress)
         try:
@@ -92,7 +96,16 @@ class RunFolder:
                 "make one with `lorerm run`, `lorerm prepare` or `lorerm import-embeddings`",
             )
         run.manifest()
+        if not half_forgotten:
+            run.check_forgotten()
         return run
+
+    def check_forgotten(self) -> None:
+        """Refuse a run in which forgetting users was cut off: what is left of them must go first."""
+        if FORGETTING in self.manifest():
+            raise RunError(
+                f"forgetting users was cut off in {self.path}", f"finish it with `lorerm forget {self.path}`"
+            )
 
     def manifest(self) -> dict[str, Any]:
         """Read the manifest; a damaged one, or one of another format, is a `RunError`."""
@@ -121,10 +134,13 @@ class RunFolder:
         RunError
             If the step has not been done, or was interrupted.
         """
-        record = self.manifest()["steps"].get(step)
-        if record is None or not record.get("finished"):
+        if not self.is_finished(step):
             raise RunError(f"{self.path} has no finished step {step!r}", f"run `{STEPS[step]}` first")
-        return record["result"]  # type: ignore[no-any-return]
+        return self.manifest()["steps"][step]["result"]  # type: ignore[no-any-return]
+
+    def is_finished(self, step: str) -> bool:
+        """Tell whether a step was done to its end."""
+        return bool(self.manifest()["steps"].get(step, {}).get("finished"))
 
     def arguments(self, step: str) -> dict[str, Any]:
         """Return the arguments that a step was done with; empty if it has not been."""
@@ -166,6 +182,7 @@ class RunFolder:
         # As JSON gives them back, so that a tuple equals the list that it became.
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
         with locked(self.path):
+            self.check_forgotten()
             steps = self.manifest()["steps"]
             before = [steps[step]["key"] for step in made_of(name) if step in steps]
             key = hashlib.sha256(json.dumps([arguments, before], sort_keys=True).encode()).hexdigest()
@@ -181,8 +198,13 @@ class RunFolder:
             finished = finished and same and record["parts"] == parts
             if finished and self._is_whole(record):
                 return record["result"]  # type: ignore[no-any-return]
+            if same and record.get(FORGOT):
+                raise RunError(
+                    f"{self.path} has lost files, and reading its input again would bring back forgotten users",
+                    "restore the files, or take these users out of the input and make a new run",
+                )
             work = begin()
-            self._sweep()
+            self.sweep()
             # What is only repaired comes out as it was, and what was made of it stays.
             if not (finished and record["lorerm_version"] == __version__):
                 for later in STEPS:
@@ -202,7 +224,7 @@ class RunFolder:
             result = work()
             entry = self.manifest()["steps"][name]
             seconds = round(time.time() - started, 2)
-            files = self._files(outputs)
+            files = self.files(outputs)
             self._change(name, {**entry, "finished": True, "seconds": seconds, "files": files, "result": result})
             return result
 
@@ -216,24 +238,6 @@ class RunFolder:
         if part not in record["done"]:
             self._change(step, {**record, "done": [*record["done"], part]})
 
-    def drop(self, step: str) -> None:
-        """Forget that a step was done."""
-        self._change(step, None)
-
-    def redact(self, words: Collection[str]) -> None:
-        """Take warnings that hold one of some words out of the records, and note the files' sizes as they are now.
-
-        For files that were changed on purpose: the steps that wrote them are not done again.
-        """
-        manifest = self.manifest()
-        for record in manifest["steps"].values():
-            if "files" in record:
-                record["files"] = self._files(list(record["files"]))
-            result = record.get("result") or {}
-            if "warnings" in result:
-                result["warnings"] = [text for text in result["warnings"] if not any(word in text for word in words)]
-        self._write(manifest)
-
     def tell(self, stage: str, done: int, total: int) -> None:
         """Report progress, if anybody listens."""
         if self.progress is not None:
@@ -246,13 +250,14 @@ class RunFolder:
             manifest["steps"][step] = record
         elif manifest["steps"].pop(step, None) is None:
             return
-        self._write(manifest)
+        self.write(manifest)
 
-    def _write(self, manifest: Mapping[str, Any]) -> None:
+    def write(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
         with atomic_path(self.path / MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def _files(self, patterns: Sequence[str]) -> dict[str, int]:
+    def files(self, patterns: Sequence[str]) -> dict[str, int]:
         """Return the files of some patterns, relative to the folder, with their sizes in bytes."""
         found = sorted(path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if not _is_partial(path)}
@@ -260,9 +265,9 @@ class RunFolder:
     def _is_whole(self, record: Mapping[str, Any]) -> bool:
         """Tell whether the files that a finished step wrote are there, in their sizes."""
         files: dict[str, int] = record.get("files", {})
-        return self._files(list(files)) == files
+        return self.files(list(files)) == files
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove what a killed process left half written."""
         for leftover in self.path.rglob(f".*{_PARTIAL}*"):
             with suppress(OSError):

@@ -96,6 +96,7 @@ def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
 
     path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED
     with locked(run.path):
+        run.check_forgotten()
         save_users(_load_users(path).merge(users) if path.exists() else users, path)
 
 

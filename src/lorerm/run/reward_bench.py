@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.preferences.datasets.reward_bench_2 import BenchmarkPrompt
 
+FOLDER = "rewardbench"
+RESULTS = ("rewardbench.csv", "rewardbench.md")
 # Prompts whose completions are embedded together; what an interruption can cost.
 _PROMPTS_PER_PART = 100
 
@@ -82,7 +84,7 @@ class BenchmarkResult:
 
     def write(self, folder: Path) -> None:
         """Write `rewardbench.csv` and `rewardbench.md`."""
-        for name, text in (("rewardbench.csv", self.to_csv()), ("rewardbench.md", self.to_markdown())):
+        for name, text in zip(RESULTS, (self.to_csv(), self.to_markdown()), strict=True):
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
 

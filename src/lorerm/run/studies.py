@@ -173,9 +173,9 @@ def add_studies(run: RunFolder, content: dict[str, Any], model: LowRankRewardMod
     from lorerm.evaluation.seeds import spread_over_seeds
     from lorerm.model.reward_model import LowRankRewardModel
 
-    content["shots"] = _read_json(run.path / SHOTS) if _finished(run, "shots") else None
+    content["shots"] = _read_json(run.path / SHOTS) if run.is_finished("shots") else None
     content["seeds"], others = None, {}
-    if _finished(run, "seeds"):
+    if run.is_finished("seeds"):
         own, *more = run.result("seeds")["seeds"]
         reports: dict[int, Mapping[str, Any]] = {own: content}
         for seed in more:
@@ -222,10 +222,6 @@ def _known_rank(run: RunFolder, rank: int) -> int:
 def _check_unseen(cells: Splits[EmbeddedPreferences]) -> None:
     if not (len(cells.train_unseen) and len(cells.test_unseen)):
         raise RunError("the run has no unseen users with answers and test pairs", "prepare it with --unseen-users")
-
-
-def _finished(run: RunFolder, step: str) -> bool:
-    return bool(run.manifest()["steps"].get(step, {}).get("finished"))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
