@@ -6,9 +6,9 @@ python examples/active_questions.py
 import torch
 
 from lorerm import EmbeddedPreferences, HashingEncoder, TrainingConfig, UserWeights, embed, split, train
-from lorerm.preferences.datasets.simulated import simulate
+from lorerm.preferences.datasets import load_dataset
 
-cells = split(embed(simulate(n_users=30, median_choices=30).preferences, HashingEncoder()), unseen_users=0.3, seed=0)
+cells = split(embed(load_dataset("simulated", n_users=80), HashingEncoder()), unseen_users=0.3, seed=0)
 model = train(cells.train_seen, TrainingConfig(rank=3))
 
 person = str(cells.train_unseen.user_ids[0])

@@ -1,9 +1,8 @@
 """The examples run as they stand, with tiny models where they ask for models."""
 
-import importlib.util
-import os
+import json
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,50 +15,58 @@ from tiny_models import TinyModels
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name, folder, *arguments):
-    """What an example prints, run in an empty folder without a way to the hub."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run an example in an empty folder without a way to the hub; in this process, which has imported torch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def call(name, *arguments):
+        """Return what it prints."""
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return call
 
 
-def test_quickstart(tmp_path):
-    out = run("quickstart.py", tmp_path)
+def test_quickstart(run, tmp_path):
+    out = run("quickstart.py")
     assert out.count("would rather have:") == 3
     assert (tmp_path / "quickstart-model" / "README.md").exists()
     assert not (tmp_path / "quickstart-model" / "users.safetensors").exists()
 
 
-def test_own_logs(tmp_path):
-    out = run("own_logs.py", tmp_path)
+def test_own_logs(run):
+    out = run("own_logs.py")
     assert "p0: Salt is a mineral" in out
     assert "p1: Salt.\n" in out
     assert "new, after 2 answers: Salt. (" in out
 
 
-def test_active_questions(tmp_path):
-    asked = re.findall(r"asked about \(\d+, \d+\): ([\d.]+) nats", run("active_questions.py", tmp_path))
+def test_active_questions(run):
+    out = run("active_questions.py")
+    asked = re.findall(r"asked about \(\d+, \d+\): ([\d.]+) nats", out)
     assert asked
     assert float(asked[0]) == max(map(float, asked))
+    assert out.endswith("No answer would be likely to change the ten best.\n")
 
 
-def test_dpo_pairs(tmp_path):
-    assert "num_rows: 8" in run("dpo_pairs.py", tmp_path)
-    assert len((tmp_path / "pairs.jsonl").read_text("utf-8").splitlines()) == 8
+def test_dpo_pairs(run, tmp_path):
+    assert "num_rows: 8" in run("dpo_pairs.py")
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 8
+    cooking = {row["chosen"][0]["content"] for row in rows if "cook" in row["prompt"][0]["content"]}
+    assert len(cooking) > 1, "people differ"
 
 
-def test_export_and_trl(tmp_path):
-    if importlib.util.find_spec("trl") is None:
-        pytest.skip("trl comes with the extra dev")
+@pytest.mark.xdist_group("trl")  # which takes seconds to import
+@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+def test_export_and_trl(run, tmp_path):
+    pytest.importorskip("trl", reason="trl comes with the extra dev")
     models = TinyModels(tmp_path / "models")
     reward_model, policy = models.folder(), models.folder(task="causal", padding_side="left")
-    out = run("export_and_trl.py", tmp_path, reward_model, policy)
+    out = run("export_and_trl.py", reward_model, policy)
     logit, reward = map(float, re.search(r"logit (\S+), model.rewards (\S+)", out).groups())
     assert logit == pytest.approx(reward, abs=1e-4)
     assert "global_step=2" in out

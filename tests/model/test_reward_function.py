@@ -77,6 +77,7 @@ def test_another_encoder_is_refused_at_once(make_model):
         RewardFunction(make_model(), HashingEncoder())
 
 
+@pytest.mark.xdist_group("trl")  # which takes seconds to import
 @pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
 @pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
 def test_a_grpo_run(hashed, tmp_path, conversational):
