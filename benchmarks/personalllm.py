@@ -51,7 +51,7 @@ def main() -> None:
         measure("written", lambda: write(data, given.dimension))
         store(run, data, recipe.data)
         measure(f"trained, recipe {given.recipe}", lambda: steps.train(run, config, given.ranks or ranks))
-        measure("adapted, evaluated, reported", lambda: steps.report(run, recipe.adaptation()))
+        measure("adapted, evaluated, reported", lambda: steps.report(run))
         content = json.loads((run.path / "report" / "report.json").read_text())
     for rank in content["ranks"]:
         cells = {name: f"{cell['mean']:.3f}" for name, cell in (rank["cells"] or {}).items()}

@@ -31,8 +31,7 @@ def test_every_published_data_set_has_its_recipes():
 def test_every_packaged_recipe_can_be_used(name, recipe, tmp_path):
     found = find_recipe(name, recipe)
     SplitConfig(**found.split)
-    training(found)
-    found.adaptation()
+    found.adaptation(training(found)[0])
     assert found.embed["model"] == MODEL
     with pytest.raises(Exception, match="does not exist"):  # and not: has no such option
         read_dataset(name, data=tmp_path / "nothing", **found.data)
@@ -46,7 +45,7 @@ def test_tldr_as_published():
         [0, 1, 2, 3, 4, 5, 6],
         None,
     )
-    assert recipe.adaptation() == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.1)
+    assert recipe.adaptation(training(recipe)[0]) == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.1)
 
 
 def test_tldr_few_shot_sweep_as_published():
@@ -65,7 +64,7 @@ def test_prism_as_published():
         [0, 1, 5, 10, 15, 20, 25, 50],
         None,
     )
-    assert recipe.adaptation() == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.5)
+    assert recipe.adaptation(training(recipe)[0]) == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.5)
     assert recipe.embed["attn"] == "eager"
     assert recipe.data == {"published_format": False}
 
@@ -84,7 +83,7 @@ def test_personalllm_as_published():
         [0, 1, 2, 3, 4, 5],
         None,
     )
-    assert recipe.adaptation() == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.1)
+    assert recipe.adaptation(training(recipe)[0]) == AdaptationConfig(recipe="paper", steps=500, learning_rate=0.1)
 
 
 @pytest.mark.parametrize("name", ["tldr", "prism", "personalllm"])
@@ -95,7 +94,7 @@ def test_constants_are_those_of_the_training_recipe_itself(name):
     assert config.steps == paper.JOINT_STEPS[config.recipe]
     assert config.learning_rate == paper.LEARNING_RATE
     assert config.alpha == paper.ALPHA[config.recipe]
-    adaptation = recipe.adaptation()
+    adaptation = recipe.adaptation(config)
     assert {"steps": adaptation.steps, "learning_rate": adaptation.learning_rate} == paper.few_shot_constants(
         config.recipe
     )
@@ -113,7 +112,7 @@ def test_another_training_recipe_leaves_the_constants_behind():
     recipe = find_recipe("prism", "paper").merge(train={"recipe": "default"})
     config, ranks, alphas = training(recipe)
     assert config == TrainingConfig()
-    assert (ranks[:2], alphas, recipe.adaptation()) == ([0, 1], None, None)
+    assert (ranks[:2], alphas, recipe.adaptation(config)) == ([0, 1], None, None)
     assert find_recipe("tldr", "paper-cosine").train == {"ranks": [0, 1, 2, 3, 4, 5, 6], "recipe": "paper-cosine"}
 
 
@@ -123,7 +122,14 @@ def test_several_alphas_are_a_sweep():
 
 
 def test_adaptation_takes_the_seed_of_the_training():
-    assert find_recipe("tldr", "paper").merge(train={"seed": 4}).adaptation().seed == 4
+    recipe = find_recipe("tldr", "paper").merge(train={"seed": 4})
+    assert recipe.adaptation(training(recipe)[0]).seed == 4
+
+
+def test_a_model_of_another_training_recipe_has_its_own_adaptation():
+    recipe = find_recipe("prism", "paper")
+    assert recipe.adaptation(TrainingConfig(seed=2)) is None
+    assert recipe.merge(adapt={"steps": 3}).adaptation(training(recipe)[0]).steps == 3
 
 
 def test_file_of_ones_own_on_top_of_the_default(tmp_path):

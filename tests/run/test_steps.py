@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 
-from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig
+from lorerm import EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig
 from lorerm.errors import ConfigError, RunError
 from lorerm.run import steps
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import Recipe
 from lorerm.run.sources import PREFERENCES
 from small_choices import choices, contents, write_lines
 
@@ -55,10 +56,12 @@ def test_order_of_the_ranks_changes_no_byte(run, finished):
 
 def test_other_adaptation_makes_another_report(run):
     before = contents(run.path)
+    Recipe(adapt={"recipe": "paper", "steps": 3}).write(run.path)
     with pytest.raises(ConfigError, match="simplex"):
-        steps.report(run, AdaptationConfig(recipe="paper", steps=3))
+        steps.report(run)
+    Recipe(train={"recipe": "paper"}, adapt={"recipe": "paper", "steps": 3}).write(run.path)
     steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
-    steps.report(run, AdaptationConfig(recipe="paper", steps=3))
+    steps.report(run)
     report = json.loads((run.path / "report" / "report.json").read_text())
     assert report["config"]["adaptation"]["steps"] == 3
     assert contents(run.path) != before

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from lorerm import AdaptationConfig, TrainingConfig, train
 from lorerm.encoding.store import load_embedded
 from lorerm.errors import ConfigError, RunError
+from lorerm.evaluation.evaluate import measure
 from lorerm.evaluation.shots_config import ShotsConfig
 from lorerm.run import steps, studies
 from lorerm.run.folder import RunFolder
+from lorerm.run.recipe import Recipe
 
 
 def report_of(run):
@@ -56,14 +60,8 @@ def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
 def test_training_again_drops_what_was_made_of_it(run):
     studies.shots(run, [2], ShotsConfig(trials=2))
     studies.seeds(run, 2)
-    steps.train(run, steps_config(seed=5), [1, 2])
+    steps.train(run, TrainingConfig(seed=5), [1, 2])
     assert set(run.manifest()["steps"]) == {"prepare", "embed", "train"}
-
-
-def steps_config(seed):
-    from lorerm import TrainingConfig
-
-    return TrainingConfig(seed=seed)
 
 
 def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
@@ -107,6 +105,25 @@ def test_what_the_input_said_of_its_split_holds_for_every_seed(run, monkeypatch)
     assert any(found != users[0] for found in users)
     kept = cells_at(3, "cells")
     assert set(kept.train_unseen.user_ids) == set(data.user_ids[before == "train_unseen"])
+
+
+def test_curve_and_seeds_adapt_as_the_report_does(run):
+    """By the recipe that the run keeps, here another one than the training's own."""
+    Recipe(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
+    steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
+    data = load_embedded(run.path)
+    few_shot = data.user_ids[np.asarray(data.splits) == "train_unseen"]
+    studies.seeds(run, 2)
+    studies.shots(run, [max(Counter(few_shot).values())], ShotsConfig(trials=2))
+    steps.report(run)
+    report = report_of(run)
+    assert report["config"]["adaptation"]["recipe"] == "default"
+    all_answers = report["shots"]["points"][-1]
+    assert all_answers["mean"] == pytest.approx(report["ranks"][-1]["cells"]["test_unseen"]["mean"])
+    cells = studies._split_anew(run, data, 1)
+    model = train(cells.train_seen, TrainingConfig(recipe="paper", steps=5, seed=1, rank=2))
+    kept = json.loads((run.path / "seeds" / "seed-1.json").read_text("utf-8"))
+    assert kept["ranks"] == measure(model, cells, adaptation=AdaptationConfig(seed=1), seed=1)["ranks"]
 
 
 def test_bad_input_is_refused(run):

@@ -9,7 +9,7 @@ from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings
 from lorerm.cli.engines import add_engine_options, elsewhere, read_cluster, uses_gpus
 from lorerm.run.folder import RunFolder
-from lorerm.run.models import add_users, chosen_rank, load_model
+from lorerm.run.models import adaptation_of, add_users, chosen_rank, load_model
 
 if TYPE_CHECKING:
     import argparse
@@ -39,12 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    from lorerm.learning.config import TrainingConfig
-    from lorerm.learning.training import adaptation_for
-
     run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
     model = load_model(run, parsed.rank)
-    config = adaptation_for(TrainingConfig(**model.training["config"]))
+    config = adaptation_of(run)
     if cluster is None:
         users, n_pairs, warnings = _adapt_here(run, model, config, parsed)
     else:

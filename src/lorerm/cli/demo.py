@@ -15,7 +15,6 @@ from lorerm.learning.config import TrainingConfig
 from lorerm.run import steps, studies
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import MANIFEST, RunFolder
-from lorerm.run.recipe import Recipe
 from lorerm.run.sources import PREFERENCES
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def call(parsed: argparse.Namespace) -> None:
         run = RunFolder.open(parsed.out, show)
         steps.embed(run, HashingEncoder, {"model": None})
         steps.train(run, TrainingConfig(seed=parsed.seed))
-        report(run, Recipe())
+        report(run)
     _show_one_person(run, population)
     tell_report(run)
     console.print(

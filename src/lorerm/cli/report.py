@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import output, progress
 from lorerm.run import steps, studies
 from lorerm.run.folder import RunFolder
-from lorerm.run.recipe import stored_recipe
 
 if TYPE_CHECKING:
     import argparse
-
-    from lorerm.run.recipe import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,15 +33,15 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     with progress() as show:
-        report(RunFolder.open(parsed.run, show), stored_recipe(parsed.run), parsed.seeds)
+        report(RunFolder.open(parsed.run, show), parsed.seeds)
     tell_report(RunFolder.open(parsed.run))
 
 
-def report(run: RunFolder, recipe: Recipe, seeds: int | None = None) -> None:
+def report(run: RunFolder, seeds: int | None = None) -> None:
     """Do all that the report shows: further seeds where asked for, the few-shot curve where it is cheap, the report."""
     studies.seeds(run, seeds)
     studies.shots_by_default(run)
-    steps.report(run, recipe.adaptation())
+    steps.report(run)
 
 
 def tell_report(run: RunFolder) -> None:

@@ -46,6 +46,6 @@ def call(parsed: argparse.Namespace) -> None:
         run = RunFolder.open(parsed.out, show)
         embedded = embed(run, parsed, recipe)
         steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
-        report(run, recipe, parsed.seeds)
+        report(run, parsed.seeds)
     warn(embedded["warnings"])
     tell_report(run)

@@ -43,7 +43,7 @@ def call(parsed: argparse.Namespace) -> None:
         counts, rank = settings.pop("shots", None), settings.pop("rank", None)
         config = ShotsConfig(**settings)
         studies.shots(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
-        steps.report(run, recipe.adaptation())
+        steps.report(run)
     console = output()
     console.print()
     console.print(console_shots(studies.shots_content(run)))

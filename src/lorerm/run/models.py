@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, ModelError, RunError
 from lorerm.run.lock import locked
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from lorerm.learning.config import AdaptationConfig, TrainingConfig
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.run.folder import RunFolder
@@ -39,6 +41,31 @@ def chosen_alpha(run: RunFolder) -> float | None:
 def chosen_rank(run: RunFolder) -> int:
     """Return the rank of the run's model: the one that validation chose."""
     return int(run.result("train")["chosen_rank"])
+
+
+def given_adaptation(run: RunFolder) -> dict[str, Any] | None:
+    """Return what the run's recipe says of adaptation, for the record of a step; None where it says nothing.
+
+    Nothing heavy is loaded for it.
+    """
+    given = _by_recipe(run)[0]
+    return None if given is None else asdict(given)
+
+
+def adaptation_of(run: RunFolder) -> AdaptationConfig:
+    """Return how users are adapted to the run's models: by its recipe or, where that says nothing, as trained."""
+    from lorerm.learning.training import adaptation_for
+
+    given, trained = _by_recipe(run)
+    return given or adaptation_for(trained)
+
+
+def _by_recipe(run: RunFolder) -> tuple[AdaptationConfig | None, TrainingConfig]:
+    from lorerm.learning.config import TrainingConfig
+    from lorerm.run.recipe import stored_recipe
+
+    trained = TrainingConfig(**run.arguments("train"))
+    return stored_recipe(run.path).adaptation(trained), trained
 
 
 def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRankRewardModel:

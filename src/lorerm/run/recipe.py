@@ -68,11 +68,14 @@ class Recipe:
             merged["adapt"] = dict(given.get("adapt", {}))
         return Recipe(**merged)
 
-    def adaptation(self) -> AdaptationConfig | None:
-        """Return the adaptation, with the seed of the training; None is the one that goes with the training recipe."""
-        if not self.adapt:
+    def adaptation(self, trained: TrainingConfig) -> AdaptationConfig | None:
+        """Return how users are adapted to a model that was trained by `trained`.
+
+        None is the one that goes with its training recipe, also where that is another than this recipe's.
+        """
+        if not self.adapt or trained.recipe != self.train.get("recipe", "default"):
             return None
-        return AdaptationConfig(**{"seed": self.train.get("seed", 0), **self.adapt})
+        return AdaptationConfig(**{"seed": trained.seed, **self.adapt})
 
     def write(self, run: Path) -> None:
         """Keep the recipe in a run folder."""

@@ -11,9 +11,10 @@ from lorerm.errors import RunError
 from lorerm.run.models import (
     MODELS,
     UNSEEN,
+    adaptation_of,
     alpha_name,
     chosen_alpha,
-    chosen_rank,
+    given_adaptation,
     load_models,
     model_folder,
 )
@@ -192,8 +193,8 @@ def train(
     return run.step("train", arguments, begin, outputs=_MODEL_FILES, parts=parts)
 
 
-def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[str, Any]:
-    """Adapt the unseen users, evaluate every rank, write the report; None is the training recipe's own adaptation."""
+def report(run: RunFolder) -> dict[str, Any]:
+    """Adapt the unseen users, evaluate every rank, write the report."""
     run.result("train")
 
     def begin() -> Work:
@@ -201,20 +202,16 @@ def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[s
 
         from lorerm.atomic import atomic_path
         from lorerm.encoding.store import load_embedded
-        from lorerm.learning.config import TrainingConfig
-        from lorerm.learning.training import adaptation_for
         from lorerm.reporting.report import write_report
 
         data = load_embedded(run.path)
-        trained = run.result("train")
+        trained, adaptation = run.result("train"), adaptation_of(run)
         alphas = trained.get("alphas") or [None]
         by_alpha = {alpha: load_models(run, trained["ranks"], alpha) for alpha in alphas}
 
         def work() -> dict[str, Any]:
             for alpha, models in by_alpha.items():
-                config = TrainingConfig(**models[chosen_rank(run)].training["config"])
-                found = _measure(run, data, models, adaptation or adaptation_for(config), config.seed, alpha)
-                content, predictions = found
+                content, predictions = _measure(run, data, models, adaptation, run.arguments("train")["seed"], alpha)
                 if alpha == chosen_alpha(run):
                     write_report(content, run.path / REPORT)
                     with atomic_path(run.path / PREDICTIONS) as temporary:
@@ -225,8 +222,7 @@ def report(run: RunFolder, adaptation: AdaptationConfig | None = None) -> dict[s
 
         return work
 
-    arguments = {"adaptation": None if adaptation is None else asdict(adaptation)}
-    return run.step("report", arguments, begin, outputs=_REPORT_FILES)
+    return run.step("report", {"adaptation": given_adaptation(run)}, begin, outputs=_REPORT_FILES)
 
 
 def is_imported(run: RunFolder) -> bool:

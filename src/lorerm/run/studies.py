@@ -11,7 +11,7 @@ import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.errors import ConfigError, RunError
-from lorerm.run.models import chosen_alpha, chosen_rank, load_trained
+from lorerm.run.models import adaptation_of, chosen_alpha, chosen_rank, given_adaptation, load_trained
 from lorerm.run.sources import read_preferences
 
 if TYPE_CHECKING:
@@ -49,31 +49,29 @@ def shots(run: RunFolder, counts: Sequence[int] | None, config: ShotsConfig, ran
     def begin() -> Work:
         from lorerm.encoding.store import load_embedded
         from lorerm.evaluation.shots import shots_curve
-        from lorerm.learning.config import TrainingConfig
-        from lorerm.learning.training import adaptation_for
         from lorerm.preferences.splits import Splits
 
         data = load_embedded(run.path)
         model = load_trained(run, _personal_rank(run) if rank is None else _known_rank(run, rank), chosen_alpha(run))
-        adaptation = adaptation_for(TrainingConfig(**model.training["config"]))
         cells = Splits.from_cells(data, np.asarray(data.splits))
         _check_unseen(cells)
 
         def work() -> dict[str, Any]:
-            found = shots_curve(model, cells, counts, config, adaptation=adaptation, progress=run.progress)
+            found = shots_curve(model, cells, counts, config, adaptation=adaptation_of(run), progress=run.progress)
             _write_json(run.path / SHOTS, found)
             return {"rank": found["rank"], "clear_from": found["clear_from"]}
 
         return work
 
-    arguments = {"shots": None if counts is None else list(counts), "rank": rank, **asdict(config)}
+    settings = {"shots": None if counts is None else list(counts), "rank": rank, **asdict(config)}
+    arguments = {**settings, "adaptation": given_adaptation(run)}
     return run.step("shots", arguments, begin, outputs=(SHOTS,))
 
 
 def shots_by_default(run: RunFolder) -> None:
     """Sweep the few-shot curve as it was swept before or, where that is a matter of seconds, by default.
 
-    It is by the default adaptation, with a personal model and people to adapt it to.
+    That is by the default adaptation, with a personal model and people to adapt it to.
     """
     from lorerm.evaluation.shots_config import ShotsConfig
 
@@ -85,7 +83,7 @@ def shots_by_default(run: RunFolder) -> None:
     first = "prepare" if run.arguments("prepare") else "embed"
     cells = run.result(first)["cells"]
     is_cheap = 0 < cells["train_unseen"]["n_pairs"] <= _CHEAP_ANSWERS and cells["test_unseen"]["n_pairs"] > 0
-    if rank > 1 and is_cheap and load_trained(run, rank, chosen_alpha(run)).training["config"]["recipe"] == "default":
+    if rank > 1 and is_cheap and adaptation_of(run).recipe == "default":
         shots(run, None, ShotsConfig())
 
 
@@ -122,7 +120,7 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
         data = load_embedded(run.path)
         return lambda: _train_seeds(run, data, n)
 
-    run.step("seeds", {}, begin, outputs=_SEED_FILES, parts={"n": n})
+    run.step("seeds", {"adaptation": given_adaptation(run)}, begin, outputs=_SEED_FILES, parts={"n": n})
 
 
 def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
             continue
         cells = _split_anew(run, data, seed)
         models = dict(train_ranks(cells.train_seen, ranks, replace(config, seed=seed)))
-        found = measure(models, cells, seed=seed)
+        found = measure(models, cells, adaptation=replace(adaptation_of(run), seed=seed), seed=seed)
         kept = {name: found[name] for name in ("ranks", "differences", "chosen_rank")}
         save_model(models[_personal_rank(run)], run.path / SEEDS / f"seed-{seed}", include_users=False)
         _write_json(path, kept)
