@@ -6,7 +6,7 @@ import torch
 
 from lorerm.errors import ConfigError, DataError
 from lorerm.evaluation.accuracy import Cell
-from lorerm.evaluation.shots import _History, _weights, shots_curve
+from lorerm.evaluation.shots import _clear_from, _History, _weights, shots_curve
 from lorerm.evaluation.shots_config import ShotsConfig
 from lorerm.learning.adaptation import adapt
 from lorerm.learning.config import AdaptationConfig, TrainingConfig
@@ -30,6 +30,16 @@ def test_none_is_the_shared_direction_and_all_is_plain_adaptation(curve, measure
         assert point["stderr"] == pytest.approx(expected["stderr"])
     assert curve["points"][0]["gain"]["ci95"] == (0, 0) or curve["points"][0]["gain"]["ci95"] == [0, 0]
     assert [point["n_users_with"] for point in curve["points"]] == [9, 9, 9, 0]
+
+
+def test_a_gain_is_clear_only_from_a_number_of_answers_that_somebody_has():
+    reached, beyond = (
+        {"shots": shots, "n_users_with": n_users, "gain": {"ci95": interval}}
+        for shots, n_users, interval in ((5, 9, (0.01, 0.2)), (1000, 0, (0.02, 0.3)))
+    )
+    none = {"shots": 0, "n_users_with": 9, "gain": {"ci95": (0.0, 0.0)}}
+    assert _clear_from([none, reached, beyond]) == 5
+    assert _clear_from([none, beyond]) is None
 
 
 def test_samples_are_nested(cells):

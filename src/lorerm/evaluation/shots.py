@@ -208,9 +208,12 @@ def _places(known: Sequence[str], wanted: Sequence[str]) -> Ints:
 
 
 def _clear_from(points: Sequence[dict[str, Any]]) -> int | None:
-    """Return the fewest answers from which on the gain over none is above 0, interval and all; None without such."""
+    """Return the fewest answers from which on the gain over none is above 0, interval and all; None without such.
+
+    Only numbers of answers that somebody has are looked at.
+    """
     clear = None
-    for point in reversed(points[1:]):
+    for point in reversed([point for point in points[1:] if point["n_users_with"]]):
         ci95 = point["gain"]["ci95"]
         if ci95 is None or ci95[0] <= 0:
             break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lorerm.reporting import content, people, reading, studies
 from lorerm.reporting.axes import axes_of
 from lorerm.reporting.content import Facts, Row, Table
+from lorerm.reporting.phrases import count
 from lorerm.reporting.reading import Record
 from lorerm.reporting.sentences import headline, really_personal, supporting
 
@@ -211,7 +212,9 @@ def console_shots(shots: Record) -> RichTable:
     numbers = studies.shots_table(shots)
     clear = shots["clear_from"]
     title = (
-        "No number of answers gives a clear gain." if clear is None else f"The gain is clear from {clear} answers on."
+        "No number of answers gives a clear gain."
+        if clear is None
+        else f"The gain is clear from {count(clear, 'answer')} on."
     )
     table = RichTable(
         title=Text(title, style="bold"),
