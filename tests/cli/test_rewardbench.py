@@ -27,7 +27,9 @@ def test_of_a_run(lorerm, refuses, run, benchmark):
     assert outcome.code == 0, outcome.err
     assert "| user user-00 |" in outcome.out
     assert (run / "rewardbench" / "rewardbench.csv").read_text().startswith("scorer,Factuality,Precise IF,Math")
-    assert "nobody" in refuses("rewardbench", run, "--data", benchmark, "--users", "nobody")
+    line = refuses("rewardbench", run, "--data", benchmark, "--users", "nobody")
+    assert "'nobody' is unknown" in line
+    assert f"run `lorerm adapt {run} --data FILE`" in line
     assert "does not exist" in refuses("rewardbench", run, "--data", "nowhere")
 
 

@@ -33,6 +33,11 @@ def test_second_time_does_nothing_and_shows_the_table(lorerm, run, choices_file)
     assert "embedding" not in outcome.err
 
 
+def test_a_number_of_seeds_that_is_none_is_refused_before_anything_is_done(refuses, tmp_path, choices_file):
+    assert "--seeds is 0" in refuses("run", choices_file, "--out", tmp_path / "run", "--seeds", 0)
+    assert not (tmp_path / "run").exists()
+
+
 def test_same_bytes_in_another_process_with_another_hash_seed(done, tmp_path, choices_file):
     """Everything but the manifest, the figures included."""
     again = tmp_path / "again"

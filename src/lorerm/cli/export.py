@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
-from lorerm.errors import ConfigError, UnknownUserError
+from lorerm.errors import ConfigError
 from lorerm.run.folder import RunFolder
-from lorerm.run.models import load_model
+from lorerm.run.models import check_user, load_model
+from lorerm.run.steps import is_imported
 
 if TYPE_CHECKING:
     import argparse
@@ -42,16 +43,17 @@ def call(parsed: argparse.Namespace) -> None:
 
     run = RunFolder.open(parsed.run)
     model = load_model(run, parsed.rank)
-    try:
-        model.user_weights(parsed.user)
-    except UnknownUserError as error:
-        remedy = f"run `lorerm adapt {parsed.run} --data FILE` with some of their answers, or export with --population"
-        raise UnknownUserError(error.problem, remedy) from error
+    check_user(run, model, parsed.user, "export with --population")
     settings = run.arguments("embed")
     base = parsed.model or settings.get("model")
+    if base is None and is_imported(run):
+        raise ConfigError(
+            f"{parsed.run} does not say which model its embeddings are of", "name the base model with --model"
+        )
     if base is None:
         raise ConfigError(
-            f"{parsed.run} was not embedded by a model that could be exported", "name the base model with --model"
+            f"{parsed.run} was made with the embedded encoder, which is no network with a head",
+            "embed another run with --model, and export from that",
         )
     classifier = build_classifier(
         model,

@@ -47,11 +47,12 @@ def call(parsed: argparse.Namespace) -> None:
 
     folder = parsed.out
     if (Path(parsed.model) / MANIFEST).exists():
-        from lorerm.run.models import load_model
+        from lorerm.run.models import check_user, load_model
 
         run = RunFolder.open(parsed.model)
         model, folder = load_model(run, parsed.rank), folder or run.path / FOLDER
-        reward_directions(model, parsed.users)  # an unknown user shows before anything is embedded
+        for user in parsed.users:  # before anything is embedded
+            check_user(run, model, user, "leave them out")
         encoder = run_encoder(run, parsed)
     else:
         model = _saved_model(parsed)

@@ -17,7 +17,7 @@ from lorerm.cli.prepare import add_source_arguments, prepare
 from lorerm.cli.recipes import add_dataset_options, source_recipe
 from lorerm.cli.report import add_seeds, report, tell_report
 from lorerm.cli.train import add_training_options
-from lorerm.run import steps
+from lorerm.run import steps, studies
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
 from lorerm.run.recipe import training
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it; one seed serves split and training."""
+    studies.check_seeds(parsed.seeds)  # before hours of embedding, not after them
     recipe = source_recipe(parsed)
     config, ranks, alphas = training(recipe)
     prepare(parsed, recipe)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.encoders import add_running_options, run_encoder
-from lorerm.errors import DataError, UnknownUserError
+from lorerm.errors import DataError
 from lorerm.preferences.conversation import as_conversation
 from lorerm.preferences.files import read_rows
 from lorerm.preferences.scalars import as_list
 from lorerm.run.folder import RunFolder
-from lorerm.run.models import load_model
+from lorerm.run.models import check_user, load_model
 
 if TYPE_CHECKING:
     import argparse
@@ -48,11 +48,7 @@ def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     run = RunFolder.open(parsed.run)
     model = load_model(run, parsed.rank)
-    try:
-        model.user_weights(parsed.user)
-    except UnknownUserError as error:
-        remedy = f"run `lorerm adapt {parsed.run} --data FILE` with some of their answers, or score with --population"
-        raise UnknownUserError(error.problem, remedy) from error
+    check_user(run, model, parsed.user, "score with --population")
     candidates = [_parse_row(row) for row in read_rows(parsed.data, "user_id")]
     encoder = run_encoder(run, parsed)
     for number, (prompt, responses, single) in enumerate(candidates, 1):

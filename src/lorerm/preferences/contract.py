@@ -227,5 +227,5 @@ def _lacks(record: Mapping[str, object], column: str) -> DataError:
         "prompt": "",
         "chosen": ', or "responses" with "choice" or "ratings"',
         "rejected": "",
-    }.get(column, ", or say with user_column which column names the user")
+    }.get(column, ", or say with user_column (--user-column) which column names the user")
     return DataError(f'there is no column "{column}" (columns found: {found})', f'name it "{column}"{alternative}')

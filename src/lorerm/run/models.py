@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import ConfigError, ModelError, RunError
+from lorerm.errors import ConfigError, ModelError, RunError, UnknownUserError
 from lorerm.run.lock import locked
 
 if TYPE_CHECKING:
@@ -115,6 +115,21 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
         if path.exists():
             model = model.with_users(_load_users(path))
     return model
+
+
+def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, otherwise: str) -> None:
+    """Refuse a user whom a run's model does not know; None is the population, which it knows.
+
+    Raises
+    ------
+    UnknownUserError
+        It says how to make the user known, or what to do `otherwise`.
+    """
+    try:
+        model.user_weights(user_id)
+    except UnknownUserError as error:
+        remedy = f"run `lorerm adapt {run.path} --data FILE` with some of their answers, or {otherwise}"
+        raise UnknownUserError(error.problem, remedy) from error
 
 
 def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:

@@ -110,8 +110,7 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
         n = run.manifest()["steps"].get("seeds", {}).get("parts", {}).get("n")
         if n is None:
             return
-    if n < 2:
-        raise ConfigError(f"--seeds is {n}", "give a whole number from 2 on: the run itself is the first")
+    check_seeds(n)
     run.result("train")
 
     def begin() -> Work:
@@ -121,6 +120,12 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
         return lambda: _train_seeds(run, data, n)
 
     run.step("seeds", {"adaptation": given_adaptation(run)}, begin, outputs=_SEED_FILES, parts={"n": n})
+
+
+def check_seeds(n: int | None) -> None:
+    """Refuse a number of seeds that is none."""
+    if n is not None and n < 2:
+        raise ConfigError(f"--seeds is {n}", "give a whole number from 2 on: the run itself is the first")
 
 
 def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str, Any]:
