@@ -19,6 +19,7 @@ from lorerm import Preferences
 from lorerm.encoding import shards
 from lorerm.encoding.embed_into import embed_into
 from lorerm.encoding.pretrained import TransformersEncoder
+from lorerm.run.folder import RunFolder
 
 torch.set_num_threads(1)
 shards.SHARD_ROWS = 16
@@ -68,8 +69,9 @@ def kill(process, name, after):
 
 
 def contents(name):
-    """Return the bytes of all files but those that were being written: the run folder sweeps these."""
-    files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir() and ".partial" not in path.name)
+    """Return the bytes of all files, once the run folder has swept what was being written when the process died."""
+    RunFolder(FOLDER / name).sweep()
+    files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir())
     return {str(path.relative_to(FOLDER / name)): path.read_bytes() for path in files}
 
 

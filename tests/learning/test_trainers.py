@@ -103,6 +103,17 @@ def test_what_the_ranks_share_is_computed_once(data, monkeypatch):
     assert len(calls) == 1
 
 
+def test_without_validation_strengths_fall_back(data, monkeypatch):
+    monkeypatch.setattr("lorerm.learning.trainers.Validation.cut", lambda *_, **__: None)
+    trainer = DefaultTrainer(data, TrainingConfig(), None)
+    assert trainer.validate(3) is None
+    found = trainer.fit(3)
+    assert found.score is None
+    assert found.chosen["lambda_shared"] == selection.FALLBACK.shared
+    assert found.chosen["lambda_personal"] == selection.FALLBACK.personal
+    assert found.basis.shape[1] == 3
+
+
 def test_the_target_is_the_reference_head_at_its_best_scale(data):
     """On scaled features it gives the head's own rewards, in log-odds."""
     head = torch.from_numpy(np.random.default_rng(1).standard_normal(8)).float()
