@@ -105,7 +105,7 @@ def agreement(measured: Measured) -> dict[str, Any]:
     -------
     dict
         `choices`: `share` of two users' choices on the same two responses that are the same, `n_compared` such twos,
-        `n_responses_pairs`; None where no pair has two users. `models`: `share` of pairs on which two users' own
+        `n_response_pairs`; None where no pair has two users. `models`: `share` of pairs on which two users' own
         weights prefer the same response, at `rank`; None at rank 1 and below.
     """
     return {"choices": _agreement_of_choices(measured), "models": _agreement_of_models(measured)}
