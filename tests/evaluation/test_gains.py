@@ -72,6 +72,21 @@ def test_agreement_by_hand():
     assert _agreement_of_choices(measured) == {"share": pytest.approx(1 / 3), "n_compared": 3, "n_response_pairs": 1}
 
 
+def test_who_answers_again_is_not_two_people():
+    """One user alone agrees with nobody; beside another one, each of the own answers is compared with theirs."""
+    responses = np.eye(4, dtype=np.float32)
+    alone = Cell.pack(EmbeddedPreferences.from_arrays(responses, [0, 0, 1], [1, 1, 0], ["a", "a", "a"]))
+    other = Cell.pack(EmbeddedPreferences.from_arrays(responses, [0, 2], [1, 3], ["b", "b"]))
+    for cells, expected in (
+        ({"train_seen": alone}, None),
+        (
+            {"train_seen": alone, "train_unseen": other},
+            {"share": pytest.approx(2 / 3), "n_compared": 3, "n_response_pairs": 1},
+        ),
+    ):
+        assert _agreement_of_choices(Measured({}, cells, 1, None, None, {})) == expected
+
+
 def test_agreement_of_models_is_that_of_all_twos(measured):
     found = agreement(measured)["models"]
     model, cell = measured.models[found["rank"]], measured.cells["test_seen"]
