@@ -13,7 +13,7 @@ from planted import plant
 
 @pytest.fixture(scope="package")
 def cells():
-    return split(plant(users=30, pairs=30, dimension=8, personal=2, noise=0.2, prompts=60).data)
+    return split(plant(users=30, pairs=30, dimension=8, personal=2, noise=0.3, prompts=60).data)
 
 
 @pytest.fixture(scope="package")

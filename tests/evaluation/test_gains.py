@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
-from lorerm.evaluation.gains import _intervals, agreement, gains_of_users
+from lorerm.evaluation.gains import _agreement_of_choices, _intervals, agreement, gains_of_users
 from lorerm.evaluation.measured import OWN, TEST_CELLS, Measured
 
 
@@ -17,9 +18,7 @@ def gains(measured):
 def test_every_test_user_stands_there_once(gains, cells):
     for name in TEST_CELLS:
         users = [row["user_id"] for row in gains["users"] if row["cell"] == name]
-        assert users == list(dict.fromkeys(getattr(cells, name).user_ids)) or set(users) == set(
-            getattr(cells, name).user_ids
-        )
+        assert sorted(users) == sorted(set(getattr(cells, name).user_ids))
         assert [row["gain"] for row in gains["users"] if row["cell"] == name] == gains[name]
 
 
@@ -32,9 +31,18 @@ def test_answers_and_pairs_are_counted(gains, cells):
         assert -1 <= row["ci95"][0] < row["ci95"][1] <= 1
 
 
-def test_the_map_tells_people_with_opposite_weights_apart(gains, measured):
-    """Along the first axis the users' rewards differ most, so that distances there follow those between rewards."""
-    places = np.array([row["place"] for row in gains["users"]])
+def test_distances_on_the_map_are_those_between_rewards(gains, measured):
+    """Of three directions the shared one is left out, so that two axes hold all else; the first holds most of it."""
+    model, cell = measured.models[gains["rank"]], measured.cells["train_seen"]
+    assert gains["rank"] == 3
+    weights = torch.stack([model.user_weights(row["user_id"]) for row in gains["users"]]).double()
+    projected = cell.project(model.basis).double()
+    shared = projected @ model.population_weights.double()
+    rewards = projected @ weights.t()
+    rewards -= torch.outer(shared, shared @ rewards / (shared @ shared))
+    places = torch.tensor([row["place"] for row in gains["users"]], dtype=torch.float64)
+    on_map, between = torch.pdist(places), torch.pdist(rewards.t().contiguous())
+    torch.testing.assert_close(on_map / on_map.max(), between / between.max(), atol=1e-4, rtol=0)
     assert places[:, 0].std() >= places[:, 1].std() > 0
 
 
@@ -61,9 +69,22 @@ def test_agreement_by_hand():
     data = EmbeddedPreferences.from_arrays(responses, [0, 0, 1, 2], [1, 1, 0, 3], ["a", "b", "c", "d"])
     cell = Cell.pack(data)
     measured = Measured({}, {"train_seen": cell, "test_seen": None}, 1, None, None, {})
-    from lorerm.evaluation.gains import _agreement_of_choices
-
     assert _agreement_of_choices(measured) == {"share": pytest.approx(1 / 3), "n_compared": 3, "n_response_pairs": 1}
+
+
+def test_who_answers_again_is_not_two_people():
+    """One user alone agrees with nobody; beside another one, each of the own answers is compared with theirs."""
+    responses = np.eye(4, dtype=np.float32)
+    alone = Cell.pack(EmbeddedPreferences.from_arrays(responses, [0, 0, 1], [1, 1, 0], ["a", "a", "a"]))
+    other = Cell.pack(EmbeddedPreferences.from_arrays(responses, [0, 2], [1, 3], ["b", "b"]))
+    for cells, expected in (
+        ({"train_seen": alone}, None),
+        (
+            {"train_seen": alone, "train_unseen": other},
+            {"share": pytest.approx(2 / 3), "n_compared": 3, "n_response_pairs": 1},
+        ),
+    ):
+        assert _agreement_of_choices(Measured({}, cells, 1, None, None, {})) == expected
 
 
 def test_agreement_of_models_is_that_of_all_twos(measured):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lorerm.errors import DataError
-from lorerm.reporting.accuracy_figure import _spread, accuracy_by_rank
+from lorerm.reporting.accuracy_figure import accuracy_by_rank
 
 
 def texts(ax):
@@ -66,18 +62,3 @@ def test_no_test_pairs_no_figure(rich_report):
         entry["cells"].update(test_seen=None, test_unseen=None)
     with pytest.raises(DataError, match="test prompts"):
         accuracy_by_rank(rich_report)
-
-
-@given(st.lists(st.floats(0, 100), max_size=5))
-def test_names_are_kept_apart_in_order_and_inside(heights):
-    moved = _spread(heights, gap=12.5, low=0, high=100)
-    ordered = sorted(moved)
-    assert all(above - below >= 12.5 - 1e-9 for below, above in pairwise(ordered))
-    assert all(-1e-9 <= height <= 100 + 1e-9 for height in moved)
-    assert all(
-        a <= b for (x, a) in zip(heights, moved, strict=True) for (y, b) in zip(heights, moved, strict=True) if x < y
-    )
-
-
-def test_names_with_room_stay_where_they_are():
-    assert _spread([10.0, 50.0, 30.0], gap=5, low=0, high=100) == [10.0, 50.0, 30.0]

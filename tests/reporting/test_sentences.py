@@ -22,19 +22,19 @@ def difference(report, against="shared_direction", cell="test_unseen", rank=None
             0.014,
             [0.004, 0.024],
             "Personalisation adds +1.4 points (95% interval +0.4 to +2.4) "
-            "for people never seen, over one shared direction; the gain is clear from 20 answers on.",
+            "for people never seen, over the model's shared direction alone; the gain is clear from 20 answers on.",
         ),
         (
             -0.012,
             [-0.02, -0.004],
             "Personalisation costs 1.2 points (95% interval −2.0 to −0.4) "
-            "for people never seen, over one shared direction.",
+            "for people never seen, over the model's shared direction alone.",
         ),
         (
             0.003,
             [-0.005, 0.011],
             "No clear difference: personal weights change accuracy by +0.3 points (95% interval −0.5 to +1.1) "
-            "for people never seen, over one shared direction.",
+            "for people never seen, over the model's shared direction alone.",
         ),
     ],
 )
@@ -47,7 +47,7 @@ def test_headline_follows_the_interval(rich_report, mean, ci95, sentence):
 def test_without_a_clear_gain_on_the_way_the_headline_says_nothing_of_it(rich_report, change):
     difference(rich_report).update(mean=0.014, ci95=[0.004, 0.024])
     rich_report["shots"] = None if "shots" in change else rich_report["shots"] | change
-    assert headline(rich_report).endswith("over one shared direction.")
+    assert headline(rich_report).endswith("over the model's shared direction alone.")
 
 
 @pytest.mark.parametrize("ci95", [[0.0, 0.02], [-0.02, 0.0]])
@@ -66,15 +66,15 @@ def test_headline_of_seen_users_where_nobody_is_unseen(seen_only_report):
 
 
 def test_validation_may_choose_one_direction(impersonal_report):
-    expected = "Validation chose one shared direction: personal weights do not help on these data."
+    expected = "Validation chose one direction for everybody: personal weights do not help on these data."
     assert headline(impersonal_report) == expected
 
 
 def test_validation_that_the_test_prompts_contradict_is_not_hidden(impersonal_report):
     difference(impersonal_report, rank=3).update(mean=0.02, ci95=[0.01, 0.03])
     assert headline(impersonal_report) == (
-        "Validation chose one shared direction, yet on the test prompts rank 3 adds +2.0 points "
-        "(95% interval +1.0 to +3.0) for people never seen."
+        "Validation chose one direction for everybody, yet on the test prompts rank 3 adds +2.0 points "
+        "(95% interval +1.0 to +3.0) for people never seen, over the model's shared direction alone."
     )
 
 
@@ -85,7 +85,7 @@ def test_nothing_is_said_of_validation_where_there_was_none(impersonal_report):
     difference(impersonal_report, rank=3).update(mean=0.02, ci95=[0.01, 0.03])
     assert headline(impersonal_report) == (
         "Personalisation adds +2.0 points (95% interval +1.0 to +3.0) for people never seen at rank 3, "
-        "over one shared direction."
+        "over the model's shared direction alone."
     )
 
 
@@ -96,7 +96,7 @@ def test_headline_without_personal_ranks(impersonal_report):
 
 def test_headline_without_differences(rich_report):
     rich_report["differences"] = []
-    assert "no comparison with one shared direction was made" in headline(rich_report)
+    assert "no comparison with the model's shared direction alone was made" in headline(rich_report)
 
 
 def test_supporting_has_both_accuracies_and_the_other_gain(rich_report):

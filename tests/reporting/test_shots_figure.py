@@ -30,9 +30,12 @@ def test_without_a_clear_gain_nothing_is_marked(rich_report):
 
 
 def test_one_user_has_no_band(rich_report):
+    rich_report["shots"]["clear_from"] = None
+    assert len(shots_curve(rich_report).axes[0].collections) == 1
     for point in rich_report["shots"]["points"]:
         point["ci95"] = None
-    assert not shots_curve(rich_report).axes[0].collections[:1] or to_svg(shots_curve(rich_report))
+    assert len(shots_curve(rich_report).axes[0].collections) == 0
+    assert to_svg(shots_curve(rich_report))
 
 
 def test_a_persons_curve_ends_where_their_answers_do(rich_report):

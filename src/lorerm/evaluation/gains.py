@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lorerm.evaluation.measured import Measured
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 _NORMAL_95 = 1.959963984540054
 # Pairs of responses on which all users' rewards are compared: enough for a share to three digits.
@@ -105,26 +106,40 @@ def agreement(measured: Measured) -> dict[str, Any]:
     -------
     dict
         `choices`: `share` of two users' choices on the same two responses that are the same, `n_compared` such twos,
-        `n_responses_pairs`; None where no pair has two users. `models`: `share` of pairs on which two users' own
+        `n_response_pairs`; None where no pair has two users. `models`: `share` of pairs on which two users' own
         weights prefer the same response, at `rank`; None at rank 1 and below.
     """
     return {"choices": _agreement_of_choices(measured), "models": _agreement_of_models(measured)}
 
 
 def _agreement_of_choices(measured: Measured) -> dict[str, Any] | None:
-    """Count over unordered pairs of responses: two users agree where both chose the same one."""
+    """Count over unordered pairs of responses: two users agree where both chose the same one.
+
+    What one user answers again says nothing of two.
+    """
     cells = [cell for cell in measured.cells.values() if cell is not None]
     if not cells:
         return None
     chosen, rejected = (np.concatenate([cell.rows[end] for cell in cells]) for end in (0, 1))
     low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
     _, pair = np.unique(low * (high.max() + 1) + high, return_inverse=True)
-    n, first = np.bincount(pair), np.bincount(pair, weights=chosen == low)
-    same = (first * (first - 1) + (n - first) * (n - first - 1)).sum() / 2
-    twos = (n * (n - 1)).sum() / 2
+    place: dict[str, int] = {}
+    for cell in cells:
+        for user_id in cell.user_ids:
+            place.setdefault(user_id, len(place))
+    user = np.concatenate([np.array([place[user_id] for user_id in cell.user_ids])[cell.sample.user] for cell in cells])
+    meetings, meeting = np.unique(pair * len(place) + user, return_inverse=True)
+    same, twos = _alike(pair, chosen == low) - _alike(meeting, chosen == low)
     if not twos:
         return None
-    return {"share": float(same / twos), "n_compared": int(twos), "n_response_pairs": int((n > 1).sum())}
+    shared = np.bincount(meetings // len(place)) > 1
+    return {"share": float(same / twos), "n_compared": int(twos), "n_response_pairs": int(shared.sum())}
+
+
+def _alike(group: Ints, first: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
+    """Return how many twos of choices within groups are the same, and how many twos there are."""
+    n, ones = np.bincount(group), np.bincount(group, weights=first)
+    return np.array([(ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum() / 2, (n * (n - 1)).sum() / 2])
 
 
 def _agreement_of_models(measured: Measured) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lorerm.errors import DataError
 from lorerm.reporting import reading
-from lorerm.reporting.panels import PANELS, panels
+from lorerm.reporting.panels import PANELS, name_lines, panels
 from lorerm.reporting.phrases import percent
 from lorerm.reporting.reading import Record
 from lorerm.reporting.svg import ACCENT, INK, PAPER, drawing_style
@@ -89,7 +89,7 @@ def _draw_panel(ax: Axes, report: Record, name: str) -> None:
         ax.axhline(head[0][1], color=INK, alpha=0.7, linewidth=1, linestyle=(0, (1, 2)))
         _draw_line(ax, head, color=INK, marker="D")
         names["reference head"] = head[0][1]
-    _name_lines(ax, names)
+    name_lines(ax, names, ours=("personal weights", "one direction"))
 
 
 def _marks(entries: Sequence[Record], name: str, places: Mapping[int, float], shift: float = 0.0) -> list[Mark]:
@@ -128,23 +128,6 @@ def _draw_line(
     )
 
 
-def _name_lines(ax: Axes, names: Mapping[str, float]) -> None:
-    """Write the names of lines to the right of the panel, each at the height of its line's end where there is room."""
-    low, high = ax.get_ylim()
-    heights = _spread(list(names.values()), gap=0.125 * (high - low), low=low, high=high)
-    for text, height in zip(names, heights, strict=True):
-        is_fitted = text in ("personal weights", "one direction")
-        ax.annotate(
-            text,
-            (1.02, height),
-            xycoords=("axes fraction", "data"),
-            color=ACCENT if is_fitted else INK,
-            weight="bold" if is_fitted else "normal",
-            va="center",
-            annotation_clip=False,
-        )
-
-
 def _accuracy_limits(report: Record, names: Sequence[str]) -> tuple[float, float]:
     """Return the limits of the accuracy axis: all intervals with some air."""
     entries = [
@@ -159,22 +142,6 @@ def _accuracy_limits(report: Record, names: Sequence[str]) -> tuple[float, float
                 ends += [100 * bound for bound in found["ci95"] or (found["mean"], found["mean"])]
     air = max(0.06 * (max(ends) - min(ends)), 0.5)
     return min(ends) - air, max(ends) + air
-
-
-def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Move heights apart until neighbours are at least `gap` apart, in their order and within the limits."""
-    order = sorted(range(len(heights)), key=lambda index: (heights[index], -index))
-    placed = [max(heights[index], low) for index in order]
-    for above in range(1, len(placed)):
-        placed[above] = max(placed[above], placed[above - 1] + gap)
-    ceiling = high
-    for index in reversed(range(len(placed))):
-        placed[index] = min(placed[index], ceiling)
-        ceiling = placed[index] - gap
-    moved = [0.0] * len(placed)
-    for index, height in zip(order, placed, strict=True):
-        moved[index] = height
-    return moved
 
 
 def _describe_ranks(report: Record, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorerm.reporting.phrases import accuracy, count, interval, points
 from lorerm.reporting.reading import CELLS, Record
+from lorerm.reporting.tables import console_frame
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,19 +20,10 @@ def console_comparison(comparison: Record) -> list[Table]:
     comparison
         As `lorerm.evaluation.compare.compare_runs` returns it.
     """
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     def table(title: str, caption: str, *columns: str) -> Table:
-        found = Table(
-            title=Text(title, style="bold"),
-            caption=Text(caption),
-            title_justify="left",
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1),
-        )
+        found = console_frame(title, caption)
         for place, column in enumerate(columns):
             found.add_column(column, justify="left" if place < 1 else "right", overflow="fold")
         return found

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.reporting import content, reading
-from lorerm.reporting.panels import PANELS, panels
-from lorerm.reporting.phrases import MINUS, percent, points
+from lorerm.reporting.panels import PANELS, panels, signed_tick
+from lorerm.reporting.phrases import percent, points
 from lorerm.reporting.reading import Record
 from lorerm.reporting.svg import ACCENT, INK, drawing_style
 
@@ -74,7 +74,7 @@ def _draw_gains(ax: Axes, gains: Sequence[float]) -> None:
     ax.spines["bottom"].set_visible(False)
     ax.set_xlim(0, 100)
     ax.set_xticks(range(0, 101, 25))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{'+' if value > 0 else MINUS if value < 0 else ''}{abs(value):g}")
+    ax.yaxis.set_major_formatter(signed_tick)
     mean = sum(gains) / len(gains)
     ax.plot([101.6], [100 * mean], marker="<", color=ACCENT, markersize=6, clip_on=False)
     ax.annotate(

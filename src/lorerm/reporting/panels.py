@@ -1,11 +1,12 @@
-"""The frame of both figures: one panel under the other, unseen users before seen ones."""
+"""The frame of figures: one panel under the other, unseen users before seen ones; names beside lines, gains on axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lorerm.reporting.svg import INK
+from lorerm.reporting.phrases import MINUS
+from lorerm.reporting.svg import ACCENT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,3 +45,43 @@ def panels(names: Sequence[str], heading: str, *, panel_height: float, right: fl
         ax.set_axisbelow(True)
         axes.append(ax)
     return figure, axes
+
+
+def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -> None:
+    """Write the names of lines to the right of the panel, each at the height of its line's end where there is room.
+
+    Those of `ours`, the fitted models, stand out.
+    """
+    low, high = ax.get_ylim()
+    heights = _spread(list(names.values()), gap=0.125 * (high - low), low=low, high=high)
+    for text, height in zip(names, heights, strict=True):
+        ax.annotate(
+            text,
+            (1.02, height),
+            xycoords=("axes fraction", "data"),
+            color=ACCENT if text in ours else INK,
+            weight="bold" if text in ours else "normal",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
+    """Move heights apart until neighbours are at least `gap` apart, in their order and within the limits."""
+    order = sorted(range(len(heights)), key=lambda index: (heights[index], -index))
+    placed = [max(heights[index], low) for index in order]
+    for above in range(1, len(placed)):
+        placed[above] = max(placed[above], placed[above - 1] + gap)
+    ceiling = high
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], ceiling)
+        ceiling = placed[index] - gap
+    moved = [0.0] * len(placed)
+    for index, height in zip(order, placed, strict=True):
+        moved[index] = height
+    return moved
+
+
+def signed_tick(value: float, _: float) -> str:
+    """Write a gain on an axis, in points: ``+5``, ``0``, ``−2.5``."""
+    return f"{'+' if value > 0 else MINUS if value < 0 else ''}{abs(value):g}"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.reporting import reading
-from lorerm.reporting.panels import PANELS, panels
-from lorerm.reporting.phrases import MINUS, count, points
+from lorerm.reporting.panels import PANELS, panels, signed_tick
+from lorerm.reporting.phrases import count, points
 from lorerm.reporting.reading import Record
 from lorerm.reporting.svg import ACCENT, INK, PAPER, drawing_style
 
@@ -38,17 +38,15 @@ def gain_by_answers(report: Record) -> Figure:
         The report does not say who gains.
     """
     people = reading.people_of(report)
-    names = [name for name in PANELS if people.get(name)]
-    if not names:
+    if not people:
         raise DataError("the report does not say who gains", "evaluate a rank above 1 with this version")
     with drawing_style():
         heading = "Gain over the shared direction, percentage points"
-        figure, axes = panels(names, heading, panel_height=2.1, right=0.97)
+        figure, axes = panels(list(people), heading, panel_height=2.1, right=0.97)
         figure.set_gid("gain-by-answers")
         figure.set_label("Gain of each person against the number of their answers")
-        for name, ax in zip(names, axes, strict=True):
-            _draw_people(ax, people[name])
-            rows = people[name]
+        for (name, rows), ax in zip(people.items(), axes, strict=True):
+            _draw_people(ax, rows)
             answers = [row["n_answers"] for row in rows]
             ax.set_label(
                 f"{PANELS[name]}: {count(len(rows), 'person', 'people')}, {min(answers)} to {max(answers)} answers; "
@@ -58,13 +56,9 @@ def gain_by_answers(report: Record) -> Figure:
         reach = max(*map(abs, ends), 1.0) * 1.15
         for ax in axes:
             ax.set_ylim(-reach, reach)
-            ax.yaxis.set_major_formatter(_signed)
+            ax.yaxis.set_major_formatter(signed_tick)
         axes[-1].set_xlabel("Answers that the person's weights were fitted to", loc="left")
     return figure
-
-
-def _signed(value: float, _: float) -> str:
-    return f"{'+' if value > 0 else MINUS if value < 0 else ''}{abs(value):g}"
 
 
 def _draw_people(ax: Axes, people: Sequence[Record]) -> None:

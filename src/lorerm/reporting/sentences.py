@@ -7,6 +7,8 @@ from lorerm.reporting.phrases import accuracy, count, interval, percent, points
 from lorerm.reporting.reading import Record
 
 _PEOPLE = {"test_unseen": "people never seen", "test_seen": "people seen in training"}
+# The personal model before it knows the person, which is another one than that of rank 1.
+_SHARED = "the model's shared direction alone"
 
 
 def headline(report: Record) -> str:
@@ -31,11 +33,11 @@ def headline(report: Record) -> str:
     if chosen >= 2 or not reading.was_validated(report):
         return _personal_headline(report, focus)
     best = _gain(report, focus)
-    what = "the reference head alone" if chosen == 0 else "one shared direction"
+    what = _impersonal(chosen)
     if best is not None and _verdict(best) == "gain":
         return (
             f"Validation chose {what}, yet on the test prompts rank {best['rank']} adds {points(best['mean'])} points "
-            f"(95% interval {interval(best['ci95'])}) for {_PEOPLE[best['cell']]}."
+            f"(95% interval {interval(best['ci95'])}) for {_PEOPLE[best['cell']]}, over {_SHARED}."
         )
     return f"Validation chose {what}: personal weights do not help on these data."
 
@@ -49,11 +51,11 @@ def _personal_headline(report: Record, rank: int) -> str:
             return f"Rank {rank} was fitted; no pairs on test prompts were left to measure it on."
         return (
             f"With rank {rank}, {percent(found['mean'])}% of the choices of {_PEOPLE[name]} are predicted; "
-            "no comparison with one shared direction was made."
+            f"no comparison with {_SHARED} was made."
         )
     change = points(gain["mean"])
     at_rank = "" if rank == report["chosen_rank"] else f" at rank {rank}"
-    compared = f"for {_PEOPLE[gain['cell']]}{at_rank}, over one shared direction"
+    compared = f"for {_PEOPLE[gain['cell']]}{at_rank}, over {_SHARED}"
     if gain["ci95"] is None:
         return (
             f"Personal weights change accuracy by {change} points {compared}; "
@@ -78,7 +80,7 @@ def _from_when(report: Record, gain: Record) -> str:
 
 def _impersonal_headline(report: Record, chosen: int) -> str:
     """Answer for a run in which no personal rank was trained."""
-    what = "the reference head alone" if chosen == 0 else "one direction for everybody"
+    what = _impersonal(chosen)
     name, found = _answer_cell(report, chosen)
     if found is None:
         return f"This run fitted {what}, and no pairs on test prompts were left to measure it on."
@@ -86,6 +88,11 @@ def _impersonal_headline(report: Record, chosen: int) -> str:
         f"This run has {what}, which predicts {percent(found['mean'])}% of the choices of {_PEOPLE[name]}; "
         "personal weights were not tried."
     )
+
+
+def _impersonal(rank: int) -> str:
+    """Name what rank 0 or 1 is."""
+    return "the reference head alone" if rank == 0 else "one direction for everybody"
 
 
 def _answer_cell(report: Record, rank: int) -> tuple[str, Record | None]:
@@ -136,7 +143,7 @@ def supporting(report: Record) -> str:
         bounds = f" (95% interval {interval(found['ci95'])})" if found["ci95"] is not None else ""
         clear = "" if _verdict(found) != "unclear" else ": no clear difference"
         sentences.append(
-            f"Over one shared direction, rank {focus} changes accuracy by {points(found['mean'])} points{bounds} "
+            f"Over {_SHARED}, rank {focus} changes accuracy by {points(found['mean'])} points{bounds} "
             f"for {people}{clear}."
         )
     return " ".join(sentences)

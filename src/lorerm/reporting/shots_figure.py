@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
-from lorerm.reporting.panels import PANELS, panels
+from lorerm.reporting.panels import PANELS, name_lines, panels
 from lorerm.reporting.phrases import percent, shortened
 from lorerm.reporting.reading import Record
 from lorerm.reporting.svg import ACCENT, INK, PAPER, drawing_style
@@ -56,10 +56,7 @@ def shots_curve(report: Record) -> Figure:
                 f"clear gain from {clear} on", (clear, bottom), (5, 6), textcoords="offset points", color=ACCENT
             )
             ax.set_ylim(bottom=bottom)
-        _name_end(ax, "own weights", means[-1], bold=True)
-        gap = 0.09 * (ax.get_ylim()[1] - ax.get_ylim()[0])
-        below = means[0] <= means[-1]
-        _name_end(ax, "shared direction", min(means[0], means[-1] - gap) if below else max(means[0], means[-1] + gap))
+        name_lines(ax, {"own weights": means[-1], "shared direction": means[0]}, ours=("own weights",))
         ax.set_xlim(counts[0] - 0.02 * counts[-1], counts[-1] * 1.02 + 1e-9)
         ax.set_xlabel("Answers of each person", loc="left")
         pairs = ", ".join(
@@ -67,18 +64,6 @@ def shots_curve(report: Record) -> Figure:
         )
         ax.set_label(f"{PANELS['test_unseen']}, accuracy in per cent: {pairs}.")
     return figure
-
-
-def _name_end(ax: Axes, text: str, height: float, *, bold: bool = False) -> None:
-    ax.annotate(
-        text,
-        (1.03, height),
-        xycoords=("axes fraction", "data"),
-        color=ACCENT if bold else INK,
-        weight="bold" if bold else "normal",
-        va="center",
-        annotation_clip=False,
-    )
 
 
 def shots_people(report: Record) -> Figure:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from lorerm.reporting import reading
 from lorerm.reporting.content import Row, Table
 from lorerm.reporting.phrases import NOTHING, count, interval, percent, percent_interval, points, rank_label
 from lorerm.reporting.reading import CELLS, Record
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    FiguresOf = Mapping[str, Any]
 
 _CHOICE = "choice"
 
@@ -25,9 +16,9 @@ def shots_table(shots: Record) -> Table:
             count(point["shots"]),
             (
                 percent(point["mean"]),
-                percent_interval(point["ci95"]) if point["ci95"] else NOTHING,
+                percent_interval(point["ci95"]),
                 points(point["gain"]["mean"]) if point["shots"] else NOTHING,
-                interval(point["gain"]["ci95"]) if point["shots"] and point["gain"]["ci95"] else NOTHING,
+                interval(point["gain"]["ci95"]) if point["shots"] else NOTHING,
                 count(point["n_users_with"]),
             ),
         )
@@ -87,7 +78,7 @@ def seeds_note(report: Record) -> str | None:
     )
 
 
-def _spread(found: FiguresOf, *, difference: bool = False) -> tuple[str, ...]:
+def _spread(found: Record, *, difference: bool = False) -> tuple[str, ...]:
     write = points if difference else percent
     errors = (found["std_seeds"], found["stderr_within"], found["std_fit"])
     return (write(found["mean"]), *(percent(error) for error in errors))
@@ -105,9 +96,3 @@ def published_table(report: Record) -> Table | None:
     columns = ("Array", *(f"K = {rank}" for rank in published["K_list"]))
     caption = "The published code's eight arrays, in its order; its std is a quarter of the spread over users"
     return Table(caption, columns, rows)
-
-
-def shots_of(report: Record) -> Record | None:
-    """Return the few-shot curve of the rank in focus, None where the report has none."""
-    shots: Record | None = report.get("shots")
-    return shots if shots and shots["rank"] == reading.focus_rank(report) else None

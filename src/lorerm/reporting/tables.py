@@ -162,23 +162,12 @@ def console_table(report: Record) -> RichTable:
     DataError
         The report is not of this schema.
     """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     reading.check(report)
     ranks, controls = content.rank_table(report), content.control_table(report)
     legend = [f"{ranks.caption}; ▸ the chosen rank."]
     if controls is not None:
         legend.append(f"Below the line: rank {reading.focus_rank(report)} with other weights.")
-    table = RichTable(
-        title=Text(headline(report), style="bold"),
-        caption=Text(" ".join([*legend, *ranks.notes])),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-    )
+    table = console_frame(headline(report), " ".join([*legend, *ranks.notes]))
     table.add_column(ranks.columns[0], max_width=32)
     for name in ranks.columns[1:]:
         table.add_column(name.replace(", ", ",\n"), justify="right", no_wrap=True)
@@ -189,7 +178,23 @@ def console_table(report: Record) -> RichTable:
     return table
 
 
-def _add_row(table: RichTable, row: Row, mark: str, *, end_section: bool = False) -> None:
+def console_frame(title: str, caption: str) -> RichTable:
+    """Return a table for the terminal without columns yet, its texts taken literally."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    return RichTable(
+        title=Text(title, style="bold"),
+        caption=Text(caption),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+
+
+def _add_row(table: RichTable, row: Row, mark: str = "", *, end_section: bool = False) -> None:
     """Add one row, its texts taken literally."""
     from rich.text import Text
 
@@ -205,10 +210,6 @@ def console_shots(shots: Record) -> RichTable:
     shots
         The curve, as ``docs/report.md`` describes it.
     """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     numbers = studies.shots_table(shots)
     clear = shots["clear_from"]
     title = (
@@ -216,16 +217,9 @@ def console_shots(shots: Record) -> RichTable:
         if clear is None
         else f"The gain is clear from {count(clear, 'answer')} on."
     )
-    table = RichTable(
-        title=Text(title, style="bold"),
-        caption=Text(f"{numbers.caption}. {' '.join(numbers.notes)}"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-    )
+    table = console_frame(title, f"{numbers.caption}. {' '.join(numbers.notes)}")
     for column in numbers.columns:
         table.add_column(column, justify="right")
     for row in numbers.rows:
-        table.add_row(*(Text(text) for text in (row.heading, *row.values)))
+        _add_row(table, row)
     return table

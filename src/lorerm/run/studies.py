@@ -136,6 +136,7 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
 
     ranks = run.result("train")["ranks"]
     config = TrainingConfig(**load_trained(run, chosen_rank(run), chosen_alpha(run)).training["config"])
+    focus, adaptation = _personal_rank(run), adaptation_of(run)
     done = set(run.done("seeds"))
     if not done:
         shutil.rmtree(run.path / SEEDS, ignore_errors=True)
@@ -148,9 +149,9 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
             continue
         cells = _split_anew(run, data, seed)
         models = dict(train_ranks(cells.train_seen, ranks, replace(config, seed=seed)))
-        found = measure(models, cells, adaptation=replace(adaptation_of(run), seed=seed), seed=seed)
+        found = measure(models, cells, adaptation=replace(adaptation, seed=seed), seed=seed)
         kept = {name: found[name] for name in ("ranks", "differences", "chosen_rank")}
-        save_model(models[_personal_rank(run)], run.path / SEEDS / f"seed-{seed}", include_users=False)
+        save_model(models[focus], run.path / SEEDS / f"seed-{seed}", include_users=False)
         _write_json(path, kept)
         run.mark_done("seeds", str(seed))
     run.tell("seeds", len(wanted), len(wanted))
