@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from lorerm.preferences.datasets.personalllm import REWARD_MODELS
+from small_choices import TOPICS, write_lines
 
-WORDS = [
-    "bread",
-    "tea",
-    "rain",
-    "chess",
-    "rivers",
-    "maps",
-    "clocks",
-    "bees",
-    "glass",
-    "wool",
-    "salt",
-    "boats",
-    "trains",
-    "owls",
-    "chalk",
-    "moss",
-]
+WORDS = [*TOPICS, "moss"]
 
 
 def text(rng: np.random.Generator, n_words: int) -> str:
@@ -35,10 +18,9 @@ def text(rng: np.random.Generator, n_words: int) -> str:
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:
-    """One object per line."""
+    """One object per line, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_lines(path, rows)
 
 
 def write_parquet(path: Path, rows: list[dict]) -> Path:

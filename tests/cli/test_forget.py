@@ -45,5 +45,5 @@ def test_every_other_verb_says_how_to_finish_what_was_cut_off(lorerm, refuses, h
     for call in calls:
         said = refuses(*call)
         assert said.endswith(f"forgetting users was cut off in {run}: finish it with `lorerm forget {run}`"), call
-    assert lorerm("forget", run).out.startswith("Forgot 1 users with ")
+    assert lorerm("forget", run).out.startswith("Forgot 1 user with ")
     assert lorerm("report", run).code == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lorerm import HashingEncoder
-from lorerm.errors import ConfigError, UnknownUserError
+from lorerm.errors import ModelError, UnknownUserError
 from lorerm.evaluation.reward_bench import score_subsets
 from lorerm.preferences.conversation import as_conversation
 from lorerm.preferences.datasets.reward_bench_2 import load
@@ -97,7 +97,7 @@ def test_another_encoder_and_an_unknown_user_are_refused(prompts, finished, tmp_
 
     model = load_model(finished, 1)
     other = replace(model, encoder=replace(model.encoder, revision="0"))
-    with pytest.raises(ConfigError, match="was trained on embeddings of"):
+    with pytest.raises(ModelError, match="was trained on embeddings of"):
         measure_reward_bench(other, prompts, "s", HashingEncoder(), tmp_path)
     with pytest.raises(UnknownUserError):
         measure_reward_bench(model, prompts, "s", HashingEncoder(), tmp_path, ["nobody"])

@@ -85,6 +85,19 @@ def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
     assert found["std_seeds"] == pytest.approx(np.std([own, *means], ddof=1))
 
 
+def test_one_seed_is_the_run_alone(run):
+    studies.seeds(run, 1)
+    assert "seeds" not in run.manifest()["steps"], "there is nothing to repeat"
+    studies.seeds(run, 2)
+    kept = (run.path / "seeds" / "seed-1.json").read_bytes()
+    studies.seeds(run, 1)
+    studies.seeds(run)
+    steps.report(run)
+    assert report_of(run)["seeds"] is None
+    assert all(axis["stability"] is None for axis in report_of(run)["axes"]["directions"])
+    assert (run.path / "seeds" / "seed-1.json").read_bytes() == kept, "for when more are asked for again"
+
+
 def test_what_the_input_said_of_its_split_holds_for_every_seed(run, monkeypatch):
     data = load_embedded(run.path)
     before = np.asarray(data.splits)
@@ -127,8 +140,8 @@ def test_curve_and_seeds_adapt_as_the_report_does(run):
 
 
 def test_bad_input_is_refused(run):
-    with pytest.raises(ConfigError, match="--seeds is 1"):
-        studies.seeds(run, 1)
+    with pytest.raises(ConfigError, match="--seeds is 0"):
+        studies.seeds(run, 0)
     with pytest.raises(ConfigError, match="no model of rank 9"):
         studies.shots(run, None, ShotsConfig(), rank=9)
 

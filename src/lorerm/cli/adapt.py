@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
+    from lorerm.reporting.phrases import count
+
     run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
     model = load_model(run, parsed.rank)
     config = adaptation_of(run)
@@ -48,7 +50,7 @@ def call(parsed: argparse.Namespace) -> None:
         users, n_pairs, warnings = _adapt_on_cluster(run, model, config, parsed, cluster)
     add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
     warn(warnings)
-    output().print(f"Adapted {len(users):,} users from {n_pairs:,} answers.", soft_wrap=True)
+    output().print(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'answer')}.", soft_wrap=True)
 
 
 def _adapt_here(

@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
+    from lorerm.reporting.phrases import count
     from lorerm.run.forgetting import forget
 
     found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
     output().print(
-        f"Forgot {found.n_users:,} users with {found.n_answers:,} comparisons; {found.n_responses:,} embeddings were "
-        "theirs alone.",
+        f"Forgot {count(found.n_users, 'user')} with {count(found.n_answers, 'comparison')}, and "
+        f"{count(found.n_responses, 'embedding')} that only these were about.",
         soft_wrap=True,
     )

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from lorerm.encoding.imported import Imported
 
-# Of the pickles that the published scripts write.
-SUFFIXES = (".pkl", ".pickle")
+# As the published scripts write them.
+PICKLE_SUFFIXES = (".pkl", ".pickle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def _reader(
     parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
 ) -> tuple[list[str | Path], Callable[[], Imported]]:
     """Return the files that are read, and what reads them."""
-    pickles = [path for path in parsed.files if path.suffix in SUFFIXES]
+    pickles = [path for path in parsed.files if path.suffix in PICKLE_SUFFIXES]
     matrices = [path for path in parsed.files if path.suffix == ".safetensors"]
     tables = [path for path in parsed.files if path not in pickles and path not in matrices]
     heads = [] if parsed.reference is None else [parsed.reference]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-Config = TypeVar("Config")
 
 
 def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out: Collection[str] = ()) -> None:
@@ -45,8 +43,3 @@ def given_options(parsed: argparse.Namespace, config: type[Any]) -> dict[str, An
     """Return those fields of `config` that the command line gave."""
     names = [field.name for field in fields(config)]
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
-
-
-def read_options(parsed: argparse.Namespace, config: type[Config], **given: Any) -> Config:  # noqa: ANN401 - as the fields are
-    """Build `config` from parsed options; `given` are the fields that are no options."""
-    return config(**{**given_options(parsed, config), **given})

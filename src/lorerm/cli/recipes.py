@@ -9,7 +9,7 @@ from lorerm.cli.options import given_options
 from lorerm.errors import ConfigError
 from lorerm.learning.config import RECIPES, TrainingConfig
 from lorerm.run.config import SplitConfig
-from lorerm.run.recipe import Recipe, find_recipe, is_recipe_file
+from lorerm.run.recipe import ENCODER_SETTINGS, Recipe, find_recipe, is_recipe_file
 from lorerm.run.sources import is_dataset
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ EMBEDDED = "embedded"
 """What `--model` is given to have the embedded encoder where a recipe names a model."""
 
 _DATA_OPTIONS = ("include_cnn_dm", "published_format", "languages")
-_ENCODER_OPTIONS = ("model", "revision", "dtype", "max_length", "attn")
 
 
 def add_recipe_option(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +109,7 @@ def merge_given(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
     if getattr(parsed, "model", None) is not None:
         # Another model has other revisions and dtypes.
         recipe = recipe if recipe.embed.get("model") == parsed.model else Recipe(**{**vars(recipe), "embed": {}})
-    for name in _ENCODER_OPTIONS:
+    for name in ENCODER_SETTINGS:
         value = getattr(parsed, name, None)
         if value is not None and not (name == "dtype" and value == "auto"):
             embed[name] = value

@@ -157,11 +157,8 @@ class HubMixin:
             folder = Path(temporary) / "model"
             saving: dict[str, Any] = {"include_users": include_users, "report": report, "license_id": license_id}
             self.save_pretrained(folder, repo_id=repo_id, **saving)
-            problem, remedy = (
-                f"{repo_id} could not be pushed to {api.endpoint}",
-                "check the name, the network and the token",
-            )
-            with _speaking_plainly(problem, f"{remedy} (`hf auth login`)"):
+            problem = f"{repo_id} could not be pushed to {api.endpoint}"
+            with _speaking_plainly(problem, "check the name, the network and the token (`hf auth login`)"):
                 repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
                 commit = api.upload_folder(
                     repo_id=repo_id,

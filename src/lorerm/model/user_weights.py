@@ -151,13 +151,13 @@ class UserWeights:
 
 def _refine(users: UserWeights, user_id: str, new: ProjectedAnswers, model: LowRankRewardModel) -> UserWeights:
     """Return one user's weights after more answers, with the posterior so far in the prior's place."""
-    (weights,), covariance = users.select([user_id]).weights, users.select([user_id]).covariance
-    if covariance is None or model.weight_space != "free":
+    known = users.select([user_id])
+    if known.covariance is None or model.weight_space != "free":
         raise ModelError(
             f"of user {user_id!r} neither the answers so far nor a Gaussian posterior were kept",
             "adapt the model to all of their answers with the default recipe",
         )
-    prior = WeightPrior(weights.double(), covariance[0].double())
+    prior = WeightPrior(known.weights[0].double(), known.covariance[0].double())
     return replace(_fit([user_id], new, prior, model.temperature), answers=None)
 
 

@@ -100,6 +100,25 @@ def dataset_rows(
             yield Row(source, number, dict(zip(names, values, strict=True)))
 
 
+def saved_dataset(folder: Path) -> datasets.Dataset | datasets.DatasetDict | None:
+    """Open a folder that `save_to_disk` wrote; None where it is another one.
+
+    Raises
+    ------
+    DataError
+        It is damaged.
+    """
+    if not ((folder / "dataset_dict.json").exists() or (folder / "state.json").exists()):
+        return None
+    import pyarrow as pa
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(folder))
+    except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"folder {folder} is damaged ({_first_line(error)})", "save the data set again") from error
+
+
 def _with_split(record: object, label: str) -> object:
     """Give a row the name of the split that it stands in, unless it says its own."""
     if not isinstance(record, Mapping) or not is_missing(record.get("split")):
@@ -109,23 +128,12 @@ def _with_split(record: object, label: str) -> object:
 
 def _read_folder(path: Path, user_column: str) -> Iterator[Row]:
     """Read a folder."""
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        yield from _read_saved_dataset(path, user_column)
+    dataset = saved_dataset(path)
+    if dataset is not None:
+        yield from _some(dataset_rows(dataset, user_column, str(path)), path)
         return
     for file in data_files(path):
         yield from _read_part(file, user_column)
-
-
-def _read_saved_dataset(path: Path, user_column: str) -> Iterator[Row]:
-    """Read a folder written by `save_to_disk`."""
-    import pyarrow as pa
-    from datasets import load_from_disk
-
-    try:
-        dataset = load_from_disk(str(path))
-    except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"folder {path} is damaged ({_first_line(error)})", "save the data set again") from error
-    yield from _some(dataset_rows(dataset, user_column, str(path)), path)
 
 
 def _read_part(file: DataFile, user_column: str) -> Iterator[Row]:

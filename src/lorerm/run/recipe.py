@@ -19,6 +19,7 @@ from lorerm.learning.config import RECIPES, AdaptationConfig, TrainingConfig
 from lorerm.run.config import SplitConfig
 
 STORED = "recipe.yaml"
+ENCODER_SETTINGS = ("model", "revision", "dtype", "max_length", "attn")
 _FOLDER = "recipes"
 # What a training recipe brings with it, and another one cannot take over.
 _CONSTANTS = ("steps", "learning_rate", "alphas")
@@ -31,7 +32,7 @@ def _names(config: type[Any]) -> tuple[str, ...]:
 _SECTIONS: Mapping[str, tuple[str, ...] | None] = {
     "data": None,  # the data set's own options, which its loader checks
     "split": _names(SplitConfig),
-    "embed": ("model", "revision", "dtype", "max_length", "attn"),
+    "embed": ENCODER_SETTINGS,
     "train": (*_names(TrainingConfig), "ranks", "alphas"),
     "adapt": _names(AdaptationConfig),
     "shots": ("rank", "shots", "trials", "seed"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.atomic import atomic_path
-from lorerm.errors import ConfigError, RunError
+from lorerm.errors import RunError
 from lorerm.preferences.conversation import as_conversation, conversation_key
 
 if TYPE_CHECKING:
@@ -117,18 +117,14 @@ def measure_reward_bench(
 
     Raises
     ------
-    ConfigError
+    ModelError
         If the encoder is not the model's.
     UnknownUserError
         If the model does not know a user.
     """
     from lorerm.evaluation.reward_bench import score_subsets
 
-    if model.encoder is not None and model.encoder != encoder.identity:
-        raise ConfigError(
-            f"the model was trained on embeddings of {model.encoder.model}, not on these of {encoder.identity.model}",
-            "score it with the encoder and the settings that it was trained on",
-        )
+    model.check_encoder(encoder.identity)
     directions = reward_directions(model, users)
     embeddings = _embed(prompts, encoder, folder, progress)
     ends = np.cumsum([len(prompt.completions) for prompt in prompts])[:-1]

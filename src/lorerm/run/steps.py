@@ -54,7 +54,7 @@ _MODEL_FILES = tuple(
     for name in ("config.json", "model.safetensors", "users.safetensors")
 )
 _REPORT_FILES = tuple(
-    f"{place}"
+    place
     for deeper in ("", "alpha-*/")
     for place in (f"{REPORT}/{deeper}*", f"{REPORT}/{deeper}figures/*", f"{MODELS}/{deeper}rank-*/{UNSEEN}")
 )

@@ -104,13 +104,13 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
     run
         A run with trained models, which is the first seed.
     n
-        How many seeds in all, at least 2; None for as many as before, which may be none. Those done before are kept.
+        How many seeds in all; None for as many as before, 1 at first. Those done before are kept.
     """
-    if n is None:
-        n = run.manifest()["steps"].get("seeds", {}).get("parts", {}).get("n")
-        if n is None:
-            return
+    before: int = run.manifest()["steps"].get("seeds", {}).get("parts", {}).get("n", 1)
+    n = before if n is None else n
     check_seeds(n)
+    if n == before == 1:
+        return
     run.result("train")
 
     def begin() -> Work:
@@ -124,8 +124,8 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
 
 def check_seeds(n: int | None) -> None:
     """Refuse a number of seeds that is none."""
-    if n is not None and n < 2:
-        raise ConfigError(f"--seeds is {n}", "give a whole number from 2 on: the run itself is the first")
+    if n is not None and n < 1:
+        raise ConfigError(f"--seeds is {n}", "give a whole number from 1 on: the run itself is the first")
 
 
 def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def add_studies(run: RunFolder, content: dict[str, Any], model: LowRankRewardMod
         for seed in more:
             reports[seed] = _read_json(run.path / SEEDS / f"seed-{seed}.json")
             others[seed] = LowRankRewardModel.from_pretrained(run.path / SEEDS / f"seed-{seed}")
-        content["seeds"] = spread_over_seeds(reports)
+        content["seeds"] = spread_over_seeds(reports) if more else None
     content["axes"] = {
         "rank": model.requested_rank,
         "directions": describe_axes(model, data, _texts_of(run), others),

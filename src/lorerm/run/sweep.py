@@ -25,11 +25,12 @@ def check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingCo
     if not 0 <= config.seed < 2**63:
         raise ConfigError(f"seed is {config.seed}", "give a whole number from 0 on, below 2 to the 63rd")
     limit, n_users = largest_rank(data), len(data.index_users()[0])
+    smallest = 1 if data.reference is None else 0
     for rank in ranks:
         if not 0 <= rank <= limit:
             raise ConfigError(
                 f"rank {rank} is beyond what the data support ({n_users} seen users, dimension {data.dimension})",
-                f"ask for ranks from 0 to {limit}",
+                f"ask for ranks from {smallest} to {limit}",
             )
     if data.reference is None:
         why = f"there is none ({reference_reason(run.path)})"

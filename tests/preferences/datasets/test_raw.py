@@ -120,6 +120,15 @@ def test_folder_that_datasets_wrote(tmp_path):
     ]
 
 
+def test_damaged_folder_of_datasets_is_one_line(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_list([{"a": 1}]).save_to_disk(tmp_path / "saved")
+    next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"rubbish")
+    with pytest.raises(DataError, match=r"folder .*saved is damaged"):
+        raw_rows(REPOSITORY, tmp_path / "saved")
+
+
 def test_missing_column_names_row_and_those_found():
     with pytest.raises(DataError, match=r'f.jsonl, row 3: there is no column "b" \(found: a\)'):
         column(Row("f.jsonl", 3, {"a": 1}), "b")

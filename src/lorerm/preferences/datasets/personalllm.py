@@ -137,7 +137,7 @@ def load(
         labels[2 * side + seen[user]],
         n_ties=int((~decided).sum()),
     )
-    return Loaded(preferences, rows.source, tally.lines(), ())
+    return Loaded(preferences, rows.source, tally.lines())
 
 
 def _judge(

@@ -17,7 +17,7 @@ from lorerm.errors import DataError
 from lorerm.preferences.contract import UNUSED, Pair
 from lorerm.preferences.conversation import Message, parse_messages
 from lorerm.preferences.datasets.loaded import Loaded, Tally
-from lorerm.preferences.datasets.raw import Repository, column, raw_file, resolve
+from lorerm.preferences.datasets.raw import RawRows, Repository, column, raw_file, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +162,7 @@ def split_dialogues(
     return cells
 
 
-def _read_dialogues(rows: Any, people: Sequence[str], tally: Tally) -> dict[str, dict[str, _Dialogue]]:  # noqa: ANN401
+def _read_dialogues(rows: RawRows, people: Sequence[str], tally: Tally) -> dict[str, dict[str, _Dialogue]]:
     """Read the dialogues that have a usable turn, by user and name, in the order of the file.
 
     Somebody whose dialogues are all left out has none; somebody who is not in the file is not in the result either.

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import DataError
-from lorerm.preferences.data_files import SUFFIXES
-from lorerm.preferences.files import Row, dataset_rows, read_rows
+from lorerm.preferences.data_files import SUFFIXES, known_suffix
+from lorerm.preferences.files import Row, dataset_rows, read_rows, saved_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,12 +81,12 @@ def raw_file(repository: Repository, name: str, data: str | Path | None, revisio
         path = Path(data) / name
         if not path.exists():
             raise DataError(f"{path} does not exist", f"give a folder that holds {name}")
-        return RawRows(str(path), ((None, lambda: read_rows(path, "")),))
+        return RawRows(str(path), ((None, _reader_of_file(path)),))
     from huggingface_hub import hf_hub_download
 
     with _reading_hub(repository):
         local = hf_hub_download(repository.name, name, repo_type="dataset", revision=revision)
-    return RawRows(f"{repository.name} at {revision}", ((None, lambda: read_rows(local, "")),))
+    return RawRows(f"{repository.name} at {revision}", ((None, _reader_of_file(Path(local))),))
 
 
 def resolve(repository: Repository, revision: str | None) -> str:
@@ -118,11 +118,9 @@ def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
 def _local(path: Path) -> RawRows:
     if not path.exists():
         raise DataError(f"{path} does not exist", "give a file or folder of the data set")
-    if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
-        from datasets import load_from_disk
-
-        found = load_from_disk(str(path))
-        return _of_datasets(found if isinstance(found, Mapping) else {"": found}, str(path))
+    saved = saved_dataset(path)
+    if saved is not None:
+        return _of_datasets(saved if isinstance(saved, Mapping) else {"": saved}, str(path))
     files = _files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path} holds no file ending in {', '.join(SUFFIXES)}", "give the data set's own files")
@@ -142,7 +140,7 @@ def _files(folder: Path) -> Sequence[Path]:
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.name.lower().endswith(SUFFIXES)
+        and known_suffix(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
