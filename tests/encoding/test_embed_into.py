@@ -56,7 +56,7 @@ def test_only_the_damaged_shard_is_embedded_again(tmp_path, small_shards, prefer
 
 
 def test_nan_of_an_encoder_is_not_stored(tmp_path, preferences):
-    with pytest.raises(DataError, match=r"the \w+ response of user 'user-00' to prompt '.*' holds NaN"):
+    with pytest.raises(DataError, match=r"the rejected response of user 'user-00' to prompt '.*' holds NaN"):
         embed_into(tmp_path, [preferences], Counting(nan=True))
     assert not list((tmp_path / "embeddings").iterdir())
 
