@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.encoding.batched import encode_in_batches, in_batches
-from lorerm.encoding.shards import SHARD_ROWS
+from lorerm.encoding.shards import spans
 from lorerm.engines.cluster import import_ray
 from lorerm.engines.pool import cluster_failed, run_pieces
 from lorerm.errors import LorermError, RunError
@@ -103,12 +103,12 @@ class RayEncoder:
     ) -> npt.NDArray[np.float32]:
         """Embed n conversations: float32 [n, D], in the order given."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
-        starts = range(0, len(conversations), SHARD_ROWS)
+        parts = spans(len(conversations))
         done = 0
-        for number, get in self.encode_shards(conversations[start : start + SHARD_ROWS] for start in starts):
-            rows, _ = get()
-            embeddings[starts[number] : starts[number] + len(rows)] = rows
-            done += len(rows)
+        for number, get in self.encode_shards(conversations[rows] for rows in parts):
+            rows = parts[number]
+            embeddings[rows], _ = get()
+            done += rows.stop - rows.start
             if progress is not None:
                 progress(done, len(conversations))
         return embeddings
