@@ -18,7 +18,6 @@ UNTESTED = {
     "preferences/datasets/simulated_questions.py": "part of the simulated population: test_simulated.py",
     "preferences/datasets/simulated_responses.py": "part of the simulated population: test_simulated.py",
     "reporting/glossary.py": "words alone, shown by the page: test_page.py",
-    "reporting/panels.py": "what both figures share: test_accuracy_figure.py, test_gain_figure.py",
 }
 
 WRITTEN = [".ci", "benchmarks", "docs", "examples", "src", "tests"]

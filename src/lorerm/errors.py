@@ -23,6 +23,11 @@ class LorermError(Exception):
         return f"{self.problem}: {self.remedy}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, which libraries write over several; its name if there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class DataError(LorermError, ValueError):
     """Preferences, embeddings or comparisons that do not keep the data contract."""
 

@@ -55,6 +55,18 @@ def test_model_that_fails_on_a_tree_does_not(forward, monkeypatch):
     assert "(TypeError)" in find_sharing(forward, [1, 2, 4, 5])[1]
 
 
+def test_model_that_gives_nan_in_a_tree_does_not(forward, monkeypatch):
+    states = forward.states
+    monkeypatch.setattr(
+        forward,
+        "states",
+        lambda ids, mask, **arguments: states(ids, mask, **arguments) * (float("nan") if arguments else 1.0),
+    )
+    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
+    assert not sharing.trees
+    assert "something else" in reason
+
+
 def test_limits_come_from_the_configuration():
     assert _longest_in_tree(MistralConfig(sliding_window=64)) == 64
     assert _longest_in_tree(LlamaConfig()) is None

@@ -89,6 +89,12 @@ def test_lists_of_different_lengths_are_refused():
         plain_matrix(pa.array([[1.0, 2.0], [3.0]]))
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float32(), 2)])
+def test_missing_row_is_refused(kind):
+    with pytest.raises(DataError, match="responses row 1 is missing"):
+        plain_matrix(pa.array([[1.0, 2.0], None, [3.0, 4.0], None], kind))
+
+
 def test_scikit_learns_splitters_take_them():
     data = EmbeddedPreferences.from_arrays(MATRIX, np.tile(CHOSEN, 4), np.tile(REJECTED, 4), np.tile(USERS, 4))
     train, test = train_test_split(data, test_size=0.25, random_state=0)

@@ -41,6 +41,14 @@ def test_tldr_users_stand_in_ascending_order_of_their_training_pairs(tmp_path):
     assert list(dict.fromkeys(users)) == ["short", "long"]
 
 
+def test_summary_that_begins_with_a_bracket_is_no_printed_list(tmp_path):
+    entry = {**tldr_entry("a", 0), "losing_summary": "[24 M] and my friend [23 F] disagree."}
+    paths = [tmp_path / "tldr_embeddings_train.pkl", tmp_path / "tldr_embeddings_val.pkl"]
+    for path in paths:
+        path.write_bytes(pickle.dumps({"worker": [entry]}))
+    assert read_published_pickles(paths).warnings == ()
+
+
 def test_prism_keeps_the_published_cells_and_says_that_the_format_leaks(tmp_path):
     imported = read_published_pickles(prism_pickles(tmp_path))
     assert set(imported.columns["splits"]) == {"train_seen", "train_unseen", "test_seen", "test_unseen"}

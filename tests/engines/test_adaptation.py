@@ -11,7 +11,7 @@ import torch
 from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, adapt, embed, train
 from lorerm.engines.adaptation import adapt_on_cluster
 from lorerm.engines.cluster import Cluster
-from lorerm.errors import ConfigError
+from lorerm.errors import ConfigError, DataError
 from small_choices import choices
 
 
@@ -39,7 +39,6 @@ def by_folder(tmp_path):
     table = pa.Table.from_pylist([ties[0], *rows[:20], ties[1], *rows[20:]])
     folder = tmp_path / "by-folder"
     pa.dataset.write_dataset(table, folder, format="parquet", partitioning=["user_id"], partitioning_flavor="hive")
-    # A file with nothing but ties is an error, here as there.
     alone = folder / "user_id=undecided"
     pq.write_table(
         pa.Table.from_pylist([{**tie, "user_id": None} for tie in ties]).drop(["user_id"]), alone / "1.parquet"
@@ -79,6 +78,20 @@ def test_the_weights_of_the_local_way(ray, model, by_folder, by_time):
     assert len(found.warnings) == 1
     assert told[-1] == (len(told), len(told))
     assert len(told) >= 8
+
+
+def test_whoever_has_ties_alone_is_left_out_as_there(ray, model, tmp_path):
+    """In a share of their own, be it a part of a file or a whole one."""
+    rows, files = judged("few", 2), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    ties = [[{**row, "user_id": user, "ratings": [1.0, 1.0]} for row in rows[:3]] for user in ("undecided", "idle")]
+    for file, some in zip(files, (rows + ties[0], ties[1]), strict=True):
+        pq.write_table(pa.Table.from_pylist(some), file)
+    read = Preferences.from_files(*files)
+    found = adapt_on_cluster(model, files, HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
+    assert found.users.user_ids == adapt(model, embed(read, HashingEncoder())).user_ids
+    assert (found.n_pairs, found.warnings) == (len(read), tuple(read.summary.warnings()))
+    with pytest.raises(DataError, match="every judgement is a tie"):
+        adapt_on_cluster(model, files[1:], HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
 
 
 def test_the_published_recipe_is_refused(model, tmp_path):

@@ -63,6 +63,13 @@ def test_same_bytes_as_here_although_a_worker_dies(ray, tiny_model, small_shards
     assert told == sorted(told)
     assert (told[0], told[-1]) == ((0, 30), (30, 30))
 
+    conversations = preferences.conversations("chosen")[:20]
+    found = []
+    for one in (encoder, here):
+        with pytest.warns(UserWarning, match="10 of 20 conversations were longer than the 256 tokens"):
+            found.append(one.encode(conversations))
+    np.testing.assert_allclose(*found, atol=2e-5)
+
 
 def test_a_model_that_no_worker_can_load_is_one_line(ray):
     def make_encoder():

@@ -62,6 +62,17 @@ def test_users_are_named_as_everywhere(tmp_path):
     assert [len(share.files) for share in shares] == [1, 1]
 
 
+def test_damage_within_a_file_is_one_line(tmp_path):
+    file = write(tmp_path, "0.parquet", ["a", "b"])
+    content = bytearray(file.path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[4:footer] = b"\xff" * (footer - 4)
+    file.path.write_bytes(content)
+    with pytest.raises(DataError, match=r"0\.parquet cannot be read \(Couldn't deserialize") as raised:
+        share_out([file], "user_id", 1)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("users", [["a", None], ["a", " "], [True, False]])
 def test_a_row_of_nobody_is_refused(tmp_path, users):
     file = write(tmp_path, "0.parquet", users)

@@ -158,9 +158,9 @@ def _mark(batches: list[Batch], members: Mapping[TokenIds, tuple[int, ...]], n_c
     together = [
         (batch, place, number)
         for batch in batches
+        if sum(len(row.members) for row in batch.rows) > 1
         for place, row in enumerate(batch.rows)
         for number in range(len(row.members))
-        if sum(len(row.members) for row in batch.rows) > 1
     ]
     seed = hashlib.sha256(repr(list(members)).encode()).digest() if n_checked else b""
     drawn = Random(seed).sample(together, min(n_checked, len(together)))  # noqa: S311 - no secret

@@ -13,7 +13,7 @@ from lorerm.encoding.batched import ShardEncoder, encode_in_batches
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.encoding.planning import Remarks
 from lorerm.encoding.responses import collect
-from lorerm.encoding.shards import SHARD_ROWS
+from lorerm.encoding.shards import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -66,10 +66,10 @@ def embed_and_remark(
     with collect([preferences]) as distinct:
         total, remarks, done = len(distinct), Remarks(), 0
         embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
-        spans = [slice(start, min(start + SHARD_ROWS, total)) for start in range(0, total, SHARD_ROWS)]
-        with closing(_encode(encoder, distinct, spans, progress)) as encoded:
+        parts = spans(total)
+        with closing(_encode(encoder, distinct, parts, progress)) as encoded:
             for number, get in encoded:
-                rows = spans[number]
+                rows = parts[number]
                 with distinct.naming(rows.start):
                     embeddings[rows], found = get()
                 remarks += found
@@ -93,13 +93,13 @@ def embed_and_remark(
 
 
 def _encode(
-    encoder: Encoder, distinct: DistinctResponses, spans: Sequence[slice], progress: Progress | None
+    encoder: Encoder, distinct: DistinctResponses, parts: Sequence[slice], progress: Progress | None
 ) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], Remarks]]]]:
-    """Yield the number of every span of conversations, with what encodes it or, where others do that, has them."""
+    """Yield the number of every part of the conversations, with what encodes it or, where others do that, has them."""
     if isinstance(encoder, ShardEncoder):
-        yield from encoder.encode_shards(distinct.conversations(rows) for rows in spans)
+        yield from encoder.encode_shards(distinct.conversations(rows) for rows in parts)
         return
-    for number, rows in enumerate(spans):
+    for number, rows in enumerate(parts):
 
         def tell(done: int, _: int, before: int = rows.start) -> None:
             if progress is not None:

@@ -103,13 +103,10 @@ class _Work:
 
     def shard(self, path: Path, rows: slice) -> Remarks:
         """See to it that a shard is there."""
-        import torch
-
         conversations = self.distinct.conversations(rows)
         made_of = _made_of(self.encoder.identity, conversations)
-        found = read_made_of(path)
-        remarks = found.pop("remarks", None)
-        if remarks is None or found != made_of:
+        remarks = _remarks_of(path, made_of)
+        if remarks is None:
             parts = Parts(path.with_suffix(""), made_of)
             try:
                 with self.distinct.naming(rows.start):
@@ -117,33 +114,27 @@ class _Work:
             except InexactError:
                 parts.remove()  # the batches that were not drawn for a check may be wrong as well
                 raise
-            write_tensor(path, RESPONSES, torch.from_numpy(embeddings), {**made_of, "remarks": asdict(remarks)})
-            parts.remove()
-        else:
-            remarks = Remarks(**remarks)
+            _write(path, made_of, embeddings, remarks)
         self._tell(rows.stop)
         return remarks
 
     def elsewhere(self, encoder: ShardEncoder, wanted: Iterable[tuple[Path, slice]]) -> None:
         """Have the shards that are not there embedded by others, and keep each as it comes."""
-        import torch
-
         missing: list[tuple[Path, slice, dict[str, Any]]] = []
         done = 0
         for path, rows in wanted:
             made_of = _made_of(encoder.identity, self.distinct.conversations(rows))
-            if made_of.items() <= read_made_of(path).items():
-                done += rows.stop - rows.start
-            else:
+            if _remarks_of(path, made_of) is None:
                 missing.append((path, rows, made_of))
+            else:
+                done += rows.stop - rows.start
         self._tell(done)
         with closing(encoder.encode_shards(self.distinct.conversations(rows) for _, rows, _ in missing)) as encoded:
             for number, get in encoded:
                 path, rows, made_of = missing[number]
                 with self.distinct.naming(rows.start):
                     embeddings, remarks = get()
-                write_tensor(path, RESPONSES, torch.from_numpy(embeddings), {**made_of, "remarks": asdict(remarks)})
-                Parts(path.with_suffix(""), made_of).remove()
+                _write(path, made_of, embeddings, remarks)
                 done += rows.stop - rows.start
                 self._tell(done)
 
@@ -173,6 +164,21 @@ class _Work:
 def _made_of(identity: EncoderIdentity, conversations: Sequence[Conversation]) -> dict[str, Any]:
     texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in conversations).encode())
     return {"encoder": identity.to_dict(), "texts": texts.hexdigest()}
+
+
+def _remarks_of(path: Path, made_of: dict[str, Any]) -> Remarks | None:
+    """Return what is to be said of a shard; None where it is not there, or is of something else."""
+    found = read_made_of(path)
+    remarks = found.pop("remarks", None)
+    return None if remarks is None or found != made_of else Remarks(**remarks)
+
+
+def _write(path: Path, made_of: dict[str, Any], embeddings: npt.NDArray[np.float32], remarks: Remarks) -> None:
+    """Write a shard, and remove the batches that it takes the place of."""
+    import torch
+
+    write_tensor(path, RESPONSES, torch.from_numpy(embeddings), {**made_of, "remarks": asdict(remarks)})
+    Parts(path.with_suffix(""), made_of).remove()
 
 
 def _comparisons(preferences: Chunks, distinct: DistinctResponses) -> Iterator[Comparisons]:

@@ -132,7 +132,7 @@ def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str 
             expected = [forward.alone(sequences[place]) for place in tree.places]
             pairs = zip(found, expected, strict=True)
             largest = LARGEST_ON_ARBITRARY_TOKENS[forward.dtype]
-            if any(distance(*pair, forward.dtype) > largest for pair in pairs):
+            if not all(distance(*pair, forward.dtype) <= largest for pair in pairs):  # NaN is not
                 reason = f"{type(forward.backbone).__name__} computes something else in a tree"
     return Sharing(reason is None, _break_even(config), _longest_in_tree(config), _longest_in_batch(config)), reason
 

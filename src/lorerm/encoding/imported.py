@@ -80,8 +80,9 @@ def read_for_dataset(matrices: Sequence[Path], loaded: Loaded, reference: Path |
     names = {matrix_name(path) for path in paths}
     if len(names) != 1:
         raise DataError(f"the matrices are called {' and '.join(sorted(names))}", "give both the same name")
-    stored = StoredMatrix(paths, names.pop())
-    n_train, n_rows = StoredMatrix(paths[:1], matrix_name(paths[0])).shape[0], preferences.responses.num_rows
+    name = names.pop()
+    stored = StoredMatrix(paths, name)
+    n_train, n_rows = StoredMatrix(paths[:1], name).shape[0], preferences.responses.num_rows
     on_train = np.char.startswith(preferences.splits.astype(str), "train")
     if stored.shape[0] != n_rows or not np.array_equal(preferences.chosen < n_train, on_train):
         raise DataError(

@@ -22,11 +22,15 @@ def plain_matrix(values: Any) -> Matrix:  # noqa: ANN401 - whatever looks like a
     Raises
     ------
     DataError
-        If an Arrow column's lists have different lengths.
+        If an Arrow column's lists have different lengths, or one is missing.
     """
     if hasattr(values, "combine_chunks"):
         values = values.combine_chunks()
     kind = str(getattr(values, "type", ""))
+    if kind.startswith(("fixed_size_list", "list", "large_list")) and values.null_count:
+        # Arrow would leave it out, and the rows behind it would move up.
+        row = values.is_null().index(True).as_py()
+        raise DataError(f"responses row {row} is missing", "give every row")
     if kind.startswith("fixed_size_list"):
         return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)  # type: ignore[no-any-return]
     if kind.startswith(("list", "large_list")):

@@ -35,7 +35,7 @@ BATCH_TOKENS = {"cuda": 16_384}
 """Tokens of a batch by the kind of device; elsewhere `BATCH_TOKENS_ELSEWHERE`."""
 BATCH_TOKENS_ELSEWHERE = 2_048
 # One conversation of so many of a call is checked: where there are few, as in a ranking, that would cost too much.
-_CALLED_FOR_A_CHECK = 16
+_CONVERSATIONS_PER_CHECK = 16
 
 
 class TransformersEncoder:
@@ -200,7 +200,7 @@ class TransformersEncoder:
         UserWarning
             If prompts were shortened, or the model's control tokens stand in the text of some conversations.
         """
-        n_checked = min(N_CHECKED, len(conversations) // _CALLED_FOR_A_CHECK)
+        n_checked = min(N_CHECKED, len(conversations) // _CONVERSATIONS_PER_CHECK)
         embeddings, remarks = encode_in_batches(self, conversations, n_checked, progress)
         for sentence in remarks.sentences(len(conversations), self._identity):
             warnings.warn(sentence, UserWarning, stacklevel=2)

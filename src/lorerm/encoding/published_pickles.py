@@ -21,7 +21,7 @@ from lorerm.encoding.imported import Imported
 from lorerm.encoding.safe_pickle import load_pickle
 from lorerm.errors import DataError
 from lorerm.preferences.contract import Pair
-from lorerm.preferences.conversation import Conversation, parse_messages
+from lorerm.preferences.conversation import Conversation, is_stringified_list, parse_messages
 from lorerm.preferences.datasets.loaded import Tally
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def read_published_pickles(paths: Sequence[Path]) -> Imported:
     """
     tally = Tally("pairs", _TLDR_STEPS)
     examples: list[_Example] = []
-    warnings: list[str] = []
     for path in paths:
         content = load_pickle(path)
         try:
@@ -82,12 +81,13 @@ def read_published_pickles(paths: Sequence[Path]) -> Imported:
         examples = _in_both_splits(examples, tally)
     if not examples:
         raise DataError("the files hold no pair of a person in both splits", "give the files of both splits")
-    if any(example.rejected.text.startswith("[") and not example.chosen.text.startswith("[") for example in examples):
-        warnings.append(
+    warnings: tuple[str, ...] = ()
+    if any(is_stringified_list(one.rejected.text) and not is_stringified_list(one.chosen.text) for one in examples):
+        warnings = (
             "Rejected replies were embedded as printed lists, the chosen ones as plain text: accuracies on these "
-            "embeddings measure that format, not people's preferences."
+            "embeddings measure that format, not people's preferences.",
         )
-    return _put_together(examples, tally, tuple(warnings))
+    return _put_together(examples, tally, warnings)
 
 
 def _tldr(content: Mapping[Any, Any], split: str, tally: Tally) -> Iterator[_Example]:

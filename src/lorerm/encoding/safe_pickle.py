@@ -13,7 +13,7 @@ from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 
 _CONTAINERS = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -68,9 +68,8 @@ def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - what the file holds
             f"{path} asks for {error}, which is neither a container nor a tensor", "do not trust this file"
         ) from None
     except Exception as error:  # a damaged pickle can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{path} is damaged, or holds something else than containers and tensors ({reason:.120})",
+            f"{path} is damaged, or holds something else than containers and tensors ({first_line(error):.120})",
             "do not trust this file, or make it again",
         ) from error
 

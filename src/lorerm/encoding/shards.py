@@ -20,15 +20,17 @@ RESPONSES = "responses"
 _ENTRY = "made_of"
 
 
+def spans(n_rows: int) -> list[slice]:
+    """Divide the rows of a matrix into those of a shard each."""
+    return [slice(start, min(start + SHARD_ROWS, n_rows)) for start in range(0, n_rows, SHARD_ROWS)]
+
+
 def shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
     """Return the files of a matrix of `n_rows`, at least one, each with its rows."""
-    starts = range(0, max(n_rows, 1), SHARD_ROWS)
+    parts = spans(n_rows) or [slice(0, 0)]
     return [
-        (
-            folder / f"embeddings-{number:05d}-of-{len(starts):05d}.safetensors",
-            slice(start, min(start + SHARD_ROWS, n_rows)),
-        )
-        for number, start in enumerate(starts, 1)
+        (folder / f"embeddings-{number:05d}-of-{len(parts):05d}.safetensors", rows)
+        for number, rows in enumerate(parts, 1)
     ]
 
 

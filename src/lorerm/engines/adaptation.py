@@ -118,7 +118,8 @@ def adapt_on_cluster(
 class _Fitted:
     """The users of a share."""
 
-    users: UserWeights
+    users: UserWeights | None
+    """None where all their judgements are ties"""
     n_pairs: int
     summary: ReadingSummary
     """of all files of the share"""
@@ -134,9 +135,11 @@ def _fit(
     from lorerm.learning.adaptation import adapt
     from lorerm.preferences.preferences import Preferences
 
-    answers = Preferences.from_files(*share.files, user_column=user_column)
+    answers = Preferences.from_files(*share.files, user_column=user_column, may_be_empty=True)
     if share.users is not None:
         answers = answers.select(np.flatnonzero([user in share.users for user in answers.user_ids]))
+    if not len(answers):
+        return _Fitted(None, 0, answers.summary, 0, Remarks())
     data, remarks = embed_and_remark(answers, encoder)
     return _Fitted(adapt(model, data, config), len(answers), answers.summary, len(data.responses), remarks)
 
@@ -151,11 +154,13 @@ def _merge(
     shares: Sequence[Share], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
 ) -> AdaptedUsers:
     """Put the users of all shares together, in the order of `user_ids`."""
-    found = reduce(lambda users, more: users.merge(more), (some.users for some in fitted))
+    read = [some.summary for share, some in zip(shares, fitted, strict=True) if share.first]
+    counts = {name: sum(getattr(some, name) for some in read) for name in ("n_rows", "n_pairs", "n_ties")}
+    summary = replace(read[0], **counts)
+    summary.check()
+    found = reduce(lambda users, more: users.merge(more), (some.users for some in fitted if some.users is not None))
     known = set(found.user_ids)  # whoever has ties alone is adapted by nobody
     users = found.select([user for user in user_ids if user in known])
-    read = [some.summary for share, some in zip(shares, fitted, strict=True) if share.first]
-    summary = replace(read[0], n_rows=sum(some.n_rows for some in read), n_ties=sum(some.n_ties for some in read))
     said = []
     if encoder is not None:
         remarks = sum((some.remarks for some in fitted), Remarks())

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import ConfigError, RunError
+from lorerm.errors import ConfigError, RunError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -145,7 +145,7 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:  # n
     except (SystemExit, Exception) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise RunError(
-            f"{where} cannot be {'reached' if address else 'started'} ({_first_line(error)})",
+            f"{where} cannot be {'reached' if address else 'started'} ({first_line(error)[:200]})",
             "check `ray status` there, and that Ray and Python have the same versions on all its machines"
             if address
             else "see the logs in /tmp/ray/session_latest/logs",
@@ -181,7 +181,3 @@ def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorerm.encoding.batched import encode_in_batches, in_batches
-from lorerm.encoding.shards import SHARD_ROWS
+from lorerm.encoding.planning import Remarks
+from lorerm.encoding.shards import spans
 from lorerm.engines.cluster import import_ray
 from lorerm.engines.pool import cluster_failed, run_pieces
 from lorerm.errors import LorermError, RunError
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lorerm.encoding.encoder import Encoder, EncoderIdentity, Progress
-    from lorerm.encoding.planning import Remarks
     from lorerm.engines.cluster import Workers
     from lorerm.preferences.conversation import Conversation
 
@@ -101,16 +102,19 @@ class RayEncoder:
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
-        """Embed n conversations: float32 [n, D], in the order given."""
+        """Embed n conversations: float32 [n, D], in the order given; warns as `TransformersEncoder.encode` does."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
-        starts = range(0, len(conversations), SHARD_ROWS)
-        done = 0
-        for number, get in self.encode_shards(conversations[start : start + SHARD_ROWS] for start in starts):
-            rows, _ = get()
-            embeddings[starts[number] : starts[number] + len(rows)] = rows
-            done += len(rows)
+        parts = spans(len(conversations))
+        remarks, done = Remarks(), 0
+        for number, get in self.encode_shards(conversations[rows] for rows in parts):
+            rows = parts[number]
+            embeddings[rows], found = get()
+            remarks += found
+            done += rows.stop - rows.start
             if progress is not None:
                 progress(done, len(conversations))
+        for sentence in remarks.sentences(len(conversations), self.identity):
+            warnings.warn(sentence, UserWarning, stacklevel=2)
         return embeddings
 
 

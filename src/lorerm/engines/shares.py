@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 from lorerm.preferences.contract import parse_user
 
 if TYPE_CHECKING:
@@ -114,9 +114,13 @@ def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
                 for entry in batch.column(0).value_counts().to_pylist():
                     counts[parse_user({user_column: entry["values"]}, user_column)] += entry["counts"]
     except OSError as error:
-        raise DataError(f"{file.path} cannot be read ({error.strerror or error})", "check the file") from error
+        raise DataError(
+            f"{file.path} cannot be read ({error.strerror or first_line(error)})", "check the file"
+        ) from error
     except pa.ArrowException as error:
-        raise DataError(f"{file.path} is not a readable Parquet file ({error})", "write it again") from error
+        raise DataError(
+            f"{file.path} is not a readable Parquet file ({first_line(error)})", "write it again"
+        ) from error
     except DataError as error:
         raise DataError(f"{file.path}: {error.problem}", error.remedy) from error
     return dict(counts)

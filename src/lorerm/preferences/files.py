@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 from lorerm.preferences.contract import COLUMNS, parse_split
 from lorerm.preferences.data_files import SUFFIXES, DataFile, data_files, known_suffix
 from lorerm.preferences.scalars import is_missing
@@ -59,7 +59,7 @@ def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is cut off or damaged ({error})", "copy or download it again") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})", "check the file") from error
+        raise DataError(f"{path} cannot be read ({error.strerror or first_line(error)})", "check the file") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error.reason})", "save it as UTF-8") from error
 
@@ -116,7 +116,7 @@ def saved_dataset(folder: Path) -> datasets.Dataset | datasets.DatasetDict | Non
     try:
         return load_from_disk(str(folder))
     except (pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"folder {folder} is damaged ({_first_line(error)})", "save the data set again") from error
+        raise DataError(f"folder {folder} is damaged ({first_line(error)})", "save the data set again") from error
 
 
 def _with_split(record: object, label: str) -> object:
@@ -191,7 +191,7 @@ def _parse_json(text: str, name: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not JSON ({_first_line(error)})", "write one JSON object per line") from error
+        raise DataError(f"{name} is not JSON ({first_line(error)})", "write one JSON object per line") from error
 
 
 def _read_csv(stream: io.TextIOBase, source: str) -> Iterator[Row]:
@@ -253,7 +253,7 @@ def _read_parquet(path: Path, user_column: str) -> Iterator[Row]:
                     number += 1
                     yield Row(str(path), number, record)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is not a readable Parquet file ({_first_line(error)})", "write it again") from error
+        raise DataError(f"{path} is not a readable Parquet file ({first_line(error)})", "write it again") from error
 
 
 def _wanted(found: list[str], user_column: str) -> list[str]:
@@ -261,11 +261,6 @@ def _wanted(found: list[str], user_column: str) -> list[str]:
     if not {user_column, "prompt"} <= set(found) or not {"rejected", "responses"} & set(found):
         return found
     return [name for name in found if name in COLUMNS or name == user_column]
-
-
-def _first_line(error: BaseException) -> str:
-    """Give the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 _READERS: dict[str, Callable[[io.TextIOBase, str], Iterator[Row]]] = {

@@ -49,6 +49,13 @@ class ReadingSummary:
             return []
         return [f"{self.n_ties:,} tied pairs of ratings or choices were left out: they say nothing about the user."]
 
+    def check(self, source: str = "the input") -> None:
+        """Raise `DataError` where no pair is left; `source` is what the error calls the input."""
+        if not self.n_rows:
+            raise DataError("the input holds no rows", "give at least one judgement")
+        if not self.n_pairs:
+            raise DataError(f"{source}: every judgement is a tie, so no pair is left", "give judgements that differ")
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -102,7 +109,9 @@ class Preferences:
         return cls._from_rows((Row(source, number, record) for number, record in enumerate(records, 1)), user_column)
 
     @classmethod
-    def from_files(cls, *paths: str | Path | DataFile, user_column: str = "user_id") -> Preferences:
+    def from_files(
+        cls, *paths: str | Path | DataFile, user_column: str = "user_id", may_be_empty: bool = False
+    ) -> Preferences:
         """Read files: JSON lines (also gzipped), JSON, CSV, Parquet, or folders.
 
         Parameters
@@ -112,6 +121,8 @@ class Preferences:
             order of their names; or folders written by the `save_to_disk` of `datasets`.
         user_column
             The column of the users.
+        may_be_empty
+            Whether it is no error that no pair is left: where the files are a part of an input.
 
         Returns
         -------
@@ -125,7 +136,8 @@ class Preferences:
         """
         if not paths:
             raise DataError("no file was given", "name at least one file or folder")
-        return cls._from_rows((row for path in paths for row in read_rows(path, user_column)), user_column)
+        rows = (row for path in paths for row in read_rows(path, user_column))
+        return cls._from_rows(rows, user_column, may_be_empty=may_be_empty)
 
     @classmethod
     def from_dataset(
@@ -304,7 +316,7 @@ class Preferences:
         return np.array(self.table[column].to_pylist(), dtype=object)
 
     @classmethod
-    def _from_rows(cls, rows: Iterable[Row], user_column: str) -> Preferences:
+    def _from_rows(cls, rows: Iterable[Row], user_column: str, *, may_be_empty: bool = False) -> Preferences:
         """Build the table out of rows, and name the row in every error."""
         n_rows = n_ties = 0
         source = "the input"
@@ -321,8 +333,7 @@ class Preferences:
                 yield from parsed.pairs
 
         table = build_table(pairs())
-        if not n_rows:
-            raise DataError("the input holds no rows", "give at least one judgement")
-        if not len(table):
-            raise DataError(f"{source}: every judgement is a tie, so no pair is left", "give judgements that differ")
-        return cls(table, ReadingSummary(n_rows, len(table), n_ties))
+        summary = ReadingSummary(n_rows, len(table), n_ties)
+        if not may_be_empty:
+            summary.check(source)
+        return cls(table, summary)
