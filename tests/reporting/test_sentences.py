@@ -102,14 +102,14 @@ def test_headline_without_differences(rich_report):
 def test_supporting_has_both_accuracies_and_the_other_gain(rich_report):
     text = supporting(rich_report)
     assert text.count("% of the choices of") == 2
-    assert text.count("for people seen in training") == 1
+    assert text.count("For people seen in training, rank 4 changes accuracy by") == 1
 
 
 def test_supporting_tells_the_shared_direction_from_one_trained_for_everybody(rich_report):
     difference(rich_report, "bradley_terry").update(mean=0.011, ci95=[0.002, 0.02])
     assert supporting(rich_report).endswith(
-        "Over one direction trained for everybody (K = 1), rank 4 changes accuracy by +1.1 points "
-        "(95% interval +0.2 to +2.0) for people never seen."
+        "For people never seen, rank 4 changes accuracy by +1.1 points (95% interval +0.2 to +2.0) "
+        "over one direction trained for everybody (K = 1)."
     )
 
 

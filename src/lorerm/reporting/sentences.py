@@ -140,10 +140,10 @@ def supporting(report: Record) -> str:
     for name, people in _PEOPLE.items():
         found = reading.difference(report, focus, "shared_direction", name)
         if found is not None and found is not headlined:
-            sentences.append(_change(focus, found, f"for {people}", _SHARED))
+            sentences.append(_change(focus, found, people, "its shared direction"))
     found = headlined and reading.difference(report, focus, "bradley_terry", headlined["cell"])
     if headlined and found is not None:
-        sentences.append(_change(focus, found, f"for {_PEOPLE[headlined['cell']]}", _ONE))
+        sentences.append(_change(focus, found, _PEOPLE[headlined["cell"]], _ONE))
     return " ".join(sentences)
 
 
@@ -151,7 +151,8 @@ def _change(rank: int, difference: Record, people: str, other: str) -> str:
     """Say what a rank changes against something else."""
     bounds = f" (95% interval {interval(difference['ci95'])})" if difference["ci95"] is not None else ""
     clear = "" if _verdict(difference) != "unclear" else ": no clear difference"
-    return f"Over {other}, rank {rank} changes accuracy by {points(difference['mean'])} points{bounds} {people}{clear}."
+    change = points(difference["mean"])
+    return f"For {people}, rank {rank} changes accuracy by {change} points{bounds} over {other}{clear}."
 
 
 def really_personal(report: Record) -> str | None:
