@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docutils.nodes import SkipNode, math_block
-from math_core import LatexToMathML
+from math_core import LatexError, LatexToMathML
+from sphinx.util import logging
 
 import lorerm
 
@@ -52,7 +53,11 @@ html_copy_source = False
 def show_formula(page: HTML5Translator, node: math | math_block) -> None:
     """Write a formula as MathML."""
     block = isinstance(node, math_block)
-    formula = LatexToMathML().convert_with_local_state(node.astext().strip(), displaystyle=block)
+    try:
+        formula = LatexToMathML().convert_with_local_state(node.astext().strip(), displaystyle=block)
+    except LatexError:
+        logging.getLogger(__name__).warning("this formula cannot be read: %s", node.astext().strip(), location=node)
+        raise SkipNode from None
     page.body.append(f'<div class="math">{formula}</div>\n' if block else formula)
     raise SkipNode
 

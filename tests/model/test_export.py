@@ -16,6 +16,7 @@ from lorerm.encoding.hashing import HashingEncoder
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
+from lorerm.model.reward_function import RewardFunction
 
 CHATS = [chat("How do I bake bread?", text) for text in ("Mix.", "Knead, wait, bake; and wait again.", "No", "")]
 DATED = "{{ date_string }} {{ strftime_now('%d %b %Y') }}\n" + CHATML
@@ -117,6 +118,34 @@ def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
     (found,) = scorer(text)
     assert found["label"] == "reward"
     assert found["score"] == pytest.approx(float(model.rewards(encoder.encode(CHATS[1:2]), "b")), rel=1e-4)
+
+
+@pytest.mark.xdist_group("trl")  # which takes seconds to import
+@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+def test_trl_takes_it_as_a_reward_model(personal, tiny_models, tmp_path):
+    """Beside `RewardFunction` in one run, it gives every completion the same reward."""
+    trl = pytest.importorskip("trl", reason="trl comes with the extra dev")
+    from datasets import Dataset
+
+    folder, encoder, model = personal()
+    save_classifier(build_classifier(model, folder, "b"), tmp_path / "bs-reward")
+    rows = [{"prompt": [{"role": "user", "content": text}], "user_id": "b"} for text in ("Tea?", "Rain?")]
+    settings = {"max_completion_length": 6, "max_steps": 2, "logging_steps": 1, "num_generations": 2}
+    settings |= {"bf16": False, "use_cpu": True, "report_to": [], "save_strategy": "no", "disable_tqdm": True, "seed": 0}
+    trainer = trl.GRPOTrainer(
+        model=str(tiny_models.folder(task="causal", padding_side="left")),
+        reward_funcs=[str(tmp_path / "bs-reward"), RewardFunction(model, encoder)],
+        train_dataset=Dataset.from_list(rows),
+        args=trl.GRPOConfig(output_dir=str(tmp_path / "grpo"), per_device_train_batch_size=4, **settings),
+    )
+    trainer.train()
+    steps = [entry for entry in trainer.state.log_history if "rewards/lorerm/mean" in entry]
+    assert len(steps) == 2
+    for entry in steps:
+        spread = entry["rewards/lorerm/std"]
+        assert spread > 0
+        assert entry["rewards/bs-reward/mean"] == pytest.approx(entry["rewards/lorerm/mean"], abs=1e-4 * spread)
+        assert entry["rewards/bs-reward/std"] == pytest.approx(spread, rel=1e-4)
 
 
 def test_the_temperature_stands_in_the_configuration(personal):
