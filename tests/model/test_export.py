@@ -173,6 +173,7 @@ def test_settings_stand_under_the_names_of_transformers_4_too(tiny_models, make_
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text("utf-8"))
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert settings["additional_special_tokens"] == ["<|pad|>"]
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]
     assert network.config.rope_parameters == {"rope_theta": 500000.0, **(scaling or {"rope_type": "default"})}
     assert_equal(logits(network, tokenizer)[:, 0], model.rewards(encoder.encode(CHATS), "b"))
 

@@ -142,12 +142,12 @@ def save_classifier(classifier: Classifier, folder: str | Path) -> None:
     try:
         classifier.network.save_pretrained(folder)
         classifier.tokenizer.save_pretrained(folder)
-        _write_for_version_4(Path(folder))
+        _write_for_version_4(Path(folder), classifier.tokenizer.model_input_names)
     except OSError as error:
         raise RunError(f"{folder} could not be written ({error})", "choose another place") from error
 
 
-def _write_for_version_4(folder: Path) -> None:
+def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
     """Add the names that transformers 4 knows settings by, which version 5 reads as well.
 
     Version 4 passes over `rope_parameters` and would rotate by its defaults without a word. Where these are several,
@@ -163,6 +163,7 @@ def _write_for_version_4(folder: Path) -> None:
     _write_json(folder / "config.json", config | outside)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["model_input_names"] = inputs  # which default otherwise in version 4
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(settings.get("extra_special_tokens"), list):
