@@ -1,17 +1,19 @@
 """Accuracy after n answers of somebody new, the questions chosen by `next_question` or at random.
 
 A person's answers are their own recorded choices: a question is asked by looking one up, so the pool is what they
-answered. Accuracy is on their choices on prompts held out: the mean over unseen users with its standard error, which is
-the paired one for the difference. Prints a table:
+answered. Accuracy is on their choices on prompts held out: the mean over unseen users, then over seeds, with the
+standard error over seeds. Prints a table for planted people and, where runs are named, one for them together:
 
-python benchmarks/questions.py [RUN ...]     # planted people, and runs of `lorerm import-embeddings` or `lorerm run`
+python benchmarks/questions.py [RUN ...]    # several seeds of one data set, by `lorerm import-embeddings` or `run`
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +26,21 @@ from planted import plant
 RANK, ORDERS = 5, 10
 ANSWERS = (0, 1, 2, 4, 8, 16)
 TESTED = 4  # test choices that a person needs to have
+SEEDS = range(1, 21)  # 0 is the one that `next_question` was built on
 
 
-def measure(name: str, cells: Splits[EmbeddedPreferences], most_users: int) -> None:
+class Found(NamedTuple):
+    """One seed's means over people."""
+
+    people: int
+    chosen: np.ndarray
+    random: np.ndarray
+    stopped: float
+    at_stop: float
+    milliseconds: float
+
+
+def measure(cells: Splits[EmbeddedPreferences], most_users: int) -> Found:
     """Train on the seen users, then question the unseen ones."""
     model = train(cells.train_seen, TrainingConfig(rank=RANK))
     pools, tests = by_user(cells.train_unseen), by_user(cells.test_unseen)
@@ -43,13 +57,39 @@ def measure(name: str, cells: Splits[EmbeddedPreferences], most_users: int) -> N
             for column, n in enumerate(ANSWERS):
                 users = adapt(model, pool[order[:n]]) if n else None
                 random[place, column] += accuracy(model, users, user, test) / ORDERS
-    speed = f"{1e3 * np.median(seconds):.1f} ms a question"
-    print(f"\n{name}: {len(people)} people, {model.fitted_rank} directions, {speed}\n")
-    print("| answers | chosen | random | chosen - random |\n| --- | --- | --- | --- |")
+    return Found(
+        len(people),
+        chosen.mean(axis=0),
+        random.mean(axis=0),
+        stopped.mean(),
+        at_stop.mean(),
+        1e3 * float(np.median(seconds)),
+    )
+
+
+def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: int) -> None:
+    """Print what is found over several seeds."""
+    found = [measure(cells, most_users) for cells in seeds]
+    chosen, random = (np.array([getattr(one, what) for one in found]) for what in ("chosen", "random"))
+    people = sorted({one.people for one in found})
+    each = f"{people[0]} to {people[-1]}" if len(people) > 1 else f"{people[0]}"
+    speed = f"{np.median([one.milliseconds for one in found]):.1f} ms a question"
+    print(f"\n## {name}: {len(found)} seeds of {each} people, {speed}\n")
+    print("| answers | chosen | random | chosen - random | lowest to highest | better in |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for column, n in enumerate(ANSWERS):
-        rows = [chosen[:, column], random[:, column], chosen[:, column] - random[:, column]]
-        print(f"| {n} | " + " | ".join(show(values) for values in rows) + " |")
-    print(f"\nThe stopping rule for the best response (`top=1`): {stopped.mean():.1f} answers, {show(at_stop)}")
+        gain = (chosen[:, column] - random[:, column]).round(9) + 0.0  # without answers the two are the same
+        values = [show(chosen[:, column]), show(random[:, column]), show(gain)]
+        values += [f"{100 * gain.min():.1f} to {100 * gain.max():.1f}", f"{(gain > 0).sum()} of {len(gain)}"]
+        print(f"| {n} | {' | '.join(values)} |")
+    stopped = np.array([one.stopped for one in found])
+    at_stop = np.array([one.at_stop for one in found])
+    print(
+        f"\nThe stopping rule for the best response (`top=1`): {stopped.mean():.1f} answers on average "
+        f"({stopped.min():.1f} to {stopped.max():.1f}), {show(at_stop)} there; against all "
+        f"{ANSWERS[-1]} answers {show(at_stop - chosen[:, -1])}.",
+        flush=True,
+    )
 
 
 def question(
@@ -93,18 +133,31 @@ def accuracy(model: LowRankRewardModel, users: UserWeights | None, user: str, te
 
 
 def show(values: np.ndarray) -> str:
-    """Return mean and standard error in per cent."""
-    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1) / len(values) ** 0.5:.1f}"
+    """Return mean and standard error over seeds in per cent."""
+    error = f" ± {100 * values.std(ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{error}"
+
+
+def planted(seed: int) -> Splits[EmbeddedPreferences]:
+    """Draw people whose tastes differ in four directions."""
+    found = plant(
+        users=160, pairs=60, dimension=64, directions=4, shared=1.0, personal=1.5, noise=0.5, prompts=120, seed=seed
+    )
+    return split(found.data, seed=seed)
+
+
+def stored(run: str) -> Splits[EmbeddedPreferences]:
+    """Read a run's embeddings and its own split."""
+    data = EmbeddedPreferences.load(run)
+    return Splits.from_cells(data, np.asarray(data.splits))
 
 
 def main(runs: list[str]) -> None:
     """Print one table after the other."""
     torch.set_num_threads(1)
-    planted = plant(users=160, pairs=60, dimension=64, directions=4, shared=1.0, personal=1.5, noise=0.5, prompts=120)
-    measure("Planted people (4 directions, seed 0)", split(planted.data, seed=0), 48)
-    for run in runs:
-        data = EmbeddedPreferences.load(run)
-        measure(Path(run).name, Splits.from_cells(data, np.asarray(data.splits)), 100)
+    table("Planted people (4 directions)", map(planted, SEEDS), 48)
+    if runs:
+        table(", ".join(Path(run).name for run in runs), map(stored, runs), 100)
 
 
 if __name__ == "__main__":

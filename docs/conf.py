@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from docutils.nodes import SkipNode, math_block
+from math_core import LatexError, LatexToMathML
+from sphinx.util import logging
+
 import lorerm
 
 if TYPE_CHECKING:
+    from docutils.nodes import math
     from sphinx.application import Sphinx
+    from sphinx.writers.html5 import HTML5Translator
 
 project = "lorerm"
 version = release = lorerm.__version__
 html_title = "lorerm"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["images"]
 
 myst_enable_extensions = ["dollarmath"]
@@ -31,17 +37,35 @@ default_role = "code"
 # Sessions with the prompt show errors as Python prints them, which is no Python.
 suppress_warnings = ["misc.highlighting_failure"]
 
+# Formulas become MathML, which browsers show themselves: no script and no network. One that cannot be read is an error.
+html_math_renderer = "mathml"
+
 html_theme = "furo"
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6390", "color-brand-content": "#0b6390"},
     "dark_css_variables": {"color-brand-primary": "#79c2e8", "color-brand-content": "#79c2e8"},
 }
+html_static_path = ["_static"]
 html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 
 
+def show_formula(page: HTML5Translator, node: math | math_block) -> None:
+    """Write a formula as MathML."""
+    block = isinstance(node, math_block)
+    try:
+        formula = LatexToMathML().convert_with_local_state(node.astext().strip(), displaystyle=block)
+    except LatexError:
+        logging.getLogger(__name__).warning("this formula cannot be read: %s", node.astext().strip(), location=node)
+        raise SkipNode from None
+    page.body.append(f'<div class="math">{formula}</div>\n' if block else formula)
+    raise SkipNode
+
+
 def setup(app: Sphinx) -> None:
-    """Keep the texts under attributes as they are: Napoleon would take what stands before a colon for a type."""
+    """Show formulas; keep the texts under attributes, where Napoleon would take what is before a colon for a type."""
+    app.add_html_math_renderer("mathml", (show_formula, None), (show_formula, None))
+    app.add_css_file("formulas.css")
     written: dict[str, list[str]] = {}
 
     def keep(_: Sphinx, what: str, name: str, __: object, ___: object, lines: list[str]) -> None:

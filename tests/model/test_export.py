@@ -1,6 +1,8 @@
 """Exported classifiers: their logits are the model's rewards, on real architectures, reloaded by transformers alone."""
 
 import dataclasses
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lorerm.encoding.hashing import HashingEncoder
 from lorerm.encoding.pretrained import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
+from lorerm.model.reward_function import RewardFunction
 
 CHATS = [chat("How do I bake bread?", text) for text in ("Mix.", "Knead, wait, bake; and wait again.", "No", "")]
 DATED = "{{ date_string }} {{ strftime_now('%d %b %Y') }}\n" + CHATML
@@ -117,6 +120,73 @@ def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
     (found,) = scorer(text)
     assert found["label"] == "reward"
     assert found["score"] == pytest.approx(float(model.rewards(encoder.encode(CHATS[1:2]), "b")), rel=1e-4)
+
+
+@pytest.mark.xdist_group("trl")  # which takes seconds to import
+@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+def test_trl_takes_it_as_a_reward_model(personal, tiny_models, tmp_path):
+    """Beside `RewardFunction` in one run, it gives every completion the same reward."""
+    trl = pytest.importorskip("trl", reason="trl comes with the extra dev")
+    from datasets import Dataset
+
+    folder, encoder, model = personal()
+    save_classifier(build_classifier(model, folder, "b"), tmp_path / "bs-reward")
+    rows = [{"prompt": [{"role": "user", "content": text}], "user_id": "b"} for text in ("Tea?", "Rain?")]
+    settings = {"max_completion_length": 6, "max_steps": 2, "logging_steps": 1, "num_generations": 2, "bf16": False}
+    settings |= {"use_cpu": True, "report_to": [], "save_strategy": "no", "disable_tqdm": True, "seed": 0}
+    trainer = trl.GRPOTrainer(
+        model=str(tiny_models.folder(task="causal", padding_side="left")),
+        reward_funcs=[str(tmp_path / "bs-reward"), RewardFunction(model, encoder)],
+        train_dataset=Dataset.from_list(rows),
+        args=trl.GRPOConfig(output_dir=str(tmp_path / "grpo"), per_device_train_batch_size=4, **settings),
+    )
+    trainer.train()
+    steps = [entry for entry in trainer.state.log_history if "rewards/lorerm/mean" in entry]
+    assert len(steps) == 2
+    for entry in steps:
+        spread = entry["rewards/lorerm/std"]
+        assert spread > 0
+        assert entry["rewards/bs-reward/mean"] == pytest.approx(entry["rewards/lorerm/mean"], abs=1e-4 * spread)
+        assert entry["rewards/bs-reward/std"] == pytest.approx(spread, rel=1e-4)
+
+
+ROPE_3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 32}
+ROPE_3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize("scaling", [None, ROPE_3], ids=["plain", "scaled"])
+def test_settings_stand_under_the_names_of_transformers_4_too(tiny_models, make_model, tmp_path, scaling):
+    """Whose logits were found equal for the six families, with 4.51.0; version 5 reads back what it wrote."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_models.folder(), base)
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    config["rope_parameters"] = {"rope_theta": 500000.0, **(scaling or {"rope_type": "default"})}
+    (base / "config.json").write_text(json.dumps(config), "utf-8")
+    settings = json.loads((base / "tokenizer_config.json").read_text("utf-8"))
+    (base / "tokenizer_config.json").write_text(json.dumps(settings | {"extra_special_tokens": ["<|pad|>"]}), "utf-8")
+    encoder = TransformersEncoder(str(base), device="cpu")
+    model = make_model(basis=torch.randn(encoder.identity.dimension, 2), encoder=encoder.identity)
+    network, tokenizer = reload(build_classifier(model, str(base), "b"), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
+    assert config["rope_theta"] == 500000.0
+    assert config.get("rope_scaling") == scaling
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text("utf-8"))
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["additional_special_tokens"] == ["<|pad|>"]
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]
+    assert network.config.rope_parameters == {"rope_theta": 500000.0, **(scaling or {"rope_type": "default"})}
+    assert_equal(logits(network, tokenizer)[:, 0], model.rewards(encoder.encode(CHATS), "b"))
+
+
+def test_settings_that_transformers_4_has_no_names_for_keep_it_from_loading(personal, tmp_path, monkeypatch):
+    folder, _, model = personal()
+    classifier = build_classifier(model, folder, "b")
+    several = {"full_attention": {"rope_theta": 1e6, "rope_type": "default"}}
+    monkeypatch.setattr(classifier.network.config, "rope_parameters", several)
+    save_classifier(classifier, tmp_path)
+    assert "rope_theta" not in json.loads((tmp_path / "config.json").read_text("utf-8"))
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
+    assert settings["tokenizer_class"] == "TokenizersBackend"
 
 
 def test_the_temperature_stands_in_the_configuration(personal):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm import TrainingConfig, adapt, train
+from lorerm import AdaptationConfig, TrainingConfig, adapt, train
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.user_weights import UserWeights
@@ -40,6 +40,8 @@ def test_merging_nobody_changes_nothing():
     merged = users.merge(make())
     assert merged.user_ids == users.user_ids
     assert torch.equal(merged.weights, users.weights)
+    nobody = make(covariance=False)
+    assert nobody.merge(users).covariance is users.covariance is users.merge(nobody).covariance
 
 
 def test_covariances_are_kept_only_where_everybody_has_one():
@@ -101,6 +103,20 @@ def test_one_answer_at_a_time_from_nothing_is_the_same_fit(planted_model):
     for row in rows:
         users = users.update(data.select([row]), model)
     close(users, adapt(model, data.select(rows)))
+
+
+def test_people_of_a_paper_recipe_are_updated_exactly_from_the_default_adaptation_on(planted_model):
+    _, data, who = planted_model
+    paper = train(data.select(np.flatnonzero(who < 14)), TrainingConfig(rank=3, recipe="paper", steps=60))
+    early, late = parts(data, who, range(14, 20), 9)
+    updated = adapt(paper, early).update(late, paper)
+    together = adapt(paper, data.select(np.flatnonzero(who >= 14)))
+    close(updated, together.select(updated.user_ids))
+    new = UserWeights((), paper.weights[:0]).update(late, paper)
+    close(new, adapt(paper, late).select(new.user_ids))
+    published = adapt(paper, early, AdaptationConfig(recipe="paper"))
+    with pytest.raises(ModelError, match="adapt the model to all of their answers with the default recipe"):
+        published.update(late, paper)
 
 
 def test_an_update_touches_only_those_who_answered(planted_model):

@@ -38,7 +38,10 @@ def test_runs_and_differences():
     assert "b [bold]" in text
     assert "+1.0 to +3.0" in text
     assert "unseen" not in text
+    assert "nothing is paired" not in text
 
 
 def test_strangers_are_not_paired():
-    assert "minus" not in shown({"runs": [run("a"), run("b")], "paired": []})
+    text = shown({"runs": [run("a"), run("b")], "paired": []})
+    assert "minus" not in text
+    assert "nothing is paired" in text

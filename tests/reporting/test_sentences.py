@@ -6,6 +6,8 @@ import pytest
 
 from lorerm.reporting.sentences import headline, really_personal, supporting
 
+SHARED = "the same model with average weights (its shared direction)"
+
 
 def difference(report, against="shared_direction", cell="test_unseen", rank=None):
     """Return the row of a report's differences, to be changed."""
@@ -22,19 +24,18 @@ def difference(report, against="shared_direction", cell="test_unseen", rank=None
             0.014,
             [0.004, 0.024],
             "Personalisation adds +1.4 points (95% interval +0.4 to +2.4) "
-            "for people never seen, over the model's shared direction alone; the gain is clear from 20 answers on.",
+            f"for people never seen, over {SHARED}; the gain is clear from 20 answers on.",
         ),
         (
             -0.012,
             [-0.02, -0.004],
-            "Personalisation costs 1.2 points (95% interval −2.0 to −0.4) "
-            "for people never seen, over the model's shared direction alone.",
+            f"Personalisation costs 1.2 points (95% interval −2.0 to −0.4) for people never seen, over {SHARED}.",
         ),
         (
             0.003,
             [-0.005, 0.011],
             "No clear difference: personal weights change accuracy by +0.3 points (95% interval −0.5 to +1.1) "
-            "for people never seen, over the model's shared direction alone.",
+            f"for people never seen, over {SHARED}.",
         ),
     ],
 )
@@ -47,7 +48,7 @@ def test_headline_follows_the_interval(rich_report, mean, ci95, sentence):
 def test_without_a_clear_gain_on_the_way_the_headline_says_nothing_of_it(rich_report, change):
     difference(rich_report).update(mean=0.014, ci95=[0.004, 0.024])
     rich_report["shots"] = None if "shots" in change else rich_report["shots"] | change
-    assert headline(rich_report).endswith("over the model's shared direction alone.")
+    assert headline(rich_report).endswith(f"over {SHARED}.")
 
 
 @pytest.mark.parametrize("ci95", [[0.0, 0.02], [-0.02, 0.0]])
@@ -74,7 +75,7 @@ def test_validation_that_the_test_prompts_contradict_is_not_hidden(impersonal_re
     difference(impersonal_report, rank=3).update(mean=0.02, ci95=[0.01, 0.03])
     assert headline(impersonal_report) == (
         "Validation chose one direction for everybody, yet on the test prompts rank 3 adds +2.0 points "
-        "(95% interval +1.0 to +3.0) for people never seen, over the model's shared direction alone."
+        f"(95% interval +1.0 to +3.0) for people never seen, over {SHARED}."
     )
 
 
@@ -84,8 +85,7 @@ def test_nothing_is_said_of_validation_where_there_was_none(impersonal_report):
         entry["selection"] = None
     difference(impersonal_report, rank=3).update(mean=0.02, ci95=[0.01, 0.03])
     assert headline(impersonal_report) == (
-        "Personalisation adds +2.0 points (95% interval +1.0 to +3.0) for people never seen at rank 3, "
-        "over the model's shared direction alone."
+        f"Personalisation adds +2.0 points (95% interval +1.0 to +3.0) for people never seen at rank 3, over {SHARED}."
     )
 
 
@@ -96,13 +96,21 @@ def test_headline_without_personal_ranks(impersonal_report):
 
 def test_headline_without_differences(rich_report):
     rich_report["differences"] = []
-    assert "no comparison with the model's shared direction alone was made" in headline(rich_report)
+    assert f"no comparison with {SHARED} was made" in headline(rich_report)
 
 
 def test_supporting_has_both_accuracies_and_the_other_gain(rich_report):
     text = supporting(rich_report)
     assert text.count("% of the choices of") == 2
-    assert text.count("for people seen in training") == 1
+    assert text.count("For people seen in training, rank 4 changes accuracy by") == 1
+
+
+def test_supporting_tells_the_shared_direction_from_one_trained_for_everybody(rich_report):
+    difference(rich_report, "bradley_terry").update(mean=0.011, ci95=[0.002, 0.02])
+    assert supporting(rich_report).endswith(
+        "For people never seen, rank 4 changes accuracy by +1.1 points (95% interval +0.2 to +2.0) "
+        "over one direction trained for everybody (K = 1)."
+    )
 
 
 @pytest.mark.parametrize(

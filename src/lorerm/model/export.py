@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,6 +132,8 @@ def build_classifier(
 def save_classifier(classifier: Classifier, folder: str | Path) -> None:
     """Write a classifier's folder, which `AutoModelForSequenceClassification` and `AutoTokenizer` read.
 
+    Those of transformers 4 do, too, where it has the architecture: much that takes reward models is held to it.
+
     Raises
     ------
     RunError
@@ -139,8 +142,37 @@ def save_classifier(classifier: Classifier, folder: str | Path) -> None:
     try:
         classifier.network.save_pretrained(folder)
         classifier.tokenizer.save_pretrained(folder)
+        _write_for_version_4(Path(folder), classifier.tokenizer.model_input_names)
     except OSError as error:
         raise RunError(f"{folder} could not be written ({error})", "choose another place") from error
+
+
+def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
+    """Add the names that transformers 4 knows settings by, which version 5 reads as well.
+
+    Version 4 passes over `rope_parameters` and would rotate by its defaults without a word. Where these are several,
+    one per kind of layer, it has no place for them: then it is left unable to load the tokenizer, as version 5 has it.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters") or {}
+    if rope and "rope_theta" not in rope:
+        return
+    outside = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
+    if rope.get("rope_type", "default") != "default":
+        config["rope_scaling"] = {name: value for name, value in rope.items() if name not in outside}
+    _write_json(folder / "config.json", config | outside)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["model_input_names"] = inputs  # which default otherwise in version 4
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    _write_json(path, settings)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _head(model: LowRankRewardModel, user_id: str | None, *, population: bool) -> torch.Tensor:

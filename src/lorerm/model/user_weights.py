@@ -90,6 +90,8 @@ class UserWeights:
                 f"the users' weights have {users.weights.shape[1]} columns, the basis has {self.weights.shape[1]}",
                 "adapt them with this model",
             )
+        if not (len(self) and len(users)):  # nobody has no covariance to lack
+            return users if len(users) else self
         place = self._place
         again = [i for i, user in enumerate(users.user_ids) if user in place]
         new = [i for i, user in enumerate(users.user_ids) if user not in place]
@@ -129,7 +131,7 @@ class UserWeights:
         DataError
             If the answers were embedded otherwise than the model's training data.
         ModelError
-            If the weights were fitted without a posterior, as the paper recipes do.
+            If the weights were fitted without a posterior, as the published adaptation does.
         """
         model.check_embeddings(answers)
         user_ids, new = ProjectedAnswers.of(answers, model.basis)

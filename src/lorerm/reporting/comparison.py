@@ -29,9 +29,10 @@ def console_comparison(comparison: Record) -> list[Table]:
         return found
 
     cells = [name for name in CELLS if any(run["cells"][name] for run in comparison["runs"])]
+    alone = "" if comparison["paired"] else " No two users with prompts in common in one cell: nothing is paired."
     runs = table(
         "Each run by the rank that its validation chose",
-        "Accuracy in per cent, mean over users ± standard error over users.",
+        f"Accuracy in per cent, mean over users ± standard error over users.{alone}",
         "run",
         "rank",
         *(CELLS[name].replace(", ", ",\n") for name in cells),

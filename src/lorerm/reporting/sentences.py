@@ -7,8 +7,9 @@ from lorerm.reporting.phrases import accuracy, count, interval, percent, points
 from lorerm.reporting.reading import Record
 
 _PEOPLE = {"test_unseen": "people never seen", "test_seen": "people seen in training"}
-# The personal model before it knows the person, which is another one than that of rank 1.
-_SHARED = "the model's shared direction alone"
+# The personal model before it knows the person. It is another one than that of rank 1, which is trained for itself.
+_SHARED = "the same model with average weights (its shared direction)"
+_ONE = "one direction trained for everybody (K = 1)"
 
 
 def headline(report: Record) -> str:
@@ -125,7 +126,7 @@ def _verdict(difference: Record) -> str:
 
 
 def supporting(report: Record) -> str:
-    """Say what stands behind the headline: the accuracy reached, and the gain in the cell the headline left out."""
+    """Say what stands behind the headline: the accuracy reached, the gain in the cell it left out, and over K = 1."""
     focus = reading.focus_rank(report)
     rank = focus if not reading.was_validated(report) else report["chosen_rank"]
     entry = reading.rank_entry(report, rank)
@@ -138,15 +139,20 @@ def supporting(report: Record) -> str:
     headlined = _gain(report, focus) if rank >= 2 else None
     for name, people in _PEOPLE.items():
         found = reading.difference(report, focus, "shared_direction", name)
-        if found is None or found is headlined:
-            continue
-        bounds = f" (95% interval {interval(found['ci95'])})" if found["ci95"] is not None else ""
-        clear = "" if _verdict(found) != "unclear" else ": no clear difference"
-        sentences.append(
-            f"Over {_SHARED}, rank {focus} changes accuracy by {points(found['mean'])} points{bounds} "
-            f"for {people}{clear}."
-        )
+        if found is not None and found is not headlined:
+            sentences.append(_change(focus, found, people, "its shared direction"))
+    found = headlined and reading.difference(report, focus, "bradley_terry", headlined["cell"])
+    if headlined and found is not None:
+        sentences.append(_change(focus, found, _PEOPLE[headlined["cell"]], _ONE))
     return " ".join(sentences)
+
+
+def _change(rank: int, difference: Record, people: str, other: str) -> str:
+    """Say what a rank changes against something else."""
+    bounds = f" (95% interval {interval(difference['ci95'])})" if difference["ci95"] is not None else ""
+    clear = "" if _verdict(difference) != "unclear" else ": no clear difference"
+    change = points(difference["mean"])
+    return f"For {people}, rank {rank} changes accuracy by {change} points{bounds} over {other}{clear}."
 
 
 def really_personal(report: Record) -> str | None:

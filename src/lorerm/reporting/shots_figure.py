@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.reporting.panels import PANELS, name_lines, panels
-from lorerm.reporting.phrases import percent, shortened
+from lorerm.reporting.phrases import count, percent, shortened
 from lorerm.reporting.reading import Record
 from lorerm.reporting.svg import ACCENT, INK, PAPER, drawing_style
 
@@ -59,9 +59,7 @@ def shots_curve(report: Record) -> Figure:
         name_lines(ax, {"own weights": means[-1], "shared direction": means[0]}, ours=("own weights",))
         ax.set_xlim(counts[0] - 0.02 * counts[-1], counts[-1] * 1.02 + 1e-9)
         ax.set_xlabel("Answers of each person", loc="left")
-        pairs = ", ".join(
-            f"{count} answers {percent(point['mean'])}" for count, point in zip(counts, points, strict=True)
-        )
+        pairs = ", ".join(f"{count(point['shots'], 'answer')} {percent(point['mean'])}" for point in points)
         ax.set_label(f"{PANELS['test_unseen']}, accuracy in per cent: {pairs}.")
     return figure
 
