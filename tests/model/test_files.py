@@ -130,8 +130,8 @@ def edit_config(folder, **changes):
 
 def test_a_newer_format_asks_for_an_upgrade(model, tmp_path):
     model.save_pretrained(tmp_path)
-    edit_config(tmp_path, format_version=2)
-    assert "has model format 2, this version of lorerm reads up to 1: upgrade lorerm" in refused(tmp_path)
+    edit_config(tmp_path, format_version=3)
+    assert "has model format 3, this version of lorerm reads up to 2: upgrade lorerm" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
