@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Planted people of 1 to 5 kinds fare no worse with 4 than with 8, and little better than with 2.
 N_KINDS = 4
+# A kind of fewer would be of nobody's but its members: neither a guess about others, nor a thing to publish.
+USERS_PER_KIND = 5
 _STEPS = 50
 # A gain in the mean log evidence of a user, in nats, below which the kinds stay as they are.
 _TOLERANCE = 1e-4
@@ -96,7 +98,7 @@ class Likelihoods:
 
 
 def find_kinds(likelihoods: Likelihoods, rough: WeightPrior, *, consistency_learnt: bool) -> Mixture:
-    """Return the kinds of people that make the answers most likely, at most `N_KINDS`.
+    """Return the kinds of people that make the answers most likely, at most `N_KINDS` and fewer of few people.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def find_kinds(likelihoods: Likelihoods, rough: WeightPrior, *, consistency_lear
 
     weights, covariance = likelihoods.weights, _covariance_of(rough)
     n_users, rank = weights.shape
-    n_kinds = min(N_KINDS, len(torch.unique(weights, dim=0)))
+    n_kinds = min(N_KINDS, max(1, n_users // USERS_PER_KIND), len(torch.unique(weights, dim=0)))
     scaled = weights / weights.std(dim=0, unbiased=False).clamp_min(1e-12)
     label = torch.from_numpy(KMeans(n_kinds, n_init=5, random_state=0).fit_predict(scaled.numpy())).long()
     counts = torch.bincount(label, minlength=n_kinds)

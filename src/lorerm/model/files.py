@@ -146,6 +146,7 @@ def _model(
     basis = tensors["basis"]
     for name, columns in (
         ("prior_mean", tensors["prior_mean"]),
+        ("prior_means", tensors.get("prior_means", tensors["prior_mean"])),
         ("weights", users.get("weights", tensors["prior_mean"])),
     ):
         if columns.shape[-1] != basis.shape[1]:
