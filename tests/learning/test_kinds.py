@@ -77,9 +77,9 @@ def test_planted_kinds_are_found(learnt):
 
 
 def test_one_kind_alone_is_nearly_a_gaussian():
-    """Where people are of one kind, the mixture's moments are theirs."""
+    """Where people are of one kind, the mixture's moments are theirs, given answers enough."""
     centre = np.array([[1.0, 1.0, -0.5]])
-    problem, _ = answers(centres=centre, within=0.7, n_users=400)
+    problem, _ = answers(centres=centre, within=0.7, n_users=400, n_pairs=100)
     mixture = find_kinds(Likelihoods.around(*problem, ROUGH), ROUGH, consistency_learnt=True)
     mean, covariance = mixture.moments()
     torch.testing.assert_close(mean, torch.from_numpy(centre[0]), rtol=0, atol=0.2)
