@@ -3,6 +3,7 @@
     python benchmarks/quality.py RESULTS                              # all planted populations, seeds 11 to 15
     python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real choices of UKPConvArg1
     python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
+    python benchmarks/quality.py RESULTS --again                      # the default recipe alone, in the files there
     python benchmarks/quality.py RESULTS --table                      # the tables of what is there
 
 Each population and seed is one file in the folder RESULTS, and is not computed again. Nothing was tuned on these seeds.
@@ -47,12 +48,12 @@ def signals_of(shape: str) -> list[str]:
     return list(SIGNALS) if shape == "TLDR" else ["strong", "absent"]
 
 
-def measure(population: Population) -> dict[str, dict[str, dict[str, float]]]:
+def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, dict[str, float]]]:
     """Return each method's accuracy of each user, in both test cells."""
     cells = population.cells
     found = {}
     started = time.process_time()
-    for name, score in methods(population):
+    for name, score in methods(population, ours_alone=ours_alone):
         found[name] = {cell: by_user(getattr(cells, cell), score) for cell in ("test_seen", "test_unseen")}
         means = " ".join(f"{np.mean(list(users.values())):.3f}" for users in found[name].values())
         print(f"    {name:28} {means}  {time.process_time() - started:6.1f} s of CPU", flush=True)
@@ -60,14 +61,18 @@ def measure(population: Population) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def methods(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield every method, fitted."""
+def methods(
+    population: Population, *, ours_alone: bool
+) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
+    """Yield every method, fitted, or the default recipe's alone."""
     cells = population.cells
     head = cells.train_seen.reference
-    if head is not None:
+    if head is not None and not ours_alone:
         theta = torch.as_tensor(np.asarray(head)).float()
         yield "reference head", lambda data: one_direction(data, theta)
     for name, config in recipes(head is not None):
+        if ours_alone and config.recipe != "default":
+            continue
         model = train(cells.train_seen, config)
         users = adapt(model, cells.train_unseen, adaptation_for(config))
         whole = model.with_users(users)
@@ -75,6 +80,8 @@ def methods(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPre
             shared = model.basis @ model.population_weights
             yield "shared direction of K=5", lambda data, shared=shared: one_direction(data, shared)
         yield name, lambda data, whole=whole: personal(data, whole)
+    if ours_alone:
+        return
     yield "each user alone", peers.per_user(cells.train_seen, cells.train_unseen)
     yield "signed factors", peers.signed_factors(cells.train_seen, cells.train_unseen, RANK)
     yield "ideal points", peers.ideal_points(cells.train_seen, cells.train_unseen, RANK)
@@ -274,6 +281,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only", nargs="+", default=[*SHAPES, "UKPConvArg1"], help="shapes")
     parser.add_argument("--ukp", type=Path, help="folder of UKPConvArg1")
+    parser.add_argument("--again", action="store_true", help="measure the default recipe again, in the files there")
     parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
     parser.add_argument("--time-cosine", action="store_true", help="time the full length of paper-cosine, and stop")
     given = parser.parse_args()
@@ -287,13 +295,18 @@ def main() -> None:
     for shape, signal, seed in [] if given.table else wanted:
         name = f"{shape}, {signal}" if signal else shape
         file = given.results / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
-        if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))["methods"] if file.exists() else {}
+        if file.exists() and not given.again:
             continue
         print(f"{name}, seed {seed}", flush=True)
         started = time.perf_counter()
         population = plant(SHAPES[shape], SIGNALS[signal], seed) if signal else ukpconvarg1(given.ukp, seed)
         with threadpool_limits(1, user_api="blas"):
-            result = {"population": name, "seed": seed, "methods": measure(population)}
+            result = {
+                "population": name,
+                "seed": seed,
+                "methods": before | measure(population, ours_alone=bool(before)),
+            }
             if signal in ("", "strong"):
                 result["curve"] = curve(population)
         file.write_text(json.dumps(result), encoding="utf-8")

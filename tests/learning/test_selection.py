@@ -36,20 +36,35 @@ def shared(validation, target):
     return selection.choose_shared(validation, target)
 
 
-def test_the_prior_is_the_gaussian_of_the_fits_users():
+def test_the_rough_prior_is_the_gaussian_of_the_fits_users():
     deviations = torch.from_numpy(np.random.default_rng(0).standard_normal((50, 2))).float() + torch.tensor([1.0, -2.0])
-    prior = selection.prior_of(Fit(torch.zeros(3), torch.eye(3)[:2], deviations, 1), spread=2.0)
+    prior = selection.rough_prior(Fit(torch.zeros(3), torch.eye(3)[:2], deviations, 1))
     assert prior.weight_space == "free"
     assert prior.mean[0] == 1
     torch.testing.assert_close(prior.mean[1:], deviations.double().mean(dim=0))
     assert prior.covariance[0].tolist() == [selection.CONSISTENCY**2, 0, 0]
-    torch.testing.assert_close(prior.covariance[1:, 1:], 2 * torch.cov(deviations.double().t(), correction=0))
+    torch.testing.assert_close(prior.covariance[1:, 1:], torch.cov(deviations.double().t(), correction=0))
 
 
-def test_without_deviations_the_prior_is_fixed():
-    prior = selection.prior_of(Fit(torch.zeros(3), torch.zeros(0, 3), torch.zeros(5, 0), 1), spread=1.0)
+def test_without_deviations_the_prior_is_fixed(validation, shared):
+    fit = replace(shared[1], directions=torch.zeros(0, len(shared[1].shared)), deviations=torch.zeros(5, 0))
+    prior = selection.prior_of(fit, validation.fit.project(fit.basis), validation.fit, shared[0])
     assert prior.mean.tolist() == [1.0]
     assert prior.covariance.tolist() == [[0.0]]
+    assert prior.mixture is None
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_the_prior_is_that_of_the_kinds_of_the_fits_users(validation, path, shared, learnt):
+    fit = path.leading(4, 3)
+    choice = replace(shared[0], spread=0.3, consistency_learnt=learnt)
+    projected = validation.fit.project(fit.basis)
+    prior = selection.prior_of(fit, projected, validation.fit, choice)
+    whole = selection.prior_of(fit, projected, validation.fit, replace(choice, spread=1.0))
+    torch.testing.assert_close(prior.covariance[1:, 1:], 0.3 * whole.covariance[1:, 1:])
+    torch.testing.assert_close(prior.mean, whole.mean)
+    consistency = (float(prior.mean[0]), float(prior.covariance[0, 0]))
+    assert (consistency == pytest.approx((1, selection.CONSISTENCY**2))) != learnt
 
 
 @pytest.mark.parametrize("concentration", [2.0, 10.0, 60.0])
@@ -150,6 +165,10 @@ def test_personal_directions_are_chosen_where_people_differ(validation, shared, 
     assert choice.spread in selection.SPREADS
     assert choice.score.loss < shared[0].score.loss - 0.05
     assert choice.score.user_ids == validation.held.user_ids
+    # The score is that of adaptation under the prior that was chosen.
+    prior = selection.prior_of(choice.fit, validation.fit.project(choice.fit.basis), validation.fit, choice)
+    again = selection._adapted(validation, choice.fit.basis, prior)
+    np.testing.assert_allclose(choice.score.losses, again.losses, rtol=1e-6)
 
 
 def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, monkeypatch):
@@ -204,4 +223,4 @@ def test_log_odds():
 
 
 def test_choices_compare_by_loss():
-    assert selection._loss(Choice(Strengths(1.0), 1.0, 1.0, None)) == float("inf")
+    assert selection._loss(Choice(Strengths(1.0), 1.0, False, 1.0, None)) == float("inf")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from lorerm.errors import LorermError, ModelError, RunError, UnknownUserError
 from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.files import load_users, save_users
+from lorerm.model.posterior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.model.user_weights import UserWeights
 
@@ -36,6 +37,37 @@ def test_with_users_everything_comes_back_exactly(model, tmp_path):
     for name in ("user_ids", "temperature", "requested_rank", "fitted_rank", "weight_space", "encoder", "training"):
         assert getattr(found, name) == getattr(model, name), name
     assert found.prior.concentration == model.prior.concentration
+
+
+@pytest.fixture
+def with_kinds(model):
+    """The model with a prior of two kinds of people."""
+    rank = model.basis.shape[1]
+    means = torch.arange(2 * rank, dtype=torch.float64).view(2, rank)
+    covariances = torch.eye(rank, dtype=torch.float64).repeat(2, 1, 1)
+    mixture = Mixture(torch.tensor([0.25, 0.75], dtype=torch.float64), means, covariances)
+    return replace(model, prior=WeightPrior.of_kinds(mixture))
+
+
+def test_the_kinds_of_people_come_back_exactly(with_kinds, tmp_path):
+    with_kinds.save_pretrained(tmp_path)
+    found = load(tmp_path).prior
+    assert all(same(*parts) for parts in zip(found.mixture, with_kinds.prior.mixture, strict=True))
+    assert same(found.covariance, with_kinds.prior.covariance)
+
+
+def test_kinds_of_another_rank_are_damage(with_kinds, tmp_path):
+    with_kinds.save_pretrained(tmp_path)
+    tensors = {**load_file(tmp_path / "model.safetensors"), "prior_means": torch.ones(2, 9)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert "damaged" in refused(tmp_path)
+
+
+def test_a_folder_of_the_first_format_is_read(model, tmp_path):
+    """It had no kinds of people."""
+    model.save_pretrained(tmp_path)
+    edit_config(tmp_path, format_version=1)
+    assert load(tmp_path).prior.mixture is None
 
 
 def test_what_a_model_lacks_stays_lacking(make_model, tmp_path):
@@ -130,8 +162,8 @@ def edit_config(folder, **changes):
 
 def test_a_newer_format_asks_for_an_upgrade(model, tmp_path):
     model.save_pretrained(tmp_path)
-    edit_config(tmp_path, format_version=2)
-    assert "has model format 2, this version of lorerm reads up to 1: upgrade lorerm" in refused(tmp_path)
+    edit_config(tmp_path, format_version=3)
+    assert "has model format 3, this version of lorerm reads up to 2: upgrade lorerm" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from lorerm.model import posterior
-from lorerm.model.posterior import WeightPrior, solve
+from lorerm.model.posterior import Mixture, WeightPrior, solve
 
 SPACES = ["free", "simplex"]
 
@@ -231,3 +231,69 @@ def test_a_judgement_of_weight_two_is_two_judgements():
         projected.repeat_interleave(2, dim=0), user.repeat_interleave(2), count.repeat_interleave(2), n_users, prior
     ).weights
     torch.testing.assert_close(double, repeated, rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture
+def kinds():
+    """Two kinds of people, of two weights each."""
+    means = torch.tensor([[2.0, 1.0], [-1.0, 0.5]], dtype=torch.float64)
+    covariances = torch.tensor([[[0.5, 0.1], [0.1, 0.3]], [[0.2, 0.0], [0.0, 1.0]]], dtype=torch.float64)
+    return Mixture(torch.tensor([0.3, 0.7], dtype=torch.float64), means, covariances)
+
+
+def few_answers(n_users=4, n_pairs=12, seed=3):
+    projected, user, count, _, _ = draw("free", n_users, n_pairs, 2, 1.0, seed)
+    return projected, user, count, n_users
+
+
+def test_without_answers_somebody_is_of_any_kind(kinds):
+    """The prior's moments, which are those of draws from it."""
+    prior = WeightPrior.of_kinds(kinds)
+    found = solve(*few_answers(n_pairs=0), prior)
+    torch.testing.assert_close(found.weights, prior.mean.expand(4, -1))
+    torch.testing.assert_close(found.covariance, prior.covariance.expand(4, -1, -1))
+    rng = np.random.default_rng(0)
+    kind = rng.choice(2, 200_000, p=kinds.shares.numpy())
+    factor = torch.linalg.cholesky(kinds.covariances).numpy()
+    drawn = kinds.means.numpy()[kind] + np.einsum("nkl,nl->nk", factor[kind], rng.standard_normal((200_000, 2)))
+    np.testing.assert_allclose(prior.mean, drawn.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(prior.covariance, np.cov(drawn.T), atol=0.03)
+
+
+def test_weights_under_several_kinds_are_the_posterior_mean(kinds):
+    """Against the integral over a fine grid; Laplace's approximation of each kind is not exact."""
+    projected, user, count, n_users = few_answers()
+    found = solve(projected, user, count, n_users, WeightPrior.of_kinds(kinds))
+    side = torch.linspace(-6, 7, 261, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side)
+    density = torch.zeros(len(grid), dtype=torch.float64)
+    for share, mean, covariance in zip(*kinds, strict=True):
+        normal = torch.distributions.MultivariateNormal(mean, covariance)
+        density += share * normal.log_prob(grid).exp()
+    for u in range(n_users):
+        z, weight = own(projected, user, count, u)
+        likelihood = (torch.nn.functional.logsigmoid(grid @ z.t()) * weight).sum(dim=1).exp()
+        mass = density * likelihood
+        mean = (mass[:, None] * grid).sum(dim=0) / mass.sum()
+        off = grid - mean
+        covariance = torch.einsum("g,gk,gl->kl", mass, off, off) / mass.sum()
+        torch.testing.assert_close(found.weights[u], mean, rtol=0, atol=0.12)
+        torch.testing.assert_close(found.covariance[u], covariance, rtol=0, atol=0.25)
+
+
+def test_kinds_that_are_alike_are_one(kinds):
+    twice = Mixture(kinds.shares, kinds.means[:1].repeat(2, 1), kinds.covariances[:1].repeat(2, 1, 1))
+    one = Mixture(torch.ones(1, dtype=torch.float64), kinds.means[:1], kinds.covariances[:1])
+    assert WeightPrior.of_kinds(one).mixture is None
+    found, expected = (solve(*few_answers(), WeightPrior.of_kinds(mixture)) for mixture in (twice, one))
+    torch.testing.assert_close(found.weights, expected.weights)
+    torch.testing.assert_close(found.covariance, expected.covariance)
+
+
+def test_many_answers_tell_the_kind(kinds):
+    """Somebody of the second kind ends there, whatever the shares say."""
+    rng = np.random.default_rng(0)
+    projected = torch.from_numpy(rng.standard_normal((400, 2)))
+    sign = torch.where(torch.from_numpy(rng.random(400)) < torch.sigmoid(projected @ kinds.means[1]), 1.0, -1.0)
+    found = solve(projected * sign[:, None], torch.zeros(400).long(), torch.ones(400), 1, WeightPrior.of_kinds(kinds))
+    torch.testing.assert_close(found.weights[0], kinds.means[1], rtol=0, atol=0.5)

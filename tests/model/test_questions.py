@@ -1,5 +1,7 @@
 """The next question: its information by another quadrature, its effect by fitting again, and when there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from lorerm import TrainingConfig, adapt, train
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.encoding.hashing import HashingEncoder
 from lorerm.errors import ConfigError, DataError, ModelError, UnknownUserError
+from lorerm.model.posterior import WeightPrior
 from lorerm.model.questions import information_of, posterior_of
 from lorerm.model.user_weights import UserWeights
 from planted import plant
@@ -62,8 +65,10 @@ def test_asking_ends_where_answers_would_not_change_the_ranking(unsure):
 
 
 def test_the_change_is_what_fitting_with_the_answer_gives():
+    """Where the posterior is Gaussian; of several kinds of people its moments are taken."""
     planted = plant(users=20, pairs=25, dimension=8, seed=5)
     model = train(planted.data, TrainingConfig(rank=3))
+    model = replace(model, prior=WeightPrior(model.prior.mean, model.prior.covariance))
     candidates = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     weights, _ = posterior_of(model, None)
     order = (candidates @ model.basis @ weights.float()).argsort(descending=True).tolist()

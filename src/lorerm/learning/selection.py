@@ -1,4 +1,4 @@
-"""Strengths, temperature and the prior's spread, chosen on validation pairs along a warm-started path."""
+"""Strengths, temperature and the prior over weights, chosen on validation pairs along a warm-started path."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.kinds import Likelihoods, find_kinds, spread_out
 from lorerm.learning.products import torch_on_one_thread
 from lorerm.learning.validation import Score, Validation, best_temperature
 from lorerm.model.posterior import WeightPrior, solve
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 SHARED_PATH = tuple(10.0 ** (-half / 2) for half in range(1, 15))
 PERSONAL_PATH = tuple(10.0 ** (-half / 2) for half in range(3, 13))
-SPREADS = (0.1, 0.3, 1.0, 3.0)
+SPREADS = (0.3, 1.0, 3.0)
 # Standard deviation between users of how consistently they choose, beside a mean of 1: some are careless.
 CONSISTENCY = 0.5
 # How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
 # At the strong end nothing is learnt yet, and tiny differences say nothing.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
+_MOST_USERS = 400
 # Ranks up to this one share their fits along the path; a larger one has a path of its own.
 COMMON_RANK = 5
 # Without validation pairs: strong enough never to overfit much, weak enough to learn something.
@@ -40,7 +42,10 @@ class Choice:
     strengths
         For the full training data.
     spread
-        What the deviations' variance between users is multiplied by to give the prior's.
+        What the variance between people is multiplied by: on pairs that the directions were fitted to, people seem to
+        differ more than they do.
+    consistency_learnt
+        Whether the kinds of people also differ in how consistently they follow the shared direction.
     temperature
         What the shared direction is divided by, so that its rewards are log-odds.
     score
@@ -51,13 +56,14 @@ class Choice:
 
     strengths: Strengths
     spread: float
+    consistency_learnt: bool
     temperature: float
     score: Score | None
     fit: Fit | None = None
 
 
-def prior_of(fit: Fit, spread: float) -> WeightPrior:
-    """Return the Gaussian over weights that the fit's users suggest.
+def rough_prior(fit: Fit) -> WeightPrior:
+    """Return the Gaussian over weights that the fit's own deviations suggest.
 
     The first weight is how consistently a user chooses; without deviations it is 1 for everybody.
     """
@@ -69,8 +75,18 @@ def prior_of(fit: Fit, spread: float) -> WeightPrior:
     deviations = fit.deviations.double()
     mean[1:] = deviations.mean(dim=0)
     centred = deviations - mean[1:]
-    covariance[1:, 1:] = spread * centred.t() @ centred / len(centred)
+    covariance[1:, 1:] = centred.t() @ centred / len(centred)
     return WeightPrior(mean, covariance)
+
+
+def prior_of(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choice) -> WeightPrior:
+    """Return the prior over weights that the users of `pairs` suggest; `projected` [n, K] is on the fit's basis."""
+    rough = rough_prior(fit)
+    if not len(fit.directions):
+        return rough
+    likelihoods = Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough)
+    kinds = find_kinds(likelihoods, rough, consistency_learnt=choice.consistency_learnt)
+    return WeightPrior.of_kinds(spread_out(kinds, choice.spread, consistency_learnt=choice.consistency_learnt))
 
 
 def simplex_concentration(weights: torch.Tensor) -> float:
@@ -85,7 +101,7 @@ def choose_shared(
     validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
 ) -> tuple[Choice, Fit | None]:
     """Choose the shared direction's strength and temperature; also return the fit on the inner pairs, in log-odds."""
-    choice, best = Choice(Strengths(FALLBACK.shared), 1.0, 1.0, None), None
+    choice, best = Choice(Strengths(FALLBACK.shared), 1.0, False, 1.0, None), None
     if validation is None:
         return choice, best
     fit, worse = None, 0
@@ -93,7 +109,7 @@ def choose_shared(
         fit = fit_shared(validation.fit, strength, target, None if fit is None else fit.shared)
         margins = validation.held.project(fit.basis)[:, 0]
         temperature = best_temperature(margins, validation.held.weight)
-        candidate = Choice(Strengths(strength), 0.0, temperature, validation.score(margins, temperature))
+        candidate = Choice(Strengths(strength), 1.0, False, temperature, validation.score(margins, temperature))
         worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(choice) else 0
         if _loss(candidate) < _loss(choice):
             choice, best = candidate, at_temperature(fit, temperature)
@@ -157,11 +173,8 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
         fit = path.leading(place, rank)
         if not len(fit.directions):  # so strong a penalty leaves the shared direction alone
             continue
-        strengths = Strengths(shared.strengths.shared, strength)
-        candidates = [
-            Choice(strengths, spread, shared.temperature, _score(validation, fit, spread), fit) for spread in SPREADS
-        ]
-        candidate = min(candidates, key=_loss)
+        choice = Choice(Strengths(shared.strengths.shared, strength), 1.0, False, shared.temperature, None, fit)
+        candidate = _with_best_prior(validation, choice, fit)
         worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(best) else 0
         if _loss(candidate) < _loss(best):
             best = candidate
@@ -170,13 +183,48 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
     return best if _earns_its_place(best, shared) else shared
 
 
+@torch_on_one_thread()
+def _with_best_prior(validation: Validation, choice: Choice, fit: Fit) -> Choice:
+    """Return a choice with the prior under which adaptation predicts the held pairs best.
+
+    Priors are compared by users' likelihoods as quadratics, without a pass over the pairs for each; the best is then
+    scored as adaptation would do it.
+    """
+    rough, held = rough_prior(fit), validation.held
+    known = [(pairs, pairs.project(fit.basis)) for pairs in (validation.fit, validation.shots) if pairs is not None]
+    of_held = held.project(fit.basis)
+    likelihoods = [
+        Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough) for pairs, projected in known
+    ]
+
+    def score(weights: Iterable[torch.Tensor]) -> Score:
+        of_users = torch.cat(list(weights)).float()[validation.place]
+        return validation.score((of_held * of_users[held.user]).sum(dim=1), 1.0)
+
+    best, best_mixture = choice, None
+    for learnt in (False, True):
+        # Some of many users show the kinds well enough to compare priors by.
+        kinds = find_kinds(likelihoods[0].thinned(_MOST_USERS), rough, consistency_learnt=learnt)
+        for spread in SPREADS:
+            mixture = spread_out(kinds, spread, consistency_learnt=learnt)
+            scored = score(one.weights_under(mixture) for one in likelihoods)
+            candidate = replace(choice, spread=spread, consistency_learnt=learnt, score=scored)
+            if _loss(candidate) < _loss(best):
+                best, best_mixture = candidate, mixture
+    if best_mixture is None:
+        return choice
+    prior = WeightPrior.of_kinds(best_mixture)
+    exact = (solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights for pairs, projected in known)
+    return replace(best, score=score(exact))
+
+
 def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
     """Return where to start on more pairs: along the same directions, with the deviations that adaptation gives.
 
     From elsewhere the same strength can end in another minimum than the one that selection saw.
     """
     basis = torch.cat([shared.shared[None], found.directions])
-    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, prior_of(found, 1.0))
+    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, rough_prior(found))
     return replace(shared, directions=found.directions, deviations=posterior.weights[:, 1:].float())
 
 
@@ -198,10 +246,6 @@ def _earns_its_place(personal: Choice, shared: Choice) -> bool:
 
 def _loss(choice: Choice) -> float:
     return choice.score.loss if choice.score is not None else float("inf")
-
-
-def _score(validation: Validation, fit: Fit, spread: float) -> Score:
-    return _adapted(validation, fit.basis, prior_of(fit, spread))
 
 
 @torch_on_one_thread()

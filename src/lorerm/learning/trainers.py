@@ -131,10 +131,10 @@ class DefaultTrainer(Trainer):
             fit = default.fit_personal(self._scaled, strengths.personal, start, self._steps)
         if progress is not None:
             progress(1, 1)
-        prior = selection.prior_of(fit, choice.spread)
         basis = fit.basis * self._scale
         pairs = self.pairs
         answers = ProjectedAnswers(pairs.project(basis), pairs.count.float(), pairs.user)
+        prior = selection.prior_of(fit, answers.projected, pairs, choice)
         posterior = solve(answers.projected, pairs.user, pairs.count, pairs.n_users, prior)
         return Trained(
             basis=basis.t().contiguous(),
@@ -148,6 +148,7 @@ class DefaultTrainer(Trainer):
                 "lambda_shared": strengths.shared,
                 "lambda_personal": strengths.personal,
                 "prior_spread": choice.spread,
+                "consistency_learnt": choice.consistency_learnt,
                 "temperature": choice.temperature,
                 "iterations": fit.steps,
             },
@@ -170,7 +171,7 @@ class DefaultTrainer(Trainer):
     def _choose_personal(self, rank: int) -> selection.Choice:
         choice, fit = self._chosen_shared
         if self._inner is None or fit is None:
-            return replace(choice, strengths=selection.FALLBACK, spread=1.0)
+            return replace(choice, strengths=selection.FALLBACK)
         served = max(rank, selection.COMMON_RANK)
         if served not in self._paths:
             self._paths[served] = selection.PersonalPath(self._inner.fit, fit, served)

@@ -1,9 +1,10 @@
 """A model's folder: `config.json`, `model.safetensors` and, when asked for, `users.safetensors`.
 
-`model.safetensors` holds `basis` [D, K], `prior_mean` [K], `prior_covariance` [K, K] (free weight space) and
-`reference` [D]; `users.safetensors` holds `weights` [N, K], `covariance` [N, K, K], `validation_loss` [N],
-`user_ids`, a JSON list as UTF-8 bytes, and, where they were kept, `answers` [n, K], `answer_count` [n] and
-`answer_user` [n]. Nothing is ever unpickled.
+`model.safetensors` holds `basis` [D, K], `prior_mean` [K], `prior_covariance` [K, K] (free weight space), where people
+are of C kinds `prior_shares` [C], `prior_means` [C, K] and `prior_covariances` [C, K, K], and `reference` [D];
+`users.safetensors` holds `weights` [N, K], `covariance` [N, K, K], `validation_loss` [N], `user_ids`, a JSON list as
+UTF-8 bytes, and, where they were kept, `answers` [n, K], `answer_count` [n] and `answer_user` [n]. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from lorerm.model.reward_model import LowRankRewardModel
 
-FORMAT_VERSION = 1
+# 2: people of several kinds in the prior.
+FORMAT_VERSION = 2
 CONFIG, MODEL, USERS = "config.json", "model.safetensors", "users.safetensors"
 
 
@@ -55,6 +57,8 @@ def save_model(model: LowRankRewardModel, path: str | Path, *, include_users: bo
     tensors = {"basis": model.basis, "prior_mean": model.prior.mean}
     if model.prior.covariance is not None:
         tensors["prior_covariance"] = model.prior.covariance
+    if model.prior.mixture is not None:
+        tensors |= {f"prior_{name}": tensor for name, tensor in model.prior.mixture._asdict().items()}
     if model.reference is not None:
         tensors["reference"] = model.reference
     with atomic_path(folder / MODEL) as temporary:
@@ -136,12 +140,13 @@ def _model(
     import torch
 
     from lorerm.encoding.encoder import EncoderIdentity
-    from lorerm.model.posterior import WeightPrior
+    from lorerm.model.posterior import Mixture, WeightPrior
     from lorerm.model.reward_model import LowRankRewardModel
 
     basis = tensors["basis"]
     for name, columns in (
         ("prior_mean", tensors["prior_mean"]),
+        ("prior_means", tensors.get("prior_means", tensors["prior_mean"])),
         ("weights", users.get("weights", tensors["prior_mean"])),
     ):
         if columns.shape[-1] != basis.shape[1]:
@@ -154,6 +159,9 @@ def _model(
             mean=tensors["prior_mean"],
             covariance=tensors.get("prior_covariance"),
             concentration=config["concentration"],
+            mixture=Mixture(**{name: tensors[f"prior_{name}"] for name in Mixture._fields})
+            if "prior_shares" in tensors
+            else None,
         ),
         temperature=config["temperature"],
         requested_rank=config["rank"],

@@ -7,6 +7,10 @@ For user u with projected differences z_i = d_i . V and judgement weights c_i, t
 where the penalty is a prior fitted on the seen users: Gaussian in `free` weight space, and in `simplex` weight space
 a multiple of KL(mean || w), whose minimum is the mean and which keeps w inside the simplex. Either way no answers give
 the prior's mean, and the Hessian at the minimum gives the covariance (the Laplace approximation).
+
+A prior may also be a mixture of Gaussians: people of several kinds. Then each kind has its own convex problem, and the
+weights are the mean over the kinds, each as probable as it and the answers together are (Laplace's approximation of
+the evidence).
 """
 
 from __future__ import annotations
@@ -16,18 +20,33 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
+from lorerm.model.newton import GaussianPenalty, Problem, SimplexPenalty
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WeightSpace = Literal["free", "simplex"]
 
-# A Newton decrement (squared, halved: an estimate of the distance to the minimum in nats) below this is converged.
-_TOLERANCE = 1e-12
-# Margins of a thousand nats with contradicting answers take about a hundred steps; the usual ones take six.
-_NEWTON_STEPS = 200
-_HALVINGS = 40
 # Elements of the largest intermediate, [pairs, K, K] float64: users are solved in blocks that keep it near 64 MB.
 _BLOCK_ELEMENTS = 8_000_000
+
+
+class Mixture(NamedTuple):
+    """Gaussians over weights, one for each of C kinds of people."""
+
+    shares: torch.Tensor
+    """float64 [C], summing to 1: how many people are of each kind"""
+    means: torch.Tensor
+    """float64 [C, K]"""
+    covariances: torch.Tensor
+    """float64 [C, K, K]"""
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean [K] and the covariance [K, K] over all kinds."""
+        mean = self.shares @ self.means
+        off = self.means - mean
+        spread = torch.einsum("c,ckl->kl", self.shares, self.covariances)
+        return mean, spread + torch.einsum("c,ck,cl->kl", self.shares, off, off)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +61,20 @@ class WeightPrior:
         Float64 [K, K]: the spread between users (`free` weight space); directions without spread stay at the mean.
     concentration
         How many nats one unit of KL(mean || w) costs (`simplex` weight space).
+    mixture
+        The kinds of people that the mean and the covariance are those of, where a Gaussian is too simple; or None.
     """
 
     mean: torch.Tensor
     covariance: torch.Tensor | None = None
     concentration: float | None = None
+    mixture: Mixture | None = None
+
+    @classmethod
+    def of_kinds(cls, mixture: Mixture) -> WeightPrior:
+        """Return a mixture as a prior; one kind alone is a Gaussian."""
+        mean, covariance = mixture.moments()
+        return cls(mean, covariance, mixture=mixture if len(mixture.shares) > 1 else None)
 
     @property
     def weight_space(self) -> WeightSpace:
@@ -91,17 +119,49 @@ def solve(
     temperature
         s.
     """
-    penalty = _GaussianPenalty(prior) if prior.weight_space == "free" else _SimplexPenalty(prior)
-    weights, covariances = [], []
+    if prior.mixture is None:
+        return _solve(projected, user, count, n_users, prior, temperature)[0]
+    kinds = [
+        _solve(projected, user, count, n_users, WeightPrior(mean, covariance), temperature)
+        for mean, covariance in zip(prior.mixture.means, prior.mixture.covariances, strict=True)
+    ]
+    evidence = torch.stack([evidence for _, evidence in kinds], dim=1)
+    return combine(
+        torch.softmax(evidence + prior.mixture.shares.log(), dim=1),
+        torch.stack([kind.weights for kind, _ in kinds], dim=1),
+        torch.stack([kind.covariance for kind, _ in kinds], dim=1),
+    )
+
+
+def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor) -> Posterior:
+    """Return the moments over kinds of probabilities [M, C], weights [M, C, K] and covariances [M, C, K, K]."""
+    mean = torch.einsum("mc,mck->mk", probability, weights)
+    off = weights - mean[:, None]
+    within = torch.einsum("mc,mckl->mkl", probability, covariance)
+    return Posterior(mean, within + torch.einsum("mc,mck,mcl->mkl", probability, off, off))
+
+
+def _solve(
+    projected: torch.Tensor,
+    user: torch.Tensor,
+    count: torch.Tensor,
+    n_users: int,
+    prior: WeightPrior,
+    temperature: float,
+) -> tuple[Posterior, torch.Tensor]:
+    """Return the posterior under one kind, and the log evidence of it in each user's answers [M] (Laplace's)."""
+    penalty = GaussianPenalty(prior) if prior.weight_space == "free" else SimplexPenalty(prior)
+    weights, covariances, evidence = [], [], []
     for first, last, pairs in _blocks(user, n_users, projected.shape[1]):
         z = projected[pairs].double() / temperature
-        problem = _Problem(
+        problem = Problem(
             z @ penalty.axes, z @ penalty.mean, user[pairs] - first, count[pairs].double(), last - first, penalty
         )
-        t, hessian = problem.minimise()
+        t, value, hessian = problem.minimise()
         weights.append(penalty.mean + t @ penalty.axes.t())
         covariances.append(penalty.axes @ torch.linalg.inv(hessian) @ penalty.axes.t())
-    return Posterior(torch.cat(weights), torch.cat(covariances))
+        evidence.append(-value - 0.5 * torch.linalg.slogdet(hessian).logabsdet)
+    return Posterior(torch.cat(weights), torch.cat(covariances)), torch.cat(evidence)
 
 
 def _blocks(user: torch.Tensor, n_users: int, rank: int) -> Iterator[tuple[int, int, slice]]:
@@ -115,123 +175,3 @@ def _blocks(user: torch.Tensor, n_users: int, rank: int) -> Iterator[tuple[int, 
             last += 1
         yield first, last, slice(starts[first], starts[last])
         first = last
-
-
-class _GaussianPenalty:
-    """1/2 |t|^2 for w = mean + axes t, the axes scaled by the prior's spread (those without any are left out)."""
-
-    def __init__(self, prior: WeightPrior) -> None:
-        if prior.covariance is None:
-            raise AssertionError
-        self.mean = prior.mean.double()
-        variance, vectors = torch.linalg.eigh(prior.covariance.double())
-        kept = variance > max(float(variance.max()), 0.0) * 1e-12
-        self.axes = vectors[:, kept] * variance[kept].sqrt()
-
-    def value(self, t: torch.Tensor) -> torch.Tensor:
-        return 0.5 * t.square().sum(dim=1)
-
-    def gradient(self, t: torch.Tensor) -> torch.Tensor:
-        return t
-
-    def hessian(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.eye(t.shape[1], dtype=t.dtype).expand(len(t), -1, -1)
-
-
-class _SimplexPenalty:
-    """concentration * KL(mean || w) for w = mean + axes t, the axes an orthonormal basis of what sums to 0."""
-
-    def __init__(self, prior: WeightPrior) -> None:
-        # A weight of exactly 0 could never grow again; 1e-6 is below anything that changes a ranking.
-        mean = prior.mean.double().clamp_min(1e-6)
-        self.mean: torch.Tensor = mean / mean.sum()
-        self.scale = float(prior.concentration or 1.0)
-        rank = len(mean)
-        ones = torch.full((rank, 1), rank**-0.5, dtype=torch.float64)
-        units = torch.eye(rank, dtype=torch.float64)[:, : rank - 1]
-        self.axes: torch.Tensor = torch.linalg.qr(torch.cat([ones, units], dim=1)).Q[:, 1:]
-
-    def _weights(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.add(self.mean, t @ self.axes.t())
-
-    def value(self, t: torch.Tensor) -> torch.Tensor:
-        weights = self._weights(t)
-        inside = (weights > 0).all(dim=1)
-        kl = (self.mean * (self.mean / weights.clamp_min(1e-300)).log()).sum(dim=1)
-        return torch.where(inside, self.scale * kl, torch.inf)
-
-    def gradient(self, t: torch.Tensor) -> torch.Tensor:
-        pull = self.mean / self._weights(t)
-        return torch.mul(pull @ self.axes, -self.scale)
-
-    def hessian(self, t: torch.Tensor) -> torch.Tensor:
-        curvature = self.scale * self.mean / self._weights(t).square()
-        return torch.einsum("kr,mk,ks->mrs", self.axes, curvature, self.axes)
-
-
-class _Problem:
-    """The block's objective in the coordinates t of w = mean + axes t, one row of t per user."""
-
-    def __init__(
-        self,
-        features: torch.Tensor,
-        offset: torch.Tensor,
-        user: torch.Tensor,
-        count: torch.Tensor,
-        n_users: int,
-        penalty: _GaussianPenalty | _SimplexPenalty,
-    ) -> None:
-        self.features, self.offset, self.user, self.count, self.penalty = features, offset, user, count, penalty
-        self.start = features.new_zeros(n_users, features.shape[1])
-
-    def _sum(self, values: torch.Tensor) -> torch.Tensor:
-        return values.new_zeros((len(self.start), *values.shape[1:])).index_add_(0, self.user, values)
-
-    def margin(self, t: torch.Tensor) -> torch.Tensor:
-        """Return each pair's log-odds: what the next three need of t, and so computed once for all of them."""
-        return self.offset + (self.features * t[self.user]).sum(dim=1)
-
-    def value(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-        return self._sum(-self.count * torch.nn.functional.logsigmoid(margin)) + self.penalty.value(t)
-
-    def gradient(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-        slope = -self.count * torch.sigmoid(-margin)
-        return self._sum(self.features * slope[:, None]) + self.penalty.gradient(t)
-
-    def hessian(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-        chance = torch.sigmoid(margin)
-        scaled = self.features * (self.count * chance * (1 - chance))[:, None]
-        return self._sum(scaled[:, :, None] * self.features[:, None, :]) + self.penalty.hessian(t)
-
-    def minimise(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Newton's method with halved steps where a full one does not descend; the users are independent.
-
-        Return the minimum and the Hessian there.
-        """
-        t = self.start
-        margin = self.margin(t)
-        value = self.value(t, margin)
-        hessian = self.hessian(t, margin)
-        for _ in range(_NEWTON_STEPS if t.numel() else 0):
-            gradient = self.gradient(t, margin)
-            step = -torch.linalg.solve(hessian, gradient)
-            decrement = -(gradient * step).sum(dim=1)
-            if float(decrement.max()) < 2 * _TOLERANCE:
-                break
-            length = torch.ones_like(value)
-            for _ in range(_HALVINGS):
-                new = t + length[:, None] * step
-                new_margin = self.margin(new)
-                new_value = self.value(new, new_margin)
-                # Armijo's rule; the slack lets users who have converged keep their step within rounding.
-                short = new_value > value - 1e-4 * length * decrement + 1e-13 * (1 + value.abs())
-                if not bool(short.any()):
-                    break
-                length = torch.where(short, 0.5 * length, length)
-            else:
-                new = torch.where(short[:, None], t, new)
-                new_margin = self.margin(new)
-                new_value = torch.where(short, value, new_value)
-            t, margin, value = new, new_margin, new_value
-            hessian = self.hessian(t, margin)
-        return t, hessian

@@ -6,6 +6,8 @@ normal, with mean z . m / s and variance z . C z / s^2, so that everything about
 - the information that the answer gives about w is its mutual information with a, H(E p) - E H(p), p = sigmoid(a)
   (BALD: Houlsby et al. 2011, arXiv 1112.5745), by Gauss-Hermite quadrature;
 - the weights after the answer move along C z, by the root of one scalar equation.
+
+Where the prior tells kinds of people apart, m and C are the moments over the kinds.
 """
 
 from __future__ import annotations
