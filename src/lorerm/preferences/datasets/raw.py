@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 from lorerm.preferences.data_files import SUFFIXES, known_suffix
 from lorerm.preferences.files import Row, dataset_rows, read_rows, saved_dataset
 
@@ -187,8 +187,7 @@ def _reading_hub(repository: Repository) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{repository.name} cannot be had from the hub ({reason:.200})",
+            f"{repository.name} cannot be had from the hub ({first_line(error):.200})",
             "check the connection and the revision, or give a local copy with --data",
         ) from error
