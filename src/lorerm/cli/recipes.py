@@ -111,7 +111,7 @@ def merge_given(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
         recipe = recipe if recipe.embed.get("model") == parsed.model else Recipe(**{**vars(recipe), "embed": {}})
     for name in ENCODER_SETTINGS:
         value = getattr(parsed, name, None)
-        if value is not None and not (name == "dtype" and value == "auto"):
+        if value is not None:
             embed[name] = value
     return recipe.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
 
@@ -123,4 +123,4 @@ def fill_encoder_options(parsed: argparse.Namespace, recipe: Recipe) -> None:
         setattr(parsed, name, value)
     if parsed.model == EMBEDDED and not Path(EMBEDDED).exists():
         parsed.model = None
-        parsed.revision = parsed.max_length = parsed.attn = None
+        parsed.revision = parsed.dtype = parsed.max_length = parsed.attn = None
