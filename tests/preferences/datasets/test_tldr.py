@@ -86,7 +86,9 @@ def test_shared_post_loses_its_training_pairs_or_is_kept_and_counted(tmp_path):
     corrected = split(loaded.preferences, unseen_users=0.5)
     assert corrected.summary.n_prompts_on_both_sides == 1
     published = read(tmp_path, rows, keep_shared_posts=True)
-    assert published.warnings[0].startswith("1 posts stand in both published splits and were kept")
+    (said,) = published.warnings
+    assert said.startswith("Posts in both published splits, kept in both as published")
+    assert said.endswith(": 1.")
     assert split(published.preferences, unseen_users=0.5).summary.n_prompts_on_both_sides == 0
 
 

@@ -88,8 +88,8 @@ def load(
     warnings: tuple[str, ...] = ()
     if keep_shared_posts and shared:
         warnings = (
-            f"{len(shared):,} posts stand in both published splits and were kept in both, as published: test prompts "
-            "are not all new.",
+            f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
+            f"{len(shared):,}.",
         )
     from lorerm.preferences.preferences import Preferences
 
