@@ -121,6 +121,13 @@ def test_missing_column_of_a_reward_model_is_named(tmp_path):
         load(write(tmp_path, train, test))
 
 
+def test_missing_prompt_is_named(tmp_path):
+    train, test = rows("train", 2), rows("test", 2)
+    train[1]["prompt"] = None
+    with pytest.raises(DataError, match="row 2: prompt is missing"):
+        load(write(tmp_path, train, test))
+
+
 def test_prompt_in_both_splits_is_tested_only(tmp_path):
     train, test = rows("train", 4), rows("test", 2)
     train[1]["prompt"] = test[0]["prompt"]

@@ -109,6 +109,8 @@ def test_files_of_the_hub_say_the_same(tmp_path):
         ({"choice": 2}, "row 1: choice is 2 of 2 summaries"),
         ({"split": "tomorrow"}, "row 1: the split is 'tomorrow'"),
         ({"summaries": [{"text": "alone"}]}, "row 1: choice is 0 of 1 summaries"),
+        ({"summaries": [{"text": "one"}, {"note": "no text"}]}, "row 1 is not laid out as"),
+        ({"info": "a post"}, "row 1 is not laid out as"),
     ],
 )
 def test_bad_row_is_named(tmp_path, change, said):
