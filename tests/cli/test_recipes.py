@@ -168,6 +168,15 @@ def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
     )
 
 
+def test_concentration_of_people_goes_with_any_recipe(lorerm, tmp_path, samples):
+    run = tmp_path / "run"
+    given = ("--recipe", "paper", "--concentration", 0.01, "--data", samples["personalllm"])
+    assert lorerm("prepare", "personalllm", *given, "--out", run).code == 0
+    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert (stored["data"]["concentration"], stored["train"]["recipe"]) == (0.01, "paper")
+    assert lorerm("prepare", "personalllm", *given[:3], -1, *given[4:], "--out", tmp_path / "wrong").code == 2
+
+
 def test_languages(lorerm, refuses, tmp_path, samples):
     given = ("prepare", "community-alignment", "--data", samples["community-alignment"], "--out")
     outcome = lorerm(*given, tmp_path / "run", "--languages", "it")

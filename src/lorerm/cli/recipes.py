@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 """What `--model` is given to have the embedded encoder where a recipe names a model."""
 
-_DATA_OPTIONS = ("include_cnn_dm", "published_format", "languages")
+_DATA_OPTIONS = ("include_cnn_dm", "published_format", "concentration", "languages")
 
 
 def add_recipe_option(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,12 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
         action="store_true",
         default=None,
         help="prism: pairs in the published format, which gives the chosen side away (only to match a published table)",
+    )
+    group.add_argument(
+        "--concentration",
+        type=float,
+        metavar="A",
+        help="personalllm: people are drawn from Dirichlet(A * 1_10); the larger, the more alike (default: 0.1)",
     )
     group.add_argument(
         "--languages", nargs="+", metavar="LANG", help="community-alignment: which to take (default: all)"
