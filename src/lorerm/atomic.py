@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorerm.errors import RunError
+from lorerm.errors import RunError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
 def _reason(error: BaseException) -> str:
     """Give the system's own words for the error, else the first line of its message."""
     strerror = getattr(error, "strerror", None)
-    return str(strerror or (str(error).splitlines() or [type(error).__name__])[0])
+    return str(strerror or first_line(error))
 
 
 def _remedy(error: OSError, target: Path) -> str:

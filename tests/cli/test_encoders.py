@@ -40,7 +40,9 @@ def test_settings_are_what_decides_the_numbers(tmp_path):
     }
 
 
-@pytest.mark.parametrize("option", [("--revision", "main"), ("--max-length", "5"), ("--attn", "sdpa")])
+@pytest.mark.parametrize(
+    "option", [("--revision", "main"), ("--dtype", "float32"), ("--max-length", "5"), ("--attn", "sdpa")]
+)
 def test_option_of_a_model_without_one(option):
     with pytest.raises(ConfigError, match=f"{option[0]} is about a model"):
         encoder_settings(parse(*option))

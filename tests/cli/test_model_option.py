@@ -115,6 +115,7 @@ def test_manifest_says_what_made_the_embeddings_and_how(lorerm, tmp_path, reward
     assert (result["remarks"]["shortened"], result["remarks"]["checked"]) == (2, 3)
     assert 0 <= result["remarks"]["deviation"] < 1e-5
     (said,) = result["warnings"]
-    assert said.startswith(f"2 of {result['n_conversations']} conversations were longer than the 256 tokens")
+    assert said.startswith("Conversations longer than the 256 tokens")
+    assert said.endswith(f": 2 of {result['n_conversations']}.")
     assert f"warning: {said}" in outcome.err
     assert said in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]

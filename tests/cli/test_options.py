@@ -25,6 +25,8 @@ class Config:
     """how many; None: as many as there are (all)"""
     kind: Literal["a", "b"] = "a"
     """which one"""
+    most: int | None = 50
+    """most of them"""
 
 
 @pytest.fixture
@@ -39,6 +41,14 @@ def test_values_have_the_fields_types(parser):
     assert Config(**given_options(parsed, Config)) == Config("n", 0.25, 3, "b")
 
 
+def test_a_limit_can_be_lifted(parser, capsys):
+    for text, value in (("all", None), ("3", 3)):
+        assert given_options(parser.parse_args(["--most", text]), Config) == {"most": value}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--most", "many"])
+    assert "--most: give a number or all, not 'many'" in capsys.readouterr().err
+
+
 def test_what_is_not_given_is_not_there(parser):
     """So that a recipe's setting can take its place, or the field's own default."""
     assert given_options(parser.parse_args([]), Config) == {}
@@ -49,6 +59,7 @@ def test_help_says_what_the_default_is(parser):
     assert "a share in % (default: 0.5)" in text
     assert "how many (default: as many as there are (all))" in text
     assert "{a,b}" in text
+    assert "--most INT|all most of them (default: 50; all is no limit)" in text
     assert "What can be said" in text
 
 

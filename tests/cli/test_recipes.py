@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lorerm.cli.encoders import add_encoder_options, encoder_settings
+from lorerm.cli.recipes import fill_encoder_options
+from lorerm.run.recipe import Recipe
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 from small_choices import contents
 
@@ -99,6 +103,8 @@ def test_embedded_encoder_needs_no_other_ranks(lorerm, tmp_path, samples):
     outcome = lorerm("run", "tldr", *given, "--model", "embedded")
     assert outcome.code == 0, outcome.err
     assert "No values for the reference head" in " ".join(outcome.out.split())
+    assert "warning: Ranks of the recipe that the data do not allow, left out: 0, 50." in outcome.err
+    assert "left out: 0, 50" in lorerm("train", tmp_path / "run").err
 
 
 def test_prism_as_published_in_small(lorerm, tmp_path, samples, reward_model):
@@ -133,6 +139,15 @@ def test_command_line_goes_before_the_recipe(lorerm, tmp_path, samples):
     assert (split["unseen_users"], split["max_pairs_seen"], split["max_pairs_unseen"]) == (0.25, 4, 50)
 
 
+@pytest.mark.parametrize(("given", "expected"), [([], "bfloat16"), (["--dtype", "auto"], "auto")])
+def test_automatic_dtype_can_be_asked_for_against_the_recipe(given, expected):
+    parser = argparse.ArgumentParser()
+    add_encoder_options(parser)
+    parsed = parser.parse_args(given)
+    fill_encoder_options(parsed, Recipe(embed={"model": "org/m", "dtype": "bfloat16"}))
+    assert encoder_settings(parsed)["dtype"] == expected
+
+
 def test_folder_of_a_data_sets_name_does_not_hide_it_where_data_are_named(lorerm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tldr_sample(tmp_path / "tldr", n_workers=6)
@@ -151,6 +166,15 @@ def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
         "news articles"
         not in lorerm("prepare", "tldr", "--data", sample, "--out", tmp_path / "b", "--include-cnn-dm").out
     )
+
+
+def test_concentration_of_people_goes_with_any_recipe(lorerm, tmp_path, samples):
+    run = tmp_path / "run"
+    given = ("--recipe", "paper", "--concentration", 0.01, "--data", samples["personalllm"])
+    assert lorerm("prepare", "personalllm", *given, "--out", run).code == 0
+    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert (stored["data"]["concentration"], stored["train"]["recipe"]) == (0.01, "paper")
+    assert lorerm("prepare", "personalllm", *given[:3], -1, *given[4:], "--out", tmp_path / "wrong").code == 2
 
 
 def test_languages(lorerm, refuses, tmp_path, samples):

@@ -33,6 +33,7 @@ def test_device_that_is_not_there(monkeypatch):
         (torch.OutOfMemoryError(), True),
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("unable to mmap 9 bytes from file <model.safetensors>: Cannot allocate memory (12)"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )

@@ -12,7 +12,8 @@ def test_remarks_add_up_and_speak():
     remarks = Remarks(shortened=2, checked=3, deviation=2e-6) + Remarks(1, control=4, checked=3, deviation=1e-6)
     assert (remarks.checked, remarks.deviation) == (6, 2e-6)
     cut, control = remarks.sentences(1000, IDENTITY)
-    assert cut.startswith("3 of 1,000 conversations were longer than the 64 tokens that m ")
+    assert cut.startswith("Conversations longer than the 64 tokens that m ")
+    assert cut.endswith(": 3 of 1,000.")
     assert "4 of 1,000" in control
     assert Remarks().sentences(1000, IDENTITY) == []
 

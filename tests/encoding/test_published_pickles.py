@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lorerm.encoding.published_pickles import read_published_pickles
+from lorerm.encoding.safe_pickle import load_pickle
 from lorerm.errors import DataError
 from lorerm.preferences.leaks import check_leaks
 from published_pickles import prism_pickles, tldr_entry, tldr_pickles
@@ -63,8 +64,32 @@ def test_one_split_alone_is_an_error(tmp_path):
         read_published_pickles(tldr_pickles(tmp_path)[:1])
 
 
-@pytest.mark.parametrize("content", [{"worker": [{"text": "no embeddings"}]}, [{"extra_info": {}}], 3])
+def spoilt(**change):
+    """A worker's one entry, with something else in it."""
+    return {"worker": [{**tldr_entry("train", 0), **change}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"worker": [{"text": "no embeddings"}]},
+        [{"extra_info": {}}],
+        3,
+        spoilt(winning_summary=["a list"]),
+        spoilt(embeddings={"winning": [[1.0, 2.0]], "losing": [[0.0, 1.0]]}),
+        spoilt(text=torch.ones(3)),
+    ],
+)
 def test_another_layout_is_named(tmp_path, content):
     (tmp_path / "other.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match="not laid out as the published scripts"):
         read_published_pickles([tmp_path / "other.pkl"])
+
+
+def test_embeddings_of_two_models_are_refused(tmp_path):
+    paths = tldr_pickles(tmp_path)
+    train = load_pickle(paths[0])
+    train["worker00"][0]["embeddings"]["losing"] = [torch.ones(4)]
+    paths[0].write_bytes(pickle.dumps(train))
+    with pytest.raises(DataError, match="embeddings of 4 and of 6 numbers: give those of one model"):
+        read_published_pickles(paths)

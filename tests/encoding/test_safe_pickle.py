@@ -82,7 +82,7 @@ def test_malicious_pickle_inside_a_tensors_numbers_is_refused(tmp_path):
 def test_malicious_file_of_torch_save_is_refused(tmp_path):
     mark = tmp_path / "mark"
     torch.save([Runs(os.mkdir, str(mark))], tmp_path / "bad.pkl")
-    with pytest.raises(DataError, match="do not trust this file"):
+    with pytest.raises(DataError, match=r"bad.pkl asks for posix.mkdir, which is neither .*: do not trust this file"):
         load_pickle(tmp_path / "bad.pkl")
     assert not mark.exists()
 

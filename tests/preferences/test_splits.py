@@ -79,7 +79,7 @@ def test_dropped_and_limited_pairs_are_told_apart():
     assert summary.n_prompts_on_both_sides == 1
     assert summary.n_pairs_over_limit == 3
     assert summary.n_pairs_unused == 4
-    assert [sentence.split()[0] for sentence in summary.warnings()] == ["1", "3"]
+    assert [sentence.rpartition(": ")[2] for sentence in summary.warnings()] == ["1.", "3."]
 
 
 @pytest.mark.parametrize(("share", "n_warnings"), [(0.3, 1), (0.0, 0)])

@@ -29,7 +29,9 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of the model on the hub")
     group.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="(default: auto)"
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="number type; auto: the checkpoint's own on a GPU, float32 elsewhere (default: the recipe's, else auto)",
     )
     group.add_argument(
         "--max-length", type=int, metavar="INT", help="most tokens of a conversation (default: the model's positions)"
@@ -67,12 +69,13 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """
     settings = {name: getattr(parsed, name) for name in _RECORDED}
     if settings["model"] is None:
-        given = [name for name in ("revision", "max_length", "attn", "chat_template") if settings[name] is not None]
+        given = [name for name, value in settings.items() if value is not None]
         if given:
             raise ConfigError(
                 f"--{given[0].replace('_', '-')} is about a model, and none is given", "add --model, or leave it out"
             )
         return {"model": None}
+    settings["dtype"] = settings["dtype"] or "auto"
     if settings["chat_template"] is not None:
         try:
             settings["chat_template"] = settings["chat_template"].read_text(encoding="utf-8")

@@ -7,13 +7,16 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+_ALL = "all"
 
 
 def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out: Collection[str] = ()) -> None:
     """Add an option for each field of `config`, its help the docstring under the attribute.
 
-    A text that ends in "; None: WHAT" gives the meaning of the default None.
+    A text that ends in "; None: WHAT" gives the meaning of the default None. Where None is no default but allowed, the
+    word "all" stands for it.
     """
     from docstring_parser import parse_from_object
 
@@ -28,15 +31,30 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out
         meaning = none if default is None else str(default)
         hint = hints[field.name]
         choices = get_args(hint) if get_origin(hint) is Literal else None
-        kind = next((kind for kind in (float, int, str) if kind in (hint, *get_args(hint))), str)
+        kind: type[Any] = next((kind for kind in (float, int, str) if kind in (hint, *get_args(hint))), str)
+        unlimited = type(None) in get_args(hint) and default is not None
+        if unlimited:
+            meaning += f"; {_ALL} is no limit"
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=kind,
+            type=_number_or_all(kind) if unlimited else kind,
             choices=choices,
             default=argparse.SUPPRESS,  # so that what was given can be told from what was not
-            metavar=None if choices else kind.__name__.upper(),
+            metavar=None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}",
             help=f"{text} (default: {meaning})" if meaning else text,
         )
+
+
+def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
+    """Return what reads a number, and None from the word for no limit."""
+
+    def read(text: str) -> Any:  # noqa: ANN401 - of the type that was asked for
+        try:
+            return None if text == _ALL else kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"give a number or {_ALL}, not {text!r}") from error
+
+    return read
 
 
 def given_options(parsed: argparse.Namespace, config: type[Any]) -> dict[str, Any]:

@@ -64,9 +64,12 @@ def prepare(parsed: argparse.Namespace, recipe: Recipe) -> None:
 
 def tell_prepared(result: dict[str, Any]) -> None:
     """Show what was found in the data, and the warnings."""
+    from lorerm.reporting.phrases import count
+
     for line in result.get("reading", ()):
         output().print(line, soft_wrap=True)
     cells = result["cells"]
-    words = ", ".join(f"{name} {size['n_pairs']:,} ({size['n_users']:,} users)" for name, size in cells.items())
-    output().print(f"{result['n_pairs']:,} of {result['n_pairs_read']:,} pairs in use: {words}", soft_wrap=True)
+    words = ", ".join(f"{name} {size['n_pairs']:,} ({count(size['n_users'], 'user')})" for name, size in cells.items())
+    in_use = f"{result['n_pairs']:,} of {count(result['n_pairs_read'], 'pair')} in use"
+    output().print(f"{in_use}: {words}", soft_wrap=True)
     warn([*(result["leaks"] or {}).get("warnings", []), *result["warnings"]])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 """What `--model` is given to have the embedded encoder where a recipe names a model."""
 
-_DATA_OPTIONS = ("include_cnn_dm", "published_format", "languages")
+_DATA_OPTIONS = ("include_cnn_dm", "published_format", "concentration", "languages")
 
 
 def add_recipe_option(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,12 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
         action="store_true",
         default=None,
         help="prism: pairs in the published format, which gives the chosen side away (only to match a published table)",
+    )
+    group.add_argument(
+        "--concentration",
+        type=float,
+        metavar="A",
+        help="personalllm: people are drawn from Dirichlet(A * 1_10); the larger, the more alike (default: 0.1)",
     )
     group.add_argument(
         "--languages", nargs="+", metavar="LANG", help="community-alignment: which to take (default: all)"
@@ -111,7 +117,7 @@ def merge_given(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
         recipe = recipe if recipe.embed.get("model") == parsed.model else Recipe(**{**vars(recipe), "embed": {}})
     for name in ENCODER_SETTINGS:
         value = getattr(parsed, name, None)
-        if value is not None and not (name == "dtype" and value == "auto"):
+        if value is not None:
             embed[name] = value
     return recipe.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
 
@@ -123,4 +129,4 @@ def fill_encoder_options(parsed: argparse.Namespace, recipe: Recipe) -> None:
         setattr(parsed, name, value)
     if parsed.model == EMBEDDED and not Path(EMBEDDED).exists():
         parsed.model = None
-        parsed.revision = parsed.max_length = parsed.attn = None
+        parsed.revision = parsed.dtype = parsed.max_length = parsed.attn = None

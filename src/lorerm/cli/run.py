@@ -16,7 +16,7 @@ from lorerm.cli.options import add_options
 from lorerm.cli.prepare import add_source_arguments, prepare
 from lorerm.cli.recipes import add_dataset_options, source_recipe
 from lorerm.cli.report import add_seeds, report, tell_report
-from lorerm.cli.train import add_training_options
+from lorerm.cli.train import add_training_options, tell_left_out
 from lorerm.run import steps, studies
 from lorerm.run.config import SplitConfig
 from lorerm.run.folder import RunFolder
@@ -46,7 +46,8 @@ def call(parsed: argparse.Namespace) -> None:
     with progress() as show:
         run = RunFolder.open(parsed.out, show)
         embedded = embed(run, parsed, recipe)
-        steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
+        trained = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
         report(run, parsed.seeds)
     warn(embedded["warnings"])
+    tell_left_out(ranks, trained)
     tell_report(run)

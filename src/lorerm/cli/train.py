@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, warn
 from lorerm.cli.options import add_options
 from lorerm.cli.recipes import merge_given
 from lorerm.learning.config import TrainingConfig
@@ -15,7 +15,7 @@ from lorerm.run.recipe import stored_recipe, training
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +39,20 @@ def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collecti
     add_options(parser, TrainingConfig, leave_out=leave_out)
 
 
+def tell_left_out(wanted: Collection[int] | None, result: Mapping[str, Any]) -> None:
+    """Say which ranks of a recipe the data do not allow, as a table of its results would lack them without a word."""
+    left = sorted(set(wanted or ()) - set(result["ranks"]))
+    if left:
+        warn([f"Ranks of the recipe that the data do not allow, left out: {', '.join(map(str, left))}."])
+
+
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
     config, ranks, alphas = training(merge_given(parsed, stored_recipe(parsed.run)))
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
         result = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
+    tell_left_out(ranks, result)
     at = "" if result["chosen_alpha"] is None else f" at alpha {result['chosen_alpha']:g}"
     output().print(
         f"Trained ranks {', '.join(map(str, result['ranks']))}; validation chose rank {result['chosen_rank']}{at}.",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import LorermError, ModelError
+from lorerm.encoding.device import is_out_of_memory
+from lorerm.errors import LorermError, ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +178,8 @@ def loading(model: str) -> Iterator[None]:
     except LorermError:
         raise
     except Exception as error:  # transformers and the hub client raise nearly every class there is
-        raise ModelError(f"model {model} could not be loaded ({_first_line(error)})", _remedy(error)) from error
+        reason = first_line(error).rstrip(".: ")
+        raise ModelError(f"model {model} could not be loaded ({reason:.200})", _remedy(error)) from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -206,19 +208,14 @@ def _resolve_commit(model: str, revision: str | None) -> str | None:
     return match.group(1) if match else None
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first sentence of an error's message, without the advice that follows it."""
-    text = str(error).strip() or type(error).__name__
-    line = text.splitlines()[0].strip().rstrip(".:")
-    return line if len(line) <= 200 else f"{line[:200]}..."
-
-
 def _remedy(error: Exception) -> str:
     text = str(error)
+    if is_out_of_memory(error):
+        return "free some memory, choose bfloat16 as dtype, or take a larger device"
     if "trust_remote_code" in text:
         return "read the code that it brings, and pass trust_remote_code=True if you trust it"
     if ".safetensors" in text:
         return "choose a model whose weights are safetensors, or convert it and name the folder"
     if isinstance(error, ImportError):
-        return "install what is missing, or choose another attn_implementation"
+        return "install what is missing, or choose another attn_implementation (--attn)"
     return "check its name, its files and the network, or name a folder that holds the model"

@@ -35,4 +35,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell a GPU's memory, and the computer's own, from other errors: for the latter torch has no class."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    # torch says "can't allocate memory", the system, where a file of weights is read, "Cannot allocate memory".
+    said = ("can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in said)

@@ -42,13 +42,13 @@ class Remarks:
         said = []
         if self.shortened:
             said.append(
-                f"{self.shortened:,} of {total:,} conversations were longer than the {identity.max_length} tokens that "
-                f"{identity.model} may be given: the beginning of their prompts was left out."
+                f"Conversations longer than the {identity.max_length} tokens that {identity.model} may be given, "
+                f"embedded without the beginning of their prompts: {self.shortened:,} of {total:,}."
             )
         if self.control:
             said.append(
-                f"control tokens of {identity.model} stand in the text of {self.control:,} of {total:,} conversations "
-                "and act as such."
+                f"Conversations in whose text control tokens of {identity.model} stand, and act as such: "
+                f"{self.control:,} of {total:,}."
             )
         if identity.dtype in EXACT_TYPES and self.deviation > EXACT:
             said.append(

@@ -19,7 +19,7 @@ import numpy as np
 
 from lorerm.encoding.imported import Imported
 from lorerm.encoding.safe_pickle import load_pickle
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 from lorerm.preferences.contract import Pair
 from lorerm.preferences.conversation import Conversation, is_stringified_list, parse_messages
 from lorerm.preferences.datasets.loaded import Tally
@@ -72,9 +72,12 @@ def read_published_pickles(paths: Sequence[Path]) -> Imported:
                 found = list(_prism(content))
                 tally.add(len(found))
                 examples += found
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except DataError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DataError(
-                f"{path} is not laid out as the published scripts write it ({type(error).__name__}: {error})",
+                f"{path} is not laid out as the published scripts write it "
+                f"({type(error).__name__}: {first_line(error):.100})",
                 "give the embeddings of Reddit TLDR or PRISM",
             ) from error
     if {example.split for example in examples} <= {"train", "test"}:
@@ -95,7 +98,7 @@ def _tldr(content: Mapping[Any, Any], split: str, tally: Tally) -> Iterator[_Exa
         for pair in pairs:
             tally.add()
             text = pair["text"] or ""
-            sides = [_Side(pair[f"{side}_summary"], pair["embeddings"][side][0]) for side in ("winning", "losing")]
+            sides = [_side(pair[f"{side}_summary"], pair["embeddings"][side][0]) for side in ("winning", "losing")]
             if not text.strip():
                 tally.drop("blank")
             elif sides[0].text == sides[1].text:
@@ -111,11 +114,22 @@ def _prism(content: Iterable[Any]) -> Iterator[_Example]:
         cell = f"{info['split']}_{'seen' if info['seen'] else 'unseen'}"
         sides = [
             # As the chat template printed it: a list of strings with its brackets.
-            _Side(str(info[f"{side}_utterance"]), info[f"{side}_conv_embedding"])
+            _side(str(info[f"{side}_utterance"]), info[f"{side}_conv_embedding"])
             for side in ("chosen", "rejected")
         ]
         context = parse_messages(entry["prompt"], "prompt", "user")
         yield _Example(str(info["user_id"]), str(info["dialog_id"]), context, sides[0], sides[1], cell)
+
+
+def _side(text: object, embedding: object) -> _Side:
+    """Check what the file gives for a response, and flatten its embedding to [D]."""
+    import torch
+
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a {type(text).__name__}")
+    if not isinstance(embedding, torch.Tensor):
+        raise TypeError(f"an embedding is a {type(embedding).__name__}")
+    return _Side(text, embedding.detach().reshape(-1))
 
 
 def _in_both_splits(examples: Sequence[_Example], tally: Tally) -> list[_Example]:
@@ -142,8 +156,13 @@ def _put_together(examples: Sequence[_Example], tally: Tally, warnings: tuple[st
             key = (turns, response.text)
             if key not in place:
                 place[key] = len(embeddings)
-                embeddings.append(response.embedding.detach().reshape(-1))
+                embeddings.append(response.embedding)
             rows[side, number] = place[key]
+    lengths = sorted({len(embedding) for embedding in embeddings})
+    if len(lengths) > 1:
+        raise DataError(
+            f"the files hold embeddings of {lengths[0]} and of {lengths[-1]} numbers", "give those of one model"
+        )
     splits = [example.split for example in examples]
     pairs = (
         Pair(one.user, one.prompt_id, one.context, _reply(one.chosen), _reply(one.rejected), one.split, 1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle  # restricted below
+import re
 import zipfile
 from collections import OrderedDict, defaultdict
 from pathlib import Path
@@ -22,6 +23,8 @@ _CONTAINERS = {
     ("builtins", "dict"): dict,
     ("builtins", "set"): set,
 }
+# How torch says what a file of its own asks for.
+_BY_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
 
 
 class _ForeignError(pickle.UnpicklingError):
@@ -64,14 +67,18 @@ def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - what the file holds
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})", "check the path") from error
     except _ForeignError as error:
-        raise DataError(
-            f"{path} asks for {error}, which is neither a container nor a tensor", "do not trust this file"
-        ) from None
+        raise _foreign(path, str(error)) from None
     except Exception as error:  # a damaged pickle can raise anything
+        if asked := _BY_TORCH.search(str(error)):
+            raise _foreign(path, asked[1]) from None
         raise DataError(
             f"{path} is damaged, or holds something else than containers and tensors ({first_line(error):.120})",
             "do not trust this file, or make it again",
         ) from error
+
+
+def _foreign(path: Path, asked: str) -> DataError:
+    return DataError(f"{path} asks for {asked}, which is neither a container nor a tensor", "do not trust this file")
 
 
 def _load_only(file: BinaryIO) -> Any:  # noqa: ANN401 - what the file holds

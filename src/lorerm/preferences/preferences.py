@@ -47,7 +47,7 @@ class ReadingSummary:
         """
         if not self.n_ties:
             return []
-        return [f"{self.n_ties:,} tied pairs of ratings or choices were left out: they say nothing about the user."]
+        return [f"Tied pairs of ratings or choices, left out as they say nothing about the user: {self.n_ties:,}."]
 
     def check(self, source: str = "the input") -> None:
         """Raise `DataError` where no pair is left; `source` is what the error calls the input."""

@@ -89,12 +89,12 @@ class SplitSummary:
             )
         if self.n_prompts_on_both_sides:
             sentences.append(
-                f"{self.n_prompts_on_both_sides:,} prompts stood on both sides of train and test: their train pairs "
-                "are left out."
+                f"Prompts on both sides of train and test, whose train pairs are left out: "
+                f"{self.n_prompts_on_both_sides:,}."
             )
         if self.n_pairs_over_limit:
             sentences.append(
-                f"{self.n_pairs_over_limit:,} train pairs are beyond the most that one user may have, and are left out."
+                f"Train pairs beyond the most that one user may have, left out: {self.n_pairs_over_limit:,}."
             )
         if self.unseen_wanted and not self.cells["test_unseen"].n_pairs:
             sentences.append(

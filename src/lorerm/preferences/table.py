@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 from lorerm.preferences.conversation import Conversation, Message
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def read_tables(path: str | Path) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     def unreadable(error: Exception) -> DataError:
-        reason = (str(error).splitlines() or [""])[0]
-        return DataError(f"{path} is not a readable Parquet file ({reason})", "prepare it again")
+        return DataError(f"{path} is not a readable Parquet file ({first_line(error)})", "prepare it again")
 
     try:
         file = pq.ParquetFile(path)

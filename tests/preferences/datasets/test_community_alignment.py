@@ -74,6 +74,11 @@ def test_responses_that_are_missing_are_not_compared(tmp_path):
     assert [turns[0]["content"] for turns in preferences.messages("rejected")] == ["ay"]
 
 
+def test_prompt_that_is_no_text_names_the_row(tmp_path):
+    with pytest.raises(DataError, match="row 1 is not laid out as"):
+        read(tmp_path, {**whole(), "first_turn_prompt": ["a list"]})
+
+
 def test_missing_column_is_named(tmp_path):
     row = whole()
     del row["first_turn_response_c"]

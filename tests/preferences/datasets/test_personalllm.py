@@ -92,7 +92,7 @@ def test_exact_ties(tmp_path):
     assert set(train_pairs.chosen[at]) == {8 + 2}
     assert set(train_pairs.rejected[at]) == {8 + 0}
     assert preferences.summary.n_ties == 4
-    assert "4 tied pairs" in preferences.summary.warnings()[0]
+    assert preferences.summary.warnings()[0].endswith(": 4.")
 
 
 def test_best_and_worst_of_the_same_text_are_a_tie(tmp_path):
@@ -118,6 +118,13 @@ def test_missing_column_of_a_reward_model_is_named(tmp_path):
     for row in train:
         del row["response_8_mistral_ray"]
     with pytest.raises(DataError, match='no column "response_8_mistral_ray"'):
+        load(write(tmp_path, train, test))
+
+
+def test_missing_prompt_is_named(tmp_path):
+    train, test = rows("train", 2), rows("test", 2)
+    train[1]["prompt"] = None
+    with pytest.raises(DataError, match="row 2: prompt is missing"):
         load(write(tmp_path, train, test))
 
 

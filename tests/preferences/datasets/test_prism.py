@@ -155,6 +155,20 @@ def test_turns_after_a_missing_choice_have_no_context(tmp_path):
     assert any(line.startswith("2 left out, the message or the chosen reply is missing") for line in loaded.reading)
 
 
+def test_utterance_without_content_is_none(tmp_path):
+    """Not the word None."""
+    message, chosen, *rejected = WHOLE
+    nothing = dict(rejected[0], content=None)
+    loaded = load(write(tmp_path, odd(x=(message, chosen, nothing, *rejected))))
+    assert (loaded.preferences.prompt_ids == "x").sum() == len(rejected)
+    assert "None" not in str(loaded.preferences.table["rejected"])
+
+
+def test_history_of_another_layout_names_the_row(tmp_path):
+    with pytest.raises(DataError, match=r"conversations.jsonl, row \d+ is not laid out as .*KeyError: 'role'"):
+        load(write(tmp_path, odd(x=({"turn": 0, "content": "Hello?"},))))
+
+
 def test_dialogue_without_any_whole_turn_is_dropped(tmp_path):
     alone = (utterance(0, "user", "Hello?"), utterance(0, "model", "Hi.", chosen=True))
     loaded = load(write(tmp_path, odd(x=alone)))

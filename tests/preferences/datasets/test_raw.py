@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lorerm.errors import DataError
-from lorerm.preferences.datasets.raw import Repository, column, raw_file, raw_rows, resolve
+from lorerm.preferences.datasets.raw import Repository, column, of_published_layout, raw_file, raw_rows, resolve
 from lorerm.preferences.files import Row
 from published_samples import write_jsonl, write_parquet
 
@@ -132,6 +132,15 @@ def test_damaged_folder_of_datasets_is_one_line(tmp_path):
 def test_missing_column_names_row_and_those_found():
     with pytest.raises(DataError, match=r'f.jsonl, row 3: there is no column "b" \(found: a\)'):
         column(Row("f.jsonl", 3, {"a": 1}), "b")
+
+
+def test_row_of_another_layout_is_one_line():
+    row = Row("f.jsonl", 3, {"info": None})
+    said = r"^f.jsonl, row 3 is not laid out as .* \(AttributeError: .*get'\): give"
+    with pytest.raises(DataError, match=said), of_published_layout(row):
+        row.record["info"].get("post")
+    with pytest.raises(DataError, match=r"^as it was: said$"), of_published_layout(row):
+        raise DataError("as it was", "said")
 
 
 def test_folder_without_data(tmp_path):

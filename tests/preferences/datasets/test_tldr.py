@@ -86,7 +86,9 @@ def test_shared_post_loses_its_training_pairs_or_is_kept_and_counted(tmp_path):
     corrected = split(loaded.preferences, unseen_users=0.5)
     assert corrected.summary.n_prompts_on_both_sides == 1
     published = read(tmp_path, rows, keep_shared_posts=True)
-    assert published.warnings[0].startswith("1 posts stand in both published splits and were kept")
+    (said,) = published.warnings
+    assert said.startswith("Posts in both published splits, kept in both as published")
+    assert said.endswith(": 1.")
     assert split(published.preferences, unseen_users=0.5).summary.n_prompts_on_both_sides == 0
 
 
@@ -107,6 +109,8 @@ def test_files_of_the_hub_say_the_same(tmp_path):
         ({"choice": 2}, "row 1: choice is 2 of 2 summaries"),
         ({"split": "tomorrow"}, "row 1: the split is 'tomorrow'"),
         ({"summaries": [{"text": "alone"}]}, "row 1: choice is 0 of 1 summaries"),
+        ({"summaries": [{"text": "one"}, {"note": "no text"}]}, "row 1 is not laid out as"),
+        ({"info": "a post"}, "row 1 is not laid out as"),
     ],
 )
 def test_bad_row_is_named(tmp_path, change, said):

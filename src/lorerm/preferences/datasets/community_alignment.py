@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.preferences.datasets.loaded import Loaded, Tally
-from lorerm.preferences.datasets.raw import Repository, column, raw_rows
+from lorerm.preferences.datasets.raw import Repository, column, of_published_layout, raw_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,10 +67,12 @@ def load(
             conversations.drop("language")
         elif name in seen:
             conversations.drop("repeated")
-        elif not (column(row, "first_turn_prompt") or "").strip():
-            conversations.drop("empty")
         else:
-            records += _records(row, turns)
+            with of_published_layout(row):
+                if (column(row, "first_turn_prompt") or "").strip():
+                    records += _records(row, turns)
+                else:
+                    conversations.drop("empty")
         seen.add(name)
     unknown = [language for language in languages or () if language not in found]
     if unknown:

@@ -165,7 +165,7 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
         if label not in texts:
             raise DataError(f"{row.source} is neither of the train nor of the test split", "keep the files' names")
         tally.add()
-        texts[label].append((str(column(row, "prompt_id")), column(row, "prompt"), _answers(row)))
+        texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _answers(row)))
         scores[label].append(_scores(row))
     tested = {prompt for _, prompt, _ in texts["test"]}
     sides = []
@@ -182,11 +182,14 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
 
 
 def _answers(row: Row) -> list[str]:
-    answers = [column(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
-    for i, answer in enumerate(answers, 1):
-        if not isinstance(answer, str):
-            raise DataError(f"{row.source}, row {row.number}: response_{i} is missing", "give the data set's own files")
-    return answers
+    return [_text(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
+
+
+def _text(row: Row, name: str) -> str:
+    text = column(row, name)
+    if not isinstance(text, str):
+        raise DataError(f"{row.source}, row {row.number}: {name} is missing", "give the data set's own files")
+    return text
 
 
 def _scores(row: Row) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from lorerm.errors import DataError
 from lorerm.preferences.contract import UNUSED, Pair
 from lorerm.preferences.conversation import Message, parse_messages
 from lorerm.preferences.datasets.loaded import Loaded, Tally
-from lorerm.preferences.datasets.raw import RawRows, Repository, column, raw_file, resolve
+from lorerm.preferences.datasets.raw import RawRows, Repository, column, of_published_layout, raw_file, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,8 @@ def _read_dialogues(rows: RawRows, people: Sequence[str], tally: Tally) -> dict[
             tally.drop("user")
             continue
         of_user = found.setdefault(user, {})
-        turns = _read_turns(column(row, "conversation_history"))
+        with of_published_layout(row):
+            turns = _read_turns(column(row, "conversation_history"))
         if any(turn.message is not None and turn.chosen is not None and turn.rejected for turn in turns):
             of_user[name] = _Dialogue(name, user, turns)
         else:
@@ -185,10 +186,12 @@ def _read_dialogues(rows: RawRows, people: Sequence[str], tally: Tally) -> dict[
 
 
 def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
-    """Put the utterances of each turn together."""
+    """Put the utterances of each turn together; one without content is none."""
     by_turn: dict[int, list[Mapping[str, Any]]] = {}
     for utterance in history:
-        by_turn.setdefault(int(utterance["turn"]), []).append(utterance)
+        of_turn = by_turn.setdefault(int(utterance["turn"]), [])
+        if utterance["content"] is not None:
+            of_turn.append(utterance)
     turns = []
     for number in sorted(by_turn):
         messages = [str(one["content"]) for one in by_turn[number] if one["role"] == "user"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.errors import DataError
+from lorerm.errors import DataError, LorermError, first_line
 from lorerm.preferences.data_files import SUFFIXES, known_suffix
 from lorerm.preferences.files import Row, dataset_rows, read_rows, saved_dataset
 
@@ -115,6 +115,21 @@ def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
     return row.record[name]
 
 
+@contextmanager
+def of_published_layout(row: Row) -> Iterator[None]:
+    """Turn what reading a row of another layout raises, below its columns too, into one line that names the row."""
+    try:
+        yield
+    except LorermError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{row.source}, row {row.number} is not laid out as the data set's own rows are "
+            f"({type(error).__name__}: {first_line(error):.100})",
+            "give the data set's own files",
+        ) from error
+
+
 def _local(path: Path) -> RawRows:
     if not path.exists():
         raise DataError(f"{path} does not exist", "give a file or folder of the data set")
@@ -187,8 +202,7 @@ def _reading_hub(repository: Repository) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{repository.name} cannot be had from the hub ({reason:.200})",
+            f"{repository.name} cannot be had from the hub ({first_line(error):.200})",
             "check the connection and the revision, or give a local copy with --data",
         ) from error

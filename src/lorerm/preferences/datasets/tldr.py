@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorerm.errors import DataError
 from lorerm.preferences.datasets.loaded import Loaded, Tally
-from lorerm.preferences.datasets.raw import Repository, column, raw_rows
+from lorerm.preferences.datasets.raw import Repository, column, of_published_layout, raw_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,8 @@ def load(
     choices = []
     for label, row in rows:
         tally.add()
-        choice = _read(row, label, include_cnn_dm)
+        with of_published_layout(row):
+            choice = _read(row, label, include_cnn_dm)
         if isinstance(choice, str):
             tally.drop(choice)
         else:
@@ -88,8 +89,8 @@ def load(
     warnings: tuple[str, ...] = ()
     if keep_shared_posts and shared:
         warnings = (
-            f"{len(shared):,} posts stand in both published splits and were kept in both, as published: test prompts "
-            "are not all new.",
+            f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
+            f"{len(shared):,}.",
         )
     from lorerm.preferences.preferences import Preferences
 
