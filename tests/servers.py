@@ -21,6 +21,7 @@ import psycopg
 import uvicorn
 
 from lorerm.serving.app import create_app
+from lorerm.serving.server import configure
 
 PATIENCE = 120.0
 """Seconds until something that should have happened is given up: machines can be busy."""
@@ -39,8 +40,7 @@ def until(found, what: str, patience: float = PATIENCE):
 @contextmanager
 def running(settings, **client):
     """Run the application in a thread, and give a client of it."""
-    config = uvicorn.Config(create_app(settings), port=0, log_level="critical", access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configure(create_app(settings), "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

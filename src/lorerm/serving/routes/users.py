@@ -26,6 +26,9 @@ from lorerm.serving.schemas import (
 )
 from lorerm.serving.store import Update
 
+# Log-odds of an answer, beyond which no embedding of a text is.
+_LARGEST = 1e6
+
 router = APIRouter(prefix="/v1/users", responses=documented(409))
 
 
@@ -98,7 +101,7 @@ async def _read(request: AnswersRequest, key: str | None, service: Service) -> U
     embeddings = await service.vectors(documents, prompts)
     with np.errstate(all="ignore"):
         projected = (embeddings[better] - embeddings[worse]) @ service.served.basis
-    if not np.isfinite(projected).all():
+    if not (np.abs(projected) <= _LARGEST * service.served.model.temperature).all():
         raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
     digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).digest()
     weights = np.asarray(count, dtype="<f4")
