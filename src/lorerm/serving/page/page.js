@@ -98,14 +98,16 @@ async function rewards(user) {
 // Asks the server what it now thinks of the candidates, and shows it.
 async function look() {
   set.everybody ??= await rewards(null);
-  const asked = { prompt: set.prompt, candidates: set.answers, pairs: set.pairs, stop_below: STOP_BELOW };
+  // Without a pair that is left the question does not matter, the expected accuracy still does.
+  const pairs = set.pairs.length ? set.pairs : null;
+  const asked = { prompt: set.prompt, candidates: set.answers, pairs, stop_below: STOP_BELOW };
   const [now, next] = await Promise.all([rewards(visit.user), call("POST", userPath("/next-question"), asked)]);
   const before = set.order;
   set.rewards = now;
   set.order = now.map((_, index) => index).sort((a, b) => now[b] - now[a] || a - b);
   if (set.course.picks !== visit.picks) set.course.push(next.expected_accuracy);
   set.course.picks = visit.picks;
-  question = next.question;
+  question = pairs && next.question;
   show(before);
   return before;
 }
