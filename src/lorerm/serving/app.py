@@ -1,0 +1,83 @@
+"""The application: settings in, routes behind the gate out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+
+from lorerm._version import __version__
+from lorerm.serving.database import Database
+from lorerm.serving.embeddings import Embeddings
+from lorerm.serving.errors import add_handlers
+from lorerm.serving.gate import Gate
+from lorerm.serving.metrics import Metrics
+from lorerm.serving.people import People
+from lorerm.serving.routes import ranking, service, users
+from lorerm.serving.routes.shared import Service
+from lorerm.serving.served import Served
+from lorerm.serving.settings import ENVIRONMENT, Settings
+from lorerm.serving.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PAGE = Path(__file__).parent / "page"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application; without settings, from those that `lorerm serve` left in the environment.
+
+    The model is loaded and the database opened when it starts.
+    """
+    settings = settings or Settings.from_json(os.environ[ENVIRONMENT])
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.database)
+        served = Served(settings)
+        people = People(served, Store(database, served.fingerprint))
+        embeddings = None if served.encoder is None else Embeddings(served.encoder, settings.cache_bytes)
+        app.state.service = Service(served, people, embeddings, metrics)
+        try:
+            await people.start()
+            yield
+        finally:
+            if embeddings is not None:
+                embeddings.close()
+            people.close()
+            database.close()
+
+    app = FastAPI(
+        title="lorerm",
+        summary="Personal reward models over HTTP.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+    )
+    add_handlers(app)
+    for module in (ranking, users, service):
+        app.include_router(module.router)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        )
+    return app

@@ -1,0 +1,116 @@
+"""Users: their answers, what is known of them, what to ask them, and forgetting them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from lorerm.errors import DataError
+from lorerm.serving.errors import ApiError, documented
+from lorerm.serving.json_bodies import JsonRoute
+from lorerm.serving.people import Person
+from lorerm.serving.questions import ask
+from lorerm.serving.routes.shared import Service, service_of
+from lorerm.serving.schemas import (
+    MOST_CANDIDATES,
+    AnswersRequest,
+    Document,
+    Key,
+    PersonResponse,
+    QuestionRequest,
+    QuestionResponse,
+    UserInPath,
+)
+from lorerm.serving.store import Update
+
+router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=documented(409))
+TheService = Annotated[Service, Depends(service_of)]
+
+
+@router.put("/{user}/answers", operation_id="add_answers")
+async def add_answers(
+    user: UserInPath,
+    request: AnswersRequest,
+    service: TheService,
+    idempotency_key: Annotated[Key | None, Header()] = None,
+) -> PersonResponse:
+    """Add answers of a user, and return what is known of them then; it is kept before this is answered."""
+    key = request.idempotency_key or idempotency_key
+    if None not in (request.idempotency_key, idempotency_key) and request.idempotency_key != idempotency_key:
+        raise ApiError(422, "invalid_request", "the header and the body have two idempotency keys", "send one")
+    person = await service.people.add(user, await _read(request, key, service))
+    return _shown(user, person)
+
+
+@router.get("/{user}", operation_id="get_user", responses=documented(404))
+async def get_user(user: UserInPath, service: TheService) -> PersonResponse:
+    """Return what is known of a user."""
+    return _shown(user, await service.person(user))
+
+
+@router.delete("/{user}", operation_id="delete_user", status_code=204)
+async def delete_user(user: UserInPath, service: TheService) -> Response:
+    """Remove every trace of a user; that there was none is no error."""
+    await service.people.forget(user)
+    return Response(status_code=204)
+
+
+@router.get("/{user}/next-question", operation_id="next_question_of_texts")
+async def next_question_of_texts(
+    user: UserInPath,
+    service: TheService,
+    candidates: Annotated[list[str], Query(min_length=2, max_length=MOST_CANDIDATES)],
+    prompt: Annotated[str, Query()],
+    stop_below: Annotated[float, Query(ge=0, le=1)] = 0.05,
+) -> QuestionResponse:
+    """Return which two of some texts to ask a user about next; None where asking is not worth it."""
+    request = QuestionRequest(prompt=prompt, candidates=candidates, stop_below=stop_below)
+    return await next_question(user, request, service)
+
+
+@router.post("/{user}/next-question", operation_id="next_question")
+async def next_question(user: UserInPath, request: QuestionRequest, service: TheService) -> QuestionResponse:
+    """Return which two of some candidates to ask a user about next; None where asking is not worth it.
+
+    Of a user of whom nothing is known, as much is believed as of anybody.
+    """
+    person = await service.people.find(user)
+    embeddings = await service.vectors(request.candidates, [request.prompt] * len(request.candidates))
+    return await service.people.run(ask, service.served.model, user, person, embeddings, request)
+
+
+async def _read(request: AnswersRequest, key: str | None, service: Service) -> Update:
+    """Project answers on the basis; their texts and embeddings end here."""
+    documents: list[Document] = []
+    prompts, better, worse, count = [], [], [], []
+    for answer in request.answers:
+        responses, pairs = answer.pairs()
+        for first, second in pairs:
+            better.append(len(documents) + first)
+            worse.append(len(documents) + second)
+            count.append(answer.weight / len(pairs))
+        documents += responses
+        prompts += [answer.prompt] * len(responses)
+    embeddings = await service.vectors(documents, prompts)
+    with np.errstate(all="ignore"):
+        projected = (embeddings[better] - embeddings[worse]) @ service.served.basis
+    if not np.isfinite(projected).all():
+        raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
+    digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).digest()
+    weights = np.asarray(count, dtype="<f4")
+    return Update(key, digest, len(request.answers), projected.astype("<f4").tobytes(), weights.tobytes())
+
+
+def _shown(user: str, person: Person) -> PersonResponse:
+    covariance = person.covariance
+    return PersonResponse(
+        user=user,
+        weights=person.weights.tolist(),
+        standard_deviation=None if covariance is None else np.sqrt(covariance.diagonal().clip(0)).tolist(),
+        covariance=None if covariance is None else covariance.tolist(),
+        answers=person.answers,
+        version=person.version,
+    )

@@ -1,0 +1,234 @@
+"""The model that is served: a run's, or one from a folder or the hub; with the users that its files bring."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lorerm.encoding.build import build_encoder
+from lorerm.errors import ConfigError, FolderBusyError, LorermError, RunError, UnknownUserError
+from lorerm.model.files import CONFIG, USERS, forget_users
+from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.run.folder import FORGETTING, MANIFEST, RunFolder
+from lorerm.run.forgetting import forget
+from lorerm.run.lock import locked
+from lorerm.run.models import ADAPTED, UNSEEN, chosen_alpha, chosen_rank, load_model, model_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lorerm.model.user_weights import UserWeights
+    from lorerm.serving.settings import Settings
+
+log = logging.getLogger("lorerm.serving")
+# Seconds to wait for another process that writes into the folder.
+_PATIENCE = 20.0
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+class Source(Protocol):
+    """Where a model comes from."""
+
+    def load(self) -> LowRankRewardModel:
+        """Read the model, with its users."""
+        ...
+
+    def files(self) -> list[Path]:
+        """Return the files that its users are in."""
+        ...
+
+    def forget(self, user: str) -> None:
+        """Remove every trace of a user; of an unknown one there is none."""
+        ...
+
+
+class FromRun:
+    """A run's model; forgetting that was cut off is finished first."""
+
+    def __init__(self, path: str, rank: int | None) -> None:
+        self._path = path
+        run = RunFolder.open(path, half_forgotten=True)
+        if FORGETTING in run.manifest():
+            _patiently(lambda: self._finish(run))
+        self._rank = chosen_rank(run) if rank is None else rank
+        folder = model_folder(run, self._rank, chosen_alpha(run))
+        self._files = [folder / name for name in (USERS, UNSEEN, ADAPTED)]
+
+    def load(self) -> LowRankRewardModel:
+        """Read the model, with everybody whom it was adapted to."""
+        return load_model(RunFolder.open(self._path), self._rank)
+
+    def files(self) -> list[Path]:
+        """Return the files of users' weights."""
+        return self._files
+
+    def forget(self, user: str) -> None:
+        """Remove a user from every file of the run."""
+        run = RunFolder.open(self._path, half_forgotten=True)
+        with suppress(UnknownUserError):
+            _patiently(lambda: forget(run, [user]))
+
+    def _finish(self, run: RunFolder) -> None:
+        if FORGETTING in run.manifest():
+            forget(run)
+
+
+class FromFolder:
+    """A model's folder."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = Path(path)
+
+    def load(self) -> LowRankRewardModel:
+        """Read the model, with its users where it was saved with them."""
+        return LowRankRewardModel.from_pretrained(self._folder)
+
+    def files(self) -> list[Path]:
+        """Return the file of users' weights."""
+        return [self._folder / USERS]
+
+    def forget(self, user: str) -> None:
+        """Remove a user from the file."""
+        if (self._folder / USERS).exists():
+            _patiently(lambda: self._forget(user))
+
+    def _forget(self, user: str) -> None:
+        with locked(self._folder):
+            forget_users(self._folder / USERS, {user})
+
+
+class FromHub:
+    """A model on the hub, without its users: they could not be forgotten there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load(self) -> LowRankRewardModel:
+        """Fetch the model."""
+        model = LowRankRewardModel.from_pretrained(self._name)
+        return model.without_users(model.user_ids)
+
+    def files(self) -> list[Path]:
+        """Return no files."""
+        return []
+
+    def forget(self, user: str) -> None:
+        """Nobody is known."""
+
+
+class Served:
+    """A model, what embeds for it, and the users that it brings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._source = find_source(settings.path, settings.rank)
+        self.name = settings.name or Path(settings.path).resolve().name
+        self.created = int(time.time())
+        self._signature, self.model = self._read()
+        self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, **settings.running)
+        if self.encoder is not None:
+            self.model.check_encoder(self.encoder.identity)
+        self.fingerprint = fingerprint(self.model)
+        self.basis = np.ascontiguousarray(self.model.basis.numpy())
+        self.population = self.model.population_weights.numpy()
+        self._brought = self.model.users()
+        self._lock = Lock()
+
+    def brought(self) -> UserWeights:
+        """Return the users of the model's files as they are now, whichever process has changed them."""
+        if self._signature != self._sign():
+            with self._lock:
+                if self._signature != self._sign():
+                    self._refresh()
+        return self._brought
+
+    def forget(self, user: str) -> None:
+        """Remove a user from the model's files."""
+        try:
+            self._source.forget(user)
+        except OSError as error:
+            raise RunError(
+                f"the user stands in files that this server cannot write ({error.strerror})",
+                "let it write there, or serve a model that was saved without its users",
+            ) from error
+
+    def _sign(self) -> Signature:
+        return tuple(map(_stat, self._source.files()))
+
+    def _read(self) -> tuple[Signature, LowRankRewardModel]:
+        signature = self._sign()
+        return signature, self._source.load()
+
+    def _refresh(self) -> None:
+        try:
+            signature, model = self._read()
+        except LorermError as error:
+            # Half of the files of a change: the next request looks again.
+            log.warning("the model's users cannot be read now: %s", error)
+            return
+        if fingerprint(model) != self.fingerprint:
+            log.error("another model is in the folder now: start the server anew; until then this one has no users")
+            model = model.without_users(model.user_ids)
+            self._brought = self._brought.select([])
+        else:
+            self._brought = model.users()
+        self._signature = signature
+
+
+def find_source(path: str, rank: int | None) -> Source:
+    """Tell a run, a model's folder and the name of a model on the hub apart.
+
+    Raises
+    ------
+    ConfigError
+        If a rank is asked for where there is no choice.
+    """
+    if (Path(path) / MANIFEST).exists():
+        return FromRun(path, rank)
+    if rank is not None:
+        raise ConfigError(f"--rank is about a run, and {path} is none", "leave it out")
+    folder = Path(path)
+    return FromFolder(path) if folder.is_dir() or (folder / CONFIG).exists() else FromHub(path)
+
+
+def fingerprint(model: LowRankRewardModel) -> str:
+    """Return 32 hexadecimal digits that are others when the same answers give other weights."""
+    prior = model.prior
+    digest = hashlib.sha256()
+    encoder = None if model.encoder is None else sorted(model.encoder.to_dict().items())
+    digest.update(repr((model.temperature, prior.concentration, encoder, tuple(model.basis.shape))).encode())
+    for tensor in (model.basis, prior.mean, prior.covariance):
+        digest.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _patiently(work: Callable[[], Any]) -> None:
+    """Do it, and again while another process writes into the folder."""
+    deadline = time.monotonic() + _PATIENCE
+    while not _try(work, last=time.monotonic() > deadline):
+        time.sleep(0.05)
+
+
+def _try(work: Callable[[], Any], *, last: bool) -> bool:
+    try:
+        work()
+    except FolderBusyError:
+        if last:
+            raise
+        return False
+    return True
