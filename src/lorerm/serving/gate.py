@@ -113,6 +113,7 @@ class _Call:
             if _is_page(self._path):
                 headers["Content-Security-Policy"] = PAGE_POLICY
                 headers["Referrer-Policy"] = "no-referrer"
+                headers["Cache-Control"] = "no-cache"  # its files belong together, and to this version
             else:
                 headers["Cache-Control"] = "no-store"
         await self._send(message)

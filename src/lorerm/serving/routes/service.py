@@ -28,6 +28,7 @@ async def list_models(service: TheService) -> ModelList:
                 rank=model.fitted_rank,
                 dimension=model.basis.shape[0],
                 weight_space=model.weight_space,
+                temperature=model.temperature,
                 encoder=None if served.encoder is None else served.encoder.identity.model,
                 fingerprint=served.fingerprint,
             )
