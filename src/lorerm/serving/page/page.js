@@ -14,7 +14,7 @@ let sets = []; // of candidates: {prompt, answers, pairs left, course of the exp
 let set = null;
 let visit = null; // {user, picks, everybody, known}
 let question = null;
-let busy = false;
+let busy = 0; // pieces of work that are not done
 let retry = null;
 
 class Refused extends Error {
@@ -39,11 +39,16 @@ async function call(method, path, body, headers = {}) {
   throw new Refused(reply.status, said?.error ?? { message: `the server said ${reply.status}`, remedy: "Try again later." });
 }
 
-// Runs one piece of work at a time; where the server refuses, the same piece can be tried again.
-async function attempt(work) {
-  if (busy) return;
-  busy = true;
+// Runs one piece of work after the other; where the server refuses, the same piece can be tried again.
+let line = Promise.resolve();
+
+function attempt(work) {
+  busy += 1;
   document.body.setAttribute("aria-busy", "true");
+  line = line.then(() => run(work));
+}
+
+async function run(work) {
   try {
     await work();
     if (at("error").contains(document.activeElement)) at("ask").focus();
@@ -52,15 +57,16 @@ async function attempt(work) {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     retry = work;
-    at("error-what").textContent = error.status === 401 ? (key ? "This key was refused" : "This server asks for a key") : error.message;
-    at("error-remedy").textContent = error.status === 401 ? "Whoever runs it can give you one." : error.remedy;
-    at("key-form").hidden = error.status !== 401;
-    at("again").hidden = error.status === 401;
+    const asksForKey = error.status === 401;
+    at("error-what").textContent = !asksForKey ? error.message : key ? "This key was refused" : "This server asks for a key";
+    at("error-remedy").textContent = asksForKey ? "Whoever runs it can give you one." : error.remedy;
+    at("key-form").hidden = !asksForKey;
+    at("again").hidden = asksForKey;
     at("error").hidden = false;
-    (error.status === 401 ? at("key") : at("again")).focus();
+    at(asksForKey ? "key" : "again").focus();
   } finally {
-    busy = false;
-    document.body.removeAttribute("aria-busy");
+    busy -= 1;
+    if (!busy) document.body.removeAttribute("aria-busy");
   }
 }
 
@@ -112,7 +118,7 @@ async function look() {
   return before;
 }
 
-async function pick(first) {
+function pick(first) {
   const [winner, loser] = first ? [question.first, question.second] : [question.second, question.first];
   const expected = first ? question.probability : 1 - question.probability;
   const card = at(first ? "left" : "right");
@@ -121,7 +127,7 @@ async function pick(first) {
   // The same key whenever this pick is sent: however often the network fails, it counts once.
   const headers = { "Idempotency-Key": random() };
   let noted = false;
-  await attempt(async () => {
+  attempt(async () => {
     if (!noted) {
       visit.known = await call("PUT", userPath("/answers"), { answers: [pair] }, { ...headers });
       visit.picks += 1;
@@ -289,9 +295,12 @@ function listPrompts() {
 }
 
 function choose(place) {
-  set = sets[place];
   at("prompts").value = place;
-  attempt(look);
+  attempt(async () => {
+    set = sets[place];
+    await look();
+    at("said").textContent = "";
+  });
 }
 
 // Another visit, after the server has forgotten this one.
@@ -334,7 +343,7 @@ function useOwn(event) {
 function listen() {
   at("left").addEventListener("click", () => answer(true));
   at("right").addEventListener("click", () => answer(false));
-  at("skip").addEventListener("click", () => question && attempt(async () => { drop(); await look(); at("said").textContent = "Another pair."; }));
+  at("skip").addEventListener("click", skip);
   at("over").addEventListener("click", () => leave(() => "A new start: the server has forgotten your picks."));
   at("restart").addEventListener("click", () => leave(() => "A new start: the server has forgotten your picks."));
   at("forget").addEventListener("click", () => leave((user) => `Forgotten: the server holds nothing of ${user} any more.`));
@@ -368,6 +377,15 @@ function listen() {
 
 function answer(first) {
   if (question && !busy && !retry) pick(first);
+}
+
+function skip() {
+  if (!question || busy || retry) return;
+  drop();
+  attempt(async () => {
+    await look();
+    at("said").textContent = "Another pair.";
+  });
 }
 
 listen();
