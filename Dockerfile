@@ -2,11 +2,12 @@
 FROM python:3.12-slim-bookworm AS build
 # An index that has torch without CUDA makes the image a fraction as large; empty: torch as it comes.
 ARG TORCH_INDEX=""
+ENV PIP_CACHE_DIR=/cache
 WORKDIR /build
 RUN python -m venv /opt/lorerm
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/cache \
     if [ -n "$TORCH_INDEX" ]; then /opt/lorerm/bin/pip install --constraint constraints.txt --index-url "$TORCH_INDEX" torch; fi \
     && /opt/lorerm/bin/pip install --constraint constraints.txt ".[serve]"
 
