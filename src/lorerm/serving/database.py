@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
+        self._path = parsed.database or ""
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
         try:
@@ -50,6 +53,13 @@ class Database:
             shown = parsed.render_as_string(hide_password=True)
             cause = getattr(error, "orig", None) or error
             raise ConfigError(f"the database {shown} cannot be opened ({first_line(cause)})", "check it") from error
+
+    @cached_property
+    def standing(self) -> sqlite3.Connection:
+        """A connection of SQLite for one thread that asks very often; it sees each change once it is committed."""
+        connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON").close()
+        return connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -91,6 +101,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        if "standing" in vars(self):
+            self.standing.close()
         self.engine.dispose()
 
     def _checkpoint(self, connection: Connection) -> None:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
 
 from lorerm.serving.errors import ApiError, internal_error
 from lorerm.serving.keys import is_known, is_loopback
@@ -28,8 +27,20 @@ PAGE_POLICY = (
 )
 
 
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_PAGE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", PAGE_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),  # its files belong together, and to this version
+)
+
+
 class Gate:
-    """ASGI middleware around all routes."""
+    """ASGI middleware around all routes.
+
+    It is on the way of every request, and written to take little of its time.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
@@ -41,29 +52,28 @@ class Gate:
             return
         # As it was sent: a slash that belongs to an id is no slash of the path.
         scope["path"] = scope["raw_path"].partition(b"?")[0].decode("ascii", "replace")
-        started, call = time.perf_counter(), _Call(receive, send, self._settings.max_body, scope["path"])
+        started, call = time.perf_counter(), _Call(receive, send, self._settings.max_body, _is_page(scope["path"]))
         try:
+            self._check(scope)
             with anyio.fail_after(self._settings.timeout):
-                self._check(scope)
                 await self._app(scope, call.receive, call.send)
         except Exception as error:
             await call.fail(scope, error)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "other")
+            path = getattr(scope.get("route"), "path", "other")
             self._metrics.count(scope["method"], path, call.status, time.perf_counter() - started)
 
     def _check(self, scope: Scope) -> None:
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = dict(scope["headers"]), scope["path"]
         if not self._settings.keys:
-            if not is_loopback(_host_of(headers.get("host", ""))):
+            if not is_loopback(_host_of(headers.get(b"host", b"").decode("latin-1"))):
                 raise ApiError(
                     403,
                     "host_not_allowed",
                     "without API keys, only this machine is answered",
                     "ask for localhost, or start the server with --api-keys",
                 )
-        elif not (_is_open(path) or is_known(headers.get("authorization"), self._settings.keys)):
+        elif not (_is_open(path) or is_known(headers.get(b"authorization", b""), self._settings.keys)):
             raise ApiError(
                 401,
                 "unauthorized",
@@ -74,25 +84,26 @@ class Gate:
         if scope["method"] in _WITH_BODY:
             self._check_body(headers)
 
-    def _check_body(self, headers: Headers) -> None:
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" or headers.get("content-encoding", "identity").lower() != "identity":
+    def _check_body(self, headers: dict[bytes, bytes]) -> None:
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json" or headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ApiError(
                 415,
                 "unsupported_media_type",
                 "the body is no plain JSON",
                 "send `Content-Type: application/json`, not compressed",
             )
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length[:20]) > self._settings.max_body:
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self._settings.max_body:
             raise too_large(self._settings.max_body)
 
 
 class _Call:
     """One request: counts what comes in, notes what goes out."""
 
-    def __init__(self, receive: Receive, send: Send, most: int, path: str) -> None:
-        self._receive, self._send, self._most, self._path = receive, send, most, path
+    def __init__(self, receive: Receive, send: Send, most: int, page: bool) -> None:
+        self._receive, self._send, self._most = receive, send, most
+        self._headers = _PAGE_HEADERS if page else _HEADERS
         self._received = 0
         self._complete = False
         self.status: int = 499  # the client went away before there was an answer
@@ -108,14 +119,7 @@ class _Call:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Content-Type-Options"] = "nosniff"
-            if _is_page(self._path):
-                headers["Content-Security-Policy"] = PAGE_POLICY
-                headers["Referrer-Policy"] = "no-referrer"
-                headers["Cache-Control"] = "no-cache"  # its files belong together, and to this version
-            else:
-                headers["Cache-Control"] = "no-store"
+            message["headers"] = [*message["headers"], *self._headers]
         await self._send(message)
 
     async def fail(self, scope: Scope, error: Exception) -> None:

@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import re
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lorerm.errors import ConfigError
@@ -57,15 +58,16 @@ def _read_line(place: str, line: str) -> str:
     return word
 
 
-def is_known(authorization: str | None, hashes: Sequence[str]) -> bool:
+def is_known(authorization: bytes, hashes: Sequence[str]) -> bool:
     """Tell whether a header `Authorization: Bearer KEY` holds one of the keys, in the same time whichever it is."""
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer":
+    scheme, _, key = authorization.partition(b" ")
+    if scheme.lower() != b"bearer":
         return False
-    given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    given = hashlib.sha256(key.strip()).hexdigest()
     return sum(hmac.compare_digest(given, known) for known in hashes) > 0  # all of them are looked at
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a host's address."""
     if host == "localhost":

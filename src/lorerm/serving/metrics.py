@@ -24,11 +24,16 @@ class Metrics:
         self._seconds = Histogram(
             "lorerm_request_seconds", "Time to the answer", ["route"], registry=self._registry, buckets=_SECONDS
         )
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = method if method in _METHODS else "other", route, status
+        if key not in self._children:  # looked up once: it takes longer than to count
+            self._children[key] = self._requests.labels(key[0], route, str(status)), self._seconds.labels(route)
+        requests, times = self._children[key]
+        requests.inc()
+        times.observe(seconds)
 
     def render(self) -> bytes:
         """Return all counters, those of other processes included."""

@@ -75,10 +75,11 @@ class People:
 
     async def find(self, user: str) -> Person | None:
         """Return what is known of a user now, whichever process learned it; None where nothing is."""
-        brought = self._served.brought()
-        # SQLite answers from memory in microseconds; another thread would take longer to be asked.
-        local = self._store.database.is_sqlite
-        stamp = self._store.stamp(user) if local else await self.run(self._store.stamp, user)
+        if not self._served.is_current():
+            await self.run(self._served.refresh)
+        brought = self._served.brought
+        here = self._store.database.is_sqlite  # a thread would take longer to be asked
+        stamp = self._store.stamp_here(user) if here else await self.run(self._store.stamp, user)
         known = self._known.get(user)
         if known is not None and known.stamp == stamp and known.brought is brought:
             self._known.move_to_end(user)
@@ -138,15 +139,19 @@ class People:
             self._known.popitem(last=False)
         return known.person
 
+    def _current_users(self) -> UserWeights:
+        self._served.refresh()
+        return self._served.brought
+
     def _load(self, user: str) -> _Known | None:
-        brought, kept = self._served.brought(), self._store.load(user)
+        brought, kept = self._current_users(), self._store.load(user)
         if kept.stamp is None and user not in brought:
             return None
         return _Known(kept.stamp, brought, self._person(user, brought, kept))
 
     def _add(self, user: str, new: Update) -> tuple[Person, _Known | None]:
         for _ in range(_ATTEMPTS):
-            brought, kept = self._served.brought(), self._store.load(user)
+            brought, kept = self._current_users(), self._store.load(user)
             for number, earlier in enumerate(kept.updates, 1):
                 if new.key is not None and earlier.key == new.key:
                     if earlier.digest != new.digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.run.folder import FORGETTING, MANIFEST, RunFolder
 from lorerm.run.forgetting import forget
 from lorerm.run.lock import locked
-from lorerm.run.models import ADAPTED, UNSEEN, chosen_alpha, chosen_rank, load_model, model_folder
+from lorerm.run.models import chosen_alpha, chosen_rank, load_model, model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,8 @@ log = logging.getLogger("lorerm.serving")
 # Seconds to wait for another process that writes into the folder.
 _PATIENCE = 20.0
 
-Signature = tuple[tuple[int, int, int] | None, ...]
+# Seconds by which the times of two changes differ for certain.
+_TICK = 0.05
 
 
 class Source(Protocol):
@@ -41,8 +43,9 @@ class Source(Protocol):
         """Read the model, with its users."""
         ...
 
-    def files(self) -> list[Path]:
-        """Return the files that its users are in."""
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the files that its users are in; each change exchanges one of them."""
         ...
 
     def forget(self, user: str) -> None:
@@ -59,16 +62,16 @@ class FromRun:
         if FORGETTING in run.manifest():
             _patiently(lambda: self._finish(run))
         self._rank = chosen_rank(run) if rank is None else rank
-        folder = model_folder(run, self._rank, chosen_alpha(run))
-        self._files = [folder / name for name in (USERS, UNSEEN, ADAPTED)]
+        self._folder = model_folder(run, self._rank, chosen_alpha(run))
 
     def load(self) -> LowRankRewardModel:
         """Read the model, with everybody whom it was adapted to."""
         return load_model(RunFolder.open(self._path), self._rank)
 
-    def files(self) -> list[Path]:
-        """Return the files of users' weights."""
-        return self._files
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self._folder
 
     def forget(self, user: str) -> None:
         """Remove a user from every file of the run."""
@@ -91,9 +94,10 @@ class FromFolder:
         """Read the model, with its users where it was saved with them."""
         return LowRankRewardModel.from_pretrained(self._folder)
 
-    def files(self) -> list[Path]:
-        """Return the file of users' weights."""
-        return [self._folder / USERS]
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self._folder
 
     def forget(self, user: str) -> None:
         """Remove a user from the file."""
@@ -116,9 +120,9 @@ class FromHub:
         model = LowRankRewardModel.from_pretrained(self._name)
         return model.without_users(model.user_ids)
 
-    def files(self) -> list[Path]:
-        """Return no files."""
-        return []
+    @property
+    def folder(self) -> None:
+        """There is none that changes."""
 
     def forget(self, user: str) -> None:
         """Nobody is known."""
@@ -138,16 +142,19 @@ class Served:
         self.fingerprint = fingerprint(self.model)
         self.basis = np.ascontiguousarray(self.model.basis.numpy())
         self.population = self.model.population_weights.numpy()
-        self._brought = self.model.users()
+        self.brought: UserWeights = self.model.users()
+        """The users of the model's files, as last read."""
         self._lock = Lock()
 
-    def brought(self) -> UserWeights:
-        """Return the users of the model's files as they are now, whichever process has changed them."""
-        if self._signature != self._sign():
-            with self._lock:
-                if self._signature != self._sign():
-                    self._refresh()
-        return self._brought
+    def is_current(self) -> bool:
+        """Tell whether the files of the model's users are still those that were read; it takes microseconds."""
+        return self._signature == self._sign()
+
+    def refresh(self) -> None:
+        """Read the model's users again, whichever process has changed them."""
+        with self._lock:
+            if not self.is_current():
+                self._refresh()
 
     def forget(self, user: str) -> None:
         """Remove a user from the model's files."""
@@ -159,11 +166,20 @@ class Served:
                 "let it write there, or serve a model that was saved without its users",
             ) from error
 
-    def _sign(self) -> Signature:
-        return tuple(map(_stat, self._source.files()))
+    def _sign(self) -> tuple[int, int] | None:
+        if self._source.folder is None:
+            return None
+        try:
+            found = os.stat(self._source.folder)  # noqa: PTH116 - for every request, and faster
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
 
-    def _read(self) -> tuple[Signature, LowRankRewardModel]:
+    def _read(self) -> tuple[tuple[int, int] | None, LowRankRewardModel]:
         signature = self._sign()
+        while signature is not None and time.time() - signature[1] / 1e9 < _TICK:
+            time.sleep(_TICK)  # a change that follows at once could not be told from this one
+            signature = self._sign()
         return signature, self._source.load()
 
     def _refresh(self) -> None:
@@ -175,10 +191,9 @@ class Served:
             return
         if fingerprint(model) != self.fingerprint:
             log.error("another model is in the folder now: start the server anew; until then this one has no users")
-            model = model.without_users(model.user_ids)
-            self._brought = self._brought.select([])
+            self.brought = self.brought.select([])
         else:
-            self._brought = model.users()
+            self.brought = model.users()
         self._signature = signature
 
 
@@ -207,14 +222,6 @@ def fingerprint(model: LowRankRewardModel) -> str:
     for tensor in (model.basis, prior.mean, prior.covariance):
         digest.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _patiently(work: Callable[[], Any]) -> None:

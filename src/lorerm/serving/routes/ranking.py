@@ -4,54 +4,45 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request, Response
 
+from lorerm.serving.bodies import DirectRoute, described, read_body, write_body
 from lorerm.serving.errors import ApiError, documented
-from lorerm.serving.json_bodies import JsonRoute
-from lorerm.serving.routes.shared import Service, service_of
-from lorerm.serving.schemas import (
-    Message,
-    Ranked,
-    RerankedDocument,
-    RerankRequest,
-    RerankResponse,
-    Score,
-    ScoreRequest,
-    ScoreResponse,
-)
-from lorerm.serving.texts import text_of
+from lorerm.serving.routes.shared import service_of
+from lorerm.serving.schemas import Message, RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
+from lorerm.serving.texts import plain, text_of
 
-router = APIRouter(route_class=JsonRoute, responses=documented(404, 409))
-TheService = Annotated[Service, Depends(service_of)]
+router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))
 
 
-@router.post("/v1/rerank", operation_id="rerank", response_model_exclude_none=True)
-@router.post("/rerank", include_in_schema=False, response_model_exclude_none=True)
-async def rerank(request: RerankRequest, service: TheService) -> RerankResponse:
+@router.post("/v1/rerank", operation_id="rerank", response_model=RerankResponse, openapi_extra=described(RerankRequest))
+@router.post("/rerank", include_in_schema=False)
+async def rerank(request: Request) -> Response:
     """Order documents by their rewards for a user, best first; equal rewards keep their order."""
-    service.check_model(request.model)
-    user, weights = await service.weights(request)
-    embeddings = await service.vectors(request.documents, [request.query] * len(request.documents))
+    service, asked = service_of(request), await read_body(request, RerankRequest)
+    service.check_model(asked.model)
+    user, weights = await service.weights(asked)
+    embeddings = await service.vectors(asked.documents, [asked.query] * len(asked.documents))
     rewards = service.rewards(embeddings, weights)
-    best_first = np.argsort(np.negative(rewards), kind="stable")[: request.top_n].tolist()
-    results = [Ranked(index=place, relevance_score=rewards[place]) for place in best_first]
-    if request.return_documents:
-        for ranked in results:
-            text = text_of(request.documents[ranked.index])
-            ranked.document = None if text is None else RerankedDocument(text=text)
-    return RerankResponse(id=_name("rerank"), model=service.served.name, user=user, results=results)
+    best_first = np.argsort(np.negative(rewards), kind="stable")[: asked.top_n].tolist()
+    results: list[dict[str, Any]] = [{"index": place, "relevance_score": rewards[place]} for place in best_first]
+    if asked.return_documents:
+        for result in results:
+            text = plain(text_of(asked.documents[result["index"]]))
+            result["document"] = None if text is None else {"text": text}
+    return write_body({"id": _name("rerank"), "model": service.served.name, "user": user, "results": results})
 
 
-@router.post("/v1/score", operation_id="score")
+@router.post("/v1/score", operation_id="score", response_model=ScoreResponse, openapi_extra=described(ScoreRequest))
 @router.post("/score", include_in_schema=False)
-async def score(request: ScoreRequest, service: TheService) -> ScoreResponse:
+async def score(request: Request) -> Response:
     """Return the reward of each document for a user: one query with all, or each query with its own document."""
-    service.check_model(request.model)
-    documents = request.documents if _is_list(request.documents) else [request.documents]
-    prompts = request.queries if _is_list(request.queries) else [request.queries]
+    service, asked = service_of(request), await read_body(request, ScoreRequest)
+    service.check_model(asked.model)
+    documents, prompts = _listed(asked.documents), _listed(asked.queries)
     if len(prompts) == 1:
         prompts = prompts * len(documents)
     if len(prompts) != len(documents):
@@ -61,15 +52,23 @@ async def score(request: ScoreRequest, service: TheService) -> ScoreResponse:
             f"there are {len(prompts)} queries and {len(documents)} documents",
             "send one query, or as many as documents",
         )
-    user, weights = await service.weights(request)
+    user, weights = await service.weights(asked)
     rewards = service.rewards(await service.vectors(documents, prompts), weights)
-    data = [Score(index=place, score=reward) for place, reward in enumerate(rewards)]
-    return ScoreResponse(id=_name("score"), created=int(time.time()), model=service.served.name, user=user, data=data)
+    return write_body(
+        {
+            "id": _name("score"),
+            "object": "list",
+            "created": int(time.time()),
+            "model": service.served.name,
+            "user": user,
+            "data": [{"index": place, "object": "score", "score": reward} for place, reward in enumerate(rewards)],
+        }
+    )
 
 
-def _is_list(value: Any) -> bool:  # noqa: ANN401 - one or several
-    """Tell several apart from one, which can be a list of messages."""
-    return isinstance(value, list) and not isinstance(value[0], Message)
+def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - one or several
+    """Return several as they are, and one, which can be a list of messages, as a list of one."""
+    return value if isinstance(value, list) and not isinstance(value[0], Message) else [value]
 
 
 def _name(kind: str) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Request, Response
 
 from lorerm.serving.errors import documented
 from lorerm.serving.metrics import CONTENT_TYPE
-from lorerm.serving.routes.shared import Service, service_of
+from lorerm.serving.routes.shared import service_of
 from lorerm.serving.schemas import ModelList, ServedModel, Status
 
 router = APIRouter(responses=documented())
-TheService = Annotated[Service, Depends(service_of)]
 
 
 @router.get("/v1/models", operation_id="list_models")
-async def list_models(service: TheService) -> ModelList:
+async def list_models(request: Request) -> ModelList:
     """Return the model that is served."""
-    served = service.served
+    served = service_of(request).served
     model = served.model
     return ModelList(
         data=[
@@ -43,13 +40,13 @@ async def health() -> Status:
 
 
 @router.get("/ready", operation_id="ready")
-async def ready(service: TheService) -> Status:
+async def ready(request: Request) -> Status:
     """Tell that the model is loaded and the database answers."""
-    await service.people.check()
+    await service_of(request).people.check()
     return Status()
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
-async def metrics(service: TheService) -> Response:
+async def metrics(request: Request) -> Response:
     """Return counters in the text format of Prometheus."""
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE)

@@ -6,11 +6,11 @@ import hashlib
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from lorerm.errors import DataError
+from lorerm.serving.bodies import described, read_body
 from lorerm.serving.errors import ApiError, documented
-from lorerm.serving.json_bodies import JsonRoute
 from lorerm.serving.people import Person
 from lorerm.serving.questions import ask
 from lorerm.serving.routes.shared import Service, service_of, unknown
@@ -26,67 +26,69 @@ from lorerm.serving.schemas import (
 )
 from lorerm.serving.store import Update
 
-router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=documented(409))
-TheService = Annotated[Service, Depends(service_of)]
+router = APIRouter(prefix="/v1/users", responses=documented(409))
 
 
-@router.put("/{user}/answers", operation_id="add_answers")
+@router.put("/{user}/answers", operation_id="add_answers", openapi_extra=described(AnswersRequest))
 async def add_answers(
-    user: UserInPath,
-    request: AnswersRequest,
-    service: TheService,
-    idempotency_key: Annotated[Key | None, Header()] = None,
+    user: UserInPath, request: Request, idempotency_key: Annotated[Key | None, Header()] = None
 ) -> PersonResponse:
     """Add answers of a user, and return what is known of them then; it is kept before this is answered."""
-    key = request.idempotency_key or idempotency_key
-    if None not in (request.idempotency_key, idempotency_key) and request.idempotency_key != idempotency_key:
+    service, asked = service_of(request), await read_body(request, AnswersRequest)
+    keys = {asked.idempotency_key, idempotency_key} - {None}
+    if len(keys) > 1:
         raise ApiError(422, "invalid_request", "the header and the body have two idempotency keys", "send one")
-    person = await service.people.add(user, await _read(request, key, service))
+    person = await service.people.add(user, await _read(asked, next(iter(keys), None), service))
     return _shown(user, person)
 
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
 async def get_user(
-    user: UserInPath, service: TheService, population: Annotated[bool, Query()] = False
+    user: UserInPath, request: Request, population: Annotated[bool, Query()] = False
 ) -> PersonResponse:
     """Return what is known of a user; with `population`, of one of whom nothing is, what is believed of anybody."""
-    person = await service.people.find(user)
+    people = service_of(request).people
+    person = await people.find(user)
     if person is None and population:
-        person = await service.people.run(service.people.anybody)
+        person = await people.run(people.anybody)
     if person is None:
         raise unknown(user)
     return _shown(user, person)
 
 
 @router.delete("/{user}", operation_id="delete_user", status_code=204)
-async def delete_user(user: UserInPath, service: TheService) -> Response:
+async def delete_user(user: UserInPath, request: Request) -> Response:
     """Remove every trace of a user; that there was none is no error."""
-    await service.people.forget(user)
+    await service_of(request).people.forget(user)
     return Response(status_code=204)
 
 
 @router.get("/{user}/next-question", operation_id="next_question_of_texts")
 async def next_question_of_texts(
     user: UserInPath,
-    service: TheService,
+    request: Request,
     candidates: Annotated[list[str], Query(min_length=2, max_length=MOST_CANDIDATES)],
     prompt: Annotated[str, Query()],
     stop_below: Annotated[float, Query(ge=0, le=1)] = 0.05,
 ) -> QuestionResponse:
     """Return which two of some texts to ask a user about next; None where asking is not worth it."""
-    request = QuestionRequest(prompt=prompt, candidates=candidates, stop_below=stop_below)
-    return await next_question(user, request, service)
+    asked = QuestionRequest(prompt=prompt, candidates=candidates, stop_below=stop_below)
+    return await _next_question(user, asked, service_of(request))
 
 
-@router.post("/{user}/next-question", operation_id="next_question")
-async def next_question(user: UserInPath, request: QuestionRequest, service: TheService) -> QuestionResponse:
+@router.post("/{user}/next-question", operation_id="next_question", openapi_extra=described(QuestionRequest))
+async def next_question(user: UserInPath, request: Request) -> QuestionResponse:
     """Return which two of some candidates to ask a user about next; None where asking is not worth it.
 
     Of a user of whom nothing is known, as much is believed as of anybody.
     """
+    return await _next_question(user, await read_body(request, QuestionRequest), service_of(request))
+
+
+async def _next_question(user: str, asked: QuestionRequest, service: Service) -> QuestionResponse:
     person = await service.people.find(user)
-    embeddings = await service.vectors(request.candidates, [request.prompt] * len(request.candidates))
-    return await service.people.run(ask, service.served.model, user, person, embeddings, request)
+    embeddings = await service.vectors(asked.candidates, [asked.prompt] * len(asked.candidates))
+    return await service.people.run(ask, service.served.model, user, person, embeddings, asked)
 
 
 async def _read(request: AnswersRequest, key: str | None, service: Service) -> Update:
