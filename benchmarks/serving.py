@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -131,28 +132,36 @@ class Measured:
 
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+    """CPU seconds of the server a request, of each turn"""
     failures: list[bytes] = field(default_factory=list)
     reply: int = 0
 
-    def row(self, name: str, base: float | None) -> str:
+    def row(self, name: str, base: Measured | None) -> str:
         """Return the table's row."""
-        rate = float(np.median(self.rates))
         p50, p99 = np.percentile(np.array(self.seconds) * 1000, [50, 99])
-        spread = f"{min(self.rates):,.0f} to {max(self.rates):,.0f}"
-        share = "" if base is None else f"{rate / base:.2f}"
-        return f"| {name} | {rate:,.0f} | {spread} | {share} | {p50:.2f} | {p99:.2f} |"
+        shares = ["", ""]
+        if base is not None:  # turn by turn: what slows the machine for a while slows both
+            shares = [
+                f"{np.median(np.array(self.rates) / base.rates):.2f}",
+                f"{np.median(np.array(base.work) / self.work):.2f}",
+            ]
+        cells = [name, f"{np.median(self.rates):,.0f}", shares[0], f"{p50:.2f}", f"{p99:.2f}"]
+        return f"| {' | '.join([*cells, f'{np.median(self.work) * 1e3:.3f}', shares[1]])} |"
 
 
-async def drive(port: int, requests: Iterator[bytes], clients: int, seconds: float, measured: Measured) -> None:
+async def drive(at: Server, requests: Iterator[bytes], clients: int, seconds: float, measured: Measured) -> None:
     """Send from so many clients for so many seconds."""
     loop = asyncio.get_running_loop()
-    before, started = len(measured.seconds), time.perf_counter()
+    before, worked, started = len(measured.seconds), at.cpu_seconds(), time.perf_counter()
     made = [
-        await loop.create_connection(lambda: Connection(requests, started + seconds, measured), "127.0.0.1", port)
+        await loop.create_connection(lambda: Connection(requests, started + seconds, measured), "127.0.0.1", at.port)
         for _ in range(clients)
     ]
     await asyncio.gather(*(protocol.done for _, protocol in made))
-    measured.rates.append((len(measured.seconds) - before) / (time.perf_counter() - started))
+    n = len(measured.seconds) - before
+    measured.rates.append(n / (time.perf_counter() - started))
+    measured.work.append((at.cpu_seconds() - worked) / n)
     if measured.failures:
         raise SystemExit(f"a request failed: {measured.failures[0].decode(errors='replace')}")
 
@@ -272,46 +281,68 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass
+class Server:
+    """A server that runs."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def _pids(self) -> list[int]:
+        pids = [self.process.pid]
+        for pid in pids:
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            pids += [int(child) for child in children.read_text().split()] if children.exists() else []
+        return pids
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has taken so far, with its children."""
+        ticks = 0
+        for pid in self._pids():
+            after_the_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(after_the_name[11]) + int(after_the_name[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Return its resident memory in MB, with its children."""
+        sizes = (re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in self._pids())
+        return sum(int(found[1]) for found in sizes if found) / 1024
+
+
 @contextlib.contextmanager
-def listening(
-    command: list[str], port: int, environment: dict[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server and wait until it answers; end it after."""
+def listening(core: int, command: list[str], port: int, log: Path) -> Iterator[Server]:
+    """Start a server on one core and wait until it answers; end it after."""
+    if hasattr(os, "sched_setaffinity"):
+        command = ["taskset", "-c", str(core), *command]
     with log.open("wb") as lines:
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=lines, stderr=lines)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, env=environment, stdout=lines, stderr=lines)
         try:
             for _ in range(600):
                 if process.poll() is not None:
-                    raise SystemExit(f"{command[-1]} ended: {log.read_text(errors='replace')[-2000:]}")
+                    raise SystemExit(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                     break
                 time.sleep(0.1)
-            yield process
+            yield Server(port, process)
         finally:
             process.terminate()
             process.wait(30)
 
 
-def pinned(core: int, *command: str) -> list[str]:
-    """Return a command that stays on one core, where the system can say so."""
-    return ["taskset", "-c", str(core), *command] if hasattr(os, "sched_setaffinity") else list(command)
-
-
 @contextlib.contextmanager
-def servers(model: Path, database: str, folder: Path) -> Iterator[tuple[int, int, subprocess.Popen[bytes]]]:
+def servers(model: Path, database: str, folder: Path) -> Iterator[tuple[Server, Server]]:
     """Start the server and the empty application, each with one worker on core 0."""
     (folder / "empty_app.py").write_text(EMPTY_APP, encoding="utf-8")
-    port, empty = free_port(), free_port()
-    one = {"OMP_NUM_THREADS": "1"}
-    python = sys.executable
-    serve = [python, "-m", "lorerm", "serve", str(model), "--port", str(port), "--database", database]
-    bare = [python, "-m", "uvicorn", "--app-dir", str(folder), "empty_app:app", "--port", str(empty)]
-    bare += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    port, empty_port = free_port(), free_port()
+    serve = [sys.executable, "-m", "lorerm", "serve", str(model), "--port", str(port), "--database", database]
+    bare = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "empty_app:app", "--port", str(empty_port)]
+    bare += ["--no-access-log", "--log-level", "warning", "--no-server-header", "--limit-concurrency", "1000"]
     with (
-        listening(pinned(0, *serve), port, one, folder / "serve.log") as process,
-        listening(pinned(0, *bare), empty, one, folder / "empty.log"),
+        listening(0, serve, port, folder / "serve.log") as server,
+        listening(0, bare, empty_port, folder / "empty.log") as empty,
     ):
-        yield port, empty, process
+        yield server, empty
 
 
 class Canned(asyncio.Protocol):
@@ -336,65 +367,60 @@ async def canned(port: int) -> None:
     await server.serve_forever()
 
 
-def memory(process: subprocess.Popen[bytes]) -> float:
-    """Return the resident memory of a process and its children in MB."""
-    pids = [process.pid]
-    for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        pids += [int(child) for child in children.read_text().split()] if children.exists() else []
-    sizes = (re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in pids)
-    return sum(int(found[1]) for found in sizes if found) / 1024
-
-
 # The two measurements
 
+EMPTY_WITH_BODY = "**empty route, POST of the body of rerank**"
+EMPTY_WITH_LISTS = "empty route, POST of the same as lists"
+# Which empty route gets the same bytes.
+BASE = {
+    "**rerank, 10 embeddings in base64**": EMPTY_WITH_BODY,
+    "rerank, 10 embeddings as lists of numbers": EMPTY_WITH_LISTS,
+}
 
-def load(port: int, empty: int, requests: Requests, seconds: float, rounds: int) -> None:
+
+def load(server: Server, empty: Server, requests: Requests, seconds: float, rounds: int) -> None:
     """Print the tables."""
-    with_body = requests.empty_with(requests.rerank)
-    routes: dict[str, tuple[int, Iterator[bytes]]] = {
+    base64_name, lists_name = BASE
+    routes: dict[str, tuple[Server, Iterator[bytes]]] = {
         "empty route, GET": (empty, requests.empty()),
-        "**empty route, POST of the body of rerank**": (empty, with_body),
-        "**rerank, 10 embeddings in base64**": (port, requests.rerank()),
-        "empty route, POST of the same as lists": (empty, requests.empty_with(requests.rerank_lists)),
-        "rerank, 10 embeddings as lists of numbers": (port, requests.rerank_lists()),
-        "rerank, 10 texts known to the cache": (port, requests.known_text()),
-        "rerank, 10 new texts": (port, requests.new_text()),
-        "answers, one pair of embeddings": (port, requests.answers()),
+        EMPTY_WITH_BODY: (empty, requests.empty_with(requests.rerank)),
+        base64_name: (server, requests.rerank()),
+        EMPTY_WITH_LISTS: (empty, requests.empty_with(requests.rerank_lists)),
+        lists_name: (server, requests.rerank_lists()),
+        "rerank, 10 texts known to the cache": (server, requests.known_text()),
+        "rerank, 10 new texts": (server, requests.new_text()),
+        "answers, one pair of embeddings": (server, requests.answers()),
     }
     sizes = {name: len(next(made)) for name, (_, made) in routes.items()}
     ceiling_port = free_port()
-    command = pinned(0, sys.executable, __file__, "canned", str(ceiling_port))
+    canned = [sys.executable, __file__, "canned", str(ceiling_port)]
     for clients in CLIENTS:
-        measured = {name: Measured() for name in routes}
-        ceiling = Measured()
-        with listening(command, ceiling_port, {}, Path(os.devnull)):
-            uvloop.run(drive(ceiling_port, requests.rerank(), clients, seconds, ceiling))
+        measured, ceiling = {name: Measured() for name in routes}, Measured()
+        with listening(0, canned, ceiling_port, Path(os.devnull)) as answering:
+            uvloop.run(drive(answering, requests.rerank(), clients, seconds, ceiling))
         for _ in range(rounds):
             for name, (at, made) in routes.items():
                 uvloop.run(drive(at, made, clients, seconds, measured[name]))
         print(f"\n{clients} client{'s' if clients > 1 else ''}; what sends reaches {ceiling.rates[0]:,.0f} a second\n")
-        print("| route | requests a second | of the rounds | of the empty route's | p50, ms | p99, ms |")
-        print("|---|---|---|---|---|---|")
-        base = None
+        print("| route | requests a second | share of the empty | p50, ms | p99, ms | CPU, ms | share by CPU |")
+        print("|---|---|---|---|---|---|---|")
         for name, found in measured.items():
-            base = float(np.median(found.rates)) if "POST" in name else base
-            print(found.row(name, base if name.strip("*").startswith("rerank, 10 emb") else None))
+            print(found.row(name, measured[BASE[name]] if name in BASE else None))
     print("\n| route | bytes sent | bytes of the reply |\n|---|---|---|")
     for name, size in sizes.items():
         print(f"| {name.strip('*')} | {size:,} | {measured[name].reply:,} |")
 
 
-def soak(port: int, process: subprocess.Popen[bytes], requests: Requests, total: int, clients: int) -> None:
+def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
     """Print the memory as requests go by."""
     print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% answers;")
     print("a user with 20 answers is deleted\n\n| requests | memory, MB | requests a second |\n|---|---|---|")
-    print(f"| 0 | {memory(process):.1f} | |")
+    print(f"| 0 | {server.memory():.1f} | |")
     made, measured, parts = requests.soak(total), Measured(), 10
     for part in range(1, parts + 1):
-        some = (next(made) for _ in range(total // parts))
-        uvloop.run(drive(port, some, clients, 1e9, measured))
-        print(f"| {part * total // parts:,} | {memory(process):.1f} | {measured.rates[-1]:,.0f} |", flush=True)
+        some = itertools.islice(made, total // parts)
+        uvloop.run(drive(server, some, clients, 1e9, measured))
+        print(f"| {part * total // parts:,} | {server.memory():.1f} | {measured.rates[-1]:,.0f} |", flush=True)
 
 
 def dimension_of(model: Path) -> int:
@@ -432,11 +458,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = parsed.database or f"sqlite:///{folder / 'load.sqlite'}"
-        with servers(model, database, folder) as (port, empty, process):
+        with servers(model, database, folder) as (server, empty):
             if parsed.what == "load":
-                load(port, empty, requests, parsed.seconds, parsed.rounds)
+                load(server, empty, requests, parsed.seconds, parsed.rounds)
             else:
-                soak(port, process, requests, parsed.requests, 16)
+                soak(server, requests, parsed.requests, 16)
 
 
 if __name__ == "__main__":
