@@ -75,3 +75,15 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def people_model(tmp_path_factory):
+    """The folder of a small model of simulated people, as the demonstration's but made in two seconds."""
+    from lorerm import HashingEncoder, TrainingConfig, embed, train
+    from lorerm.preferences.datasets import load_dataset
+
+    folder = tmp_path_factory.mktemp("model") / "people"
+    data = embed(load_dataset("simulated", n_users=80), HashingEncoder())
+    train(data, TrainingConfig(rank=3)).save_pretrained(folder)
+    return folder

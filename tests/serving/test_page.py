@@ -21,9 +21,7 @@ import pytest
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
-from lorerm import HashingEncoder, TrainingConfig, embed, train  # noqa: E402 - only where there is a server
-from lorerm.preferences.datasets import load_dataset  # noqa: E402
-from lorerm.serving.app import PAGE, create_app  # noqa: E402
+from lorerm.serving.app import PAGE, create_app  # noqa: E402 - only where there is a server
 from lorerm.serving.keys import new_key  # noqa: E402
 from lorerm.serving.settings import Settings  # noqa: E402
 
@@ -33,16 +31,7 @@ EXAMPLES = json.loads((PAGE / "examples.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A small model of simulated people, saved: the demonstration's in two seconds."""
-    folder = tmp_path_factory.mktemp("model") / "people"
-    data = embed(load_dataset("simulated", n_users=80), HashingEncoder())
-    train(data, TrainingConfig(rank=3)).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(model, tmp_path_factory):
+def address(people_model, tmp_path_factory):
     """The address of `lorerm serve MODEL`."""
     database = tmp_path_factory.mktemp("database") / "people.sqlite"
     command = [
@@ -50,7 +39,7 @@ def address(model, tmp_path_factory):
         "-m",
         "lorerm",
         "serve",
-        str(model),
+        str(people_model),
         "--port",
         "0",
         "--database",
@@ -81,11 +70,11 @@ def wait_until_it_listens(address):
 
 
 @pytest.fixture(scope="module")
-def locked(model, tmp_path_factory):
+def locked(people_model, tmp_path_factory):
     """The address of a server that asks for a key, and the key."""
     key, line = new_key()
     database = tmp_path_factory.mktemp("locked") / "people.sqlite"
-    settings = Settings(path=str(model), database=f"sqlite:///{database}", encoder={"model": None}, keys=(line,))
+    settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None}, keys=(line,))
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning", lifespan="on"))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
