@@ -52,7 +52,11 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             shown = parsed.render_as_string(hide_password=True)
             cause = getattr(error, "orig", None) or error
+            self.close()
             raise ConfigError(f"the database {shown} cannot be opened ({first_line(cause)})", "check it") from error
+        except ConfigError:
+            self.close()
+            raise
 
     @cached_property
     def standing(self) -> sqlite3.Connection:

@@ -49,7 +49,8 @@ class Service:
     def rewards(self, embeddings: Vector32, weights: Vector32) -> list[float]:
         """Return the rewards of embeddings [n, D]."""
         with np.errstate(all="ignore"):
-            rewards = embeddings @ (self.served.basis @ weights)
+            # Each row by itself: in a product of matrices, equal rows can get rewards that differ in the last digit.
+            rewards = np.einsum("nd,d->n", embeddings, self.served.basis @ weights)
         if not np.isfinite(rewards).all():
             raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
         return cast("list[float]", rewards.tolist())
