@@ -21,7 +21,7 @@ UNTESTED = {
 }
 
 WRITTEN = [".ci", "benchmarks", "docs", "examples", "src", "tests"]
-SUFFIXES = {"", ".py", ".md", ".toml", ".txt", ".json", ".j2", ".css", ".yaml", ".cff"}
+SUFFIXES = {"", ".py", ".md", ".toml", ".txt", ".json", ".j2", ".html", ".css", ".js", ".yaml", ".cff"}
 # Paths of one machine; put together here, so that this file does not hold them itself.
 NOT_OURS = re.compile("/wo" + "rk/|\\.\\./sha" + "red|/ro" + "ot/")
 

@@ -32,6 +32,7 @@ _PAGE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", PAGE_POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),  # its files belong together, and to this version
 )
 
 

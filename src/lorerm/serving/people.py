@@ -13,6 +13,7 @@ import torch
 
 from lorerm.errors import DataError
 from lorerm.model.answers import ProjectedAnswers
+from lorerm.model.questions import posterior_of
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
 from lorerm.serving.errors import RETRY_AFTER, ApiError
@@ -109,6 +110,11 @@ class People:
         self._known.pop(user, None)
         await self.run(self._forget, user)
         self._known.pop(user, None)
+
+    def anybody(self) -> Person:
+        """Return what is believed of somebody of whom nothing is known."""
+        weights, covariance = (part.float().numpy() for part in posterior_of(self._served.model, None))
+        return Person(weights, covariance, answers=0, version=0)
 
     async def start(self) -> None:
         """Finish what a deletion that was cut off has left."""

@@ -290,6 +290,8 @@ class ServedModel(BaseModel):
     rank: int
     dimension: int
     weight_space: Literal["free", "simplex"]
+    temperature: float
+    """s in P(first preferred) = sigmoid((its reward - the other's) / s)"""
     encoder: str | None
     """what embeds texts; None: only embeddings are taken"""
     fingerprint: str

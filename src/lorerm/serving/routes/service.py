@@ -25,6 +25,7 @@ async def list_models(request: Request) -> ModelList:
                 rank=model.fitted_rank,
                 dimension=model.basis.shape[0],
                 weight_space=model.weight_space,
+                temperature=model.temperature,
                 encoder=None if served.encoder is None else served.encoder.identity.model,
                 fingerprint=served.fingerprint,
             )

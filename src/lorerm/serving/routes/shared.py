@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lorerm.serving.embeddings import Embeddings, Vector32
     from lorerm.serving.metrics import Metrics
-    from lorerm.serving.people import People, Person
+    from lorerm.serving.people import People
     from lorerm.serving.schemas import Who
     from lorerm.serving.served import Served
 
@@ -45,13 +45,6 @@ class Service:
         if who.population:
             return None, self.served.population
         raise unknown(who.user)
-
-    async def person(self, user: str) -> Person:
-        """Return what is known of a user, who must be known."""
-        person = await self.people.find(user)
-        if person is None:
-            raise unknown(user)
-        return person
 
     def rewards(self, embeddings: Vector32, weights: Vector32) -> list[float]:
         """Return the rewards of embeddings [n, D]."""

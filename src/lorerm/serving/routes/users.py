@@ -13,7 +13,7 @@ from lorerm.serving.bodies import described, read_body
 from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.people import Person
 from lorerm.serving.questions import ask
-from lorerm.serving.routes.shared import Service, service_of
+from lorerm.serving.routes.shared import Service, service_of, unknown
 from lorerm.serving.schemas import (
     MOST_CANDIDATES,
     AnswersRequest,
@@ -46,9 +46,17 @@ async def add_answers(
 
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
-async def get_user(user: UserInPath, request: Request) -> PersonResponse:
-    """Return what is known of a user."""
-    return _shown(user, await service_of(request).person(user))
+async def get_user(
+    user: UserInPath, request: Request, population: Annotated[bool, Query()] = False
+) -> PersonResponse:
+    """Return what is known of a user; with `population`, of one of whom nothing is, what is believed of anybody."""
+    people = service_of(request).people
+    person = await people.find(user)
+    if person is None and population:
+        person = await people.run(people.anybody)
+    if person is None:
+        raise unknown(user)
+    return _shown(user, person)
 
 
 @router.delete("/{user}", operation_id="delete_user", status_code=204)
