@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import os
 import pwd
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psycopg
 import uvicorn
 
@@ -184,3 +186,8 @@ class PostgreSQL:
 def post(client: httpx.Client, path: str, **request) -> httpx.Response:
     """Post JSON, also as raw bytes."""
     return client.post(path, headers={"Content-Type": "application/json", **request.pop("headers", {})}, **request)
+
+
+def base64_of(vector) -> str:
+    """Return an embedding as requests hold it."""
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

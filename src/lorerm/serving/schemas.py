@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lorerm.serving.vectors import Vector
+from lorerm.serving.vectors import BASE64, Vector
 
 MOST_DOCUMENTS, MOST_ANSWERS, MOST_RESPONSES, MOST_CANDIDATES = 1000, 100, 100, 100
 
@@ -66,6 +66,8 @@ class TextDocument(_Request):
 
 class EmbeddingDocument(_Request):
     """A document that the client has embedded, by the model's own encoder."""
+
+    model_config = BASE64
 
     embedding: Vector
 

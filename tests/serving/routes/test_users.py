@@ -9,7 +9,7 @@ import torch
 from lorerm import EmbeddedPreferences, HashingEncoder
 from lorerm.model.questions import posterior_of
 from lorerm.preferences.conversation import as_conversation
-from lorerm.serving.vectors import write_vector
+from servers import base64_of
 
 PROMPT = "What of bread?"
 TEXTS = ["It is good.", "Well, there is much to be said of it: bread is old, and rye is dark!", "Ask me later?", "No."]
@@ -58,7 +58,7 @@ def test_a_choice_among_several_counts_as_one_answer(client, model):
 def test_embeddings_do_as_well_as_texts(client):
     rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
     by_text = put(client, "a", pair(0, 1)).json()
-    ready = {"chosen": {"embedding": write_vector(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
+    ready = {"chosen": {"embedding": base64_of(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
     by_row = put(client, "b", ready).json()
     np.testing.assert_allclose(by_row["weights"], by_text["weights"], rtol=1e-5)
 

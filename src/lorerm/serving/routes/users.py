@@ -46,9 +46,7 @@ async def add_answers(
 
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
-async def get_user(
-    user: UserInPath, request: Request, population: Annotated[bool, Query()] = False
-) -> PersonResponse:
+async def get_user(user: UserInPath, request: Request, population: Annotated[bool, Query()] = False) -> PersonResponse:
     """Return what is known of a user; with `population`, of one of whom nothing is, what is believed of anybody."""
     people = service_of(request).people
     person = await people.find(user)
