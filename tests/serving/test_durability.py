@@ -58,7 +58,7 @@ class Writer(threading.Thread):
                 answer = client.put(f"{self._url_now()}/v1/users/{self.user}/answers", json=body)
             except httpx.HTTPError as error:
                 self.failures[type(error).__name__] += 1
-                time.sleep(0.02)
+                time.sleep(0.1)
                 continue
             if answer.status_code == 200:
                 return True

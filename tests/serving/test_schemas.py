@@ -37,13 +37,6 @@ def test_other_servers_fields_are_passed_over_and_typing_errors_of_ours_are_not(
         read(AnswersRequest, '{"answers": [{"chosen": "a", "rejected": "b", "wieght": 2}]}')
 
 
-@pytest.mark.parametrize("document", ["1", "null", "true", "{}", '{"text": 1}', '{"text": "a", "title": "b"}'])
-def test_of_a_document_its_kinds_are_named(document):
-    with pytest.raises(ValidationError) as raised:
-        read(RerankRequest, f'{{"documents": [{document}]}}')
-    assert len(raised.value.errors()) == 1
-
-
 def test_the_same_request_has_one_form():
     """The idempotency key's digest is of it: spaces and the order of names are no difference, content is."""
     forms = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lorerm.errors import DataError
-from lorerm.serving.schemas import EmbeddingDocument, Message, TextDocument
+from lorerm.serving.documents import EmbeddingDocument, Message, TextDocument
 from lorerm.serving.texts import plain, text_of, vectors
 
 

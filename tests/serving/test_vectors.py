@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from lorerm.errors import DataError
-from lorerm.serving.schemas import EmbeddingDocument
+from lorerm.serving.documents import EmbeddingDocument
 from lorerm.serving.vectors import MOST_NUMBERS, as_rows
 
 VECTOR = np.array([0.0, -1.5, 3.25e-20, 1e30, 0.1], dtype=np.float32)

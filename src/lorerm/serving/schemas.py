@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lorerm.serving.vectors import BASE64, Vector
+from lorerm.serving.documents import Document, StrictRequest, Text
 
 MOST_DOCUMENTS, MOST_ANSWERS, MOST_RESPONSES, MOST_CANDIDATES = 1000, 100, 100, 100
 
@@ -35,64 +35,10 @@ def _decoded(value: object) -> object:
 UserInPath = Annotated[str, BeforeValidator(_decoded), _NAME]
 
 
-class _Request(BaseModel):
-    """What a client sends: names that are not known are refused, so that a typing error is found."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
 class _EcosystemRequest(BaseModel):
     """What clients of other servers send too: fields that mean nothing here are passed over."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class Message(_Request):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-
-
-Messages = Annotated[list[Message], Field(min_length=1, max_length=1000)]
-Text = str | Messages
-
-
-class TextDocument(_Request):
-    """A document as Jina's clients send it."""
-
-    text: str
-
-
-class EmbeddingDocument(_Request):
-    """A document that the client has embedded, by the model's own encoder."""
-
-    model_config = BASE64
-
-    embedding: Vector
-
-
-def _kind(value: Any) -> str | None:  # noqa: ANN401 - whatever a client sends
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, list):
-        return "messages"
-    if isinstance(value, EmbeddingDocument) or (isinstance(value, dict) and "embedding" in value):
-        return "embedding"
-    return "object" if isinstance(value, dict | TextDocument) else None
-
-
-Document = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[Messages, Tag("messages")]
-    | Annotated[TextDocument, Tag("object")]
-    | Annotated[EmbeddingDocument, Tag("embedding")],
-    Discriminator(
-        _kind,
-        custom_error_type="document",
-        custom_error_message='give a text, messages, {"text": ...} or {"embedding": ...}',
-    ),
-]
 
 
 class Who(BaseModel):
@@ -172,7 +118,7 @@ class ScoreResponse(BaseModel):
     data: list[Score]
 
 
-class PairAnswer(_Request):
+class PairAnswer(StrictRequest):
     """One response preferred to another."""
 
     prompt: Text | None = None
@@ -186,7 +132,7 @@ class PairAnswer(_Request):
         return [self.chosen, self.rejected], [(0, 1)]
 
 
-class ChoiceAnswer(_Request):
+class ChoiceAnswer(StrictRequest):
     """One response chosen among several: preferred to each of the others, which together count as one judgement."""
 
     prompt: Text | None = None
@@ -216,7 +162,7 @@ Answer = Annotated[
 ]
 
 
-class AnswersRequest(_Request):
+class AnswersRequest(StrictRequest):
     """New answers of one user."""
 
     answers: Annotated[list[Answer], Field(min_length=1, max_length=MOST_ANSWERS)]
@@ -240,7 +186,7 @@ class PersonResponse(BaseModel):
     """how many requests brought them"""
 
 
-class QuestionRequest(_Request):
+class QuestionRequest(StrictRequest):
     """Candidates to ask about."""
 
     prompt: Text | None = None

@@ -83,7 +83,7 @@ class Store:
         rows = self.database.read(query)
         if not rows:
             return Kept()
-        return Kept(rows[0].stamp, tuple(Update(*row[1:]) for row in rows))
+        return Kept(rows[0].stamp, tuple(Update(*list(row)[1:]) for row in rows))
 
     def append(self, user: str, before: Kept, new: Update) -> int | None:
         """Add what a request brought, if the user's state is still as it was before.

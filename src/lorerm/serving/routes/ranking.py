@@ -10,9 +10,10 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from lorerm.serving.bodies import DirectRoute, described, read_body, write_body
+from lorerm.serving.documents import Message
 from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.routes.shared import service_of
-from lorerm.serving.schemas import Message, RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
+from lorerm.serving.schemas import RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
 from lorerm.serving.texts import plain, text_of
 
 router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))

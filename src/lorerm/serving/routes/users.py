@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from lorerm.errors import DataError
 from lorerm.serving.bodies import described, read_body
+from lorerm.serving.documents import Document
 from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.people import Person
 from lorerm.serving.questions import ask
@@ -17,7 +18,6 @@ from lorerm.serving.routes.shared import Service, service_of, unknown
 from lorerm.serving.schemas import (
     MOST_CANDIDATES,
     AnswersRequest,
-    Document,
     Key,
     PersonResponse,
     QuestionRequest,
@@ -73,7 +73,7 @@ async def next_question_of_texts(
     stop_below: Annotated[float, Query(ge=0, le=1)] = 0.05,
 ) -> QuestionResponse:
     """Return which two of some texts to ask a user about next; None where asking is not worth it."""
-    asked = QuestionRequest(prompt=prompt, candidates=candidates, stop_below=stop_below)
+    asked = QuestionRequest(prompt=prompt, candidates=[*candidates], stop_below=stop_below)
     return await _next_question(user, asked, service_of(request))
 
 
