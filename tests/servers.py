@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import os
 import pwd
@@ -17,10 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psycopg
 import uvicorn
 
 from lorerm.serving.app import create_app
+from lorerm.serving.server import configure
 
 PATIENCE = 120.0
 """Seconds until something that should have happened is given up: machines can be busy."""
@@ -39,8 +42,7 @@ def until(found, what: str, patience: float = PATIENCE):
 @contextmanager
 def running(settings, **client):
     """Run the application in a thread, and give a client of it."""
-    config = uvicorn.Config(create_app(settings), port=0, log_level="critical", access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configure(create_app(settings), "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -184,3 +186,8 @@ class PostgreSQL:
 def post(client: httpx.Client, path: str, **request) -> httpx.Response:
     """Post JSON, also as raw bytes."""
     return client.post(path, headers={"Content-Type": "application/json", **request.pop("headers", {})}, **request)
+
+
+def base64_of(vector) -> str:
+    """Return an embedding as requests hold it."""
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

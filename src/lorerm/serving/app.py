@@ -25,6 +25,7 @@ from lorerm.serving.people import People
 from lorerm.serving.routes import ranking, service, users
 from lorerm.serving.routes.shared import Service
 from lorerm.serving.served import Served
+from lorerm.serving.server import end_with_parent
 from lorerm.serving.settings import ENVIRONMENT, Settings
 from lorerm.serving.store import Store
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        end_with_parent()
         database = Database(settings.database)
         served = Served(settings)
         people = People(served, Store(database, served.fingerprint))

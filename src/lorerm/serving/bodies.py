@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from lorerm.serving.errors import ApiError
 
@@ -26,25 +26,30 @@ _described: list[type[BaseModel]] = []
 async def read_body(request: Request, kind: type[_Body]) -> _Body:
     """Read a request's body.
 
-    It is JSON as RFC 8259 has it: no NaN, no lone surrogates, not nested without end. Of a name that comes twice, the
-    last counts.
+    It holds no lone surrogates and is not nested without end; of a name that comes twice, the last counts.
 
     Raises
     ------
     ApiError
-        If it is no JSON.
+        If it is no JSON, or is not said to be: what a browser sends from any page without asking is not read.
     RequestValidationError
         If it is no `kind`.
     """
+    kind_of_body = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind_of_body != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            "the body is no plain JSON",
+            "send `Content-Type: application/json`, not compressed",
+        )
     try:
-        value = from_json(await request.body(), allow_inf_nan=False)
-    except ValueError as error:
-        raise ApiError(400, "invalid_json", f"the body is no JSON ({error})", "check what wrote it") from None
-    try:
-        return kind.model_validate(value)
+        return kind.__pydantic_validator__.validate_json(await request.body())  # type: ignore[no-any-return]
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
+    if found[0]["type"] == "json_invalid":
+        raise ApiError(400, "invalid_json", found[0]["msg"], "check what wrote it")
+    raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found])
 
 
 class DirectRoute(APIRoute):

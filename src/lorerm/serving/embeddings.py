@@ -7,7 +7,7 @@ import hashlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from lorerm.encoding.encoder import Encoder
     from lorerm.preferences.conversation import Conversation
+    from lorerm.serving.vectors import Vector32
 
-Vector32 = np.ndarray[Any, np.dtype[np.float32]]
 _Waiting = dict[bytes, tuple["Conversation", "asyncio.Future[Vector32]"]]
 
 BATCH = 256
@@ -53,7 +53,7 @@ class Embeddings:
         self._work: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "encoder")
 
-    async def embed(self, conversations: Sequence[Conversation]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    async def embed(self, conversations: Sequence[Conversation]) -> Vector32:
         """Return float32 [n, D].
 
         Raises

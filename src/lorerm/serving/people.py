@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from lorerm.serving.served import Served
     from lorerm.serving.store import Store
+    from lorerm.serving.vectors import Vector32
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 _T = TypeVar("_T")
 
 MOST_UPDATES = 10_000
@@ -38,9 +38,9 @@ _ATTEMPTS = 50
 class Person:
     """What is known of a user."""
 
-    weights: Floats
+    weights: Vector32
     """float32 [K]"""
-    covariance: Floats | None
+    covariance: Vector32 | None
     """float32 [K, K]"""
     answers: int
     version: int

@@ -13,9 +13,9 @@ from lorerm.serving.schemas import AskedQuestion, QuestionResponse
 
 if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.serving.embeddings import Vector32
     from lorerm.serving.people import Person
     from lorerm.serving.schemas import QuestionRequest
+    from lorerm.serving.vectors import Vector32
 
 
 def ask(

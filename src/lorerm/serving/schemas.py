@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lorerm.serving.vectors import Vector
+from lorerm.serving.vectors import BASE64, Vector
 
 MOST_DOCUMENTS, MOST_ANSWERS, MOST_RESPONSES, MOST_CANDIDATES = 1000, 100, 100, 100
 
@@ -66,6 +66,8 @@ class TextDocument(_Request):
 
 class EmbeddingDocument(_Request):
     """A document that the client has embedded, by the model's own encoder."""
+
+    model_config = BASE64
 
     embedding: Vector
 
@@ -245,13 +247,13 @@ class QuestionRequest(_Request):
     candidates: Annotated[list[Document], Field(min_length=2, max_length=MOST_CANDIDATES)]
     pairs: (
         Annotated[
-            list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]],
+            list[Annotated[list[Annotated[int, Field(ge=0, lt=MOST_CANDIDATES)]], Field(min_length=2, max_length=2)]],
             Field(min_length=1, max_length=MOST_CANDIDATES**2),
         ]
         | None
     ) = None
     """The pairs that may be asked about, as places of candidates; None is all."""
-    top: Annotated[int, Field(ge=1)] | None = None
+    top: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
     """How many of the best candidates matter, in their order; None is all."""
     stop_below: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Probability of a change of the ranking below which no question is asked."""

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
@@ -41,20 +41,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
             f"--host {host} lets others than this machine ask, and there are no API keys",
             "give --api-keys FILE (`lorerm serve --new-key` shows a key and its line), or leave --host out",
         )
-    config = uvicorn.Config(
-        "lorerm.serving.app:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=settings.workers,
-        log_level="warning",
-        access_log=False,  # paths hold the ids of users
-        server_header=False,
-        ws="none",
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_LAST_REQUESTS,
-    )
+    config = configure("lorerm.serving.app:create_app", host, port, factory=True, workers=settings.workers)
     with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
         os.environ[ENVIRONMENT] = settings.to_json()
         if settings.workers > 1:
@@ -67,6 +54,23 @@ def serve(settings: Settings, host: str, port: int) -> None:
             Multiprocess(config, sockets=[listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
+    """Return how uvicorn serves an application of ours."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,  # paths hold the ids of users
+        server_header=False,
+        ws="none",
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_REQUESTS,
+        **options,
+    )
 
 
 def end_with_parent() -> None:

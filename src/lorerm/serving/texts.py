@@ -9,13 +9,15 @@ import numpy as np
 from lorerm.errors import DataError
 from lorerm.preferences.conversation import as_conversation
 from lorerm.serving.schemas import EmbeddingDocument, TextDocument
+from lorerm.serving.vectors import as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorerm.preferences.conversation import Conversation
-    from lorerm.serving.embeddings import Embeddings, Vector32
+    from lorerm.serving.embeddings import Embeddings
     from lorerm.serving.schemas import Message
+    from lorerm.serving.vectors import Vector32
 
 
 async def vectors(
@@ -39,21 +41,17 @@ async def vectors(
     DataError
         If an embedding has another length, or a text cannot be embedded.
     """
-    rows: list[Any] = [document.embedding if type(document) is EmbeddingDocument else None for document in documents]
-    for row in rows:
-        if row is not None and len(row) != dimension:
-            raise DataError(
-                f"an embedding has {len(row)} numbers, the model's have {dimension}",
-                "embed with the encoder that the model was trained on",
-            )
-    texts = [place for place, row in enumerate(rows) if row is None]
-    if texts:
-        if embeddings is None:
-            raise DataError("this server takes embeddings alone", 'send {"embedding": ...} in place of texts')
-        conversations = [_conversation(prompts[place], documents[place]) for place in texts]
-        for place, row in zip(texts, await embeddings.embed(conversations), strict=True):
-            rows[place] = row
-    return np.stack(rows)
+    texts = [place for place, document in enumerate(documents) if type(document) is not EmbeddingDocument]
+    if not texts:
+        return as_rows([document.embedding for document in documents], dimension)
+    if embeddings is None:
+        raise DataError("this server takes embeddings alone", 'send {"embedding": ...} in place of texts')
+    ready = [place for place, document in enumerate(documents) if type(document) is EmbeddingDocument]
+    rows = np.empty((len(documents), dimension), dtype=np.float32)
+    if ready:
+        rows[ready] = as_rows([documents[place].embedding for place in ready], dimension)
+    rows[texts] = await embeddings.embed([_conversation(prompts[place], documents[place]) for place in texts])
+    return rows
 
 
 def plain(text: str | list[Message] | None) -> str | list[dict[str, str]] | None:

@@ -7,7 +7,7 @@ import pytest
 
 from lorerm import HashingEncoder
 from lorerm.preferences.conversation import as_conversation
-from lorerm.serving.vectors import write_vector
+from servers import base64_of
 
 QUERY = "What of bread?"
 DOCUMENTS = ["It is good.", "Well, there is much to be said of it: bread is old, and rye is dark!", "Ask me later?"]
@@ -35,8 +35,8 @@ def test_every_form_of_a_document_is_the_same(reader):
         [{"text": text} for text in texts],
         [[{"role": "assistant", "content": text}] for text in texts],
         [{"embedding": row.tolist()} for row in embedded()],
-        [{"embedding": write_vector(row)} for row in embedded()],
-        [texts[0], {"text": texts[1]}, {"embedding": write_vector(embedded()[2])}],
+        [{"embedding": base64_of(row)} for row in embedded()],
+        [texts[0], {"text": texts[1]}, {"embedding": base64_of(embedded()[2])}],
     ]
     expected = reader.post("/v1/rerank", json={"query": QUERY, "documents": texts}).json()["results"]
     for documents in forms:
@@ -53,7 +53,7 @@ def test_chat_messages_are_a_query(reader):
 
 
 def test_the_best_few_with_their_texts(reader):
-    documents = [DOCUMENTS[0], {"text": DOCUMENTS[1]}, {"embedding": write_vector(embedded()[2])}]
+    documents = [DOCUMENTS[0], {"text": DOCUMENTS[1]}, {"embedding": base64_of(embedded()[2])}]
     asked = {"query": QUERY, "documents": documents, "return_documents": True}
     everything = reader.post("/v1/rerank", json=asked).json()["results"]
     assert {each["index"]: each["document"] for each in everything} == {
@@ -71,7 +71,7 @@ def test_equal_rewards_keep_their_order(reader):
 
 
 def test_embeddings_need_no_query_and_texts_do(reader):
-    rows = [{"embedding": write_vector(row)} for row in embedded()]
+    rows = [{"embedding": base64_of(row)} for row in embedded()]
     assert reader.post("/v1/rerank", json={"documents": rows}).status_code == 200
     answer = reader.post("/v1/rerank", json={"documents": DOCUMENTS})
     assert answer.status_code == 422
@@ -163,7 +163,7 @@ def test_what_is_wrong_is_said(reader, wrong):
 
 def test_infinite_embeddings_are_refused(reader):
     for value in (np.inf, np.nan, 3e38):
-        row = write_vector(np.full(808, value, dtype=np.float32))
+        row = base64_of(np.full(808, value, dtype=np.float32))
         assert reader.post("/v1/rerank", json={"documents": [{"embedding": row}]}).status_code == 422
 
 
@@ -171,7 +171,7 @@ def test_a_server_without_an_encoder_takes_embeddings_alone(start, settings):
     from dataclasses import replace
 
     client = start(replace(settings, encoder=None))
-    rows = [{"embedding": write_vector(row)} for row in embedded()]
+    rows = [{"embedding": base64_of(row)} for row in embedded()]
     assert client.post("/v1/rerank", json={"documents": rows}).status_code == 200
     answer = client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS})
     assert answer.status_code == 422

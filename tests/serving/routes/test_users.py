@@ -9,7 +9,7 @@ import torch
 from lorerm import EmbeddedPreferences, HashingEncoder
 from lorerm.model.questions import posterior_of
 from lorerm.preferences.conversation import as_conversation
-from lorerm.serving.vectors import write_vector
+from servers import base64_of
 
 PROMPT = "What of bread?"
 TEXTS = ["It is good.", "Well, there is much to be said of it: bread is old, and rye is dark!", "Ask me later?", "No."]
@@ -58,7 +58,7 @@ def test_a_choice_among_several_counts_as_one_answer(client, model):
 def test_embeddings_do_as_well_as_texts(client):
     rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
     by_text = put(client, "a", pair(0, 1)).json()
-    ready = {"chosen": {"embedding": write_vector(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
+    ready = {"chosen": {"embedding": base64_of(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
     by_row = put(client, "b", ready).json()
     np.testing.assert_allclose(by_row["weights"], by_text["weights"], rtol=1e-5)
 
@@ -153,7 +153,7 @@ BAD = {
     "chosen below 0": [{"prompt": PROMPT, "responses": ["a", "b"], "chosen": -1}],
     "chosen as text": [{"prompt": PROMPT, "responses": ["a", "b"], "chosen": "0"}],
     "too large": [{"chosen": {"embedding": [3e38] * 808}, "rejected": {"embedding": [-3e38] * 808}}],
-    "nearly too large": [{"chosen": {"embedding": [1e30] * 808}, "rejected": {"embedding": [0] * 808}}],
+    "nearly too large": [{"chosen": {"embedding": [1e8] * 808}, "rejected": {"embedding": [0] * 808}}],
 }
 
 
@@ -173,7 +173,7 @@ def test_the_next_question_is_the_librarys(client, model):
     assert (found["question"]["first"], found["question"]["second"]) == (expected.first, expected.second)
     for name in ("information", "probability", "change"):
         assert found["question"][name] == pytest.approx(getattr(expected, name), rel=1e-3)
-    asked = {"prompt": PROMPT, "candidates": TEXTS, "stop_below": 1.0}
+    asked = {"prompt": PROMPT, "candidates": TEXTS[:1] * 2}  # whichever is preferred, nothing changes
     assert client.post("/v1/users/u/next-question", json=asked).json()["question"] is None
 
 
@@ -213,6 +213,7 @@ def test_the_expected_accuracy_is_that_of_people_drawn_from_what_is_known(reader
         {"pairs": [[0, 10**30]]},
         {"stop_below": 2},
         {"top": 0},
+        {"top": 10**30},
         {"candidates": [{"embedding": [3e38] * 808}, {"embedding": [-3e38] * 808}]},
     ],
     ids=str,

@@ -15,11 +15,12 @@ from lorerm.serving.texts import vectors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.serving.embeddings import Embeddings, Vector32
+    from lorerm.serving.embeddings import Embeddings
     from lorerm.serving.metrics import Metrics
     from lorerm.serving.people import People
     from lorerm.serving.schemas import Who
     from lorerm.serving.served import Served
+    from lorerm.serving.vectors import Vector32
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ class Service:
     def rewards(self, embeddings: Vector32, weights: Vector32) -> list[float]:
         """Return the rewards of embeddings [n, D]."""
         with np.errstate(all="ignore"):
-            # Each row by itself: in a product of matrices, equal rows can get rewards that differ in the last digit.
-            rewards = np.einsum("nd,d->n", embeddings, self.served.basis @ weights)
+            # Each row by itself: in one product, equal rows can get rewards that differ in the last digit.
+            rewards = np.matmul(embeddings[:, None, :], self.served.basis @ weights)[:, 0]
         if not np.isfinite(rewards).all():
             raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
         return cast("list[float]", rewards.tolist())

@@ -26,6 +26,9 @@ from lorerm.serving.schemas import (
 )
 from lorerm.serving.store import Update
 
+# Log-odds of an answer, beyond which no embedding of a text is.
+_LARGEST = 1e6
+
 router = APIRouter(prefix="/v1/users", responses=documented(409))
 
 
@@ -43,9 +46,7 @@ async def add_answers(
 
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
-async def get_user(
-    user: UserInPath, request: Request, population: Annotated[bool, Query()] = False
-) -> PersonResponse:
+async def get_user(user: UserInPath, request: Request, population: Annotated[bool, Query()] = False) -> PersonResponse:
     """Return what is known of a user; with `population`, of one of whom nothing is, what is believed of anybody."""
     people = service_of(request).people
     person = await people.find(user)
@@ -106,7 +107,7 @@ async def _read(request: AnswersRequest, key: str | None, service: Service) -> U
     embeddings = await service.vectors(documents, prompts)
     with np.errstate(all="ignore"):
         projected = (embeddings[better] - embeddings[worse]) @ service.served.basis
-    if not np.isfinite(projected).all():
+    if not (np.abs(projected) <= _LARGEST * service.served.model.temperature).all():
         raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
     digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).digest()
     weights = np.asarray(count, dtype="<f4")
