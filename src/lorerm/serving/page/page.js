@@ -140,6 +140,7 @@ function tell(expected, before, was) {
 // Showing
 
 function show(before) {
+  document.querySelector("main").hidden = false;
   at("picks").textContent = visit.picks;
   at("accuracy").textContent = percent(set.course.at(-1));
   at("first").textContent = beginning(set.answers[set.order[0]]);
