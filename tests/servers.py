@@ -87,6 +87,25 @@ class Process:
             return httpx.get(f"{self.url}/ready", timeout=5).status_code == 200
         return False
 
+    @property
+    def pid(self) -> int:
+        """The process that started the others."""
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Return the processes that it started."""
+        return children(self.pid)
+
+    def code(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        return self._process.wait(PATIENCE)
+
+    def count(self, route: str) -> float:
+        """Return how many requests to a route it has counted; -1 where it says nothing of it."""
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        found = re.search(rf'lorerm_requests_total{{method="GET",route="{route}",status="200"}} (\S+)', text)
+        return -1.0 if found is None else float(found[1])
+
     def read_log(self) -> str:
         """Return what stands on standard error so far."""
         self.log.seek(0)
@@ -103,6 +122,12 @@ class Process:
         self.errors = self.read_log()
         self.log.close()
         return code
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
 
 
 def find_postgresql() -> Path | None:

@@ -88,8 +88,7 @@ def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
     store = Store(database, "m")
 
     def pending() -> int:
-        with database.reading() as connection:
-            return connection.execute(select(erasures.c.pending)).scalar_one()
+        return database.read(select(erasures.c.pending))[0][0]
 
     store.delete("nobody")
     assert pending() == 0
@@ -103,6 +102,5 @@ def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
     database.close()
     again = Database(url)
     again.erase()
-    with again.reading() as connection:
-        assert connection.execute(select(erasures.c.pending)).scalar_one() == 0
+    assert again.read(select(erasures.c.pending))[0][0] == 0
     again.close()

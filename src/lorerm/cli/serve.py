@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorerm.cli.console import output
 from lorerm.cli.encoders import add_running_options, run_encoder_settings, running_options
-from lorerm.errors import ConfigError, LorermError
+from lorerm.errors import ConfigError
 from lorerm.run.folder import MANIFEST, RunFolder
 from lorerm.run.steps import is_imported
 
@@ -82,7 +84,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """Return the server's settings, with all that is wrong found now rather than in each of its processes."""
+    """Return the server's settings."""
     from lorerm.serving.database import Database
     from lorerm.serving.keys import read_keys
     from lorerm.serving.served import Served
@@ -106,8 +108,9 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
+    # With all that is wrong found now, and told in one line; each process loads the encoder for itself.
     Database(settings.database).close()
-    Served(settings)
+    Served(replace(settings, encoder=None))
     return settings
 
 
@@ -137,9 +140,8 @@ class _NewKey(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Do it."""
-        try:
-            from lorerm.serving.keys import new_key
-        except LorermError as error:
-            parser.error(str(error))
+        from lorerm.serving.keys import new_key
+
         key, line = new_key()
-        parser.exit(message=f"key, for the client:        {key}\nline, for --api-keys FILE:  {line}\n")
+        output().print(f"key, for the client:        {key}\nline, for --api-keys FILE:  {line}", soft_wrap=True)
+        parser.exit()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-from contextlib import asynccontextmanager
+import sys
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from lorerm._version import __version__
+from lorerm.errors import LorermError
 from lorerm.serving.bodies import definitions
 from lorerm.serving.database import Database
 from lorerm.serving.embeddings import Embeddings
@@ -46,22 +49,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         end_with_parent()
-        database = Database(settings.database)
-        served = Served(settings)
-        people = People(served, Store(database, served.fingerprint))
-        embeddings = None if served.encoder is None else Embeddings(served.encoder, settings.cache_bytes)
-        app.state.service = Service(served, people, embeddings, metrics)
-        try:
-            await people.start()
+        with ExitStack() as until_end:
+            app.state.service = _open(settings, metrics, until_end)
+            await app.state.service.people.start()
             # What is loaded by now stays: the collector need not look through it again and again.
             gc.collect()
             gc.freeze()
             yield
-        finally:
-            if embeddings is not None:
-                embeddings.close()
-            people.close()
-            database.close()
 
     app = FastAPI(
         title="lorerm",
@@ -90,6 +84,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
         )
     return app
+
+
+def _open(settings: Settings, metrics: Metrics, until_end: ExitStack) -> Service:
+    """Open the database and load the model."""
+    try:
+        database = Database(settings.database)
+        until_end.callback(database.close)
+        served = Served(settings)
+    except LorermError as error:
+        sys.stderr.write(f"lorerm: {error}\n")
+        # Where in our code that was found is nothing to those who can put it right.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: "Traceback" not in record.getMessage())
+        raise
+    people = People(served, Store(database, served.fingerprint))
+    until_end.callback(people.close)
+    embeddings = None if served.encoder is None else Embeddings(served.encoder, settings.cache_bytes)
+    if embeddings is not None:
+        until_end.callback(embeddings.close)
+    return Service(served, people, embeddings, metrics)
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, make_url, select, text, update
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lorerm.errors import ConfigError, first_line
 from lorerm.serving.tables import erasures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import URL, Connection, Engine, Row, Select
 
 CONNECTIONS = 8
 """Connections of a process, which is also the number of threads that use them."""
 # Seconds to wait for another writer, or for a server.
 _PATIENCE = 20
 _LOCK = 0x6C6F7265  # of PostgreSQL, while the form is changed
-_CHECKPOINTS = 100
+_CHECKPOINTS = 3  # each waits as long as for another writer
 
 
 class Database:
@@ -65,11 +65,18 @@ class Database:
         connection.execute("PRAGMA query_only = ON").close()
         return connection
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Give a connection for one statement."""
+    def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Return the rows of a query; once more where the connection turns out to be one of before a restart."""
+        try:
+            return self._read(query)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return self._read(query)
+
+    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self.engine.connect() as connection:
-            yield connection
+            return connection.execute(query).all()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -81,8 +88,7 @@ class Database:
 
     def check(self) -> None:
         """Ask for anything, so that an error shows that the database does not answer."""
-        with self.reading() as connection:
-            connection.execute(select(erasures.c.pending)).one()
+        self.read(select(erasures.c.pending))
 
     def erase(self) -> None:
         """Rewrite the files without what was deleted, if something was since the last time.
@@ -90,8 +96,7 @@ class Database:
         Of SQLite nothing remains: neither in the file nor in its log. PostgreSQL writes new files for the tables; what
         was deleted leaves its log, which is its own, with time, and copies that others make are theirs.
         """
-        with self.reading() as connection:
-            pending = connection.execute(select(erasures.c.pending)).scalar_one()
+        ((pending,),) = self.read(select(erasures.c.pending))
         if not pending:
             return
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -99,7 +104,9 @@ class Database:
                 connection.exec_driver_sql("VACUUM")
                 self._checkpoint(connection)
             else:
+                connection.exec_driver_sql("SET statement_timeout = 0")
                 connection.exec_driver_sql("VACUUM (FULL) users, updates")
+                connection.exec_driver_sql("RESET statement_timeout")
         with self.writing() as connection:
             connection.execute(update(erasures).where(erasures.c.pending == pending).values(pending=0))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
-from lorerm.errors import ConfigError
+from lorerm.errors import ConfigError, RunError
 from lorerm.serving.keys import is_loopback
 from lorerm.serving.settings import ENVIRONMENT
 
@@ -35,6 +35,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
     ------
     ConfigError
         If others could ask without a key, or the address cannot be had.
+    RunError
+        If it could not start.
     """
     if not settings.keys and not is_loopback(host):
         raise ConfigError(
@@ -42,18 +44,22 @@ def serve(settings: Settings, host: str, port: int) -> None:
             "give --api-keys FILE (`lorerm serve --new-key` shows a key and its line), or leave --host out",
         )
     config = configure("lorerm.serving.app:create_app", host, port, factory=True, workers=settings.workers)
-    with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
-        os.environ[ENVIRONMENT] = settings.to_json()
-        if settings.workers > 1:
-            os.environ[_COUNTED_IN] = folder
-        listening = _bind(config)
-        name = f"[{host}]" if ":" in host else host
-        sys.stdout.write(f"Serving {settings.path} on http://{name}:{listening.getsockname()[1]}\n")
-        sys.stdout.flush()
-        if settings.workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
-        else:
+    os.environ[ENVIRONMENT] = settings.to_json()
+    listening = _bind(config)
+    name = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"Serving {settings.path} on http://{name}:{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    try:
+        if settings.workers == 1:
             uvicorn.Server(config).run(sockets=[listening])
+        else:
+            with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
+                os.environ[_COUNTED_IN] = folder
+                Multiprocess(config, sockets=[listening]).run()
+    except KeyboardInterrupt:  # that is how one ends it
+        return
+    except SystemExit:
+        raise RunError("the server could not start", "look at the line above") from None
 
 
 def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own

@@ -63,8 +63,8 @@ class Store:
     def stamp(self, user: str) -> int | None:
         """Return the stamp of what is kept of a user; None where nothing is."""
         query = select(users.c.stamp).where(users.c.model == self.model, users.c.user_id == user)
-        with self.database.reading() as connection:
-            return connection.execute(query).scalar()
+        rows = self.database.read(query)
+        return rows[0].stamp if rows else None
 
     def stamp_here(self, user: str) -> int | None:
         """Return the same, of SQLite: to be called in one thread alone; it takes microseconds."""
@@ -80,8 +80,7 @@ class Store:
             .where(users.c.model == self.model, users.c.user_id == user)
             .order_by(updates.c.version)
         )
-        with self.database.reading() as connection:
-            rows = connection.execute(query).all()
+        rows = self.database.read(query)
         if not rows:
             return Kept()
         return Kept(rows[0].stamp, tuple(Update(*row[1:]) for row in rows))

@@ -17,6 +17,7 @@ _NUMBERS = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(m
 
 Vector = Annotated[
     bytes | _NUMBERS,
+    Field(union_mode="left_to_right"),
     WithJsonSchema(
         {
             "anyOf": [
