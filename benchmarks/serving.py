@@ -331,11 +331,12 @@ def listening(core: int, command: list[str], port: int, log: Path) -> Iterator[S
 
 
 @contextlib.contextmanager
-def servers(model: Path, database: str, folder: Path) -> Iterator[tuple[Server, Server]]:
+def servers(model: Path, database: str, folder: Path, *options: str) -> Iterator[tuple[Server, Server]]:
     """Start the server and the empty application, each with one worker on core 0."""
     (folder / "empty_app.py").write_text(EMPTY_APP, encoding="utf-8")
     port, empty_port = free_port(), free_port()
     serve = [sys.executable, "-m", "lorerm", "serve", str(model), "--port", str(port), "--database", database]
+    serve += options
     bare = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "empty_app:app", "--port", str(empty_port)]
     bare += ["--no-access-log", "--log-level", "warning", "--no-server-header", "--limit-concurrency", "1000"]
     with (
@@ -414,7 +415,9 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
 def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
     """Print the memory as requests go by."""
     print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% answers;")
-    print("a user with 20 answers is deleted\n\n| requests | memory, MB | requests a second |\n|---|---|---|")
+    print(
+        "a user with 20 answers is deleted; --cache 32\n\n| requests | memory, MB | requests a second |\n|---|---|---|"
+    )
     print(f"| 0 | {server.memory():.1f} | |")
     made, measured, parts = requests.soak(total), Measured(), 10
     for part in range(1, parts + 1):
@@ -458,7 +461,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = parsed.database or f"sqlite:///{folder / 'load.sqlite'}"
-        with servers(model, database, folder) as (server, empty):
+        # A cache that is full early, so that what grows after that is something else.
+        options = ("--cache", "32") if parsed.what == "soak" else ()
+        with servers(model, database, folder, *options) as (server, empty):
             if parsed.what == "load":
                 load(server, empty, requests, parsed.seconds, parsed.rounds)
             else:

@@ -1,6 +1,6 @@
 """Takes the picture of the server's page: python docs/images/serve.py RUN, where RUN is the demonstration's.
 
-It picks the shorter answer six times, with Chromium's window as wide as a small laptop's.
+It picks the shorter answer five times, with Chromium's window as wide as a small laptop's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-PICKS = 6
+PICKS = 5
 READY = "body:not([aria-busy])"
 
 
@@ -31,7 +31,7 @@ def take(address: str, picture: Path) -> None:
     """Take the picture."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1180, "height": 1010}, device_scale_factor=1)
+        page = chromium.new_page(viewport={"width": 1180, "height": 1160}, device_scale_factor=1)
         page.goto(address)
         for _ in range(PICKS):
             pick_the_shorter(page)

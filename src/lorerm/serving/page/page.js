@@ -1,6 +1,8 @@
 // The page's course: a question, a pick, and what the server then knows. Answers stay in memory; reloading forgets them.
 
 import { beginning, drawCourse, drawRows, inPlainWords, lay } from "./charts.js";
+import { listenToOwn, openOwn } from "./own.js";
+import { call, hasKey, Refused, useKey } from "./server.js";
 
 const STOP_BELOW = 0.05; // an answer that changes the ranking with a smaller probability is not asked for
 const Z = 1.96;
@@ -8,7 +10,6 @@ const at = (id) => document.getElementById(id);
 const percent = (share) => `${Math.round(100 * share)}%`;
 const answersOf = (n) => `${n} ${n === 1 ? "pick" : "picks"}`;
 
-let key = null; // for the server's API, where it asks for one
 let model = null;
 let sets = []; // of candidates: {prompt, answers, pairs left, course of the expected accuracy, rewards}
 let set = null;
@@ -16,28 +17,6 @@ let visit = null; // {user, picks, everybody, known}
 let question = null;
 let busy = 0; // pieces of work that are not done
 let retry = null;
-
-class Refused extends Error {
-  constructor(status, { message, remedy }) {
-    super(message);
-    Object.assign(this, { status, remedy });
-  }
-}
-
-async function call(method, path, body, headers = {}) {
-  if (key) headers.Authorization = `Bearer ${key}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let reply;
-  try {
-    const signal = AbortSignal.timeout(30_000);
-    reply = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" });
-  } catch {
-    throw new Refused(0, { message: "the server does not answer", remedy: "See whether it still runs, then try again." });
-  }
-  const said = reply.status === 204 ? null : await reply.json().catch(() => null);
-  if (reply.ok) return said;
-  throw new Refused(reply.status, said?.error ?? { message: `the server said ${reply.status}`, remedy: "Try again later." });
-}
 
 // Runs one piece of work after the other; where the server refuses, the same piece can be tried again.
 let line = Promise.resolve();
@@ -55,10 +34,10 @@ async function run(work) {
     at("error").hidden = true;
     retry = null;
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
+    if (!(error instanceof Refused)) return reportError(error); // a mistake of the page's own
     retry = work;
     const asksForKey = error.status === 401;
-    at("error-what").textContent = !asksForKey ? error.message : key ? "This key was refused" : "This server asks for a key";
+    at("error-what").textContent = !asksForKey ? error.message : hasKey() ? "This key was refused" : "This server asks for a key";
     at("error-remedy").textContent = asksForKey ? "Whoever runs it can give you one." : error.remedy;
     at("key-form").hidden = !asksForKey;
     at("again").hidden = asksForKey;
@@ -86,6 +65,9 @@ async function begin() {
   sets = sets.map(newSet);
   set = sets[set ? sets.findIndex((one) => one.prompt === set.prompt) : 0];
   model ??= (await call("GET", "v1/models")).data[0];
+  if (!model.encoder) {
+    throw new Refused(0, { message: "this server takes embeddings alone", remedy: "The page needs one that reads texts." });
+  }
   visit.everybody = await call("GET", userPath("?population=true"));
   visit.known = visit.everybody;
   const shape = model.rank === undefined ? "" : `, ${model.rank} directions`;
@@ -145,7 +127,9 @@ function drop() {
 }
 
 function tell(expected, before, was) {
-  const surprise = expected >= 0.5 ? `It had expected that (${percent(expected)}).` : `A surprise: it gave that ${percent(expected)}.`;
+  const chance = percent(expected);
+  const surprise =
+    expected >= 0.6 ? `It had expected that (${chance}).` : expected > 0.4 ? `It could not tell (${chance}).` : `A surprise: it gave that ${chance}.`;
   const climbed = set.order.map((index, place) => [before.indexOf(index) - place, index, place]).sort((a, b) => b[0] - a[0])[0];
   const moved = climbed[0] > 0 ? `“${beginning(set.answers[climbed[1]], 36)}” rises to place ${climbed[2] + 1}.` : "The ranking stays.";
   const change = Math.round(100 * set.course.at(-1)) - Math.round(100 * was);
@@ -156,6 +140,7 @@ function tell(expected, before, was) {
 // Showing
 
 function show(before) {
+  document.querySelector("main").hidden = false;
   at("picks").textContent = visit.picks;
   at("accuracy").textContent = percent(set.course.at(-1));
   at("first").textContent = beginning(set.answers[set.order[0]]);
@@ -165,7 +150,7 @@ function show(before) {
   showWeights();
   drawings();
   at("kept-what").textContent = visit.picks
-    ? `Under a random name, ${visit.user}: ${answersOf(visit.picks)}, each as ${visit.known.weights.length} numbers, and the weights above. No text.`
+    ? `Under a random name, ${visit.user}: ${answersOf(visit.picks)}, each as ${visit.known.weights.length} numbers, and the weights above. No text. It stays until you have it forgotten; after a reload the page no longer knows the name.`
     : "Nothing yet. After a pick: under a random name, a few numbers for each, and the weights above. No text.";
 }
 
@@ -315,31 +300,6 @@ function leave(said) {
   });
 }
 
-// A prompt and answers of one's own
-
-function ownAnswer() {
-  const number = at("own-answers").querySelectorAll("textarea").length + 1;
-  const label = document.createElement("label");
-  label.htmlFor = `own-answer-${number}`;
-  label.textContent = `Answer ${number}`;
-  const area = Object.assign(document.createElement("textarea"), { id: label.htmlFor, rows: 3 });
-  at("own-answers").append(label, area);
-  return area;
-}
-
-function useOwn(event) {
-  const texts = [...at("own-answers").querySelectorAll("textarea")].map((area) => area.value.trim()).filter(Boolean);
-  const answers = [...new Set(texts)];
-  if (answers.length < 2) {
-    event.preventDefault();
-    at("own-wrong").textContent = "Write two different answers at least.";
-    return;
-  }
-  sets.push(newSet({ prompt: at("own-prompt").value.trim(), answers }));
-  listPrompts();
-  choose(sets.length - 1);
-}
-
 function listen() {
   at("left").addEventListener("click", () => answer(true));
   at("right").addEventListener("click", () => answer(false));
@@ -351,19 +311,20 @@ function listen() {
   at("again").addEventListener("click", () => retry && attempt(retry));
   at("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    key = at("key").value;
+    useKey(at("key").value);
     at("key").value = "";
     attempt(retry);
   });
   at("prompts").addEventListener("change", ({ target }) => {
     if (target.value !== "own") return choose(Number(target.value));
     target.value = sets.indexOf(set);
-    at("own-wrong").textContent = "";
-    at("own").showModal();
+    openOwn();
   });
-  at("own-more").addEventListener("click", () => ownAnswer().focus());
-  at("own-cancel").addEventListener("click", () => at("own").close());
-  at("own-form").addEventListener("submit", useOwn);
+  listenToOwn((own) => {
+    sets.push(newSet(own));
+    listPrompts();
+    choose(sets.length - 1);
+  });
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.repeat || at("own").open) return;
     if (event.target.closest("input, select, textarea")) return;
@@ -389,8 +350,6 @@ function skip() {
 }
 
 listen();
-ownAnswer();
-ownAnswer();
 attempt(async () => {
   sets = await call("GET", "page/examples.json");
   await begin();
