@@ -36,6 +36,7 @@ CLIENTS = (1, 16, 64)
 DOCUMENTS = 10
 _POOL = 64
 _USERS = 2_000
+_AGAIN = (b"408", b"503", b"504")
 _WORDS = (
     "brief",
     "clear",
@@ -95,13 +96,13 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self.send()
 
-    def send(self) -> None:
-        """Send the next request, or close where the time or the requests are over."""
-        request = next(self.requests, None) if time.perf_counter() < self.deadline else None
+    def send(self, again: bytes | None = None) -> None:
+        """Send the next request, or one again, or close where the time or the requests are over."""
+        request = again or (next(self.requests, None) if time.perf_counter() < self.deadline else None)
         if request is None:
             self.transport.close()
             return
-        self.waiting, self.started = True, time.perf_counter()
+        self.request, self.waiting, self.started = request, True, time.perf_counter()
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -112,11 +113,14 @@ class Connection(asyncio.Protocol):
             return
         self.waiting = False
         self.measured.seconds.append(time.perf_counter() - self.started)
-        if self.buffer[9:10] != b"2":
-            self.measured.failures.append(bytes(self.buffer[:400]))
+        status = bytes(self.buffer[9:12])
         self.measured.reply = length
+        if status in _AGAIN:
+            self.measured.again += 1
+        elif not status.startswith(b"2"):
+            self.measured.failures.append(bytes(self.buffer[:length]))
         del self.buffer[:length]
-        self.send()
+        self.send(self.request if status in _AGAIN else None)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Be done; a connection that the server closed is a failure."""
@@ -135,6 +139,8 @@ class Measured:
     work: list[float] = field(default_factory=list)
     """CPU seconds of the server a request, of each turn"""
     failures: list[bytes] = field(default_factory=list)
+    again: int = 0
+    """replies that asked to send again"""
     reply: int = 0
 
     def row(self, name: str, base: Measured | None) -> str:
@@ -423,7 +429,10 @@ def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
     for part in range(1, parts + 1):
         some = itertools.islice(made, total // parts)
         uvloop.run(drive(server, some, clients, 1e9, measured))
-        print(f"| {part * total // parts:,} | {server.memory():.1f} | {measured.rates[-1]:,.0f} |", flush=True)
+        print(
+            f"| {part * total // parts:,} | {server.memory():.1f} | {measured.rates[-1]:,.0f} | {measured.again} |",
+            flush=True,
+        )
 
 
 def dimension_of(model: Path) -> int:
