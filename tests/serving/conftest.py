@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from contextlib import ExitStack
 
 import numpy as np
@@ -96,11 +97,15 @@ def postgresql():
 
 
 @pytest.fixture
-def tell(request):
-    """Show figures, where they were asked for by more than the default."""
+def tell(capsys):
+    """Show figures, where more was asked for than the default."""
     asked = {"LORERM_KILLS", "LORERM_FUZZ"} & os.environ.keys()
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    return lambda line: reporter.write_line(f"\n{line}") if asked and reporter else None
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return show if asked else lambda line: None
 
 
 _numbers = itertools.count()

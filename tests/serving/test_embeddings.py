@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from lorerm.preferences.conversation import as_conversation
 from lorerm.serving import embeddings as module
 from lorerm.serving.embeddings import Embeddings
 from lorerm.serving.errors import ApiError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))  # tiny_models
 
 
 def talk(number: int):
@@ -146,3 +150,34 @@ def test_a_call_of_the_encoder_is_bounded(monkeypatch):
     found, encoder = served(work)
     assert [len(call) for call in encoder.calls] == [3, 3, 1]
     np.testing.assert_array_equal(found, HashingEncoder().encode([talk(number) for number in range(7)]))
+
+
+def test_a_prompt_of_several_callers_is_computed_once(tmp_path):
+    """Through the encoder for real models: what two requests begin with in common runs once for both."""
+    from tiny_models import TinyModels
+
+    from lorerm.encoding.pretrained import TransformersEncoder
+
+    encoder = TransformersEncoder(str(TinyModels(tmp_path).folder()), device="cpu")
+    assert encoder.running["shares_prefixes"]
+    ran = []
+    run = encoder.run
+    encoder.run = lambda batch: ran.append(batch.n_tokens) or run(batch)
+    prompt = "How do I bake bread at home? " * 8
+    first, second = (as_conversation(prompt, text) for text in ("Mix flour.", "Wait."))
+
+    async def ask(together):
+        embeddings = Embeddings(encoder, 0)
+        try:
+            if together:
+                return await asyncio.gather(embeddings.embed([first]), embeddings.embed([second]))
+            return [await embeddings.embed([each]) for each in (first, second)]
+        finally:
+            embeddings.close()
+
+    apart = asyncio.run(ask(together=False))
+    alone, ran[:] = sum(ran), []
+    both = asyncio.run(ask(together=True))
+    assert sum(ran) < 0.6 * alone
+    for one, other in zip(apart, both, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)

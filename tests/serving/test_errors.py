@@ -57,3 +57,15 @@ def test_a_database_that_is_gone_is_said_to_be(start, settings, monkeypatch, cap
         assert answer.headers["Retry-After"] == "1"
         assert "zanzibar" not in answer.text
     assert "zanzibar" not in caplog.text
+
+
+def test_files_that_another_command_changes_are_waited_for_by_the_client(client, monkeypatch):
+    from lorerm.errors import FolderBusyError
+    from lorerm.serving.served import Served
+
+    def busy(self, user):
+        raise FolderBusyError("busy", "wait")
+
+    monkeypatch.setattr(Served, "forget", busy)
+    answer = client.delete("/v1/users/trained")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")

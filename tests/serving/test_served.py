@@ -136,7 +136,7 @@ with locked(Path({str(folder)!r})):
     with subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"locked\n"
         monkeypatch.setattr(module, "_PATIENCE", 0.1)
-        with pytest.raises(FolderBusyError):
+        with pytest.raises(FolderBusyError, match="send it again"):
             serve(folder).forget("trained")
         other.communicate()
     serve(folder).forget("trained")
@@ -144,15 +144,17 @@ with locked(Path({str(folder)!r})):
         pass
 
 
-def test_files_that_cannot_be_written_are_named(folder, monkeypatch):
+def test_files_that_cannot_be_written_are_named_in_the_log(folder, monkeypatch, caplog):
     served = serve(folder)
 
     def refuse(path, user_ids):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(module, "forget_users", refuse)
-    with pytest.raises(RunError, match="cannot write"):
+    with pytest.raises(RunError, match="cannot change") as raised:
         served.forget("trained")
+    assert str(folder) not in str(raised.value)
+    assert "Permission denied" in caplog.text
 
 
 def test_users_that_a_command_adapts_meanwhile_are_known(folder, model):

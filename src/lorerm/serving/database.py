@@ -61,7 +61,7 @@ class Database:
     @cached_property
     def standing(self) -> sqlite3.Connection:
         """A connection of SQLite for one thread that asks very often; it sees each change once it is committed."""
-        connection = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON").close()
         return connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from lorerm.errors import DataError, LorermError, ModelError, RunError, UnknownUserError
+from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, RunError, UnknownUserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ log = logging.getLogger("lorerm.serving")
 RETRY_AFTER = {"Retry-After": "1"}
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
+    (FolderBusyError, 503, "busy"),
     (DataError, 422, "invalid_request"),
     (ModelError, 409, "model_cannot"),
     (RunError, 409, "run_cannot"),
@@ -71,6 +73,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(LorermError, _of_lorerm)
     app.add_exception_handler(SQLAlchemyError, _of_database)
+    app.add_exception_handler(sqlite3.Error, _of_database)
 
 
 def internal_error(error: Exception) -> JSONResponse:
@@ -112,7 +115,7 @@ async def _of_lorerm(_: Request, error: Exception) -> JSONResponse:
         raise TypeError
     for kind, status, code in _STATUS_OF:
         if isinstance(error, kind):
-            return _response(status, code, error.problem, error.remedy)
+            return _response(status, code, error.problem, error.remedy, RETRY_AFTER if status == 503 else None)
     return internal_error(error)
 
 

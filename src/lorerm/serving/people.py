@@ -72,6 +72,8 @@ class People:
         self._served, self._store, self._most_known = served, store, most_known
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._threads = ThreadPoolExecutor(CONNECTIONS, "people")
+        # Deletions take long, and wait for each other: not where everything else is done.
+        self._forgetting = ThreadPoolExecutor(1, "forgetting")
 
     async def find(self, user: str) -> Person | None:
         """Return what is known of a user now, whichever process learned it; None where nothing is."""
@@ -108,7 +110,7 @@ class People:
     async def forget(self, user: str) -> None:
         """Remove every trace of a user, from the database's files and the model's."""
         self._known.pop(user, None)
-        await self.run(self._forget, user)
+        await asyncio.get_running_loop().run_in_executor(self._forgetting, self._forget, user)
         self._known.pop(user, None)
 
     def anybody(self) -> Person:
@@ -126,7 +128,8 @@ class People:
 
     def close(self) -> None:
         """Wait until what was begun is done."""
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._threads, self._forgetting):
+            threads.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Do some work in a thread."""

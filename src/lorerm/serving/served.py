@@ -160,10 +160,15 @@ class Served:
         """Remove a user from the model's files."""
         try:
             self._source.forget(user)
-        except OSError as error:
+        except FolderBusyError:
+            raise FolderBusyError("another command is changing the model's files", "send it again later") from None
+        except (OSError, RunError) as error:
+            # Of which files, and why, those who run the server should know, and nobody else.
+            log.error("a user cannot be removed from the model's files: %s", error)  # noqa: TRY400 - where is known
             raise RunError(
-                f"the user stands in files that this server cannot write ({error.strerror})",
-                "let it write there, or serve a model that was saved without its users",
+                "the answers given here are deleted, but the user stands in files of the model too, which this server "
+                "cannot change",
+                "look into its log; a model can also be served without its users",
             ) from error
 
     def _sign(self) -> tuple[int, int] | None:
