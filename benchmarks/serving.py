@@ -421,10 +421,9 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
 def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
     """Print the memory as requests go by."""
     print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% answers;")
-    print(
-        "a user with 20 answers is deleted; --cache 32\n\n| requests | memory, MB | requests a second |\n|---|---|---|"
-    )
-    print(f"| 0 | {server.memory():.1f} | |")
+    print("a user with 20 answers is deleted; --cache 32\n")
+    print("| requests | memory, MB | requests a second | sent again |\n|---|---|---|---|")
+    print(f"| 0 | {server.memory():.1f} | | |", flush=True)
     made, measured, parts = requests.soak(total), Measured(), 10
     for part in range(1, parts + 1):
         some = itertools.islice(made, total // parts)

@@ -123,6 +123,18 @@ def test_work_that_takes_too_long_is_given_up(start, settings, monkeypatch):
     answer = client.post("/v1/rerank", json=ASKED)
     go.set()
     assert answer.status_code == 504
+
+
+def test_what_has_no_body_never_waits_for_one(start, settings, monkeypatch):
+    """A deletion that takes too long is no body that did not arrive."""
+    from lorerm.serving.people import People
+
+    go = threading.Event()
+    monkeypatch.setattr(People, "_forget", lambda self, user: go.wait(60))
+    client = start(replace(settings, timeout=0.5))
+    answer = client.delete("/v1/users/ann")
+    go.set()
+    assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "timeout"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What needs no key: nothing of it is about anybody.
 _OPEN = ("/health", "/ready")
 _OPEN_FOLDER = "/page/"
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 # The page's own files, and nothing from anywhere else.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -51,7 +52,7 @@ class Gate:
             return
         # As it was sent: a slash that belongs to an id is no slash of the path.
         scope["path"] = scope["raw_path"].partition(b"?")[0].decode("ascii", "replace")
-        started, call = time.perf_counter(), _Call(receive, send, self._settings.max_body, _is_page(scope["path"]))
+        started, call = time.perf_counter(), _Call(receive, send, scope, self._settings.max_body)
         try:
             self._check(scope)
             with anyio.fail_after(self._settings.timeout):
@@ -88,11 +89,11 @@ class Gate:
 class _Call:
     """One request: counts what comes in, notes what goes out."""
 
-    def __init__(self, receive: Receive, send: Send, most: int, page: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, scope: Scope, most: int) -> None:
         self._receive, self._send, self._most = receive, send, most
-        self._headers = _PAGE_HEADERS if page else _HEADERS
+        self._headers = _PAGE_HEADERS if _is_page(scope["path"]) else _HEADERS
         self._received = 0
-        self._complete = False
+        self._complete = scope["method"] in _WITHOUT_BODY
         self.status: int = 499  # the client went away before there was an answer
 
     async def receive(self) -> Message:
