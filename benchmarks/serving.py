@@ -35,7 +35,7 @@ import uvloop
 CLIENTS = (1, 16, 64)
 DOCUMENTS = 10
 _POOL = 64
-_USERS = 2_000
+_USERS, _USERS_OF_SOAK = 2_000, 200
 _AGAIN = (b"408", b"503", b"504")
 _WORDS = (
     "brief",
@@ -194,8 +194,8 @@ def head(method: str, path: str, length: int | None = None) -> bytes:
 class Requests:
     """Endless requests of every kind, made ahead where they can be."""
 
-    def __init__(self, dimension: int) -> None:
-        self.rng = np.random.default_rng(0)
+    def __init__(self, dimension: int, users: int) -> None:
+        self.users, self.rng = users, np.random.default_rng(0)
         vectors = self.rng.standard_normal((_POOL * DOCUMENTS, dimension)).astype(np.float32)
         vectors *= 10 / np.linalg.norm(vectors, axis=1, keepdims=True)
         self.packed = [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in vectors]
@@ -203,7 +203,7 @@ class Requests:
 
     def user(self) -> str:
         """Return one of the users whose answers are sent."""
-        return f"load-{self.rng.integers(_USERS)}"
+        return f"load-{self.rng.integers(self.users)}"
 
     def empty(self) -> Iterator[bytes]:
         """GET nothing."""
@@ -465,7 +465,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before")
     print(f"Python {platform.python_version()}, {versions}")
     model = Path(parsed.model)
-    requests = Requests(dimension_of(model))
+    requests = Requests(dimension_of(model), _USERS if parsed.what == "load" else _USERS_OF_SOAK)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = parsed.database or f"sqlite:///{folder / 'load.sqlite'}"
