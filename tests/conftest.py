@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -49,3 +50,40 @@ def ray():
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         yield ray
         ray.shutdown()
+
+
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, where there is one; in CI there must be one."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no Chromium on this machine")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def people_model(tmp_path_factory):
+    """The folder of a small model of simulated people, as the demonstration's but made in two seconds."""
+    from lorerm import HashingEncoder, TrainingConfig, embed, train
+    from lorerm.preferences.datasets import load_dataset
+
+    folder = tmp_path_factory.mktemp("model") / "people"
+    data = embed(load_dataset("simulated", n_users=80), HashingEncoder())
+    train(data, TrainingConfig(rank=3)).save_pretrained(folder)
+    return folder

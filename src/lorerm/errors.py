@@ -46,3 +46,7 @@ class UnknownUserError(LorermError, LookupError):
 
 class RunError(LorermError):
     """A run folder that cannot be read, written, or continued as asked."""
+
+
+class FolderBusyError(RunError):
+    """A folder that another process is writing into."""

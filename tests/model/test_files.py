@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lorerm.errors import LorermError, ModelError, RunError, UnknownUserError
 from lorerm.model.answers import ProjectedAnswers
-from lorerm.model.files import load_users, save_users
+from lorerm.model.files import forget_users, load_losses, load_users, save_users
 from lorerm.model.posterior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.model.user_weights import UserWeights
@@ -117,6 +117,18 @@ def test_users_alone_come_back_exactly(model, tmp_path):
     assert found.user_ids == model.user_ids
     assert same(found.weights, model.weights)
     assert same(found.covariance, model.covariance)
+
+
+def test_users_leave_the_file_with_their_losses(model, tmp_path):
+    path = tmp_path / "users.safetensors"
+    losses = torch.arange(len(model.user_ids)).float()
+    save_users(model.users(), path, losses)
+    before = path.read_bytes()
+    forget_users(path, {"stranger"})
+    assert path.read_bytes() == before
+    forget_users(path, {model.user_ids[0]})
+    assert load_users(path).user_ids == model.user_ids[1:]
+    assert load_losses(path).tolist() == losses[1:].tolist()
 
 
 def test_kept_answers_come_back_exactly(model, tmp_path):

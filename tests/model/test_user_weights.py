@@ -9,6 +9,7 @@ import torch
 from lorerm import AdaptationConfig, TrainingConfig, adapt, train
 from lorerm.encoding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import DataError, ModelError, UnknownUserError
+from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import WeightPrior
 from lorerm.model.user_weights import UserWeights
 from planted import numbered_user, plant
@@ -186,3 +187,15 @@ def test_a_models_users_keep_their_answers_and_can_be_forgotten(planted_model):
     places = [bigger.user_ids.index(user) for user in smaller.user_ids]
     torch.testing.assert_close(smaller.validation_loss, bigger.validation_loss[places], equal_nan=True)
     assert "user 3" in bigger.user_ids
+
+
+def test_answers_that_are_projected_already_are_added_the_same_way(planted_model):
+    """What a server keeps: it sees each answer's embeddings once, and their projections from then on."""
+    model, data = planted_model[0], planted_model[1]
+    nobody = model.users().select([])
+    user_ids, projected = ProjectedAnswers.of(data, model.basis)
+    by_projection, by_data = nobody.add(user_ids, projected, model), nobody.update(data, model)
+    assert by_projection.user_ids == by_data.user_ids == user_ids
+    assert torch.equal(by_projection.weights, by_data.weights)
+    assert user_ids[0] in by_projection
+    assert user_ids[0] not in nobody

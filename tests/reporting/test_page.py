@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -187,18 +185,6 @@ def test_contrast_of_all_text_colours(pages):
             assert contrast(colours[text], colours["alarm-wash"]) >= 4.5
 
 
-CHROMIUM_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
 @pytest.fixture(scope="module")
 def addresses(pages, tmp_path_factory):
     """The pages of all sample reports as files, by the report's name."""
@@ -208,19 +194,6 @@ def addresses(pages, tmp_path_factory):
         file.write_text(page, encoding="utf-8")
         found[name] = file.as_uri()
     return found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, where there is one; in CI there must be one."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.browser

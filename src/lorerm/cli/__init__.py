@@ -26,6 +26,7 @@ VERBS = (
     "compare",
     "adapt",
     "score",
+    "serve",
     "forget",
     "export",
     "rewardbench",

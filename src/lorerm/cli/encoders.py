@@ -88,20 +88,18 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Encoder:
     """Build the encoder that `encoder_settings` describes, to run as the options say."""
-    if settings["model"] is None:
-        from lorerm.encoding.hashing import HashingEncoder
+    from lorerm.encoding.build import build_encoder
 
-        return HashingEncoder()
-    from lorerm.encoding.pretrained import TransformersEncoder
+    return build_encoder(settings, **running_options(parsed))
 
-    named = {"attn": "attn_implementation"}
-    arguments = {named.get(name, name): value for name, value in settings.items()}
-    running = {
+
+def running_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return what decides how an encoder runs, for `build_encoder`."""
+    return {
         "device": parsed.device,
         "batch_tokens": parsed.batch_tokens,
         "trust_remote_code": parsed.trust_remote_code,
     }
-    return TransformersEncoder(**arguments, **running)
 
 
 def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:

@@ -21,7 +21,7 @@ from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import torch
 
@@ -103,6 +103,14 @@ def load_users(path: Path) -> UserWeights:
 def load_losses(path: Path) -> torch.Tensor | None:
     """Read the losses on validation pairs, float32 [N], that `save_users` was given; None where there were none."""
     return _read_tensors(path).get("validation_loss")
+
+
+def forget_users(path: Path, user_ids: Collection[str]) -> None:
+    """Rewrite what `save_users` wrote without some of the users; the training users' losses go with them."""
+    users, losses = load_users(path), load_losses(path)
+    kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
+    if len(kept) < len(users):
+        save_users(users.forget(user_ids), path, None if losses is None else losses[kept])
 
 
 def _answers(tensors: dict[str, torch.Tensor]) -> ProjectedAnswers | None:

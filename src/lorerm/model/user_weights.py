@@ -47,6 +47,10 @@ class UserWeights:
         """Return one user's weights [K]; an unknown user is an `UnknownUserError`."""
         return self.weights[self._place_of(user_id)]
 
+    def __contains__(self, user_id: object) -> bool:
+        """Tell whether a user is among them."""
+        return user_id in self._place
+
     @cached_property
     def _place(self) -> dict[str, int]:
         return {user: i for i, user in enumerate(self.user_ids)}
@@ -134,7 +138,16 @@ class UserWeights:
             If the weights were fitted without a posterior, as the published adaptation does.
         """
         model.check_embeddings(answers)
-        user_ids, new = ProjectedAnswers.of(answers, model.basis)
+        return self.add(*ProjectedAnswers.of(answers, model.basis), model)
+
+    def add(self, user_ids: Sequence[str], new: ProjectedAnswers, model: LowRankRewardModel) -> UserWeights:
+        """Add answers of the users named, projected on the model's basis already; otherwise as `update`.
+
+        Raises
+        ------
+        ModelError
+            As `update`.
+        """
         before = self.select([user for user in user_ids if user in self._place])
         kept = before.answers or ProjectedAnswers.none(model.basis.shape[1])
         place = {user: i for i, user in enumerate(before.user_ids)}

@@ -64,6 +64,8 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
     ConfigError
         If nobody is named, and no earlier call was cut off.
     """
+    from lorerm.model.files import forget_users
+
     with locked(run.path):
         begun = set(run.manifest().get(FORGETTING, ()))
         gone = begun | set(user_ids)
@@ -79,7 +81,7 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
             _remove(run.path / EMBEDDINGS)
             _remove(run.path / COMPARISONS)
         for path in weights:
-            _forget_weights(path, gone)
+            forget_users(path, gone)
         n_answers = _forget_rows(run.path / COMPARISONS, gone)
         n_answers = _forget_preferences(run.path, gone) or n_answers
         n_responses = _blank_unused(run.path)
@@ -162,16 +164,6 @@ def _users_of_tables(run: Path) -> set[str]:
     columns = [pq.read_table(path, columns=["user_id"], partitioning=None)["user_id"] for path in paths]
     users = {user for column in columns for user in column.unique().to_pylist()}
     return users | set(SharedPreferences.read(run).names) if (run / CHOICES).exists() else users
-
-
-def _forget_weights(path: Path, gone: Collection[str]) -> None:
-    """Rewrite a file of users' weights without some of them; the training users' losses go with them."""
-    from lorerm.model.files import load_losses, load_users, save_users
-
-    users, losses = load_users(path), load_losses(path)
-    kept = [i for i, user in enumerate(users.user_ids) if user not in gone]
-    if len(kept) < len(users):
-        save_users(users.forget(gone), path, None if losses is None else losses[kept])
 
 
 def _forget_rows(path: Path, gone: Collection[str]) -> int:

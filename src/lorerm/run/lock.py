@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lorerm.errors import RunError
+from lorerm.errors import FolderBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    RunError
+    FolderBusyError
         If another process is writing.
     """
     try:
@@ -34,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"another lorerm is writing into {folder}", "wait until it has ended") from None
+            raise FolderBusyError(f"another lorerm is writing into {folder}", "wait until it has ended") from None
         except OSError:
             pass  # a file system without locks
         yield

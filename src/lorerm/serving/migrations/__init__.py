@@ -1,0 +1,1 @@
+"""The database's form, as steps from each version to the next."""

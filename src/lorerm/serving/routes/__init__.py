@@ -1,0 +1,1 @@
+"""The routes, thin: each reads a request, asks for the work, and writes the answer."""

@@ -1,0 +1,92 @@
+"""The verb that serves: what is wrong is said before anything listens."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lorerm.cli import build_parser
+from lorerm.cli.serve import read_settings
+from lorerm.serving.keys import is_known
+
+
+@pytest.fixture
+def settings_of(tmp_path, monkeypatch):
+    """Return the settings that arguments give."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LORERM_DATABASE", raising=False)
+    monkeypatch.delenv("LORERM_API_KEYS", raising=False)
+    return lambda *arguments: read_settings(build_parser().parse_args(["serve", *map(str, arguments)]))
+
+
+def test_a_run_is_served_by_its_own_encoder(settings_of, done, tmp_path):
+    settings = settings_of(done)
+    assert settings.encoder == {"model": None}
+    assert settings.database == "sqlite:///lorerm.sqlite"
+    assert (tmp_path / "lorerm.sqlite").exists()
+    assert settings_of(done, "--embeddings-only").encoder is None
+
+
+def test_a_model_is_served_by_the_encoder_it_names(settings_of, done, tmp_path):
+    from lorerm.run.folder import RunFolder
+    from lorerm.run.models import load_model
+
+    model = load_model(RunFolder.open(done))
+    model.save_pretrained(tmp_path / "model")
+    assert settings_of(tmp_path / "model").encoder == {"model": None}
+    from dataclasses import replace
+
+    named = replace(model.encoder, model="somebody/encoder", revision="abc", dtype="bfloat16", max_length=512)
+    replace(model, encoder=named).save_pretrained(tmp_path / "named")
+    assert settings_of(tmp_path / "named").encoder == {
+        "model": "somebody/encoder",
+        "revision": "abc",
+        "dtype": "bfloat16",
+        "max_length": 512,
+    }
+    replace(model, encoder=None).save_pretrained(tmp_path / "unnamed")
+    assert settings_of(tmp_path / "unnamed").encoder is None
+
+
+def test_secrets_can_come_from_the_environment(settings_of, done, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORERM_DATABASE", f"sqlite:///{tmp_path / 'other.sqlite'}")
+    monkeypatch.setenv("LORERM_API_KEYS", "0" * 64)
+    settings = settings_of(done)
+    assert settings.database.endswith("other.sqlite")
+    assert settings.keys == ("0" * 64,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workers", "0"], "--workers is 0"),
+        (["--timeout", "nan"], "--timeout is nan"),
+        (["--max-body", "-1"], "--max-body is -1"),
+        (["--cache", "-1"], "--cache is -1"),
+        (["--database", "oracle://x/y"], "a database of oracle"),
+        (["--rank", "9"], "no model of rank 9"),
+        (["--api-keys", "none"], "cannot be read"),
+        (["--host", "0.0.0.0"], "there are no API keys"),  # noqa: S104
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(refuses, done, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refuses("serve", done, *arguments)
+
+
+def test_nothing_to_serve(refuses, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "is not the folder of a lorerm model" in refuses("serve", tmp_path)
+
+
+def test_a_new_key_is_shown_with_its_line(lorerm):
+    outcome = lorerm("serve", "--new-key")
+    assert outcome.code == 0
+    key, line = (text.rpartition(" ")[2] for text in outcome.out.splitlines())
+    assert is_known(f"Bearer {key}".encode(), (line,))
+
+
+def test_without_its_packages_it_says_what_to_install(refuses, done, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lorerm.serving.server", None)
+    assert "pip install 'lorerm[serve]'" in refuses("serve", done)

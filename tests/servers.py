@@ -1,0 +1,218 @@
+"""Servers to test with: the application in a thread, `lorerm serve` as a process, and a PostgreSQL of our own."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psycopg
+import uvicorn
+
+from lorerm.serving.app import create_app
+from lorerm.serving.server import configure
+
+PATIENCE = 120.0
+"""Seconds until something that should have happened is given up: machines can be busy."""
+
+
+def until(found, what: str, patience: float = PATIENCE):
+    """Wait until `found()` is true, and return it."""
+    deadline = time.monotonic() + patience
+    while not (value := found()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+    return value
+
+
+@contextmanager
+def running(settings, **client):
+    """Run the application in a thread, and give a client of it."""
+    server = uvicorn.Server(configure(create_app(settings), "127.0.0.1", 0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive(), "the server starts")
+        assert server.started
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, **client) as asking:
+            yield asking
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+class Process:
+    """`lorerm serve` in a process group of its own."""
+
+    def __init__(self, *arguments, environment=None) -> None:
+        command = [sys.executable, "-m", "lorerm", "serve", *map(str, arguments), "--port", "0"]
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `kill`
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+        )
+        line = self._process.stdout.readline()
+        told = re.search(r"on (http://\S+)", line)
+        if told is None:
+            self.kill()
+            raise AssertionError(f"no address: {line!r} {self.errors}")
+        self.url = told[1]
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers."""
+        until(self._answers, "the server answers")
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, self.read_log()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/ready", timeout=5).status_code == 200
+        return False
+
+    @property
+    def pid(self) -> int:
+        """The process that started the others."""
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Return the processes that it started."""
+        return children(self.pid)
+
+    def code(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        return self._process.wait(PATIENCE)
+
+    def count(self, route: str) -> float:
+        """Return how many requests to a route it has counted; -1 where it says nothing of it."""
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        found = re.search(rf'lorerm_requests_total{{method="GET",route="{route}",status="200"}} (\S+)', text)
+        return -1.0 if found is None else float(found[1])
+
+    def read_log(self) -> str:
+        """Return what stands on standard error so far."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def kill(self, sign: int = signal.SIGKILL) -> int:
+        """End all of its processes, and return the exit code."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, sign)
+        code = self._process.wait(PATIENCE)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.stdout.close()
+        self.errors = self.read_log()
+        self.log.close()
+        return code
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def find_postgresql() -> Path | None:
+    """Return the folder of PostgreSQL's programs, where they are on this machine."""
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        return Path(on_path).resolve().parent
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return debian[-1].parent if debian else None
+
+
+class PostgreSQL:
+    """A cluster in a temporary folder, on a socket there; it does not run as root."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._account = "postgres" if os.geteuid() == 0 else None
+        self._user = self._account or getpass.getuser()
+        self._folder = Path(tempfile.mkdtemp(prefix="lorerm-postgresql-", dir="/tmp"))
+        if self._account is not None:
+            found = pwd.getpwnam(self._account)
+            os.chown(self._folder, found.pw_uid, found.pw_gid)
+        self.data = self._folder / "data"
+        self._run("initdb", "-D", self.data, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, also after it was killed: until the remains of that are gone, it refuses."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c max_connections=50"
+        self._options = options
+        until(self._try_to_start, "PostgreSQL starts")
+
+    def _try_to_start(self) -> bool:
+        log = self._folder / "log"
+        arguments = ("-D", self.data, "-l", log, "-o", self._options, "-w", "-t", "60", "start")
+        return self._run("pg_ctl", *arguments, check=False).returncode == 0
+
+    def url(self, database: str) -> str:
+        """Return the address of a database, which is made where it is missing."""
+        with suppress(psycopg.errors.DuplicateDatabase):
+            self.execute(f'CREATE DATABASE "{database}"')
+        return f"postgresql://{self._user}@/{database}?host={self._folder}"
+
+    def execute(self, statement: str) -> None:
+        """Do something as the superuser."""
+        with psycopg.connect(host=str(self._folder), user=self._user, dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once."""
+        main = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(main)], capture_output=True, text=True, check=False
+        )
+        for pid in [main, *map(int, children.stdout.split())]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def files(self) -> list[Path]:
+        """Return its files."""
+        return [path for path in self.data.rglob("*") if path.is_file()]
+
+    def remove(self) -> None:
+        """Stop it, and remove its files."""
+        self._run("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop", check=False)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments, check: bool = True):
+        command = [str(self._programs / program), *map(str, arguments)]
+        # To a file, not a pipe, which the server that `pg_ctl` starts would keep open.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(
+                command, stdout=output, stderr=output, user=self._account, cwd=self._folder, check=False
+            )
+            if check and done.returncode:
+                output.seek(0)
+                raise AssertionError(output.read())
+        return done
+
+
+def post(client: httpx.Client, path: str, **request) -> httpx.Response:
+    """Post JSON, also as raw bytes."""
+    return client.post(path, headers={"Content-Type": "application/json", **request.pop("headers", {})}, **request)
+
+
+def base64_of(vector) -> str:
+    """Return an embedding as requests hold it."""
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

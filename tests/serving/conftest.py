@@ -1,0 +1,124 @@
+"""A small model, folders of it, servers of these, and both databases."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm import HashingEncoder, LowRankRewardModel, UserWeights
+from lorerm.model.answers import ProjectedAnswers
+from lorerm.model.posterior import WeightPrior
+from lorerm.serving.settings import Settings
+
+RANK = 3
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A model on the embedded encoder, of two users: one with answers, and one of whom only the posterior is kept."""
+    rng = np.random.default_rng(0)
+    identity = HashingEncoder().identity
+    basis = torch.from_numpy(rng.standard_normal((identity.dimension, RANK)).astype(np.float32))
+    empty = LowRankRewardModel(
+        basis=basis,
+        weights=torch.zeros(0, RANK),
+        user_ids=(),
+        prior=WeightPrior(torch.tensor([1.0, 0.0, -0.5]).double(), torch.diag(torch.tensor([1.0, 2.0, 0.5])).double()),
+        temperature=4.0,
+        requested_rank=RANK,
+        covariance=torch.zeros(0, RANK, RANK),
+        encoder=identity,
+    )
+    projected = torch.from_numpy(rng.standard_normal((6, RANK)).astype(np.float32))
+    answers = ProjectedAnswers(projected, torch.ones(6), torch.tensor([0, 0, 0, 1, 1, 1]))
+    nobody = UserWeights((), torch.zeros(0, RANK), torch.zeros(0, RANK, RANK))
+    known = nobody.add(["trained", "posterior only"], answers, empty)
+    kept = answers.take(torch.tensor([0]))
+    return empty.with_users(UserWeights(known.user_ids, known.weights, known.covariance, kept))
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    """The model's folder, with its users."""
+    model.save_pretrained(tmp_path / "model", include_users=True)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def settings(folder, tmp_path):
+    """Settings of a server of the model on SQLite."""
+    return Settings(str(folder), f"sqlite:///{tmp_path / 'answers.sqlite'}", encoder={"model": None})
+
+
+@pytest.fixture
+def start():
+    """Start servers that run until the test ends, and return clients of them."""
+    from servers import running
+
+    with ExitStack() as until_end:
+        yield lambda settings, **client: until_end.enter_context(running(settings, **client))
+
+
+@pytest.fixture(scope="session")
+def reader(model, tmp_path_factory):
+    """A client of a server that all tests share: none changes what it keeps."""
+    from servers import running
+
+    folder = tmp_path_factory.mktemp("shared")
+    model.save_pretrained(folder / "model", include_users=True)
+    settings = Settings(str(folder / "model"), f"sqlite:///{folder / 'answers.sqlite'}", encoder={"model": None})
+    with running(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def client(start, settings):
+    """A client of a server of the model."""
+    return start(settings)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """PostgreSQL, where it is installed; in CI it must be."""
+    from servers import PostgreSQL, find_postgresql
+
+    programs = find_postgresql()
+    if programs is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("PostgreSQL is not installed on this machine")
+    cluster = PostgreSQL(programs)
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def tell(capsys):
+    """Show figures, where more was asked for than the default."""
+    asked = {"LORERM_KILLS", "LORERM_FUZZ"} & os.environ.keys()
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return show if asked else lambda line: None
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """The address of a new database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'answers.sqlite'}"
+    return request.getfixturevalue("postgresql").url(f"test{next(_numbers)}")
+
+
+def answer(chosen="A short answer.", rejected="An answer that goes on, and on, and on.", prompt="What of bread?"):
+    """One answer, as JSON."""
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}

@@ -1,0 +1,240 @@
+"""What is learned of people over HTTP: the exact fit, kept once, forgotten wholly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm import EmbeddedPreferences, HashingEncoder
+from lorerm.model.questions import posterior_of
+from lorerm.preferences.conversation import as_conversation
+from servers import base64_of
+
+PROMPT = "What of bread?"
+TEXTS = ["It is good.", "Well, there is much to be said of it: bread is old, and rye is dark!", "Ask me later?", "No."]
+
+
+def pair(chosen=0, rejected=1, **more):
+    return {"prompt": PROMPT, "chosen": TEXTS[chosen], "rejected": TEXTS[rejected], **more}
+
+
+def put(client, user, *answers, **headers):
+    return client.put(f"/v1/users/{user}/answers", json={"answers": list(answers)}, headers=headers)
+
+
+def fitted(model, user, pairs, weights):
+    """What the library makes of the same answers."""
+    rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
+    chosen, rejected = zip(*pairs, strict=True)
+    data = EmbeddedPreferences.from_arrays(rows, chosen, rejected, [user] * len(pairs), weights=weights)
+    return model.users().update(data, model).select([user])
+
+
+def equals(found, expected):
+    np.testing.assert_allclose(found["weights"], expected.weights[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["covariance"], expected.covariance[0], rtol=1e-4, atol=1e-6)
+    deviation = expected.covariance[0].diagonal().sqrt()
+    np.testing.assert_allclose(found["standard_deviation"], deviation, rtol=1e-4)
+
+
+@pytest.mark.parametrize("user", ["new", "trained", "posterior only"])
+def test_answers_give_the_librarys_weights_at_once(client, model, user):
+    """Whether they come together or one after the other, for the model's own users as well."""
+    put(client, user, pair(0, 1)).raise_for_status()
+    found = put(client, user, pair(2, 1, weight=2.5), pair(0, 3)).json()
+    equals(found, fitted(model, user, [(0, 1), (2, 1), (0, 3)], [1.0, 2.5, 1.0]))
+    assert (found["user"], found["answers"], found["version"]) == (user, 3, 2)
+    assert client.get(f"/v1/users/{user}").json() == found
+
+
+def test_a_choice_among_several_counts_as_one_answer(client, model):
+    choice = {"prompt": PROMPT, "responses": TEXTS, "chosen": 2, "weight": 3.0}
+    found = put(client, "new", choice).json()
+    equals(found, fitted(model, "new", [(2, 0), (2, 1), (2, 3)], [1.0, 1.0, 1.0]))
+    assert found["answers"] == 1
+
+
+def test_embeddings_do_as_well_as_texts(client):
+    rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
+    by_text = put(client, "a", pair(0, 1)).json()
+    ready = {"chosen": {"embedding": base64_of(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
+    by_row = put(client, "b", ready).json()
+    np.testing.assert_allclose(by_row["weights"], by_text["weights"], rtol=1e-5)
+
+
+def test_rewards_follow_the_answers(client):
+    asked = {"query": PROMPT, "documents": TEXTS, "user": "new"}
+    for best in (0, 2):
+        client.delete("/v1/users/new")
+        for _ in range(12):
+            put(client, "new", {"prompt": PROMPT, "responses": TEXTS, "chosen": best}).raise_for_status()
+        assert client.post("/v1/rerank", json=asked).json()["results"][0]["index"] == best
+
+
+def test_the_models_own_users_are_known(client, model):
+    found = client.get("/v1/users/trained").json()
+    np.testing.assert_array_equal(np.float32(found["weights"]), model.weights[0])
+    assert (found["answers"], found["version"]) == (0, 0)
+    assert client.get("/v1/users/stranger").status_code == 404
+
+
+def test_sent_again_with_its_key_it_counts_once(client):
+    first = put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"})
+    put(client, "u", pair(1, 2))
+    again = put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"})
+    assert again.content == first.content
+    assert client.get("/v1/users/u").json()["answers"] == 2
+    body = {"answers": [pair(0, 1)], "idempotency_key": "k"}
+    assert client.put("/v1/users/u/answers", json=body).content == first.content
+    assert put(client, "other", pair(0, 1), **{"Idempotency-Key": "k"}).json()["answers"] == 1
+
+
+def test_a_key_stands_for_one_request(client):
+    put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
+    for other in (pair(1, 0), pair(0, 1, weight=2.0), {**pair(0, 1), "prompt": "And of rye?"}):
+        answer = put(client, "u", other, **{"Idempotency-Key": "k"})
+        assert answer.status_code == 409
+        assert answer.json()["error"]["code"] == "key_reused"
+    assert client.get("/v1/users/u").json()["answers"] == 1
+    body = {"answers": [pair()], "idempotency_key": "a"}
+    assert client.put("/v1/users/u/answers", json=body, headers={"Idempotency-Key": "b"}).status_code == 422
+
+
+@pytest.mark.parametrize("user", ["new", "trained"])
+def test_deleted_is_unknown_and_can_begin_anew(client, model, user):
+    put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
+    for _ in range(2):
+        answer = client.delete(f"/v1/users/{user}")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert client.get(f"/v1/users/{user}").status_code == 404
+    found = put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).json()
+    equals(found, fitted(model.without_users([user]), user, [(0, 1)], [1.0]))
+
+
+@pytest.mark.parametrize(
+    "user", ["a/b", "a%2Fb", "..", "é ü", "a?b#c", "\U0001f600", "line\nbreak", "' OR 1=1 --", "answers", "x" * 256]
+)
+def test_any_id_can_be_named_in_a_path(client, user):
+    from urllib.parse import quote
+
+    path = f"/v1/users/{quote(user, safe='').replace('.', '%2E')}"
+    found = client.put(f"{path}/answers", json={"answers": [pair()]}).json()
+    assert found["user"] == user
+    assert client.post("/v1/rerank", json={"query": PROMPT, "documents": TEXTS, "user": user}).status_code == 200
+    assert client.get(path).json() == found
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["%00", "a%00b", "%ff", "%ED%A0%80", "x" * 257])
+def test_ids_that_cannot_be_kept_are_refused(reader, path):
+    assert reader.get(f"/v1/users/{path}").status_code == 422
+    assert reader.delete(f"/v1/users/{path}").status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/users", "/v1/users/", "/v1/users//answers", "/v1/users/a/b/answers"])
+def test_paths_that_name_nobody(reader, path):
+    assert reader.put(path, json={"answers": [pair()]}).status_code in (404, 405)
+
+
+BAD = {
+    "none": [],
+    "too many": [pair()] * 101,
+    "no rejected": [{"prompt": PROMPT, "chosen": "a"}],
+    "no prompt": [{"chosen": "a", "rejected": "b"}],
+    "a typing error": [pair(wieght=2.0)],
+    "weight 0": [pair(weight=0)],
+    "weight below 0": [pair(weight=-1.0)],
+    "weight too large": [pair(weight=1e9)],
+    "weight beyond all": [pair(weight=10**400)],
+    "one response": [{"prompt": PROMPT, "responses": ["a"], "chosen": 0}],
+    "chosen outside": [{"prompt": PROMPT, "responses": ["a", "b"], "chosen": 2}],
+    "chosen below 0": [{"prompt": PROMPT, "responses": ["a", "b"], "chosen": -1}],
+    "chosen as text": [{"prompt": PROMPT, "responses": ["a", "b"], "chosen": "0"}],
+    "too large": [{"chosen": {"embedding": [3e38] * 808}, "rejected": {"embedding": [-3e38] * 808}}],
+    "nearly too large": [{"chosen": {"embedding": [1e8] * 808}, "rejected": {"embedding": [0] * 808}}],
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_is_wrong_is_said_and_nothing_is_kept(reader, wrong):
+    answer = put(reader, "nobody yet", *BAD[wrong])
+    assert answer.status_code == 422, answer.text
+    assert reader.get("/v1/users/nobody yet").status_code == 404
+
+
+def test_the_next_question_is_the_librarys(client, model):
+    put(client, "u", pair(0, 1)).raise_for_status()
+    user = fitted(model, "u", [(0, 1)], [1.0])
+    options = {"pairs": [(0, 1), (1, 3), (2, 3)], "top": 2, "stop_below": 0.01}
+    expected = model.next_question(user, TEXTS, prompt=PROMPT, encoder=HashingEncoder(), **options)
+    found = client.post("/v1/users/u/next-question", json={"prompt": PROMPT, "candidates": TEXTS, **options}).json()
+    assert (found["question"]["first"], found["question"]["second"]) == (expected.first, expected.second)
+    for name in ("information", "probability", "change"):
+        assert found["question"][name] == pytest.approx(getattr(expected, name), rel=1e-3)
+    asked = {"prompt": PROMPT, "candidates": TEXTS[:1] * 2}  # whichever is preferred, nothing changes
+    assert client.post("/v1/users/u/next-question", json=asked).json()["question"] is None
+
+
+def test_a_stranger_is_asked_as_anybody_would_be(reader, model):
+    expected = model.next_question(None, TEXTS, prompt=PROMPT, encoder=HashingEncoder())
+    by_body = reader.post("/v1/users/stranger/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
+    by_query = reader.get("/v1/users/stranger/next-question", params={"prompt": PROMPT, "candidates": TEXTS}).json()
+    assert by_body == by_query
+    assert (by_body["question"]["first"], by_body["question"]["second"]) == (expected.first, expected.second)
+
+
+def test_the_expected_accuracy_is_that_of_people_drawn_from_what_is_known(reader, model):
+    """Over draws of weights and answers, the model's guess of each pair is right as often as it says."""
+    found = reader.post("/v1/users/stranger/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
+    mean, covariance = posterior_of(model, None)
+    rows = torch.from_numpy(HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS]))
+    projected = (rows @ model.basis).double() / model.temperature
+    first, second = torch.combinations(torch.arange(len(TEXTS)), 2).unbind(dim=1)
+    z = projected[first] - projected[second]
+    people = torch.distributions.MultivariateNormal(mean, covariance)
+    torch.manual_seed(0)
+    chance = torch.sigmoid(people.sample((20_000,)) @ z.t())
+    guess = (z @ mean) > 0
+    right = torch.where(guess, chance, 1 - chance).mean()
+    assert found["expected_accuracy"] == pytest.approx(float(right), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"candidates": TEXTS[:1]},
+        {"candidates": TEXTS * 30},
+        {"pairs": []},
+        {"pairs": [[0, 4]]},
+        {"pairs": [[0, 0]]},
+        {"pairs": [[0, 1, 2]]},
+        {"pairs": [[0, 10**30]]},
+        {"stop_below": 2},
+        {"top": 0},
+        {"top": 10**30},
+        {"candidates": [{"embedding": [3e38] * 808}, {"embedding": [-3e38] * 808}]},
+    ],
+    ids=str,
+)
+def test_questions_that_cannot_be_asked(reader, wrong):
+    body = {"prompt": PROMPT, "candidates": TEXTS, **wrong}
+    answer = reader.post("/v1/users/stranger/next-question", json=body)
+    assert answer.status_code == 422, answer.text
+
+
+def test_users_without_uncertainty_are_not_asked_nor_taught(start, model, tmp_path, settings):
+    """As the paper's recipes leave them; deleted, they begin anew."""
+    from dataclasses import replace
+
+    replace(model, covariance=None, answers=None).save_pretrained(tmp_path / "model", include_users=True)
+    client = start(settings)
+    found = client.get("/v1/users/trained").json()
+    assert found["covariance"] is found["standard_deviation"] is None
+    asked = {"prompt": PROMPT, "candidates": TEXTS}
+    for answer in (client.post("/v1/users/trained/next-question", json=asked), put(client, "trained", pair())):
+        assert answer.status_code == 409
+        assert answer.json()["error"]["code"] == "model_cannot"
+    client.delete("/v1/users/trained")
+    assert put(client, "trained", pair()).status_code == 200

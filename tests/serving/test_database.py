@@ -1,0 +1,106 @@
+"""The database: opened, brought to its form once, and rewritten after deletions."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import inspect, select, text, update
+
+from lorerm.errors import ConfigError
+from lorerm.serving.database import Database
+from lorerm.serving.store import Kept, Store, Update
+from lorerm.serving.tables import erasures, metadata
+
+
+def test_several_that_start_at_once_make_it_once(url):
+    with ThreadPoolExecutor(4) as threads:
+        databases = list(threads.map(Database, [url] * 4))
+    for database in databases:
+        database.check()
+        database.close()
+
+
+def test_the_migrations_make_what_the_code_expects(url):
+    database = Database(url)
+    found = inspect(database.engine)
+    for table in metadata.sorted_tables:
+        columns = {column["name"]: column for column in found.get_columns(table.name)}
+        assert list(columns) == [column.name for column in table.columns]
+        for column in table.columns:
+            assert columns[column.name]["type"]._type_affinity is column.type._type_affinity
+            assert columns[column.name]["nullable"] == column.nullable
+        constraints = {each["name"] for each in found.get_unique_constraints(table.name)}
+        assert constraints == {each.name for each in table.constraints if "one_update" in str(each.name)}
+    database.close()
+
+
+def test_what_a_newer_version_wrote_is_refused(url):
+    database = Database(url)
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(ConfigError, match="newer version"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "no URL"),
+        ("mysql://u@h/n", "of mysql"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///file.sqlite?mode=ro", "names no file"),
+        ("postgresql://nobody:secret@127.0.0.1:1/none", "cannot be opened"),
+    ],
+)
+def test_what_is_no_database_is_refused(url, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=said) as raised:
+        Database(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_folder_that_is_missing_and_a_file_that_is_no_database(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be made"):
+        Database(f"sqlite:///{tmp_path}/none/file.sqlite")
+    (tmp_path / "text").write_text("This is a text, and no database. " * 100)
+    with pytest.raises(ConfigError, match="not a database"):
+        Database(f"sqlite:///{tmp_path}/text")
+
+
+def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/answers.sqlite")
+    Store(database, "m").delete("nobody")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    with database.writing() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        database.standing.execute("DELETE FROM users")
+    database.close()
+
+
+def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
+    database = Database(url)
+    store = Store(database, "m")
+
+    def pending() -> int:
+        return database.read(select(erasures.c.pending))[0][0]
+
+    store.delete("nobody")
+    assert pending() == 0
+    store.append("u", Kept(), Update(None, b"", 1, b"", b""))
+    store.delete("u")
+    assert pending() == 1
+    database.erase()
+    assert pending() == 0
+    with database.writing() as connection:
+        connection.execute(update(erasures).values(pending=3))
+    database.close()
+    again = Database(url)
+    again.erase()
+    assert again.read(select(erasures.c.pending))[0][0] == 0
+    again.close()

@@ -1,0 +1,110 @@
+"""The calls in docs/serve.md do what stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from starlette.testclient import TestClient
+
+from lorerm.serving.app import create_app
+from lorerm.serving.settings import Settings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
+CALL = re.compile(r"^```sh\n(curl .*?)^```$(?:\s*^```json\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+CALLS = [(shlex.split(found[1]), found[2] and json.loads(found[2])) for found in CALL.finditer(PAGE)]
+
+
+@pytest.fixture(scope="module")
+def client(people_model, tmp_path_factory):
+    database = tmp_path_factory.mktemp("database") / "people.sqlite"
+    settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None})
+    with TestClient(create_app(settings), base_url="http://127.0.0.1:8000") as client:
+        yield client
+
+
+def send(client, words):
+    """Do what curl would do with these words."""
+    method, url, headers, body = None, None, {}, None
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-X":
+            method = next(rest)
+        elif word == "-H":
+            name, _, value = next(rest).partition(":")
+            headers[name] = value.strip()
+        elif word == "-d":
+            body = next(rest)
+        else:
+            assert url is None, word
+            url = word
+    return client.request(method or ("POST" if body else "GET"), url, headers=headers, content=body)
+
+
+def same_shape(documented, found):
+    """Whether all that is documented is there, of the same kinds; numbers may be others."""
+    if isinstance(documented, dict):
+        return isinstance(found, dict) and all(
+            name in found and same_shape(documented[name], found[name]) for name in documented
+        )
+    if isinstance(documented, list):
+        return isinstance(found, list) and all(same_shape(documented[0], one) for one in found)
+    if isinstance(documented, float):
+        return isinstance(found, float)
+    return type(documented) is type(found)
+
+
+def test_every_call_is_answered_as_it_stands_there(client):
+    assert len(CALLS) == 6
+    for words, documented in CALLS:
+        reply = send(client, words)
+        assert reply.is_success, reply.text
+        if documented is None:
+            assert reply.status_code == 204
+        else:
+            assert same_shape(documented, reply.json()), reply.text
+    assert client.get("/v1/users/ann").status_code == 404
+
+
+def test_the_answers_turn_the_ranking_round_as_it_stands_there(client):
+    """The documented model is the demonstration's; this smaller one agrees with it."""
+    orders = [
+        [result["index"] for result in send(client, words).json()["results"]]
+        if "/v1/rerank" in words[1]
+        else send(client, words).status_code
+        for words, _ in CALLS[:3]
+    ]
+    documented = [[result["index"] for result in CALLS[place][1]["results"]] for place in (0, 2)]
+    assert [orders[0], orders[2]] == documented
+
+
+def test_routes_and_limits_that_are_documented_are_those_that_there_are(client):
+    """The table of routes holds them all, and the table of limits the schemas' own numbers."""
+    paths = client.get("/openapi.json").json()["paths"]
+    table = PAGE[PAGE.index("| route |") :].partition("\n\n")[0]
+    for path in paths:
+        short = path.replace("{user}", "{id}").removeprefix("/v1/users")
+        assert short.partition("?")[0] in table.replace("/v1/users", ""), path
+    from lorerm.serving import embeddings, people, schemas
+
+    limits = PAGE[PAGE.index("| limit |") :].partition("\n\n")[0]
+    assert f"{schemas.MOST_DOCUMENTS:,}; {schemas.MOST_ANSWERS} each" in limits
+    assert schemas.MOST_ANSWERS == schemas.MOST_RESPONSES == schemas.MOST_CANDIDATES
+    assert f"{people.MOST_UPDATES:,}" in limits
+    assert f"{embeddings.MOST_WAITING:,}" in limits
+
+
+def test_the_keys_of_the_page_are_explained_with_options_that_exist():
+    from lorerm.cli import build_parser
+
+    (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
+    options = {name for action in verbs["serve"]._actions for name in action.option_strings}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE)) - {"--out", "--build", "--build-arg"}
+    assert mentioned
+    assert mentioned <= options, mentioned - options

@@ -1,0 +1,93 @@
+"""Deleted is gone: no id, no key, no projection of theirs in any file that the server has written."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from lorerm.serving.database import Database
+from lorerm.serving.tables import updates
+
+PROMPT = "What of bread?"
+ONE = {"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
+GONE, KEPT = "zanzibar-gone", "zanzibar-kept"
+
+
+def fill(client):
+    """Answers of many, so that the database has moved things about, and of two who are looked for."""
+    for number in range(40):
+        for user in (f"somebody {number % 20}", GONE, KEPT):
+            choice = {"prompt": PROMPT, "responses": [f"{user} {number}", "No.", "Well!"], "chosen": number % 3}
+            body = {"answers": [choice], "idempotency_key": f"key of {user}, {number}"}
+            client.put(f"/v1/users/{user}/answers", json=body).raise_for_status()
+    client.post("/v1/rerank", json={"query": PROMPT, "documents": ["No."], "user": GONE}).raise_for_status()
+
+
+def traces(url, user):
+    """Return the bytes that tell of a user, as the database keeps them now."""
+    database = Database(url)
+    query = select(updates.c.projected, updates.c.digest).where(updates.c.user_id == user)
+    found = [bytes(value) for row in database.read(query) for value in row]
+    database.close()
+    assert len(found) == 80
+    return [user.encode(), f"key of {user}".encode(), *found]
+
+
+def found_in(files, wanted):
+    contents = b"\0".join(path.read_bytes() for path in files)
+    return [trace for trace in wanted if trace in contents]
+
+
+def test_sqlite_and_the_models_folder_keep_nothing(start, settings, folder, tmp_path):
+    """While the server runs, another process reads, and with the log."""
+    client, url = start(settings), settings.database
+    other = start(settings)
+    fill(client)
+    assert client.put(
+        "/v1/users/posterior only/answers", json={"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
+    )
+    other.get(f"/v1/users/{GONE}").raise_for_status()
+    files = lambda: [path for path in tmp_path.rglob("*") if path.is_file()]  # noqa: E731
+    wanted, others = traces(url, GONE), traces(url, KEPT)
+    assert found_in(files(), wanted) == wanted
+    for user in (GONE, "posterior only"):
+        assert client.delete(f"/v1/users/{user}").status_code == 204
+    assert found_in(files(), [*wanted, b"posterior only"]) == []
+    assert found_in(files(), others) == others
+    assert other.get(f"/v1/users/{GONE}").status_code == 404
+    assert other.get(f"/v1/users/{KEPT}").json()["answers"] == 40
+
+
+def test_postgresql_keeps_nothing_but_in_its_own_log(start, settings, postgresql):
+    """Its write-ahead log is its own, and is used again in time: said in the documentation."""
+    from dataclasses import replace
+
+    url = postgresql.url("erased")
+    client = start(replace(settings, database=url))
+    fill(client)
+    postgresql.execute("CHECKPOINT")
+    tables = lambda: [path for path in postgresql.files() if "pg_wal" not in path.parts]  # noqa: E731
+    wanted, others = traces(url, GONE), traces(url, KEPT)
+    assert found_in(tables(), wanted) == wanted
+    assert client.delete(f"/v1/users/{GONE}").status_code == 204
+    postgresql.execute("CHECKPOINT")
+    assert found_in(tables(), wanted) == []
+    assert found_in(tables(), others) == others
+
+
+@pytest.mark.parametrize("moment", ["_served", "_store"])
+def test_cut_off_it_is_finished_by_the_next_call(start, settings, tmp_path, monkeypatch, moment):
+    from lorerm.serving.served import Served
+    from lorerm.serving.store import Store
+
+    client = start(settings)
+    client.put("/v1/users/posterior only/answers", json=ONE).raise_for_status()
+
+    def fail(self, *_):
+        raise RuntimeError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(*((Served, "forget") if moment == "_served" else (Store, "erase")), fail)
+        assert client.delete("/v1/users/posterior only").status_code == 500
+    assert client.delete("/v1/users/posterior only").status_code == 204
+    assert found_in([path for path in tmp_path.rglob("*") if path.is_file()], [b"posterior only"]) == []

@@ -1,0 +1,101 @@
+"""The processes of a server: one or several, on one address, ending together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from lorerm.errors import ConfigError
+from lorerm.serving.server import configure, serve
+from servers import Process, until
+
+
+@pytest.fixture
+def begin():
+    processes = []
+
+    def start(*arguments, **more):
+        processes.append(Process(*arguments, **more))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with suppress(ValueError):
+            process.kill()
+
+
+def alive(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout
+        return bool(state) and not state.startswith("Z")
+    return False
+
+
+def test_others_are_let_in_by_key_alone(settings):
+    for host in ("0.0.0.0", "::", "example.org"):  # noqa: S104
+        with pytest.raises(ConfigError, match="there are no API keys"):
+            serve(settings, host, 0)
+
+
+def test_an_address_that_is_taken(settings):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="cannot be had"):
+            serve(settings, "127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(ConfigError, match="cannot be had"):
+        serve(settings, "127.0.0.1", 70_000)
+
+
+def test_what_uvicorn_must_not_write():
+    config = configure("app", "127.0.0.1", 0)
+    assert config.access_log is False
+    assert config.server_header is False
+
+
+def test_one_process_ends_in_order(begin, folder, tmp_path):
+    process = begin(folder, "--database", f"sqlite:///{tmp_path / 'a.sqlite'}", "--embeddings-only")
+    process.wait_until_ready()
+    assert process.kill(signal.SIGINT) == 0
+    assert process.errors == ""
+
+
+@pytest.mark.slow
+def test_several_count_together_and_end_with_the_first(begin, folder, tmp_path):
+    """Also when that is killed, and cannot tell them."""
+    url = f"sqlite:///{tmp_path / 'a.sqlite'}"
+    process = begin(folder, "--database", url, "--embeddings-only", "--workers", "2")
+    process.wait_until_ready()
+    workers = process.children()
+    assert len(workers) >= 2
+    for _ in range(20):
+        httpx.get(f"{process.url}/health", timeout=60).raise_for_status()
+    assert process.count("/health") == 20
+    os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not any(map(alive, workers)), "the workers end")
+
+
+def test_an_encoder_that_cannot_be_had_is_told_in_one_line(begin, model, tmp_path):
+    from dataclasses import replace
+
+    from lorerm import HashingEncoder
+
+    other = replace(model, encoder=replace(HashingEncoder().identity, revision="0"))
+    other.save_pretrained(tmp_path / "model")
+    process = begin(tmp_path / "model", "--database", f"sqlite:///{tmp_path / 'a.sqlite'}")
+    assert process.code() == 2
+    process.kill()
+    assert "Traceback" not in process.errors
+    lines = [line for line in process.errors.splitlines() if line.startswith("lorerm: ")]
+    assert "lorerm: the model was trained on embeddings of" in lines[0]
+    assert lines[1] == "lorerm: the server could not start: look at the line above"

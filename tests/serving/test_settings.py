@@ -1,0 +1,12 @@
+"""Settings reach every process as they were."""
+
+from __future__ import annotations
+
+from lorerm.serving.settings import Settings
+
+
+def test_they_come_back_from_text():
+    settings = Settings(
+        "RUN", "sqlite:///x", rank=2, keys=("a", "b"), origins=("https://e.org",), encoder={"model": None}, timeout=0.5
+    )
+    assert Settings.from_json(settings.to_json()) == settings
