@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lorerm import HashingEncoder, LowRankRewardModel
 from lorerm.cli import main
 from lorerm.errors import ConfigError, FolderBusyError, ModelError, RunError
 from lorerm.model.files import USERS, save_users
+from lorerm.model.posterior import Mixture
 from lorerm.run.folder import FORGETTING, RunFolder
 from lorerm.run.lock import locked
 from lorerm.serving import served as module
@@ -79,6 +81,12 @@ def test_another_encoder_than_the_models_is_refused(model, tmp_path):
         serve(tmp_path / "other", encoder={"model": None})
 
 
+def two_kinds(model):
+    """Return kinds of people with the moments of the model's Gaussian."""
+    mean, covariance = model.prior.mean.double(), model.prior.covariance.double()
+    return Mixture(torch.tensor([0.5, 0.5]).double(), torch.stack([mean, mean]), torch.stack([covariance, covariance]))
+
+
 def test_the_fingerprint_is_of_what_decides_the_weights(model):
     assert fingerprint(model) == fingerprint(model.without_users(model.user_ids))
     others = [
@@ -86,6 +94,7 @@ def test_the_fingerprint_is_of_what_decides_the_weights(model):
         replace(model, temperature=5.0),
         replace(model, prior=replace(model.prior, mean=model.prior.mean * 2)),
         replace(model, prior=replace(model.prior, covariance=None, concentration=2.0)),
+        replace(model, prior=replace(model.prior, mixture=two_kinds(model))),
         replace(model, encoder=None),
     ]
     assert len({fingerprint(each) for each in (model, *others)}) == 1 + len(others)

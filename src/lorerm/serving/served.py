@@ -224,7 +224,7 @@ def fingerprint(model: LowRankRewardModel) -> str:
     digest = hashlib.sha256()
     encoder = None if model.encoder is None else sorted(model.encoder.to_dict().items())
     digest.update(repr((model.temperature, prior.concentration, encoder, tuple(model.basis.shape))).encode())
-    for tensor in (model.basis, prior.mean, prior.covariance):
+    for tensor in (model.basis, prior.mean, prior.covariance, *(prior.mixture or ())):
         digest.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
 
