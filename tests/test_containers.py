@@ -11,7 +11,6 @@ import yaml
 from lorerm.cli import build_parser
 
 ROOT = Path(__file__).parents[1]
-GIVEN = {"POSTGRES_PASSWORD": "secret-of-the-test", "LORERM_API_KEYS": "0" * 64}
 
 
 def instructions():
