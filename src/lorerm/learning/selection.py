@@ -26,6 +26,7 @@ CONSISTENCY = 0.5
 # How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
 # At the strong end nothing is learnt yet, and tiny differences say nothing.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
+# Some of many users show the kinds of people well enough to compare strengths and priors by.
 _MOST_USERS = 400
 # Ranks up to this one share their fits along the path; a larger one has a path of its own.
 COMMON_RANK = 5
@@ -203,7 +204,6 @@ def _with_best_prior(validation: Validation, choice: Choice, fit: Fit) -> Choice
 
     best, best_mixture = choice, None
     for learnt in (False, True):
-        # Some of many users show the kinds well enough to compare priors by.
         kinds = find_kinds(likelihoods[0].thinned(_MOST_USERS), rough, consistency_learnt=learnt)
         for spread in SPREADS:
             mixture = spread_out(kinds, spread, consistency_learnt=learnt)
