@@ -26,9 +26,10 @@ import torch
 
 from lorerm import EmbeddedPreferences, TrainingConfig, adapt, train
 from lorerm.learning import default, paper
+from lorerm.learning.kinds import N_KINDS
 from lorerm.learning.objective import negative_log_likelihood
 from lorerm.learning.pairs import PackedPairs
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.posterior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 
 if TYPE_CHECKING:
@@ -174,7 +175,11 @@ def some_model(dimension: int) -> LowRankRewardModel:
     mean, covariance = torch.zeros(RANK, dtype=torch.float64), torch.eye(RANK, dtype=torch.float64)
     mean[0], covariance[0, 0] = 1, 0
     basis = torch.randn(dimension, RANK, generator=torch.Generator().manual_seed(0)) / dimension**0.5
-    return LowRankRewardModel(basis, mean[None].float(), ("somebody",), WeightPrior(mean, covariance), 1.0, RANK)
+    # Kinds of people, as many as the default recipe tells apart at most.
+    means = mean + torch.randn(N_KINDS, RANK, generator=torch.Generator().manual_seed(1)).double()
+    shares = torch.full((N_KINDS,), 1 / N_KINDS, dtype=torch.float64)
+    prior = WeightPrior.of_kinds(Mixture(shares, means, covariance.repeat(N_KINDS, 1, 1)))
+    return LowRankRewardModel(basis, mean[None].float(), ("somebody",), prior, 1.0, RANK)
 
 
 def adaptations() -> None:

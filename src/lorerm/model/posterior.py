@@ -23,11 +23,12 @@ import torch
 from lorerm.model.newton import GaussianPenalty, Problem, SimplexPenalty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 WeightSpace = Literal["free", "simplex"]
 
-# Elements of the largest intermediate, [pairs, K, K] float64: users are solved in blocks that keep it near 64 MB.
+# Elements of the largest intermediate, [pairs, K, K] float64: users are solved in blocks that keep it near 64 MB, and
+# smaller where there are several kinds, which is faster.
 _BLOCK_ELEMENTS = 8_000_000
 
 
@@ -119,18 +120,44 @@ def solve(
     temperature
         s.
     """
+    penalties = _penalties(prior)
+    # All kinds of people are solved together, a user being one more for each; an axis that a kind lacks is 0.
+    axes = torch.nn.utils.rnn.pad_sequence([each.axes.t() for each in penalties], batch_first=True).transpose(1, 2)
+    means, shares = torch.stack([each.mean for each in penalties]), _shares(prior)
+    n_kinds, parts = len(means), []
+    for first, last, pairs in _blocks(user, n_users, n_kinds * projected.shape[1]):
+        z, m = projected[pairs].double() / temperature, last - first
+        who = user[pairs] - first + m * torch.arange(n_kinds)[:, None]
+        problem = Problem(
+            (z @ axes).flatten(0, 1),
+            (means @ z.t()).flatten(),
+            who.flatten(),
+            count[pairs].double().repeat(n_kinds),
+            n_kinds * m,
+            penalties[0],
+        )
+        t, value, hessian = problem.minimise()
+        evidence = -value - 0.5 * torch.linalg.slogdet(hessian).logabsdet
+        weights = means[:, None] + t.view(n_kinds, m, -1) @ axes.transpose(1, 2)
+        inverse = torch.linalg.inv(hessian).unflatten(0, (n_kinds, m))
+        covariance = axes[:, None] @ inverse @ axes[:, None].transpose(2, 3)
+        probability = torch.softmax(evidence.view(n_kinds, m).t() + shares.log(), dim=1)
+        parts.append(combine(probability, weights.transpose(0, 1), covariance.transpose(0, 1)))
+    return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _penalties(prior: WeightPrior) -> Sequence[GaussianPenalty | SimplexPenalty]:
+    """Return the penalty of each kind of people; those of Gaussians are the same in their own coordinates."""
+    if prior.weight_space == "simplex":
+        return [SimplexPenalty(prior)]
     if prior.mixture is None:
-        return _solve(projected, user, count, n_users, prior, temperature)[0]
-    kinds = [
-        _solve(projected, user, count, n_users, WeightPrior(mean, covariance), temperature)
-        for mean, covariance in zip(prior.mixture.means, prior.mixture.covariances, strict=True)
-    ]
-    evidence = torch.stack([evidence for _, evidence in kinds], dim=1)
-    return combine(
-        torch.softmax(evidence + prior.mixture.shares.log(), dim=1),
-        torch.stack([kind.weights for kind, _ in kinds], dim=1),
-        torch.stack([kind.covariance for kind, _ in kinds], dim=1),
-    )
+        return [GaussianPenalty(prior)]
+    _, means, covariances = prior.mixture
+    return [GaussianPenalty(WeightPrior(*kind)) for kind in zip(means, covariances, strict=True)]
+
+
+def _shares(prior: WeightPrior) -> torch.Tensor:
+    return torch.ones(1, dtype=torch.float64) if prior.mixture is None else prior.mixture.shares
 
 
 def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor) -> Posterior:
@@ -139,29 +166,6 @@ def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.
     off = weights - mean[:, None]
     within = torch.einsum("mc,mckl->mkl", probability, covariance)
     return Posterior(mean, within + torch.einsum("mc,mck,mcl->mkl", probability, off, off))
-
-
-def _solve(
-    projected: torch.Tensor,
-    user: torch.Tensor,
-    count: torch.Tensor,
-    n_users: int,
-    prior: WeightPrior,
-    temperature: float,
-) -> tuple[Posterior, torch.Tensor]:
-    """Return the posterior under one kind, and the log evidence of it in each user's answers [M] (Laplace's)."""
-    penalty = GaussianPenalty(prior) if prior.weight_space == "free" else SimplexPenalty(prior)
-    weights, covariances, evidence = [], [], []
-    for first, last, pairs in _blocks(user, n_users, projected.shape[1]):
-        z = projected[pairs].double() / temperature
-        problem = Problem(
-            z @ penalty.axes, z @ penalty.mean, user[pairs] - first, count[pairs].double(), last - first, penalty
-        )
-        t, value, hessian = problem.minimise()
-        weights.append(penalty.mean + t @ penalty.axes.t())
-        covariances.append(penalty.axes @ torch.linalg.inv(hessian) @ penalty.axes.t())
-        evidence.append(-value - 0.5 * torch.linalg.slogdet(hessian).logabsdet)
-    return Posterior(torch.cat(weights), torch.cat(covariances)), torch.cat(evidence)
 
 
 def _blocks(user: torch.Tensor, n_users: int, rank: int) -> Iterator[tuple[int, int, slice]]:
