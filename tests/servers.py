@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ import psycopg
 import uvicorn
 
 from lorerm.serving.app import create_app
+from lorerm.serving.database import Database
 from lorerm.serving.server import configure
 
 PATIENCE = 120.0
@@ -39,9 +40,19 @@ def until(found, what: str, patience: float = PATIENCE):
     return value
 
 
+def prepared(url: str) -> Database:
+    """Return a database, brought to its form as `lorerm serve` does before anything else."""
+    with ExitStack() as on_error:
+        database = on_error.enter_context(closing(Database(url)))
+        database.prepare()
+        on_error.pop_all()
+    return database
+
+
 @contextmanager
 def running(settings, **client):
     """Run the application in a thread, and give a client of it."""
+    prepared(settings.database).close()
     server = uvicorn.Server(configure(create_app(settings), "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -95,6 +106,16 @@ class Process:
     def children(self) -> list[int]:
         """Return the processes that it started."""
         return children(self.pid)
+
+    def workers(self) -> list[int]:
+        """Return those of them that answer, and not the one that looks after their resources."""
+        return [pid for pid in self.children() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def status(self, path: str) -> int:
+        """Return the status of an answer; 0 where there is none."""
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}{path}", timeout=PATIENCE).status_code
+        return 0
 
     def code(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""

@@ -12,18 +12,19 @@ from lorerm.errors import ConfigError
 from lorerm.serving.database import Database
 from lorerm.serving.store import Kept, Store, Update
 from lorerm.serving.tables import erasures, metadata
+from servers import prepared
 
 
 def test_several_that_start_at_once_make_it_once(url):
     with ThreadPoolExecutor(4) as threads:
-        databases = list(threads.map(Database, [url] * 4))
+        databases = list(threads.map(prepared, [url] * 4))
     for database in databases:
         database.check()
         database.close()
 
 
 def test_the_migrations_make_what_the_code_expects(url):
-    database = Database(url)
+    database = prepared(url)
     found = inspect(database.engine)
     for table in metadata.sorted_tables:
         columns = {column["name"]: column for column in found.get_columns(table.name)}
@@ -37,12 +38,12 @@ def test_the_migrations_make_what_the_code_expects(url):
 
 
 def test_what_a_newer_version_wrote_is_refused(url):
-    database = Database(url)
+    database = prepared(url)
     with database.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     with pytest.raises(ConfigError, match="newer version"):
-        Database(url)
+        prepared(url)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_what_a_newer_version_wrote_is_refused(url):
 def test_what_is_no_database_is_refused(url, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=said) as raised:
-        Database(url)
+        prepared(url)
     assert "secret" not in str(raised.value)
 
 
@@ -68,11 +69,11 @@ def test_a_folder_that_is_missing_and_a_file_that_is_no_database(tmp_path):
         Database(f"sqlite:///{tmp_path}/none/file.sqlite")
     (tmp_path / "text").write_text("This is a text, and no database. " * 100)
     with pytest.raises(ConfigError, match="not a database"):
-        Database(f"sqlite:///{tmp_path}/text")
+        prepared(f"sqlite:///{tmp_path}/text")
 
 
 def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/answers.sqlite")
+    database = prepared(f"sqlite:///{tmp_path}/answers.sqlite")
     Store(database, "m").delete("nobody")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     with database.writing() as connection:
@@ -84,7 +85,7 @@ def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
 
 
 def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
-    database = Database(url)
+    database = prepared(url)
     store = Store(database, "m")
 
     def pending() -> int:
@@ -100,7 +101,6 @@ def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
     with database.writing() as connection:
         connection.execute(update(erasures).values(pending=3))
     database.close()
-    again = Database(url)
-    again.erase()
+    again = prepared(url)
     assert again.read(select(erasures.c.pending))[0][0] == 0
     again.close()

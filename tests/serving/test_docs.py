@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from lorerm.serving.app import create_app
 from lorerm.serving.settings import Settings
+from servers import prepared
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
 CALL = re.compile(r"^```sh\n(curl .*?)^```$(?:\s*^```json\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
@@ -25,6 +26,7 @@ CALLS = [(shlex.split(found[1]), found[2] and json.loads(found[2])) for found in
 def client(people_model, tmp_path_factory):
     database = tmp_path_factory.mktemp("database") / "people.sqlite"
     settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None})
+    prepared(settings.database).close()
     with TestClient(create_app(settings), base_url="http://127.0.0.1:8000") as client:
         yield client
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -166,6 +167,23 @@ def test_killing_the_server(trial, url, tell):
     tested.wait_for_more()
     tested.end()
     tell(f"{KILLS} kills of the server, {tested.judge()}")
+
+
+def test_a_process_begins_while_postgresql_is_away(trial, postgresql):
+    """In place of one that was killed: it says 503, and goes on by itself later."""
+    tested = trial(postgresql.url(f"away{os.getpid()}"), workers=2)
+    tested.wait_for_more()
+    postgresql.kill()
+    before = set(tested.server.workers())
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: tested.server.status("/health") == 200, "another process answers")
+    assert not before & set(tested.server.workers())
+    assert tested.server.status("/ready") == 503
+    postgresql.start()
+    tested.wait_for_more()
+    tested.end()
+    tested.judge()
 
 
 def test_killing_postgresql(trial, postgresql, tell):

@@ -24,6 +24,7 @@ pytest.importorskip("fastapi")
 from lorerm.serving.app import PAGE, create_app  # noqa: E402 - only where there is a server
 from lorerm.serving.keys import new_key  # noqa: E402
 from lorerm.serving.settings import Settings  # noqa: E402
+from servers import prepared  # noqa: E402
 
 pytestmark = pytest.mark.browser
 READY = "body:not([aria-busy])"
@@ -75,6 +76,7 @@ def locked(people_model, tmp_path_factory):
     key, line = new_key()
     database = tmp_path_factory.mktemp("locked") / "people.sqlite"
     settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None}, keys=(line,))
+    prepared(settings.database).close()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning", lifespan="on"))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from lorerm.serving import people as module
-from lorerm.serving.database import Database
 from lorerm.serving.errors import ApiError
 from lorerm.serving.people import People
 from lorerm.serving.served import Served
 from lorerm.serving.settings import Settings
 from lorerm.serving.store import Store, Update
+from servers import prepared
 
 
 def made(sign: float = 1.0, key: str | None = None) -> Update:
@@ -24,10 +24,9 @@ def made(sign: float = 1.0, key: str | None = None) -> Update:
 
 @asynccontextmanager
 async def opened(folder, url, **more):
-    served, database = Served(Settings(str(folder), url)), Database(url)
+    served, database = Served(Settings(str(folder), url)), prepared(url)
     people = People(served, Store(database, served.fingerprint), **more)
     try:
-        await people.start()
         yield people
     finally:
         people.close()

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lorerm.serving.database import Database
 from lorerm.serving.store import Kept, Store, Update
+from servers import prepared
 
 ODD_IDS = ["u", "a/b", "..", "%2F", "Zoë \U0001f600", "line\nbreak", "'; DROP TABLE users; --", " u", "U", "x" * 256]
 
@@ -18,7 +18,7 @@ def made(number: int, key: str | None = None) -> Update:
 
 @pytest.fixture
 def database(url):
-    database = Database(url)
+    database = prepared(url)
     yield database
     database.close()
 

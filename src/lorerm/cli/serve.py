@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +109,10 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
-    # With all that is wrong found now, and told in one line; each process loads the encoder for itself.
-    Database(settings.database).close()
+    # What is wrong is found now, and told in one line. A process that starts later, in place of one that ended, must
+    # not find that the database is away for a moment; each loads the encoder for itself.
+    with closing(Database(settings.database)) as database:
+        database.prepare()
     Served(replace(settings, encoder=None))
     return settings
 

@@ -41,7 +41,7 @@ PAGE = Path(__file__).parent / "page"
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application; without settings, from those that `lorerm serve` left in the environment.
 
-    The model is loaded and the database opened when it starts.
+    The model is loaded when it starts; the database must have been prepared (`Database.prepare`).
     """
     settings = settings or Settings.from_json(os.environ[ENVIRONMENT])
     metrics = Metrics()
@@ -51,7 +51,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         end_with_parent()
         with ExitStack() as until_end:
             app.state.service = _open(settings, metrics, until_end)
-            await app.state.service.people.start()
             # What is loaded by now stays: the collector need not look through it again and again.
             gc.collect()
             gc.freeze()
@@ -87,7 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _open(settings: Settings, metrics: Metrics, until_end: ExitStack) -> Service:
-    """Open the database and load the model."""
+    """Load the model, and connect it with what is kept of people."""
     try:
         database = Database(settings.database)
         until_end.callback(database.close)

@@ -29,7 +29,7 @@ _CHECKPOINTS = 3  # each waits as long as for another writer
 
 
 class Database:
-    """A database, open.
+    """A database, connected to when it is first asked: a process can start while the database does not answer.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Database:
     Raises
     ------
     ConfigError
-        If it is neither, cannot be opened, or was written by a newer version.
+        If it is neither.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,16 +47,24 @@ class Database:
         self._path = parsed.database or ""
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
+        self._shown = parsed.render_as_string(hide_password=True)
+
+    def prepare(self) -> None:
+        """Bring the tables to the present form, and finish a deletion that was cut off; once, before the processes.
+
+        Raises
+        ------
+        ConfigError
+            If the database cannot be opened, or was written by a newer version.
+        """
         try:
             self._migrate()
+            self.erase()
         except (SQLAlchemyError, OSError) as error:
-            shown = parsed.render_as_string(hide_password=True)
             cause = getattr(error, "orig", None) or error
-            self.close()
-            raise ConfigError(f"the database {shown} cannot be opened ({first_line(cause)})", "check it") from error
-        except ConfigError:
-            self.close()
-            raise
+            raise ConfigError(
+                f"the database {self._shown} cannot be opened ({first_line(cause)})", "check it"
+            ) from error
 
     @cached_property
     def standing(self) -> sqlite3.Connection:

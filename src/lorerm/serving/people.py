@@ -118,10 +118,6 @@ class People:
         weights, covariance = (part.float().numpy() for part in posterior_of(self._served.model, None))
         return Person(weights, covariance, answers=0, version=0)
 
-    async def start(self) -> None:
-        """Finish what a deletion that was cut off has left."""
-        await self.run(self._store.erase)
-
     async def check(self) -> None:
         """Raise an error if the database does not answer."""
         await self.run(self._store.database.check)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
 _MOST_CONNECTIONS = 1000
 _KEEP_ALIVE, _LAST_REQUESTS = 5, 10
+# Until a process that does not answer is taken for hung and killed: on a busy machine, its imports alone can take long.
+_HUNG = 60
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -75,6 +77,7 @@ def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_REQUESTS,
+        timeout_worker_healthcheck=_HUNG,
         **options,
     )
 
