@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -14,9 +14,9 @@ from pydantic_core import to_json
 from lorerm.serving.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Mapping
 
-    from fastapi import Request
+    from starlette.types import Receive, Scope, Send
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _REFERENCE = "#/components/schemas/{model}"
@@ -55,9 +55,13 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
 class DirectRoute(APIRoute):
     """A route whose function takes the request alone and returns the answer: nothing that FastAPI could work out."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the function itself."""
-        return cast("Callable[[Request], Coroutine[Any, Any, Response]]", self.endpoint)
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+        super().__init__(*arguments, **options)
+        self.app = self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def write_body(value: Mapping[str, Any]) -> Response:

@@ -6,7 +6,6 @@ import secrets
 import time
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from lorerm.serving.bodies import DirectRoute, described, read_body, write_body
@@ -28,7 +27,7 @@ async def rerank(request: Request) -> Response:
     user, weights = await service.weights(asked)
     embeddings = await service.vectors(asked.documents, [asked.query] * len(asked.documents))
     rewards = service.rewards(embeddings, weights)
-    best_first = np.argsort(np.negative(rewards), kind="stable")[: asked.top_n].tolist()
+    best_first = sorted(range(len(rewards)), key=lambda place: -rewards[place])[: asked.top_n]
     results: list[dict[str, Any]] = [{"index": place, "relevance_score": rewards[place]} for place in best_first]
     if asked.return_documents:
         for result in results:
