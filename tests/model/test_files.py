@@ -1,7 +1,9 @@
 """The model's folder: exact round trips, no users unless asked for, and one clear line for anything that is not one."""
 
+import gc
 import json
 import pickle
+import sys
 from dataclasses import replace
 
 import pytest
@@ -247,3 +249,16 @@ def test_a_file_in_the_way_of_the_folder(model, tmp_path):
 def test_errors_are_those_of_the_library(tmp_path):
     with pytest.raises(LorermError):
         load_users(tmp_path / "missing.safetensors")
+
+
+def test_reading_keeps_nothing_behind(model, tmp_path):
+    """A server reads again after every deletion: what each call left would add up."""
+    model.save_pretrained(tmp_path, include_users=True)
+    times = 50
+    load(tmp_path)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(times):
+        load(tmp_path)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 2 * times
