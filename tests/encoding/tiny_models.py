@@ -19,7 +19,6 @@ _LINES = (
     "How do I bake bread at home? Mix flour, water, salt and yeast; knead, wait, bake.",
     "system user assistant: be brief, be kind, and answer the question.",
 )
-_HIDDEN = 32
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class TinyModel:
     template: str | None = CHATML
     tokenizer_adds_bos: bool = False
     positions: int = 256
+    hidden: int = 32
     padding_side: str = "right"
     seed: int = 0
 
@@ -135,17 +135,17 @@ def build_config(model: TinyModel, tokenizer):
     }
     if model.family == "t5":
         return transformers.T5Config(
-            **shared, d_model=_HIDDEN, d_ff=32, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0
+            **shared, d_model=model.hidden, d_ff=32, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0
         )
-    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "hidden_size": _HIDDEN}
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "hidden_size": model.hidden}
     shape["max_position_embeddings"] = model.positions
     if model.family == "bert":
         return transformers.BertConfig(**shared, **shape)
     if model.family == "gpt2":
-        return transformers.GPT2Config(**shared, n_embd=_HIDDEN, n_layer=2, n_head=4, n_positions=model.positions)
+        return transformers.GPT2Config(**shared, n_embd=model.hidden, n_layer=2, n_head=4, n_positions=model.positions)
     shape["num_key_value_heads"] = 2
     if model.family == "gemma":
-        shape["head_dim"] = 8
+        shape["head_dim"] = model.hidden // 4
     classes = {
         "llama": transformers.LlamaConfig,
         "qwen2": transformers.Qwen2Config,

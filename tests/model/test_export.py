@@ -122,6 +122,17 @@ def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
     assert found["score"] == pytest.approx(float(model.rewards(encoder.encode(CHATS[1:2]), "b")), rel=1e-4)
 
 
+@pytest.mark.parametrize(("user", "labels"), [("b", 1), (None, 2)])
+def test_the_configuration_asks_engines_for_the_logits_themselves(personal, tmp_path, user, labels):
+    """What vLLM goes by: another `problem_type`, or none, and it puts a sigmoid or softmax over the rewards."""
+    folder, _, model = personal()
+    save_classifier(build_classifier(model, folder, user), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert config["problem_type"] == "regression"
+    assert config["architectures"] == ["LlamaForSequenceClassification"]
+    assert len(config["id2label"]) == labels
+
+
 @pytest.mark.xdist_group("trl")  # which takes seconds to import
 @pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
 def test_trl_takes_it_as_a_reward_model(personal, tiny_models, tmp_path):

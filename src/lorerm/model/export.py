@@ -121,7 +121,7 @@ def build_classifier(
     _set_head(network, head, base)
     _set_tokenizer(tokenizer, chat, network, None if made_by is None else made_by.max_length)
     network.config.lorerm = {"temperature": model.temperature, "rank": model.requested_rank}
-    # Otherwise pipelines would squash the reward.
+    # Otherwise pipelines and vLLM would squash the reward.
     network.config.problem_type = "regression"
     labels = ["reward"] if len(head) == 1 else [f"basis reward {k}" for k in range(len(head))]
     network.config.id2label, network.config.label2id = dict(enumerate(labels)), {one: k for k, one in enumerate(labels)}
