@@ -14,7 +14,7 @@ _TOLERANCE = 1e-12
 # Margins of a thousand nats with contradicting answers take about a hundred steps; the usual ones take six.
 _NEWTON_STEPS = 200
 _HALVINGS = 40
-# Problems that have converged are left out when they are most, and so many.
+# Problems that have converged are left out when they are more than the others, and more than this.
 _WORTH_A_COPY = 256
 
 
@@ -101,7 +101,6 @@ class Problem:
         penalty: GaussianPenalty | SimplexPenalty,
     ) -> None:
         self.features, self.offset, self.count, self.penalty = features, offset, count, penalty
-        self.squares = (features[..., None] * features[..., None, :]).flatten(2)
 
     def margin(self, t: torch.Tensor) -> torch.Tensor:
         """Return each pair's log-odds [N, m]: what the next two need of t, and so computed once for both."""
@@ -116,8 +115,8 @@ class Problem:
         wrong = torch.sigmoid(-margin)
         slope = self.count * wrong
         gradient = self.penalty.gradient(t) - (slope[:, None] @ self.features)[:, 0]
-        hessian = (slope * (1 - wrong))[:, None] @ self.squares
-        return gradient, self.penalty.hessian(t) + hessian.view(*t.shape, t.shape[1])
+        scaled = self.features * (slope * (1 - wrong))[..., None]
+        return gradient, self.penalty.hessian(t) + scaled.mT @ self.features
 
     def minimise(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Newton's method from t, with halved steps where a full one does not descend; users and kinds are independent.
@@ -137,8 +136,8 @@ class Problem:
             if n - n_going > max(n_going, _WORTH_A_COPY):
                 # Some need twice as many steps as most: the others do not wait for them.
                 rest = Problem(self.features[going], self.offset[going], self.count[going], self.penalty)
-                for found, of_rest in zip((t, value, hessian), rest.minimise(t[going]), strict=True):
-                    found[going] = of_rest
+                found = zip((t, value, hessian), rest.minimise(t[going]), strict=True)
+                t, value, hessian = (of_all.index_put((going,), of_rest) for of_all, of_rest in found)
                 break
             # The slack lets users who have converged keep their step within rounding.
             ceiling = value + 1e-13 * (1 + value.abs())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WeightSpace = Literal["free", "simplex"]
 
-# Elements of the largest intermediate, [kinds, pairs, K, K] float64: blocks of users keep it near 16 MB.
+# Users are solved in blocks of so many elements, K x K for each kind and pair, which take some tens of MB.
 _BLOCK_ELEMENTS = 2_000_000
 
 
