@@ -37,7 +37,10 @@ def test_threads_are_those_that_torch_had_before_it_was_given_one():
 
 
 def test_one_item_stays_on_this_thread():
-    assert list(map_in_threads(lambda _: threading.get_ident(), [0])) == [threading.get_ident()]
+    """On which torch has one thread for as long, too."""
+    found = list(map_in_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), [0]))
+    assert found == [(threading.get_ident(), 1)]
+    assert torch.get_num_threads() == 3
     assert list(map_in_threads(lambda _: 1 / 0, [])) == []
 
 

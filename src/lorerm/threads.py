@@ -36,15 +36,16 @@ def torch_on_one_thread() -> Iterator[None]:
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield what `work` returns of each item, in order, on as many threads as torch has."""
+    """Yield what `work` returns of each item, in order, on as many threads as torch has; one item on this thread."""
     import torch
 
     threads = min(_threads.get() or torch.get_num_threads(), len(items))
-    if threads <= 1:
-        yield from map(work, items)
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    with torch_on_one_thread():
+        if threads <= 1:
+            yield from map(work, items)
+            return
+        from concurrent.futures import ThreadPoolExecutor
 
-    # torch's threads belong to the thread that started them: each has to be told.
-    with torch_on_one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(work, items)
+        # torch's threads belong to the thread that started them: each has to be told.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(work, items)
