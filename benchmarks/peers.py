@@ -23,9 +23,9 @@ from scipy.optimize import minimize
 from lorerm.learning.default import feature_scale
 from lorerm.learning.objective import logistic_loss, negative_log_likelihood
 from lorerm.learning.pairs import PackedPairs
-from lorerm.learning.products import torch_on_one_thread
 from lorerm.model.posterior import WeightPrior, solve
 from lorerm.preferences.splits import split
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from lorerm import EmbeddedPreferences

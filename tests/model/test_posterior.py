@@ -92,26 +92,32 @@ def test_no_answers_give_exactly_the_prior_mean(space):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_blocks_change_nothing(space, monkeypatch):
+    """Nor do threads, which take a block each."""
     problem = draw(space, n_users=9, n_pairs=80)
     whole = solve(*problem)
-    monkeypatch.setattr(posterior, "_BLOCK_ELEMENTS", 9 * 10)
-    assert len(list(posterior._blocks(problem[1], 9, 3))) > 3
-    blocks = solve(*problem)
-    torch.testing.assert_close(whole.weights, blocks.weights, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(whole.covariance, blocks.covariance, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(posterior, "_BLOCK_ELEMENTS", 9 * 25)
+    lengths = torch.bincount(problem[1], minlength=9).sort().values
+    assert len(list(posterior._blocks(lengths, 9))) > 3
+    threads = torch.get_num_threads()
+    try:
+        for some in (1, 2):
+            torch.set_num_threads(some)
+            blocks = solve(*problem)
+            torch.testing.assert_close(whole.weights, blocks.weights, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(whole.covariance, blocks.covariance, rtol=1e-5, atol=1e-6)
+    finally:
+        torch.set_num_threads(threads)
 
 
-@given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 8), st.integers(1, 200))
-def test_blocks_hold_every_user_once_with_all_their_pairs(users, extra, elements):
-    user = torch.tensor(sorted(users), dtype=torch.int64)
-    n_users = max(users, default=0) + extra
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=30), st.integers(1, 800))
+def test_blocks_hold_every_user_once_and_few_pairs(lengths, elements):
+    lengths = torch.tensor(sorted(lengths))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posterior, "_BLOCK_ELEMENTS", elements)
-        blocks = list(posterior._blocks(user, n_users, 2))
-    assert [u for first, last, _ in blocks for u in range(first, last)] == list(range(n_users))
-    for first, last, pairs in blocks:
-        assert set(user[pairs].tolist()) <= set(range(first, last))
-    assert sum(len(user[pairs]) for _, _, pairs in blocks) == len(users)
+        blocks = [range(len(lengths))[block] for block in posterior._blocks(lengths, 4)]
+    assert [u for block in blocks for u in block] == list(range(len(lengths)))
+    for block in blocks:
+        assert len(block) == 1 or len(block) * int(lengths[block[-1]]) * 4 <= elements
 
 
 @pytest.mark.parametrize("space", SPACES)

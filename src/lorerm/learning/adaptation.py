@@ -14,6 +14,7 @@ from lorerm.learning.pairs import PackedPairs
 from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import solve
 from lorerm.model.user_weights import UserWeights
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _BLOCK_PAIRS = 500_000
 
 
+# One user's numbers are too few for torch's threads; of many users, `solve` has threads of its own.
+@torch_on_one_thread()
 def adapt(
     model: LowRankRewardModel,
     data: EmbeddedPreferences,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorerm.learning.objective import negative_log_likelihood
-from lorerm.learning.products import torch_on_one_thread
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs

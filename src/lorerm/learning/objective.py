@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from lorerm.learning import products
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from lorerm.learning.pairs import PackedPairs
@@ -62,7 +62,7 @@ def negative_log_likelihood(
         [n]: rewards that stay as they are, None for 0.
     """
     if pairs.in_one_pass(basis):
-        with products.torch_on_one_thread():
+        with torch_on_one_thread():
             of_pair = pairs.of_pairs(weights)
             coefficients = _coefficients(of_pair, pair_weight, temperature, offset)
             projected, of_basis = pairs.project_and_pull_back(basis, coefficients)

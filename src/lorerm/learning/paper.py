@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from lorerm.learning.objective import logistic_loss, negative_log_likelihood
-from lorerm.learning.products import torch_on_one_thread
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 
 from lorerm.learning.streamed import StreamedRows
+from lorerm.threads import map_in_threads
 
 if TYPE_CHECKING:
     Matrix = torch.Tensor | StreamedRows
@@ -41,8 +40,6 @@ _SPAN_ELEMENTS = 1 << 20
 _PARTS = 64
 # Multiply-adds below which a second thread takes longer to start than it saves.
 _WORTH_A_THREAD = 50_000_000
-# How many threads the products have where torch has been given only one.
-_threads: ContextVar[int | None] = ContextVar("threads", default=None)
 _NOTHING = np.zeros(0, dtype=np.float32)
 # Rows of at least so many elements are read ahead by the processor itself.
 _LONG_ROW = 2048
@@ -139,23 +136,6 @@ def in_blocks(*tensors: torch.Tensor) -> bool:
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
 
 
-@contextmanager
-def torch_on_one_thread() -> Iterator[None]:
-    """Compute torch's own operations on one thread; the products here keep the number that there was before.
-
-    After each operation on several threads torch's wait for the next one at full speed, for milliseconds, on the cores
-    that the threads of this module need.
-    """
-    before = torch.get_num_threads()
-    token = _threads.set(_threads.get() or before)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        _threads.reset(token)
-
-
 def _rows(matrix: Matrix) -> Callable[[int, int], Array]:
     """Return the function that gives a span of rows."""
     if isinstance(matrix, torch.Tensor):
@@ -213,20 +193,10 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Ar
         return total
 
     begins = range(0, n_rows, part)
-    threads = min(_threads.get() or torch.get_num_threads(), len(begins))
     # The library's own threads are no use on small blocks, and would compete with these.
     with _blas().limit(limits=1):
-        if threads == 1 or n_rows * shape[0] * shape[1] < _WORTH_A_THREAD:
-            return _sum(map(sum_of_part, begins))
-        from concurrent.futures import ThreadPoolExecutor
-
-        with torch_on_one_thread(), ThreadPoolExecutor(threads, initializer=_use_one_thread) as pool:
-            return _sum(pool.map(sum_of_part, begins))
-
-
-def _use_one_thread() -> None:
-    """Convert streamed rows on this thread alone; torch's threads belong to the thread that started them."""
-    torch.set_num_threads(1)
+        small = n_rows * shape[0] * shape[1] < _WORTH_A_THREAD
+        return _sum(map(sum_of_part, begins) if small else map_in_threads(sum_of_part, begins))
 
 
 def _sum(parts: Iterator[Array]) -> Array:

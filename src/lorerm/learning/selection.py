@@ -9,9 +9,9 @@ import torch
 
 from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
 from lorerm.learning.kinds import Likelihoods, find_kinds, spread_out
-from lorerm.learning.products import torch_on_one_thread
 from lorerm.learning.validation import Score, Validation, best_temperature
 from lorerm.model.posterior import WeightPrior, solve
+from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

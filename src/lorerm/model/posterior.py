@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 
 from lorerm.model.newton import GaussianPenalty, Problem, SimplexPenalty
+from lorerm.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 WeightSpace = Literal["free", "simplex"]
 
-# Elements of the largest intermediate, [pairs, K, K] float64: users are solved in blocks that keep it near 64 MB, and
-# smaller where there are several kinds, which is faster.
-_BLOCK_ELEMENTS = 8_000_000
+# Users are solved in blocks of so many elements, K x K for each kind and pair, which take some tens of MB.
+_BLOCK_ELEMENTS = 2_000_000
 
 
 class Mixture(NamedTuple):
@@ -82,6 +82,15 @@ class WeightPrior:
         """`simplex` where a concentration is given, else `free`."""
         return "free" if self.concentration is None else "simplex"
 
+    @property
+    def kinds(self) -> Mixture:
+        """The mixture; of one kind where there is none (`free` weight space)."""
+        if self.mixture is not None:
+            return self.mixture
+        if self.covariance is None:
+            raise AssertionError
+        return Mixture(torch.ones(1, dtype=torch.float64), self.mean[None], self.covariance[None])
+
     @classmethod
     def fixed(cls, mean: torch.Tensor) -> WeightPrior:
         """Return a prior that no answer moves: every user has the mean's weights."""
@@ -120,62 +129,62 @@ def solve(
     temperature
         s.
     """
-    penalties = _penalties(prior)
-    # All kinds of people are solved together, a user being one more for each; an axis that a kind lacks is 0.
-    axes = torch.nn.utils.rnn.pad_sequence([each.axes.t() for each in penalties], batch_first=True).transpose(1, 2)
-    means, shares = torch.stack([each.mean for each in penalties]), _shares(prior)
-    n_kinds, parts = len(means), []
-    for first, last, pairs in _blocks(user, n_users, n_kinds * projected.shape[1]):
-        z, m = projected[pairs].double() / temperature, last - first
-        who = user[pairs] - first + m * torch.arange(n_kinds)[:, None]
-        problem = Problem(
-            (z @ axes).flatten(0, 1),
-            (means @ z.t()).flatten(),
-            who.flatten(),
-            count[pairs].double().repeat(n_kinds),
-            n_kinds * m,
-            penalties[0],
-        )
-        t, value, hessian = problem.minimise()
-        evidence = -value - 0.5 * torch.linalg.slogdet(hessian).logabsdet
-        weights = means[:, None] + t.view(n_kinds, m, -1) @ axes.transpose(1, 2)
-        inverse = torch.linalg.inv(hessian).unflatten(0, (n_kinds, m))
-        covariance = axes[:, None] @ inverse @ axes[:, None].transpose(2, 3)
-        probability = torch.softmax(evidence.view(n_kinds, m).t() + shares.log(), dim=1)
-        parts.append(combine(probability, weights.transpose(0, 1), covariance.transpose(0, 1)))
-    return Posterior(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    penalty: GaussianPenalty | SimplexPenalty
+    if prior.concentration is None:
+        penalty, log_shares = GaussianPenalty(prior.kinds), prior.kinds.shares.log()
+    else:
+        penalty, log_shares = SimplexPenalty(prior.mean, prior.concentration), torch.zeros(1, dtype=torch.float64)
+    first = torch.searchsorted(user, torch.arange(n_users + 1))
+    lengths = first.diff()
+    # Neighbours in this order have about as many pairs, so that little is filled up.
+    order = lengths.argsort(stable=True)
+
+    def fit(block: slice) -> Posterior:
+        who = order[block]
+        place = torch.arange(int(lengths[who[-1]]))
+        rows = torch.minimum(first[who, None] + place, first[-1] - 1)
+        counted = torch.where(place < lengths[who, None], count[rows].double(), 0.0)
+        return _fit(projected[rows].double() / temperature, counted, penalty, log_shares)
+
+    blocks = list(_blocks(lengths[order], len(log_shares) * projected.shape[1] ** 2))
+    parts = list(map_in_threads(fit, blocks))
+    back = order.argsort()
+    return Posterior(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
 
 
-def _penalties(prior: WeightPrior) -> Sequence[GaussianPenalty | SimplexPenalty]:
-    """Return the penalty of each kind of people; those of Gaussians are the same in their own coordinates."""
-    if prior.weight_space == "simplex":
-        return [SimplexPenalty(prior)]
-    if prior.mixture is None:
-        return [GaussianPenalty(prior)]
-    _, means, covariances = prior.mixture
-    return [GaussianPenalty(WeightPrior(*kind)) for kind in zip(means, covariances, strict=True)]
-
-
-def _shares(prior: WeightPrior) -> torch.Tensor:
-    return torch.ones(1, dtype=torch.float64) if prior.mixture is None else prior.mixture.shares
+def _fit(
+    z: torch.Tensor, count: torch.Tensor, penalty: GaussianPenalty | SimplexPenalty, log_shares: torch.Tensor
+) -> Posterior:
+    """Fit the weights of M users with m pairs each, all kinds of people together: z is [M, m, K], counts are [M, m]."""
+    (n_users, n_pairs, _), (n_kinds, _, n_axes) = z.shape, penalty.axes.shape
+    features = (z.flatten(0, 1) @ penalty.axes).view(n_kinds * n_users, n_pairs, n_axes)
+    offset = (z @ penalty.means.t()).permute(2, 0, 1).reshape(n_kinds * n_users, n_pairs)
+    problem = Problem(features, offset, count.repeat(n_kinds, 1), penalty)
+    t, value, hessian = problem.minimise(features.new_zeros(n_kinds * n_users, n_axes))
+    evidence = log_shares[:, None] - (value + 0.5 * torch.linalg.slogdet(hessian).logabsdet).view(n_kinds, n_users)
+    weights = torch.baddbmm(penalty.means[:, None], t.view(n_kinds, n_users, n_axes), penalty.axes.mT)
+    inverse = torch.linalg.inv(hessian).view(n_kinds, n_users, n_axes, n_axes)
+    covariance = penalty.axes[:, None] @ inverse @ penalty.axes[:, None].mT
+    return combine(torch.softmax(evidence.t(), dim=1), weights.transpose(0, 1), covariance.transpose(0, 1))
 
 
 def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor) -> Posterior:
     """Return the moments over kinds of probabilities [M, C], weights [M, C, K] and covariances [M, C, K, K]."""
-    mean = torch.einsum("mc,mck->mk", probability, weights)
+    mean = (probability[:, :, None] * weights).sum(dim=1)
     off = weights - mean[:, None]
-    within = torch.einsum("mc,mckl->mkl", probability, covariance)
-    return Posterior(mean, within + torch.einsum("mc,mck,mcl->mkl", probability, off, off))
+    spread = covariance + off[..., None] * off[..., None, :]
+    return Posterior(mean, (probability[:, :, None, None] * spread).sum(dim=1))
 
 
-def _blocks(user: torch.Tensor, n_users: int, rank: int) -> Iterator[tuple[int, int, slice]]:
-    """Yield (first user, last user + 1, their pairs) so that a block's Hessian terms stay small."""
-    starts = torch.searchsorted(user, torch.arange(n_users + 1)).tolist()
-    most = max(1, _BLOCK_ELEMENTS // max(1, rank * rank))
-    first = 0
-    while first < n_users:
+def _blocks(lengths: torch.Tensor, elements: int) -> Iterator[slice]:
+    """Yield spans of users, whose numbers of pairs ascend, so that a block's intermediates stay small.
+
+    `elements` is how many a pair has; whoever has fewer pairs than others in the block is filled up to as many.
+    """
+    most, filled, first = max(1, _BLOCK_ELEMENTS // max(1, elements)), lengths.tolist(), 0
+    while first < len(filled):
         last = first + 1
-        while last < n_users and starts[last + 1] - starts[first] <= most and last - first < most:
+        while last < len(filled) and (last + 1 - first) * max(1, filled[last]) <= most:
             last += 1
-        yield first, last, slice(starts[first], starts[last])
+        yield slice(first, last)
         first = last
