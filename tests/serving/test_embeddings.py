@@ -181,3 +181,26 @@ def test_a_prompt_of_several_callers_is_computed_once(tmp_path):
     assert sum(ran) < 0.6 * alone
     for one, other in zip(apart, both, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_encoder_has_torchs_threads_whenever_it_is_first_asked():
+    """Also while another thread fits weights, for which torch's own number is one for a moment."""
+    import torch
+
+    from lorerm.threads import torch_on_one_thread
+
+    found = []
+
+    async def work(embeddings, encoder):
+        encode = encoder.encode
+        encoder.encode = lambda given: (found.append(torch.get_num_threads()), encode(given))[1]
+        with torch_on_one_thread():
+            await embeddings.embed([talk(0)])
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        served(work)
+    finally:
+        torch.set_num_threads(before)
+    assert found == [3]

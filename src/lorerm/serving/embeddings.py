@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from lorerm.errors import LorermError
 from lorerm.preferences.conversation import conversation_key
@@ -51,7 +52,9 @@ class Embeddings:
         self._waiting: _Waiting = {}
         self._running: _Waiting = {}
         self._work: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, "encoder")
+        # A thread that first asks torch for its threads while users' weights are being fitted, on one, would keep to one.
+        threads = torch.get_num_threads()
+        self._thread = ThreadPoolExecutor(1, "encoder", initializer=torch.set_num_threads, initargs=(threads,))
 
     async def embed(self, conversations: Sequence[Conversation]) -> Vector32:
         """Return float32 [n, D].
