@@ -52,7 +52,7 @@ class Embeddings:
         self._waiting: _Waiting = {}
         self._running: _Waiting = {}
         self._work: asyncio.Task[None] | None = None
-        # A thread that first asks torch for its threads while users' weights are being fitted, on one, would keep to one.
+        # A thread that first asks torch for its threads while users' weights are fitted, on one, would keep to one.
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=torch.set_num_threads, initargs=(threads,))
 
