@@ -84,6 +84,25 @@ def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
     database.close()
 
 
+def test_who_erases_while_others_write_waits_for_them(tmp_path):
+    """SQLite empties its log for one at a time, and those who write empty it now and then."""
+    url = f"sqlite:///{tmp_path}/answers.sqlite"
+    databases = [prepared(url) for _ in range(4)]
+    large = bytes(100_000)
+
+    def work(number: int) -> None:
+        store = Store(databases[number], "m")
+        for _ in range(30):
+            store.append(f"u{number}", Kept(), Update(None, b"", 1, large, b""))
+            store.delete(f"u{number}")
+            databases[number].erase()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    for database in databases:
+        database.close()
+
+
 def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
     database = prepared(url)
     store = Store(database, "m")

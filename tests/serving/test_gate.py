@@ -138,6 +138,18 @@ def test_what_has_no_body_never_waits_for_one(start, settings, monkeypatch):
     assert answer.json()["error"]["code"] == "timeout"
 
 
+def test_what_the_database_gives_up_waiting_for_can_be_sent_again(start, settings, monkeypatch):
+    from lorerm.serving.people import People
+
+    def give_up(self, user):
+        raise TimeoutError
+
+    monkeypatch.setattr(People, "_forget", give_up)
+    answer = start(settings).delete("/v1/users/ann")
+    assert answer.status_code == 504
+    assert "again" in answer.json()["error"]["remedy"]
+
+
 def test_answers_are_not_to_be_kept_by_proxies_nor_guessed_at(reader):
     for path in ("/v1/models", "/v1/users/u", "/none"):
         headers = reader.get(path).headers

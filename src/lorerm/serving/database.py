@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,6 @@ CONNECTIONS = 8
 # Seconds to wait for another writer, or for a server.
 _PATIENCE = 20
 _LOCK = 0x6C6F7265  # of PostgreSQL, while the form is changed
-_CHECKPOINTS = 3  # each waits as long as for another writer
 
 
 class Database:
@@ -125,12 +125,12 @@ class Database:
         self.engine.dispose()
 
     def _checkpoint(self, connection: Connection) -> None:
-        """Empty SQLite's log, once nobody reads from it."""
-        for _ in range(_CHECKPOINTS):
-            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-            if not busy:
-                return
-        raise TimeoutError
+        """Empty SQLite's log, once nobody reads from it; while somebody else does this, SQLite itself won't wait."""
+        deadline = time.monotonic() + _PATIENCE
+        while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.01)
 
     def _migrate(self) -> None:
         """Bring the tables to the present form; of several processes that start at once, one does."""

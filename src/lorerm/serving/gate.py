@@ -59,7 +59,7 @@ class Gate:
         except asyncio.CancelledError:
             if not call.is_late:
                 raise
-            await call.fail(scope, call.too_late())
+            await call.fail(scope, TimeoutError())
         except Exception as error:
             await call.fail(scope, error)
         finally:
@@ -135,12 +135,13 @@ class _Call:
     async def fail(self, scope: Scope, error: Exception) -> None:
         """Answer with an error, unless an answer has begun."""
         self.ended()
+        if isinstance(error, TimeoutError):
+            error = self._too_late()
         response = error.response() if isinstance(error, ApiError) else internal_error(error)
         if self.status == 499:
             await response(scope, self.receive, self.send)
 
-    def too_late(self) -> ApiError:
-        """Return the error for a request that took too long."""
+    def _too_late(self) -> ApiError:
         if not self._complete:
             return ApiError(408, "timeout", "the body did not arrive in time", "send it again")
         return ApiError(
