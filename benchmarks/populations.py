@@ -61,6 +61,11 @@ class Signal:
     careless: float = 0.0
     reference: float | None = None
 
+    def mixtures(self, people: int, rng: np.random.Generator) -> np.ndarray:
+        """Return everybody's mixture of the directions [people, RANK]."""
+        own = rng.dirichlet(np.full(RANK, CONCENTRATION), people)
+        return np.asarray(self.spread * own + (1 - self.spread) / RANK)
+
 
 SIGNALS = {
     "strong": Signal(),
@@ -83,11 +88,14 @@ class Population:
         [D, RANK]: the taste directions, in log-odds.
     weights
         The mixture of each user.
+    signal
+        How people differ.
     """
 
     cells: Splits
     basis: torch.Tensor | None = None
     weights: dict[str, torch.Tensor] | None = None
+    signal: Signal | None = None
 
 
 def plant(shape: Shape, signal: Signal, seed: int) -> Population:
@@ -98,8 +106,7 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     axes = np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
     own = rng.standard_normal((dimension, RANK))
     tastes = np.sqrt(1 - COMMON) * own + np.sqrt(COMMON) * rng.standard_normal((dimension, 1))
-    mixtures = rng.dirichlet(np.full(RANK, CONCENTRATION), people)
-    mixtures = signal.spread * mixtures + (1 - signal.spread) / RANK
+    mixtures = signal.mixtures(people, rng)
 
     each = np.where(np.arange(people) < shape.seen, shape.pairs, shape.shots) + shape.test
     who = np.repeat(np.arange(people), each)
@@ -123,7 +130,7 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     train, seen = number < each[who] - shape.test, who < shape.seen
     labels = np.where(seen, np.where(train, "train_seen", "test_seen"), np.where(train, "train_unseen", "test_unseen"))
     cells = Splits.from_cells(data, labels)
-    return Population(cells, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)})
+    return Population(cells, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)}, signal)
 
 
 def ukpconvarg1(folder: Path, seed: int) -> Population:

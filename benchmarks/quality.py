@@ -27,7 +27,6 @@ from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt,
 from lorerm.learning import paper
 from lorerm.learning.pairs import PackedPairs
 from lorerm.learning.training import adaptation_for
-from lorerm.model.posterior import WeightPrior, solve
 from populations import COMMON, RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 SEEDS = (11, 12, 13, 14, 15)
 COSINE_STEPS = 2000
-TOLD = "ceiling: told the mixtures"
+SAMPLES = 20_000  # of mixtures, for their posterior means
 SHOTS = (0, 1, 2, 5, 10, 20, 50)
 DRAWS = 5000
 # Methods that the differences are taken from, and to.
@@ -103,34 +102,33 @@ def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
 
 def truths(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
     """Yield what nobody can know: two ceilings, and the truth."""
-    if population.basis is None or population.weights is None:
+    if population.signal is None:
         return
-    basis, weights, cells = population.basis.t().contiguous(), population.weights, population.cells
-    known = torch.stack([weights[user] for user in cells.train_seen.index_users()[0]]).double()
-    prior = WeightPrior(known.mean(dim=0), torch.cov(known.t()))
-    yield "ceiling: true basis", fitted_weights(basis, prior, cells.train_seen, cells.train_unseen)
-    learnt = told_the_mixtures(population)
-    yield TOLD, lambda data: peers.thetas(data, {user: learnt @ weights[user] for user in data.index_users()[0]})
-    yield "truth", lambda data: peers.thetas(data, {user: basis.t() @ weights[user] for user in data.index_users()[0]})
+    for name, basis in (("true basis", population.basis), ("told the mixtures", told_the_mixtures(population))):
+        theta_of = expected(population, basis)
+        yield f"ceiling: {name}", lambda data, theta_of=theta_of: peers.thetas(data, theta_of)
+    theta_of = {user: population.basis @ mixture for user, mixture in population.weights.items()}
+    yield "truth", lambda data: peers.thetas(data, theta_of)
 
 
-def fitted_weights(
-    basis: torch.Tensor, prior: WeightPrior, *known: EmbeddedPreferences
-) -> Callable[[EmbeddedPreferences], torch.Tensor]:
-    """Fit everybody's weights on a basis [K, D] under a prior."""
+def expected(population: Population, basis: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return everybody's posterior mean direction on a basis [D, K], for one who knows how mixtures are drawn."""
+    drawn = torch.from_numpy(population.signal.mixtures(SAMPLES, np.random.default_rng(0))).float()
     theta_of = {}
-    for data in known:
+    for data in (population.cells.train_seen, population.cells.train_unseen):
         pairs = PackedPairs.pack(data)
-        found = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, prior).weights.float()
-        theta_of |= dict(zip(pairs.user_ids, found @ basis, strict=True))
-    return lambda data: peers.thetas(data, theta_of)
+        projected = pairs.project(basis.t().contiguous())
+        for place, user in enumerate(pairs.user_ids):
+            likelihood = torch.nn.functional.logsigmoid(projected[pairs.user == place] @ drawn.t()).sum(dim=0)
+            theta_of[user] = basis @ (torch.softmax(likelihood, dim=0) @ drawn)
+    return theta_of
 
 
 def told_the_mixtures(population: Population) -> torch.Tensor:
     """Return the posterior mode [D, K] of the directions for who knows everybody's mixture, and how they are drawn.
 
     That is more than anybody can know: the directions' own prior, normal with the features as they were drawn, and each
-    person's true weights. What it leaves of the gap to the truth, the pairs do not tell.
+    seen person's true weights. What this leaves of the gap to the truth, the pairs do not tell.
     """
     pairs = PackedPairs.pack(population.cells.train_seen, differences=True)
     matrix, truth = pairs.matrix.double(), population.basis.double()
@@ -218,7 +216,7 @@ def print_population(name: str, runs: list[dict]) -> None:
             "signed factors",
             "ideal points",
             "ceiling: true basis",
-            TOLD,
+            "ceiling: told the mixtures",
         ):
             shares = [
                 (m - p) / (t - p) for m, p, t in zip(means[method], means["paper, K=5"], means["truth"], strict=True)
