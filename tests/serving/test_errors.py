@@ -17,6 +17,8 @@ from lorerm.serving.store import Store
         ("GET", "/v1/rerank", 405, "method_not_allowed"),
         ("GET", "/v1/users/u/next-question", 422, "invalid_request"),
         ("GET", "/v1/users/u/next-question?candidates=a&candidates=b&prompt=p&stop_below=nan", 422, "invalid_request"),
+        ("GET", "/v1/models/", 404, "not_found"),
+        ("DELETE", "/v1/users/u/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/redoc", 404, "not_found"),
         ("PATCH", "/v1/rerank", 405, "method_not_allowed"),
