@@ -6,7 +6,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import event, inspect, select, text, update
 
 from lorerm.errors import ConfigError
 from lorerm.serving.database import Database
@@ -81,6 +81,23 @@ def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         database.standing.execute("DELETE FROM users")
+    database.close()
+
+
+def test_a_rewriting_that_failed_leaves_no_connection_without_a_limit_of_time(postgresql):
+    database = prepared(postgresql.url("unlimited"))
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def fail(connection, cursor, statement, *_):
+        if statement.startswith("VACUUM"):
+            raise OSError
+
+    with database.writing() as connection:
+        connection.execute(update(erasures).values(pending=1))
+    with pytest.raises(OSError, match="^$"):
+        database.erase()
+    with database.writing() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar() == "20s"
     database.close()
 
 

@@ -113,8 +113,10 @@ class Database:
                 self._checkpoint(connection)
             else:
                 connection.exec_driver_sql("SET statement_timeout = 0")
-                connection.exec_driver_sql("VACUUM (FULL) users, updates")
-                connection.exec_driver_sql("RESET statement_timeout")
+                try:
+                    connection.exec_driver_sql("VACUUM (FULL) users, updates")
+                finally:
+                    connection.exec_driver_sql("RESET statement_timeout")
         with self.writing() as connection:
             connection.execute(update(erasures).where(erasures.c.pending == pending).values(pending=0))
 
