@@ -84,6 +84,17 @@ def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
     database.close()
 
 
+def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgresql):
+    """The system is told to ask after it: of a thread that waits for a reply, nothing else ends the wait."""
+    database = prepared(postgresql.url("asked"))
+    with database.engine.connect() as connection:
+        found = connection.connection.driver_connection.info.get_parameters()
+    idle, interval, count = (int(found[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
+    assert idle + interval * count <= 20
+    assert int(found["tcp_user_timeout"]) <= 20_000
+    database.close()
+
+
 def test_a_rewriting_that_failed_leaves_no_connection_without_a_limit_of_time(postgresql):
     database = prepared(postgresql.url("unlimited"))
 

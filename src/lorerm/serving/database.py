@@ -199,6 +199,12 @@ def _postgresql(url: URL) -> Engine:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "lorerm",
+                # A server that is gone without a word ends the wait for it, not only one that says so: by default the
+                # system asks after two hours.
+                "keepalives_idle": _PATIENCE // 2,
+                "keepalives_interval": _PATIENCE // 4,
+                "keepalives_count": 2,
+                "tcp_user_timeout": 1000 * _PATIENCE,
                 "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s",
             },
         )
