@@ -191,7 +191,7 @@ class People:
             place = torch.zeros(len(count), dtype=torch.int64)
             try:
                 base = base.add([user], ProjectedAnswers(projected, count, place), model)
-            except torch.linalg.LinAlgError:  # beside such numbers, the prior is lost in rounding
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # the prior is lost in rounding
                 raise _too_large() from None
         weights = base.weights[0].numpy()
         covariance = None if base.covariance is None else base.covariance[0].numpy()
