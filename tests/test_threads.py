@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from lorerm.threads import map_in_threads, torch_on_one_thread
+from lorerm.threads import have_torch_threads, map_in_threads, torch_on_one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,19 @@ def test_what_goes_wrong_is_raised_and_torch_has_its_threads_again():
     with pytest.raises(ZeroDivisionError):
         list(map_in_threads(lambda item: 1 // item, [1, 0, 1]))
     assert torch.get_num_threads() == 3
+
+
+def test_a_new_thread_has_the_threads_that_it_was_given_whatever_others_set():
+    found = []
+
+    def work():
+        have_torch_threads(3)
+        other = threading.Thread(target=torch.set_num_threads, args=(1,))
+        other.start()
+        other.join()
+        found.append(torch.get_num_threads())
+
+    new = threading.Thread(target=work)
+    new.start()
+    new.join()
+    assert found == [3]

@@ -35,6 +35,15 @@ def torch_on_one_thread() -> Iterator[None]:
         _threads.reset(token)
 
 
+def have_torch_threads(number: int) -> None:
+    """Let torch compute on so many threads for this one, which may not have used torch before."""
+    import torch
+
+    # A thread's first operation takes the number that any thread set last: this is that operation.
+    torch.get_num_threads()
+    torch.set_num_threads(number)
+
+
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield what `work` returns of each item, in order, on as many threads as torch has; one item on this thread."""
     import torch
@@ -47,5 +56,5 @@ def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Ite
         from concurrent.futures import ThreadPoolExecutor
 
         # torch's threads belong to the thread that started them: each has to be told.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(threads, initializer=have_torch_threads, initargs=(1,)) as pool:
             yield from pool.map(work, items)

@@ -6,7 +6,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import event, inspect, select, text, update
 
 from lorerm.errors import ConfigError
 from lorerm.serving.database import Database
@@ -101,6 +101,34 @@ def test_who_erases_while_others_write_waits_for_them(tmp_path):
         list(threads.map(work, range(4)))
     for database in databases:
         database.close()
+
+
+def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgresql):
+    """The system is told to ask after it: of a thread that waits for a reply, nothing else ends the wait."""
+    database = prepared(postgresql.url("asked"))
+    with database.engine.connect() as connection:
+        found = connection.connection.driver_connection.info.get_parameters()
+    idle, interval, count = (int(found[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
+    assert idle + interval * count <= 20
+    assert int(found["tcp_user_timeout"]) <= 20_000
+    database.close()
+
+
+def test_a_rewriting_that_failed_leaves_no_connection_without_a_limit_of_time(postgresql):
+    database = prepared(postgresql.url("unlimited"))
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def fail(connection, cursor, statement, *_):
+        if statement.startswith("VACUUM"):
+            raise OSError("cut off")
+
+    with database.writing() as connection:
+        connection.execute(update(erasures).values(pending=1))
+    with pytest.raises(OSError, match="cut off"):
+        database.erase()
+    with database.writing() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar() == "20s"
+    database.close()
 
 
 def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):

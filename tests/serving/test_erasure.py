@@ -75,6 +75,20 @@ def test_postgresql_keeps_nothing_but_in_its_own_log(start, settings, postgresql
     assert found_in(tables(), others) == others
 
 
+def test_the_database_keeps_nothing_where_the_models_files_cannot_be_changed(start, settings, tmp_path, monkeypatch):
+    from lorerm.errors import RunError
+    from lorerm.serving.served import Served
+
+    def refuse(self, user):
+        raise RunError("cannot be changed", "look into the log")
+
+    client = start(settings)
+    client.put(f"/v1/users/{GONE}/answers", json=ONE).raise_for_status()
+    monkeypatch.setattr(Served, "forget", refuse)
+    assert client.delete(f"/v1/users/{GONE}").status_code == 409
+    assert found_in(tmp_path.glob("*.sqlite*"), [GONE.encode()]) == []
+
+
 @pytest.mark.parametrize("moment", ["_served", "_store"])
 def test_cut_off_it_is_finished_by_the_next_call(start, settings, tmp_path, monkeypatch, moment):
     from lorerm.serving.served import Served

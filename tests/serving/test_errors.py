@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -17,6 +19,8 @@ from lorerm.serving.store import Store
         ("GET", "/v1/rerank", 405, "method_not_allowed"),
         ("GET", "/v1/users/u/next-question", 422, "invalid_request"),
         ("GET", "/v1/users/u/next-question?candidates=a&candidates=b&prompt=p&stop_below=nan", 422, "invalid_request"),
+        ("GET", "/v1/models/", 404, "not_found"),
+        ("DELETE", "/v1/users/u/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/redoc", 404, "not_found"),
         ("PATCH", "/v1/rerank", 405, "method_not_allowed"),
@@ -56,6 +60,20 @@ def test_a_database_that_is_gone_is_said_to_be(start, settings, monkeypatch, cap
         assert answer.json()["error"]["code"] == "database_unavailable"
         assert answer.headers["Retry-After"] == "1"
         assert "zanzibar" not in answer.text
+    assert "zanzibar" not in caplog.text
+
+
+def test_the_log_tells_a_full_disk_from_other_failures(start, settings, monkeypatch, caplog):
+    cause = sqlite3.OperationalError("zanzibar")
+    cause.sqlite_errorname = "SQLITE_FULL"
+
+    def full(self, user):
+        raise OperationalError("", {}, cause)
+
+    client = start(settings)
+    monkeypatch.setattr(Store, "delete", full)
+    assert client.delete("/v1/users/zanzibar").status_code == 503
+    assert "SQLITE_FULL" in caplog.text
     assert "zanzibar" not in caplog.text
 
 

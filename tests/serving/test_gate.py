@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from lorerm.serving.keys import hash_of
-from servers import post
+from servers import post, until
 
 HEAD = b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\n"
 ASKED = {"query": "What of bread?", "documents": ["It is good.", "No."]}
@@ -190,6 +191,16 @@ def test_nothing_is_written_of_users_and_their_texts(start, settings, caplog, ca
     assert "zanzibar" not in client.get("/metrics").text
     written = capfd.readouterr()
     assert "zanzibar" not in written.out + written.err
+
+
+def test_a_client_that_leaves_is_no_mistake_of_ours(client, caplog):
+    """Neither in the log nor in the figures that alarms look at."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=60) as leaving:
+        leaving.sendall(HEAD + b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        time.sleep(0.2)
+    counted = re.compile(r'lorerm_requests_total{method="POST",route="/v1/rerank",status="(\d+)"} 1.0')
+    assert until(lambda: counted.findall(client.get("/metrics").text), "it is counted") == ["499"]
+    assert caplog.text == ""
 
 
 def test_a_client_that_leaves_stops_nothing(client):

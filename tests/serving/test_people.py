@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from lorerm.errors import DataError
+from lorerm.model.posterior import WeightPrior
 from lorerm.serving import people as module
 from lorerm.serving.errors import ApiError
 from lorerm.serving.people import People
@@ -98,8 +102,6 @@ def test_what_is_known_is_not_fitted_again(folder, tmp_path, monkeypatch):
 
 
 def test_another_model_on_the_same_database_starts_empty(folder, model, tmp_path, url):
-    from dataclasses import replace
-
     replace(model, temperature=5.0).save_pretrained(tmp_path / "other")
 
     async def work():
@@ -125,6 +127,22 @@ def test_one_user_cannot_fill_the_database(folder, tmp_path, monkeypatch):
                 await people.add("u", made())
             assert raised.value.code == "too_many_answers"
             assert (await people.add("u", made(key="1"))).version == 2
+
+    run(work())
+
+
+def test_answers_beside_which_the_prior_is_lost_in_rounding_are_refused(model, tmp_path):
+    """Their Hessian is singular to the last digit."""
+    prior = WeightPrior(torch.zeros(3).double(), torch.eye(3).double())
+    replace(model.without_users(model.user_ids), prior=prior).save_pretrained(tmp_path / "model")
+    projected = np.full((100, 3), 3.9e6, dtype="<f4") * np.resize([[1], [-1]], (100, 1)).astype("<f4")
+    new = Update(None, b"", 100, projected.tobytes(), np.full(100, 1000, dtype="<f4").tobytes())
+
+    async def work():
+        async with opened(tmp_path / "model", f"sqlite:///{tmp_path / 'a.sqlite'}") as people:
+            with pytest.raises(DataError, match="too large"):
+                await people.add("u", new)
+            assert await people.find("u") is None
 
     run(work())
 

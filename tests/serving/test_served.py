@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -171,6 +173,17 @@ def test_users_that_a_command_adapts_meanwhile_are_known(folder, model):
     save_users(replace(model.users(), user_ids=("trained", "renamed")), folder / USERS)
     served.refresh()
     assert served.brought.user_ids == ("trained", "renamed")
+
+
+def test_a_folder_of_tomorrow_is_not_waited_for(folder, model):
+    """As a clock that was ahead has left it."""
+    tomorrow = time.time() + 86_400
+    os.utime(folder, (tomorrow, tomorrow))
+    served = serve(folder)
+    assert served.is_current()
+    save_users(replace(model.users(), user_ids=("trained", "renamed")), folder / USERS)
+    served.refresh()
+    assert "renamed" in served.brought
 
 
 def test_another_model_in_the_folder_brings_nobody(folder, model, caplog):

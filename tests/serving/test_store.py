@@ -5,8 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import event, select
 
 from lorerm.serving.store import Kept, Store, Update
+from lorerm.serving.tables import updates
 from servers import prepared
 
 ODD_IDS = ["u", "a/b", "..", "%2F", "Zoë \U0001f600", "line\nbreak", "'; DROP TABLE users; --", " u", "U", "x" * 256]
@@ -81,6 +83,25 @@ def test_many_at_once_lose_nothing(store):
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(add, range(24)))
     assert sorted(each.projected[0] for each in store.load("u").updates) == list(range(24))
+
+
+def test_a_first_answer_in_the_middle_of_a_deletion_is_kept_whole(store):
+    """Of PostgreSQL each statement sees what was committed before it; SQLite lets nobody in between."""
+    if store.database.is_sqlite:
+        pytest.skip("nothing comes in between")
+    stamps = []
+
+    @event.listens_for(store.database.engine, "after_cursor_execute")
+    def add(connection, cursor, statement, *_):
+        if statement.startswith("DELETE FROM users") and not stamps:
+            stamps.append(store.append("u", Kept(), made(1)))
+
+    store.delete("u")
+    assert store.load("u") == Kept(stamps[0], (made(1),))
+    assert store.append("u", store.load("u"), made(2)) is not None
+    store.delete("u")
+    with store.database.writing() as connection:
+        assert connection.execute(select(updates.c.user_id)).all() == []
 
 
 def test_models_see_their_own_alone_and_deletion_covers_all(database):

@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
+        redirect_slashes=False,  # not to an address made of the request's `Host`, nor to HTTP from behind a proxy's TLS
         # Flat, and the most asked for first: a router in a router is looked through more slowly.
         routes=[*ranking.router.routes, *users.router.routes, *service.router.routes],
     )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+# To list more takes long, and gigabytes.
+_MOST_MISTAKES = 1000
+
 _Body = TypeVar("_Body", bound=BaseModel)
 _REFERENCE = "#/components/schemas/{model}"
 _described: list[type[BaseModel]] = []
@@ -46,6 +49,8 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
     try:
         return kind.__pydantic_validator__.validate_json(await request.body())  # type: ignore[no-any-return]
     except ValidationError as error:
+        if error.error_count() > _MOST_MISTAKES:  # names that are not known, say
+            raise ApiError(422, "invalid_request", "much of the body is wrong", "see /openapi.json") from None
         found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         raise ApiError(400, "invalid_json", found[0]["msg"], "check what wrote it")

@@ -113,8 +113,10 @@ class Database:
                 self._checkpoint(connection)
             else:
                 connection.exec_driver_sql("SET statement_timeout = 0")
-                connection.exec_driver_sql("VACUUM (FULL) users, updates")
-                connection.exec_driver_sql("RESET statement_timeout")
+                try:
+                    connection.exec_driver_sql("VACUUM (FULL) users, updates")
+                finally:
+                    connection.exec_driver_sql("RESET statement_timeout")
         with self.writing() as connection:
             connection.execute(update(erasures).where(erasures.c.pending == pending).values(pending=0))
 
@@ -197,6 +199,12 @@ def _postgresql(url: URL) -> Engine:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "lorerm",
+                # A server that is gone without a word ends the wait for it, not only one that says so: by default the
+                # system asks after two hours.
+                "keepalives_idle": _PATIENCE // 2,
+                "keepalives_interval": _PATIENCE // 4,
+                "keepalives_count": 2,
+                "tcp_user_timeout": 1000 * _PATIENCE,
                 "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s",
             },
         )

@@ -22,7 +22,8 @@ class Message(StrictRequest):
     content: str
 
 
-Messages = Annotated[list[Message], Field(min_length=1, max_length=1000)]
+# All lists end at their first mistake: a body could hold millions, and to list them takes gigabytes.
+Messages = Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
 Text = str | Messages
 
 

@@ -121,7 +121,10 @@ async def _of_lorerm(_: Request, error: Exception) -> JSONResponse:
 
 async def _of_database(_: Request, error: Exception) -> JSONResponse:
     """Anything that the database cannot do now: whether an answer was kept is unknown until it is sent again."""
-    log.error("the database failed: %s", type(error).__name__)
+    cause = getattr(error, "orig", None) or error
+    # Such as SQLITE_FULL; the message itself can hold what was sent.
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "no code"
+    log.error("the database failed: %s (%s)", type(error).__name__, code)
     return _response(
         503, "database_unavailable", "the database does not answer", "send the same request again", RETRY_AFTER
     )

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
+
 from lorerm.serving.errors import ApiError, internal_error
 from lorerm.serving.keys import is_known, is_loopback
 
@@ -60,6 +62,8 @@ class Gate:
             if not call.is_late:
                 raise
             await call.fail(scope, TimeoutError())
+        except ClientDisconnect:  # in the middle of the body: nobody's mistake, and nobody is there to be told
+            pass
         except Exception as error:
             await call.fail(scope, error)
         finally:

@@ -175,8 +175,10 @@ class People:
 
     def _forget(self, user: str) -> None:
         self._store.delete(user)
-        self._served.forget(user)
-        self._store.erase()
+        try:
+            self._served.forget(user)
+        finally:  # also where the model's files cannot be changed
+            self._store.erase()
 
     def _person(self, user: str, brought: UserWeights, kept: Kept) -> Person:
         """Fit a user's weights on all of their answers."""
@@ -187,12 +189,19 @@ class People:
             projected = _floats(b"".join(each.projected for each in kept.updates)).reshape(-1, rank)
             count = _floats(b"".join(each.count for each in kept.updates))
             place = torch.zeros(len(count), dtype=torch.int64)
-            base = base.add([user], ProjectedAnswers(projected, count, place), model)
+            try:
+                base = base.add([user], ProjectedAnswers(projected, count, place), model)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # the prior is lost in rounding
+                raise _too_large() from None
         weights = base.weights[0].numpy()
         covariance = None if base.covariance is None else base.covariance[0].numpy()
         if not (np.isfinite(weights).all() and (covariance is None or np.isfinite(covariance).all())):
-            raise DataError("the answers' embeddings are too large to compute with", "check what embedded them")
+            raise _too_large()
         return Person(weights, covariance, sum(each.answers for each in kept.updates), len(kept.updates))
+
+
+def _too_large() -> DataError:
+    return DataError("the answers' embeddings are too large to compute with", "check what embedded them")
 
 
 def _nobody(rank: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -56,7 +56,7 @@ class RerankRequest(_EcosystemRequest, Who):
     model: str | None = None
     query: Text | None = None
     """The prompt; needed unless all documents are embeddings."""
-    documents: Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS)]
+    documents: Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False
 
@@ -90,11 +90,11 @@ class ScoreRequest(_EcosystemRequest, Who):
 
     model: str | None = None
     queries: Annotated[
-        Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS)] | None,
+        Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)] | None,
         Field(validation_alias=AliasChoices("queries", "text_1")),
     ] = None
     documents: Annotated[
-        Document | Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS)],
+        Document | Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)],
         Field(validation_alias=AliasChoices("documents", "text_2")),
     ]
 
@@ -136,7 +136,7 @@ class ChoiceAnswer(StrictRequest):
     """One response chosen among several: preferred to each of the others, which together count as one judgement."""
 
     prompt: Text | None = None
-    responses: Annotated[list[Document], Field(min_length=2, max_length=MOST_RESPONSES)]
+    responses: Annotated[list[Document], Field(min_length=2, max_length=MOST_RESPONSES, fail_fast=True)]
     chosen: Annotated[int, Field(ge=0)]
     weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
 
@@ -165,7 +165,7 @@ Answer = Annotated[
 class AnswersRequest(StrictRequest):
     """New answers of one user."""
 
-    answers: Annotated[list[Answer], Field(min_length=1, max_length=MOST_ANSWERS)]
+    answers: Annotated[list[Answer], Field(min_length=1, max_length=MOST_ANSWERS, fail_fast=True)]
     idempotency_key: Key | None = None
     """As the header `Idempotency-Key`: sent again with the same key, the answers count once."""
 
@@ -190,11 +190,11 @@ class QuestionRequest(StrictRequest):
     """Candidates to ask about."""
 
     prompt: Text | None = None
-    candidates: Annotated[list[Document], Field(min_length=2, max_length=MOST_CANDIDATES)]
+    candidates: Annotated[list[Document], Field(min_length=2, max_length=MOST_CANDIDATES, fail_fast=True)]
     pairs: (
         Annotated[
             list[Annotated[list[Annotated[int, Field(ge=0, lt=MOST_CANDIDATES)]], Field(min_length=2, max_length=2)]],
-            Field(min_length=1, max_length=MOST_CANDIDATES**2),
+            Field(min_length=1, max_length=MOST_CANDIDATES**2, fail_fast=True),
         ]
         | None
     ) = None

@@ -182,7 +182,8 @@ class Served:
 
     def _read(self) -> tuple[tuple[int, int] | None, LowRankRewardModel]:
         signature = self._sign()
-        while signature is not None and time.time() - signature[1] / 1e9 < _TICK:
+        # Not where that is in the future, because clocks differ: it would be waited for.
+        while signature is not None and abs(time.time() - signature[1] / 1e9) < _TICK:
             time.sleep(_TICK)  # a change that follows at once could not be told from this one
             signature = self._sign()
         return signature, self._source.load()

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from lorerm.errors import ConfigError, RunError
+from lorerm.serving.connections import Connection
 from lorerm.serving.keys import is_loopback
 from lorerm.serving.settings import ENVIRONMENT
 
@@ -73,6 +74,7 @@ def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:
         log_level="warning",
         access_log=False,  # paths hold the ids of users
         server_header=False,
+        http=Connection,
         ws="none",
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lorerm.serving.tables import erasures, updates, users
@@ -114,7 +114,9 @@ class Store:
         with self.database.writing() as connection:
             # The rows that are locked first by those who add as well.
             gone = connection.execute(delete(users).where(users.c.user_id == user)).rowcount
-            gone += connection.execute(delete(updates).where(updates.c.user_id == user)).rowcount
+            # Not what a first request adds in between: to PostgreSQL, its row was not there when the others went.
+            kept = exists().where(users.c.model == updates.c.model, users.c.user_id == updates.c.user_id)
+            gone += connection.execute(delete(updates).where(updates.c.user_id == user, ~kept)).rowcount
             if gone:
                 connection.execute(update(erasures).values(pending=erasures.c.pending + 1))
 

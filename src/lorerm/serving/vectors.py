@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_NUMBERS = 65_536
-_NUMBERS = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=MOST_NUMBERS)]
+_NUMBERS = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=MOST_NUMBERS, fail_fast=True)]
 
 Vector = Annotated[
     bytes | _NUMBERS,
