@@ -162,6 +162,57 @@ def test_the_start_is_where_people_differ_not_where_they_agree(pairs):
     torch.testing.assert_close(start.deviations.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_the_start_of_few_users_is_where_they_differ_too(held, monkeypatch):
+    """Four differ along three directions at most; what they agree on, much more here, is not one of them."""
+    monkeypatch.setattr(default, "_HELD", 2**26 if held else 0)
+    packed = PackedPairs.pack(plant(users=4, pairs=40, dimension=10, personal=0.3).data)
+    pairs = packed.with_scale(default.feature_scale(packed))
+    start = default.spectral_start(pairs, default.fit_shared(pairs, 1e2, torch.zeros(10)), 4)
+    assert float(start.deviations.mean(dim=0).norm()) < 1e-3 * float(start.deviations.norm())
+
+
+def many_noisy_users(personal, storage):
+    """Return scaled pairs whose users differ along two directions of 150, with noise along all others."""
+    data = plant(users=120, pairs=60, dimension=150, personal=personal, noise=0.1, prompts=4000).data
+    packed = PackedPairs.pack(data, differences=storage)
+    return packed.with_scale(default.feature_scale(packed))
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("storage", [True, False])
+def test_the_start_is_that_of_the_singular_vectors_of_all_users_gradients(storage, held, monkeypatch):
+    """Where the spectrum has a gap; that of the noise behind it is nearly flat."""
+    monkeypatch.setattr(default, "_HELD", 2**26 if held else 0)
+    pairs = many_noisy_users(2, storage)
+    shared = default.fit_shared(pairs, 1e-3, torch.zeros(150))
+    start = default.spectral_start(pairs, shared, 3)
+    literal = many_noisy_users(2, True)
+    pull = torch.sigmoid(-literal.project(shared.basis)[:, 0]) / len(literal)
+    differences = literal.matrix * literal.scale * pull[:, None]
+    gradients = torch.zeros(120, 150).index_add_(0, literal.user, differences).double()
+    left, singular, right = torch.linalg.svd(gradients - gradients.mean(dim=0), full_matrices=False)
+    assert singular[1] > 1.5 * singular[2]
+    expected, found = left[:, :2] * singular[:2] @ right[:2], (start.deviations @ start.directions).double()
+    cosine = (expected * found).sum() / expected.norm() / found.norm()
+    assert float(cosine) > 0.999
+
+
+def test_the_start_does_not_depend_on_the_order_of_users(monkeypatch):
+    """Not where all is noise either: nothing is drawn for each user."""
+    monkeypatch.setattr(default, "_HELD", 0)
+    pairs = many_noisy_users(0, storage=True)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(pairs.n_users))
+    rows = torch.cat([torch.nonzero(pairs.user == user)[:, 0] for user in order])
+    moved = replace(pairs, matrix=pairs.matrix[rows], user=order.argsort()[pairs.user[rows]], count=pairs.count[rows])
+    shared = default.fit_shared(pairs, 1e-3, torch.zeros(150))
+    one, other = (default.spectral_start(some, shared, 4) for some in (pairs, moved))
+    torch.testing.assert_close(other.directions, one.directions, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        other.deviations, one.deviations[order], rtol=0, atol=1e-3 * float(one.deviations.norm())
+    )
+
+
 def test_tastes_that_cancel_out_still_have_a_start():
     """The shared direction is 0 there, and a start of size 0 could never grow."""
     rng = np.random.default_rng(0)

@@ -35,6 +35,10 @@ _SHARED_TOLERANCE, _PERSONAL_TOLERANCE = 1e-7, 1e-5
 _NEGLIGIBLE = 1e-2
 # Users' gradients differ along a direction if they do by more than this share of the largest difference.
 _NO_DIRECTION = 1e-4
+# Numbers in the matrix of users' gradients, at most, that it is held and decomposed: 256 MB. Of a larger one the first
+# directions are found with some more beside them, in so many rounds; with less of either the weaker ones are missed.
+_HELD = 2**26
+_MORE_DIRECTIONS, _ROUNDS = 8, 3
 # A shared direction shorter than this, in log-odds of a typical pair, says nothing about the size of deviations.
 _SHORTEST = 0.1
 
@@ -132,10 +136,7 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
 def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     """Start the deviations along the leading singular vectors of the users' own gradients at the shared direction."""
     margin = pairs.project(shared.basis)[:, 0]
-    pull = torch.sigmoid(-margin) * _judgement_weight(pairs)
-    gradients = pairs.pull_back_by_user(pull)
-    gradients = gradients - gradients.mean(dim=0)
-    left, singular, right = torch.linalg.svd(gradients, full_matrices=False)
+    left, singular, right = _differing_gradients(pairs, torch.sigmoid(-margin) * _judgement_weight(pairs), rank - 1)
     kept = min(rank - 1, int((singular > _NO_DIRECTION * singular.max()).sum()))
     deviations = left[:, :kept] * singular[:kept]
     # Only the start's direction matters: its size is set to a fraction of the shared direction's, which is 0 where
@@ -144,6 +145,39 @@ def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
         0.1 * shared.shared.norm().clamp_min(_SHORTEST) / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
     )
     return _principal(replace(shared, directions=right[:kept], deviations=deviations * size))
+
+
+def _differing_gradients(
+    pairs: PackedPairs, pull: torch.Tensor, rank: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the leading singular vectors and values of users' gradients [N, D] less their mean: `rank`, or some more.
+
+    A user's gradient is the sum of `pull` [n] times the difference over their pairs. Of very many users the matrix is
+    not held: subspace iteration from random directions asks only for its products with a few vectors (Halko,
+    Martinsson and Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1).
+
+    Returns
+    -------
+    tuple
+        With R at least `rank`, or all there are: of users [N, R], values [R], of features [R, D].
+    """
+    dimension = pairs.matrix.shape[1]
+    if pairs.n_users * dimension <= _HELD:
+        gradients = pairs.pull_back_by_user(pull)
+        left, singular, right = torch.linalg.svd(gradients - gradients.mean(dim=0), full_matrices=False)
+        return left, singular, right
+    some = min(rank + _MORE_DIRECTIONS, pairs.n_users, dimension)
+    # Nothing is drawn for each user: their order changes nothing.
+    directions = torch.randn(some, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for _ in range(_ROUNDS):
+        along = pairs.sum_by_user(pairs.project(directions.float()).mul_(pull[:, None])).double()
+        users = torch.linalg.qr(along - along.mean(dim=0)).Q
+        # Centred again: where users differ along fewer directions, the rest of Q is arbitrary.
+        of_pairs = pairs.of_pairs((users - users.mean(dim=0)).float()).mul_(pull[:, None])
+        features = torch.linalg.qr(pairs.pull_back(of_pairs).double().t())
+        directions = features.Q.t()
+    left, singular, right = torch.linalg.svd(features.R.t())
+    return users @ left, singular, right @ directions
 
 
 def _judgement_weight(pairs: PackedPairs) -> torch.Tensor:
