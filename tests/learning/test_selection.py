@@ -8,8 +8,10 @@ import torch
 
 from lorerm.learning import default, selection
 from lorerm.learning.default import Fit, Strengths
+from lorerm.learning.kinds import Likelihoods, find_kinds
 from lorerm.learning.selection import Choice
 from lorerm.learning.validation import Validation, best_temperature
+from lorerm.model.posterior import WeightPrior
 from planted import plant
 
 
@@ -65,6 +67,18 @@ def test_the_prior_is_that_of_the_kinds_of_the_fits_users(validation, path, shar
     torch.testing.assert_close(prior.mean, whole.mean)
     consistency = (float(prior.mean[0]), float(prior.covariance[0, 0]))
     assert (consistency == pytest.approx((1, selection.CONSISTENCY**2))) != learnt
+
+
+def test_of_very_many_users_some_show_the_kinds(validation, path, shared, monkeypatch):
+    fit, pairs = path.leading(4, 3), validation.fit
+    projected, rough = pairs.project(fit.basis), selection.rough_prior(fit)
+    some = pairs.n_users // 2
+    monkeypatch.setattr(selection, "_MANY_USERS", some)
+    everybody = Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough)
+    kinds = find_kinds(everybody.thinned(some), rough, consistency_learnt=True)
+    found = selection.prior_of(fit, projected, pairs, replace(shared[0], spread=1.0, consistency_learnt=True))
+    torch.testing.assert_close(found.covariance, WeightPrior.of_kinds(kinds).covariance)
+    torch.testing.assert_close(found.mean, WeightPrior.of_kinds(kinds).mean)
 
 
 @pytest.mark.parametrize("concentration", [2.0, 10.0, 60.0])

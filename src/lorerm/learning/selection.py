@@ -28,6 +28,8 @@ CONSISTENCY = 0.5
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
 # Some of many users show the kinds of people well enough to compare strengths and priors by.
 _MOST_USERS = 400
+# Of so many the kinds of people are as clear as of all, who would take gigabytes.
+_MANY_USERS = 20_000
 # Ranks up to this one share their fits along the path; a larger one has a path of its own.
 COMMON_RANK = 5
 # Without validation pairs: strong enough never to overfit much, weak enough to learn something.
@@ -85,9 +87,20 @@ def prior_of(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choi
     rough = rough_prior(fit)
     if not len(fit.directions):
         return rough
-    likelihoods = Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough)
+    likelihoods = Likelihoods.around(*_of_some_users(projected, pairs), rough)
     kinds = find_kinds(likelihoods, rough, consistency_learnt=choice.consistency_learnt)
     return WeightPrior.of_kinds(spread_out(kinds, choice.spread, consistency_learnt=choice.consistency_learnt))
+
+
+def _of_some_users(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Return what `solve` takes, of at most `_MANY_USERS`, evenly spaced."""
+    if pairs.n_users <= _MANY_USERS:
+        return projected, pairs.user, pairs.count, pairs.n_users
+    place = torch.full((pairs.n_users,), -1)
+    place[torch.linspace(0, pairs.n_users - 1, _MANY_USERS).round().long()] = torch.arange(_MANY_USERS)
+    user = place[pairs.user]
+    kept = user >= 0
+    return projected[kept], user[kept], pairs.count[kept], _MANY_USERS
 
 
 def simplex_concentration(weights: torch.Tensor) -> float:

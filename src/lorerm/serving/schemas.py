@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lorerm.serving.documents import Document, StrictRequest, Text
+from lorerm.serving.documents import Document, EmbeddingDocument, StrictRequest, Text
 
 MOST_DOCUMENTS, MOST_ANSWERS, MOST_RESPONSES, MOST_CANDIDATES = 1000, 100, 100, 100
 
@@ -59,6 +59,12 @@ class RerankRequest(_EcosystemRequest, Who):
     documents: Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False
+
+
+class RerankOfEmbeddings(RerankRequest):
+    """The same, of embeddings alone: two thirds of the time to check, which is the largest part of a rerank's."""
+
+    documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
 
 
 class RerankedDocument(BaseModel):

@@ -12,7 +12,7 @@ from lorerm.serving.bodies import DirectRoute, described, read_body, write_body
 from lorerm.serving.documents import Message
 from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.routes.shared import service_of
-from lorerm.serving.schemas import RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
+from lorerm.serving.schemas import RerankOfEmbeddings, RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
 from lorerm.serving.texts import plain, text_of
 
 router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))
@@ -22,7 +22,7 @@ router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))
 @router.post("/rerank", include_in_schema=False)
 async def rerank(request: Request) -> Response:
     """Order documents by their rewards for a user, best first; equal rewards keep their order."""
-    service, asked = service_of(request), await read_body(request, RerankRequest)
+    service, asked = service_of(request), await read_body(request, RerankRequest, RerankOfEmbeddings)
     service.check_model(asked.model)
     user, weights = await service.weights(asked)
     embeddings = await service.vectors(asked.documents, [asked.query] * len(asked.documents))
