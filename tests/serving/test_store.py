@@ -85,11 +85,10 @@ def test_many_at_once_lose_nothing(store):
     assert sorted(each.projected[0] for each in store.load("u").updates) == list(range(24))
 
 
-def test_a_first_answer_in_the_middle_of_a_deletion_is_kept_whole(store):
+def test_a_first_answer_in_the_middle_of_a_deletion_is_kept_whole(postgresql):
     """Of PostgreSQL each statement sees what was committed before it; SQLite lets nobody in between."""
-    if store.database.is_sqlite:
-        pytest.skip("nothing comes in between")
-    stamps = []
+    database = prepared(postgresql.url("between"))
+    store, stamps = Store(database, "model"), []
 
     @event.listens_for(store.database.engine, "after_cursor_execute")
     def add(connection, cursor, statement, *_):
@@ -102,6 +101,7 @@ def test_a_first_answer_in_the_middle_of_a_deletion_is_kept_whole(store):
     store.delete("u")
     with store.database.writing() as connection:
         assert connection.execute(select(updates.c.user_id)).all() == []
+    database.close()
 
 
 def test_models_see_their_own_alone_and_deletion_covers_all(database):
