@@ -18,15 +18,16 @@ from lorerm.preferences.splits import Splits
 RANK = 5
 # The share of choices that agree with the tastes behind them, as measured between annotators who know their own mind.
 AGREEMENT = 0.836
-# Variances of the features' principal axes fall as 1/j; those of a language model's embeddings do, or faster.
-DECAY = 1.0
 # The cosine between two taste directions, and the concentration of the Dirichlet that people's mixtures are drawn from.
 COMMON, CONCENTRATION = 0.5, 0.1
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How many people answer how often."""
+    """How many people answer how often, and what the features are like.
+
+    Variances of their principal axes fall as j^-decay; those of a language model's embeddings as 1/j, or faster.
+    """
 
     seen: int
     unseen: int
@@ -34,10 +35,12 @@ class Shape:
     shots: int
     test: int
     dimension: int
+    decay: float = 1.0
 
 
 SHAPES = {
     "TLDR": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=512),
+    "TLDR, flat": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=1024, decay=0.75),
     "PersonalLLM": Shape(seen=1000, unseen=200, pairs=47, shots=47, test=30, dimension=256),
     "PRISM": Shape(seen=1000, unseen=200, pairs=13, shots=13, test=30, dimension=256),
 }
@@ -102,7 +105,7 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     """Draw people whose rewards are mixtures of RANK directions, and their choices between random responses."""
     rng = np.random.default_rng(seed)
     dimension, people = shape.dimension, shape.seen + shape.unseen
-    deviation = np.arange(1, dimension + 1) ** (-DECAY / 2)
+    deviation = np.arange(1, dimension + 1) ** (-shape.decay / 2)
     axes = np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
     own = rng.standard_normal((dimension, RANK))
     tastes = np.sqrt(1 - COMMON) * own + np.sqrt(COMMON) * rng.standard_normal((dimension, 1))
