@@ -28,7 +28,7 @@ CONSISTENCY = 0.5
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
 # Some of many users show the kinds of people well enough to compare strengths and priors by.
 _MOST_USERS = 400
-# Of so many the kinds of people are as clear as of all, who would take gigabytes.
+# Of more, these show the kinds of people: all would take gigabytes, and half of a training's time.
 _MANY_USERS = 20_000
 # Ranks up to this one share their fits along the path; a larger one has a path of its own.
 COMMON_RANK = 5

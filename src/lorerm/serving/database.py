@@ -131,7 +131,7 @@ class Database:
         deadline = time.monotonic() + _PATIENCE
         while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
             if time.monotonic() > deadline:
-                raise TimeoutError
+                raise TimeoutError("others use it all the time")
             time.sleep(0.01)
 
     def _migrate(self) -> None:

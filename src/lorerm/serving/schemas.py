@@ -62,7 +62,7 @@ class RerankRequest(_EcosystemRequest, Who):
 
 
 class RerankOfEmbeddings(RerankRequest):
-    """The same, of embeddings alone: two thirds of the time to check, which is the largest part of a rerank's."""
+    """The same, of embeddings alone: the most common, and checked in less time."""
 
     documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
 
