@@ -252,7 +252,7 @@ def test_principal_directions_keep_the_product(n_users, rank, dimension, seed):
         torch.randn(n_users, rank, generator=generator),
         1,
     )
-    found = default._principal(fit)
+    found = default.principal(fit)
     kept = len(found.directions)
     assert kept <= min(n_users, rank, dimension)
     torch.testing.assert_close(
@@ -266,9 +266,9 @@ def test_principal_directions_keep_the_product(n_users, rank, dimension, seed):
 
 def test_directions_without_any_spread_are_dropped():
     fit = Fit(torch.zeros(3), torch.eye(3)[:2], torch.tensor([[1.0, 1e-7], [-1.0, 0.0]]), 1)
-    found = default._principal(fit)
+    found = default.principal(fit)
     torch.testing.assert_close(found.directions, torch.tensor([[1.0, 0.0, 0.0]]))
-    nobody = default._principal(replace(fit, deviations=torch.zeros(2, 2)))
+    nobody = default.principal(replace(fit, deviations=torch.zeros(2, 2)))
     assert nobody.basis.shape == (1, 3)
 
 

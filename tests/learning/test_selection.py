@@ -1,5 +1,6 @@
 """Selection: the candidate with the least validation loss, the priors that the fits suggest, and when a path ends."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -172,8 +173,9 @@ def test_a_start_on_more_pairs_is_near_its_fit(path, validation, shared):
     assert default.fit_personal(validation.fit, strength, again).steps < 40
 
 
-def test_personal_directions_are_chosen_where_people_differ(validation, shared, path):
-    choice = selection.choose_personal(validation, shared[0], path, rank=3)
+def test_personal_directions_are_chosen_where_people_differ(validation, shared, path, target, monkeypatch):
+    monkeypatch.setattr(selection, "_REFINEMENTS", 0)
+    choice = selection.choose_personal(validation, shared[0], path, 3, target)
     assert choice.strengths.personal in selection.PERSONAL_PATH
     assert choice.strengths.shared == shared[0].strengths.shared
     assert choice.spread in selection.SPREADS
@@ -185,10 +187,43 @@ def test_personal_directions_are_chosen_where_people_differ(validation, shared, 
     np.testing.assert_allclose(choice.score.losses, again.losses, rtol=1e-6)
 
 
-def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, monkeypatch):
+def test_refinements_are_kept_while_each_beats_those_before_it(validation, shared, path, target, monkeypatch):
+    """The third gains nothing: it is tried and left out."""
+    gains, tried = iter([0.1, 0.05, 0.0]), []
+
+    def scored(validation, choice, fit, *, thorough):
+        plain = shared[0].score
+        if not thorough:
+            return replace(choice, score=plain)
+        gain = next(gains) if choice.refinements else 0.0
+        losses[choice.refinements] = losses.get(choice.refinements - 1, plain.losses) - gain
+        tried.append(fit)
+        return replace(choice, score=replace(plain, losses=losses[choice.refinements]))
+
+    losses = {}
+    monkeypatch.setattr(selection, "_with_best_prior", scored)
+    found = selection._with_refinements(
+        validation, Choice(Strengths(1e-3, 1e-3), 1.0, True, 1.0, None, path.leading(4, 3)), target
+    )
+    assert found.refinements == 2
+    assert len(tried) == 4
+    assert tried[0] is found.fit
+    assert not any(torch.equal(one.directions, other.directions) for one, other in itertools.pairwise(tried))
+
+
+def test_the_score_of_refined_directions_is_that_of_adaptation(validation, shared, path, target, monkeypatch):
+    monkeypatch.setattr(selection, "_earns_its_place", lambda choice, simpler: choice.refinements <= 1)
+    choice = selection.choose_personal(validation, shared[0], path, 3, target)
+    assert choice.refinements == 1
+    fit = selection.refined(validation.fit, choice.fit, choice, target)
+    prior = selection.prior_of(fit, validation.fit.project(fit.basis), validation.fit, choice)
+    np.testing.assert_allclose(choice.score.losses, selection._adapted(validation, fit.basis, prior).losses, rtol=1e-6)
+
+
+def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, target, monkeypatch):
     monkeypatch.setattr(selection, "PERSONAL_PATH", (1e5, 1e4, 1e3, 1e-2, 1e-3))
     path = selection.PersonalPath(validation.fit, shared[1], 3)
-    assert selection.choose_personal(validation, shared[0], path, rank=3).strengths.personal in (1e-2, 1e-3)
+    assert selection.choose_personal(validation, shared[0], path, 3, target).strengths.personal in (1e-2, 1e-3)
 
 
 def test_a_personal_choice_is_never_worse_than_the_shared_direction():
@@ -200,7 +235,7 @@ def test_a_personal_choice_is_never_worse_than_the_shared_direction():
     choice, fit = selection.choose_shared(validation, torch.zeros(6))
     path = selection.PersonalPath(validation.fit, fit, 5)
     for rank in (2, 3, 5):
-        assert selection.choose_personal(validation, choice, path, rank).score.loss <= choice.score.loss
+        assert selection.choose_personal(validation, choice, path, rank, torch.zeros(6)).score.loss <= choice.score.loss
 
 
 def test_without_validation_the_shared_strength_falls_back(target):

@@ -8,8 +8,8 @@ theta_u = theta + sum_k a_uk B_k, on features scaled to one mean square, in two 
 
 The last term is that of users drawn from N(0, I), at the weight that it has beside n judgements. So a user with few
 answers falls back to the shared direction, the shared direction to the reference head, and at every rank the shared
-direction is the same. Rank K counts it: K directions under weights that sum to 1 span just their mean and K - 1
-deviations. Both stages are smooth and small: L-BFGS, the second from a spectral start.
+direction is the same (until `refinement` moves it). Rank K counts it: K directions under weights that sum to 1 span
+just their mean and K - 1 deviations. Both stages are smooth and small: L-BFGS, the second from a spectral start.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def fit_shared(
 ) -> Fit:
     """Fit the one direction [D] of rank 1: convex, so the start decides only the time."""
     ones = torch.ones(pairs.n_users, 1)
-    pair_weight = _judgement_weight(pairs)
+    pair_weight = judgement_weight(pairs)
 
     def objective(theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         data = negative_log_likelihood(pairs, theta[None], ones, pair_weight)
         off = theta - target
         return data.loss + strength * off.dot(off), data.basis[0] + 2 * strength * off
 
-    theta, taken = _minimise(objective, target if start is None else start, steps, _SHARED_TOLERANCE)
+    theta, taken = minimise(objective, target if start is None else start, steps, _SHARED_TOLERANCE)
     return Fit(theta, theta.new_zeros(0, len(theta)), theta.new_zeros(pairs.n_users, 0), taken)
 
 
@@ -110,7 +110,7 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
     n_users, dimension, rank = pairs.n_users, len(start.shared), len(start.directions)
     if rank == 0:
         return start
-    pair_weight = _judgement_weight(pairs)
+    pair_weight = judgement_weight(pairs)
     user_strength = 0.5 / float(pairs.count.sum())
     shared = pairs.project(start.shared[None])[:, 0].contiguous()
     sizes = [rank * dimension, n_users * rank]
@@ -128,15 +128,15 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
     spread = start.deviations.square().sum(dim=0).clamp_min(1e-12)
     size = (user_strength * spread / strength) ** 0.25
     begin = torch.cat([(start.directions * size[:, None]).flatten(), (start.deviations / size).flatten()])
-    x, taken = _minimise(objective, begin, steps, _PERSONAL_TOLERANCE)
+    x, taken = minimise(objective, begin, steps, _PERSONAL_TOLERANCE)
     directions, deviations = torch.split(x, sizes)
-    return _principal(Fit(start.shared, directions.view(rank, dimension), deviations.view(n_users, rank), taken))
+    return principal(Fit(start.shared, directions.view(rank, dimension), deviations.view(n_users, rank), taken))
 
 
 def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     """Start the deviations along the leading singular vectors of the users' own gradients at the shared direction."""
     margin = pairs.project(shared.basis)[:, 0]
-    left, singular, right = _differing_gradients(pairs, torch.sigmoid(-margin) * _judgement_weight(pairs), rank - 1)
+    left, singular, right = _differing_gradients(pairs, torch.sigmoid(-margin) * judgement_weight(pairs), rank - 1)
     kept = min(rank - 1, int((singular > _NO_DIRECTION * singular.max()).sum()))
     deviations = left[:, :kept] * singular[:kept]
     # Only the start's direction matters: its size is set to a fraction of the shared direction's, which is 0 where
@@ -144,7 +144,7 @@ def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     size = (
         0.1 * shared.shared.norm().clamp_min(_SHORTEST) / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
     )
-    return _principal(replace(shared, directions=right[:kept], deviations=deviations * size))
+    return principal(replace(shared, directions=right[:kept], deviations=deviations * size))
 
 
 def _differing_gradients(
@@ -180,7 +180,7 @@ def _differing_gradients(
     return users @ left, singular, right @ directions
 
 
-def _judgement_weight(pairs: PackedPairs) -> torch.Tensor:
+def judgement_weight(pairs: PackedPairs) -> torch.Tensor:
     """Return [n], summing to 1: each judgement counts once, whoever made it.
 
     This is the likelihood. The published mean over users gives the few answers of an occasional user as much weight as
@@ -189,7 +189,7 @@ def _judgement_weight(pairs: PackedPairs) -> torch.Tensor:
     return (pairs.count / pairs.count.sum()).float()
 
 
-def _principal(fit: Fit) -> Fit:
+def principal(fit: Fit) -> Fit:
     """Rotate to orthonormal directions in order of spread, drop those without any, and fix their signs."""
     if fit.directions.shape[0] == 0:
         return fit
@@ -205,7 +205,7 @@ def _principal(fit: Fit) -> Fit:
     return replace(fit, directions=(directions * sign).float(), deviations=(deviations * sign[:, 0]).float())
 
 
-def _minimise(
+def minimise(
     objective: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     start: torch.Tensor,
     steps: int,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.learning.default import Fit, Strengths, fit_personal, fit_shared, spectral_start
+from lorerm.learning.default import MAX_STEPS, Fit, Strengths, fit_personal, fit_shared, spectral_start
 from lorerm.learning.kinds import Likelihoods, find_kinds, spread_out
+from lorerm.learning.refinement import refine
 from lorerm.learning.validation import Score, Validation, best_temperature
 from lorerm.model.posterior import WeightPrior, solve
 from lorerm.threads import torch_on_one_thread
@@ -30,6 +31,8 @@ _PATIENCE, _CLEARLY_WORSE = 2, 1.002
 _MOST_USERS = 400
 # Of more, these show the kinds of people: all would take gigabytes, and half of a training's time.
 _MANY_USERS = 20_000
+# Most of what refining the directions gains comes with the first time.
+_REFINEMENTS = 3
 # Ranks up to this one share their fits along the path; a larger one has a path of its own.
 COMMON_RANK = 5
 # Without validation pairs: strong enough never to overfit much, weak enough to learn something.
@@ -54,7 +57,9 @@ class Choice:
     score
         On the held pairs; None where there were none.
     fit
-        The deviations on the validation's pairs to fit; None where there are none.
+        The deviations on the validation's pairs to fit, before refinements; None where there are none.
+    refinements
+        How many times the directions are refined.
     """
 
     strengths: Strengths
@@ -63,6 +68,7 @@ class Choice:
     temperature: float
     score: Score | None
     fit: Fit | None = None
+    refinements: int = 0
 
 
 def rough_prior(fit: Fit) -> WeightPrior:
@@ -175,7 +181,9 @@ class PersonalPath:
         return replace(fit, directions=fit.directions[: rank - 1], deviations=fit.deviations[:, : rank - 1])
 
 
-def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, rank: int) -> Choice:
+def choose_personal(
+    validation: Validation, shared: Choice, path: PersonalPath, rank: int, target: torch.Tensor
+) -> Choice:
     """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little.
 
     `path` is on the validation's pairs to fit. Its leading directions are scored as they are: fitted again without the
@@ -188,17 +196,42 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
         if not len(fit.directions):  # so strong a penalty leaves the shared direction alone
             continue
         choice = Choice(Strengths(shared.strengths.shared, strength), 1.0, False, shared.temperature, None, fit)
-        candidate = _with_best_prior(validation, choice, fit)
+        candidate = _with_best_prior(validation, choice, fit, thorough=False)
         worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(best) else 0
         if _loss(candidate) < _loss(best):
             best = candidate
         if worse == _PATIENCE:
             break
-    return best if _earns_its_place(best, shared) else shared
+    return _with_refinements(validation, best, target) if _earns_its_place(best, shared) else shared
 
 
 @torch_on_one_thread()
-def _with_best_prior(validation: Validation, choice: Choice, fit: Fit) -> Choice:
+def refined(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
+    """Return the fit with its directions refined, under the kinds of people as they are found, not spread out."""
+    projected = pairs.project(fit.basis)
+    prior = prior_of(fit, projected, pairs, replace(choice, spread=1.0, consistency_learnt=True))
+    posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, prior)
+    return refine(pairs, fit, prior, posterior, choice.strengths, target, steps)
+
+
+def _with_refinements(validation: Validation, choice: Choice, target: torch.Tensor) -> Choice:
+    """Return a choice with as many refinements as earn their place, each beside those before it."""
+    fit = choice.fit
+    if fit is None:
+        return choice
+    choice = _with_best_prior(validation, replace(choice, score=None), fit, thorough=True)
+    while choice.refinements < _REFINEMENTS:
+        fit = refined(validation.fit, fit, choice, target)
+        once_more = replace(choice, score=None, refinements=choice.refinements + 1)
+        candidate = _with_best_prior(validation, once_more, fit, thorough=True)
+        if not _earns_its_place(candidate, choice):
+            break
+        choice = candidate
+    return choice
+
+
+@torch_on_one_thread()
+def _with_best_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough: bool) -> Choice:
     """Return a choice with the prior under which adaptation predicts the held pairs best.
 
     Priors are compared by users' likelihoods as quadratics, without a pass over the pairs for each; the best is then
@@ -217,7 +250,7 @@ def _with_best_prior(validation: Validation, choice: Choice, fit: Fit) -> Choice
 
     best, best_mixture = choice, None
     for learnt in (False, True):
-        kinds = find_kinds(likelihoods[0].thinned(_MOST_USERS), rough, consistency_learnt=learnt)
+        kinds = find_kinds(likelihoods[0].thinned(_MOST_USERS), rough, consistency_learnt=learnt, thorough=thorough)
         for spread in SPREADS:
             mixture = spread_out(kinds, spread, consistency_learnt=learnt)
             scored = score(one.weights_under(mixture) for one in likelihoods)
@@ -246,14 +279,14 @@ def at_temperature(fit: Fit, temperature: float) -> Fit:
     return replace(fit, shared=fit.shared / temperature)
 
 
-def _earns_its_place(personal: Choice, shared: Choice) -> bool:
-    """Tell whether deviations beat the shared direction alone by a standard error over users.
+def _earns_its_place(choice: Choice, simpler: Choice) -> bool:
+    """Tell whether a choice beats a simpler one by a standard error over users.
 
-    A weak penalty that gains next to nothing on validation pairs can lose a lot elsewhere.
+    What gains next to nothing on validation pairs can lose a lot elsewhere, as a weak penalty does.
     """
-    if personal.score is None or shared.score is None:
+    if choice.score is None or simpler.score is None:
         return False
-    gain = shared.score.losses - personal.score.losses
+    gain = simpler.score.losses - choice.score.losses
     return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5)
 
 

@@ -129,6 +129,9 @@ class DefaultTrainer(Trainer):
             else:
                 start = selection.start_from(choice.fit, self._scaled, fit)
             fit = default.fit_personal(self._scaled, strengths.personal, start, self._steps)
+            rescaled = replace(choice, strengths=strengths)
+            for _ in range(choice.refinements):
+                fit = selection.refined(self._scaled, fit, rescaled, self._target, self._steps)
         if progress is not None:
             progress(1, 1)
         basis = fit.basis * self._scale
@@ -147,6 +150,7 @@ class DefaultTrainer(Trainer):
             chosen={
                 "lambda_shared": strengths.shared,
                 "lambda_personal": strengths.personal,
+                "refinements": choice.refinements,
                 "prior_spread": choice.spread,
                 "consistency_learnt": choice.consistency_learnt,
                 "temperature": choice.temperature,
@@ -175,7 +179,7 @@ class DefaultTrainer(Trainer):
         served = max(rank, selection.COMMON_RANK)
         if served not in self._paths:
             self._paths[served] = selection.PersonalPath(self._inner.fit, fit, served)
-        return selection.choose_personal(self._inner, choice, self._paths[served], rank)
+        return selection.choose_personal(self._inner, choice, self._paths[served], rank, self._target)
 
     @property
     def _steps(self) -> int:
