@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.learning import default, selection
+from lorerm.learning import default, kinds, selection
 from lorerm.learning.default import Fit, Strengths
 from lorerm.learning.kinds import Likelihoods, find_kinds
 from lorerm.learning.selection import Choice
@@ -173,9 +173,10 @@ def test_a_start_on_more_pairs_is_near_its_fit(path, validation, shared):
     assert default.fit_personal(validation.fit, strength, again).steps < 40
 
 
-def test_personal_directions_are_chosen_where_people_differ(validation, shared, path, target, monkeypatch):
-    monkeypatch.setattr(selection, "_REFINEMENTS", 0)
-    choice = selection.choose_personal(validation, shared[0], path, 3, target)
+def test_personal_directions_are_chosen_where_people_differ(validation, shared, path, monkeypatch):
+    for limits in (kinds._STEPS, kinds._TOLERANCE):
+        monkeypatch.setitem(limits, False, limits[True])
+    choice = selection.choose_personal(validation, shared[0], path, rank=3)
     assert choice.strengths.personal in selection.PERSONAL_PATH
     assert choice.strengths.shared == shared[0].strengths.shared
     assert choice.spread in selection.SPREADS
@@ -202,7 +203,7 @@ def test_refinements_are_kept_while_each_beats_those_before_it(validation, share
 
     losses = {}
     monkeypatch.setattr(selection, "_with_best_prior", scored)
-    found = selection._with_refinements(
+    found = selection.with_refinements(
         validation, Choice(Strengths(1e-3, 1e-3), 1.0, True, 1.0, None, path.leading(4, 3)), target
     )
     assert found.refinements == 2
@@ -213,17 +214,18 @@ def test_refinements_are_kept_while_each_beats_those_before_it(validation, share
 
 def test_the_score_of_refined_directions_is_that_of_adaptation(validation, shared, path, target, monkeypatch):
     monkeypatch.setattr(selection, "_earns_its_place", lambda choice, simpler: choice.refinements <= 1)
-    choice = selection.choose_personal(validation, shared[0], path, 3, target)
+    chosen = Choice(Strengths(1e-3, 1e-3), 1.0, True, 1.0, None, path.leading(4, 3))
+    choice = selection.with_refinements(validation, chosen, target)
     assert choice.refinements == 1
     fit = selection.refined(validation.fit, choice.fit, choice, target)
     prior = selection.prior_of(fit, validation.fit.project(fit.basis), validation.fit, choice)
     np.testing.assert_allclose(choice.score.losses, selection._adapted(validation, fit.basis, prior).losses, rtol=1e-6)
 
 
-def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, target, monkeypatch):
+def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, monkeypatch):
     monkeypatch.setattr(selection, "PERSONAL_PATH", (1e5, 1e4, 1e3, 1e-2, 1e-3))
     path = selection.PersonalPath(validation.fit, shared[1], 3)
-    assert selection.choose_personal(validation, shared[0], path, 3, target).strengths.personal in (1e-2, 1e-3)
+    assert selection.choose_personal(validation, shared[0], path, rank=3).strengths.personal in (1e-2, 1e-3)
 
 
 def test_a_personal_choice_is_never_worse_than_the_shared_direction():
@@ -235,7 +237,7 @@ def test_a_personal_choice_is_never_worse_than_the_shared_direction():
     choice, fit = selection.choose_shared(validation, torch.zeros(6))
     path = selection.PersonalPath(validation.fit, fit, 5)
     for rank in (2, 3, 5):
-        assert selection.choose_personal(validation, choice, path, rank, torch.zeros(6)).score.loss <= choice.score.loss
+        assert selection.choose_personal(validation, choice, path, rank).score.loss <= choice.score.loss
 
 
 def test_without_validation_the_shared_strength_falls_back(target):

@@ -181,9 +181,7 @@ class PersonalPath:
         return replace(fit, directions=fit.directions[: rank - 1], deviations=fit.deviations[:, : rank - 1])
 
 
-def choose_personal(
-    validation: Validation, shared: Choice, path: PersonalPath, rank: int, target: torch.Tensor
-) -> Choice:
+def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, rank: int) -> Choice:
     """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little.
 
     `path` is on the validation's pairs to fit. Its leading directions are scored as they are: fitted again without the
@@ -202,7 +200,7 @@ def choose_personal(
             best = candidate
         if worse == _PATIENCE:
             break
-    return _with_refinements(validation, best, target) if _earns_its_place(best, shared) else shared
+    return best if _earns_its_place(best, shared) else shared
 
 
 @torch_on_one_thread()
@@ -214,10 +212,10 @@ def refined(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, 
     return refine(pairs, fit, prior, posterior, choice.strengths, target, steps)
 
 
-def _with_refinements(validation: Validation, choice: Choice, target: torch.Tensor) -> Choice:
+def with_refinements(validation: Validation | None, choice: Choice, target: torch.Tensor) -> Choice:
     """Return a choice with as many refinements as earn their place, each beside those before it."""
     fit = choice.fit
-    if fit is None:
+    if validation is None or fit is None:
         return choice
     choice = _with_best_prior(validation, replace(choice, score=None), fit, thorough=True)
     while choice.refinements < _REFINEMENTS:

@@ -121,7 +121,8 @@ class DefaultTrainer(Trainer):
         self._paths: dict[int, selection.PersonalPath] = {}
 
     def _fit(self, rank: int, progress: Progress | None) -> Trained:
-        choice, fit = self._choice(rank), self._shared
+        # Ranks are compared by the choice without refinements, which would have to be made for each of them.
+        choice, fit = selection.with_refinements(self._inner, self._choice(rank), self._target), self._shared
         strengths = self._rescaled(choice.strengths)
         if strengths.personal is not None:
             if choice.fit is None:
@@ -144,7 +145,7 @@ class DefaultTrainer(Trainer):
             weights=posterior.weights.float(),
             prior=prior,
             temperature=1.0,  # the one that validation chose is in the basis: rewards are log-odds
-            score=choice.score,
+            score=self.validate(rank),
             covariance=posterior.covariance.float(),
             answers=answers,
             chosen={
@@ -179,7 +180,7 @@ class DefaultTrainer(Trainer):
         served = max(rank, selection.COMMON_RANK)
         if served not in self._paths:
             self._paths[served] = selection.PersonalPath(self._inner.fit, fit, served)
-        return selection.choose_personal(self._inner, choice, self._paths[served], rank, self._target)
+        return selection.choose_personal(self._inner, choice, self._paths[served], rank)
 
     @property
     def _steps(self) -> int:
