@@ -18,8 +18,8 @@ from lorerm.preferences.splits import Splits
 RANK = 5
 # The share of choices that agree with the tastes behind them, as measured between annotators who know their own mind.
 AGREEMENT = 0.836
-# The cosine between two taste directions, and the concentration of the Dirichlet that people's mixtures are drawn from.
-COMMON, CONCENTRATION = 0.5, 0.1
+# The cosine between two taste directions.
+COMMON = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Shape:
 SHAPES = {
     "TLDR": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=512),
     "TLDR, flat": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=1024, decay=0.75),
+    "TLDR, white": Shape(seen=40, unseen=40, pairs=150, shots=50, test=100, dimension=1024, decay=0.0),
     "PersonalLLM": Shape(seen=1000, unseen=200, pairs=47, shots=47, test=30, dimension=256),
     "PRISM": Shape(seen=1000, unseen=200, pairs=13, shots=13, test=30, dimension=256),
 }
@@ -58,15 +59,18 @@ class Signal:
         The share of people whose log-odds are a fifth of the others'.
     reference
         The correlation of the rewards of the reference head with those of the mean taste; None: there is no head.
+    concentration
+        Of the Dirichlet that people's mixtures are drawn from.
     """
 
     spread: float = 1.0
     careless: float = 0.0
     reference: float | None = None
+    concentration: float = 0.1
 
     def mixtures(self, people: int, rng: np.random.Generator) -> np.ndarray:
         """Return everybody's mixture of the directions [people, RANK]."""
-        own = rng.dirichlet(np.full(RANK, CONCENTRATION), people)
+        own = rng.dirichlet(np.full(RANK, self.concentration), people)
         return np.asarray(self.spread * own + (1 - self.spread) / RANK)
 
 
@@ -76,6 +80,7 @@ SIGNALS = {
     "absent": Signal(spread=0.0),
     "strong, reference head": Signal(reference=0.6),
     "strong, a quarter careless": Signal(careless=0.25),
+    "even mixtures": Signal(concentration=1.0),
 }
 
 

@@ -44,8 +44,10 @@ OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5"
 
 
 def signals_of(shape: str) -> list[str]:
-    """Return the signals that a shape is measured with: all at the smallest, and the ends at the others."""
-    return list(SIGNALS) if shape == "TLDR" else ["strong", "absent"]
+    """Return the signals that a shape is measured with: nearly all at the smallest, and the ends at the others."""
+    if shape == "TLDR, white":
+        return ["even mixtures"]
+    return [signal for signal in SIGNALS if signal != "even mixtures"] if shape == "TLDR" else ["strong", "absent"]
 
 
 def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, dict[str, float]]]:

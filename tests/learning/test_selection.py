@@ -222,6 +222,21 @@ def test_the_score_of_refined_directions_is_that_of_adaptation(validation, share
     np.testing.assert_allclose(choice.score.losses, selection._adapted(validation, fit.basis, prior).losses, rtol=1e-6)
 
 
+def test_without_directions_there_is_nothing_to_refine(validation, shared, target):
+    fit = replace(shared[1], deviations=torch.zeros(validation.fit.n_users, 0))
+    choice = Choice(Strengths(1e-3, 1e-3), 1.0, True, 1.0, None)
+    assert selection.refined(validation.fit, fit, choice, target) is fit
+    assert selection.with_refinements(validation, choice, target) is choice
+    assert selection.with_refinements(None, replace(choice, fit=fit), target).refinements == 0
+
+
+def test_directions_that_vanish_when_they_are_refined_are_not(validation, shared, path, target, monkeypatch):
+    nothing = replace(shared[1], deviations=torch.zeros(validation.fit.n_users, 0))
+    monkeypatch.setattr(selection, "refine", lambda *arguments: nothing)
+    chosen = Choice(Strengths(1e-3, 1e-3), 1.0, True, 1.0, None, path.leading(4, 3))
+    assert selection.with_refinements(validation, chosen, target).refinements == 0
+
+
 def test_penalties_too_strong_for_any_deviation_do_not_end_the_search(validation, shared, monkeypatch):
     monkeypatch.setattr(selection, "PERSONAL_PATH", (1e5, 1e4, 1e3, 1e-2, 1e-3))
     path = selection.PersonalPath(validation.fit, shared[1], 3)

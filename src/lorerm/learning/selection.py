@@ -206,6 +206,8 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
 @torch_on_one_thread()
 def refined(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
     """Return the fit with its directions refined, under the kinds of people as they are found, not spread out."""
+    if not len(fit.directions):
+        return fit
     projected = pairs.project(fit.basis)
     prior = prior_of(fit, projected, pairs, replace(choice, spread=1.0, consistency_learnt=True))
     posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, prior)
@@ -220,6 +222,8 @@ def with_refinements(validation: Validation | None, choice: Choice, target: torc
     choice = _with_best_prior(validation, replace(choice, score=None), fit, thorough=True)
     while choice.refinements < _REFINEMENTS:
         fit = refined(validation.fit, fit, choice, target)
+        if not len(fit.directions):
+            break
         once_more = replace(choice, score=None, refinements=choice.refinements + 1)
         candidate = _with_best_prior(validation, once_more, fit, thorough=True)
         if not _earns_its_place(candidate, choice):
