@@ -37,7 +37,7 @@ class Trained:
     prior, temperature
         As the model keeps them.
     score
-        On validation pairs, or None without any.
+        On validation pairs, before any refinement, or None without them.
     covariance
         [N, K, K], or None where the recipe has none.
     answers
