@@ -29,6 +29,10 @@ def test_arrays_stay_as_given():
     assert data.weights.tolist() == [1.0, 1.0, 1.0]
 
 
+def test_printed_it_tells_sizes_alone():
+    assert repr(make()) == "EmbeddedPreferences(comparisons=3, responses=4, dimension=3)"
+
+
 def test_without_prompt_ids_the_unordered_pair_of_responses_is_the_unit():
     data = make(chosen=[0, 1, 2], rejected=[1, 0, 3])
     assert list(data.prompt_ids) == ["0_1", "0_1", "2_3"]

@@ -44,6 +44,11 @@ def test_without_a_user_the_rewards_are_the_populations(model):
     assert not torch.equal(rewards, model.rewards(EMBEDDINGS, "zoë", population=True))
 
 
+def test_printed_it_tells_sizes_and_no_user(model):
+    assert repr(model) == f"LowRankRewardModel(dimension=4, rank={model.basis.shape[1]}, users={len(model.user_ids)})"
+    assert repr(model.users()) == f"UserWeights(users={len(model.user_ids)}, rank={model.basis.shape[1]})"
+
+
 def test_an_unknown_user_is_named(model):
     with pytest.raises(UnknownUserError, match=r"user 'a stranger' is unknown .*population=True"):
         model.rewards(EMBEDDINGS, "a stranger")

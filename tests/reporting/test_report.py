@@ -39,6 +39,10 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(seen_only_report
         write_report(seen_only_report, tmp_path / "report")
 
 
+def test_printed_it_tells_its_ranks(seen_only_report):
+    assert repr(Report(seen_only_report)) == "Report(ranks=[3], chosen_rank=3)"
+
+
 def test_the_object_shows_what_the_functions_do(seen_only_report, tmp_path):
     shown = Report(seen_only_report)
     assert shown.to_dict() == seen_only_report

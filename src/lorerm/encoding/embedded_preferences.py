@@ -161,6 +161,11 @@ class EmbeddedPreferences:
 
         return load_embedded(run)
 
+    def __repr__(self) -> str:
+        """Return the sizes alone: who chose what is not for a log."""
+        responses, dimension = self.responses.shape
+        return f"{type(self).__name__}(comparisons={len(self)}, responses={responses}, dimension={dimension})"
+
     def __len__(self) -> int:
         """Return the number of comparisons."""
         return len(self.chosen)

@@ -78,6 +78,11 @@ class LowRankRewardModel(HubMixin):
     validation_loss: torch.Tensor | None = None
     answers: ProjectedAnswers | None = None
 
+    def __repr__(self) -> str:
+        """Return the sizes alone: who its users are and what they like is not for a log."""
+        dimension, rank = self.basis.shape
+        return f"{type(self).__name__}(dimension={dimension}, rank={rank}, users={len(self.user_ids)})"
+
     @property
     def fitted_rank(self) -> int:
         """How many directions are left: fewer than asked for where some were not needed (0: the reference head)."""

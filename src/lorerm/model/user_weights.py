@@ -39,6 +39,10 @@ class UserWeights:
     covariance: torch.Tensor | None = None
     answers: ProjectedAnswers | None = None
 
+    def __repr__(self) -> str:
+        """Return the sizes alone: who the users are and what they like is not for a log."""
+        return f"{type(self).__name__}(users={len(self)}, rank={self.weights.shape[1]})"
+
     def __len__(self) -> int:
         """Return the number of users."""
         return len(self.user_ids)

@@ -42,6 +42,11 @@ class Report:
     def __post_init__(self) -> None:
         reading.check(self.content)
 
+    def __repr__(self) -> str:
+        """Return what was compared: the whole is long, and names users."""
+        ranks = reading.available_ranks(self.content)
+        return f"{type(self).__name__}(ranks={ranks}, chosen_rank={self.content['chosen_rank']})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a plain dict, a copy that may be changed."""
         return copy.deepcopy(dict(self.content))
