@@ -12,7 +12,7 @@ from small_choices import contents
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--ranks", "9"], "beyond what the data support (6 seen users, dimension 808): ask for ranks from 1 to 6"),
+        (["--ranks", "9"], "beyond what the data support (seen users: 6, dimension: 808): ask for ranks from 1 to 6"),
         (["--ranks", "1", "-1"], "beyond what the data support"),
         (["--ranks", "0"], "the embedded encoder is no reward model"),
         (["--recipe", "paper-cosine"], "needs a reference head"),

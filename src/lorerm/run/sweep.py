@@ -29,7 +29,7 @@ def check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingCo
     for rank in ranks:
         if not 0 <= rank <= limit:
             raise ConfigError(
-                f"rank {rank} is beyond what the data support ({n_users} seen users, dimension {data.dimension})",
+                f"rank {rank} is beyond what the data support (seen users: {n_users}, dimension: {data.dimension})",
                 f"ask for ranks from {smallest} to {limit}",
             )
     if data.reference is None:

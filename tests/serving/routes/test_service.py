@@ -21,7 +21,10 @@ def test_ready_is_more_than_healthy(client, monkeypatch):
     def gone(self):
         raise OperationalError("SELECT", {}, Exception("gone"))
 
+    assert client.head("/health").status_code == client.head("/ready").status_code == 200
+    assert client.head("/health").content == b""
     monkeypatch.setattr(Database, "check", gone)
+    assert client.head("/ready").status_code == 503
     assert client.get("/health").status_code == 200
     assert client.get("/ready").status_code == 503
 

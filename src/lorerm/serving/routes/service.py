@@ -33,12 +33,15 @@ async def list_models(request: Request) -> ModelList:
     )
 
 
+# Load balancers ask with HEAD, which FastAPI does not answer by itself where there is a GET.
+@router.head("/health", include_in_schema=False)
 @router.get("/health", operation_id="health")
 async def health() -> Status:
     """Tell that the process answers."""
     return Status()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", operation_id="ready")
 async def ready(request: Request) -> Status:
     """Tell that the model is loaded and the database answers."""
