@@ -3,7 +3,8 @@
     python benchmarks/quality.py RESULTS                              # all planted populations, seeds 11 to 15
     python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real choices of UKPConvArg1
     python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
-    python benchmarks/quality.py RESULTS --again                      # the default recipe and the ceilings anew
+    python benchmarks/quality.py RESULTS --again                      # the default recipe and two ceilings anew
+    python benchmarks/quality.py RESULTS --curve --only "TLDR, flat"  # accuracy by number of answers alone, printed
     python benchmarks/quality.py RESULTS --table                      # the tables of what is there
 
 Each population and seed is one file in the folder RESULTS, and is not computed again. Nothing was tuned on these seeds.
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+import bayes
 import peers
 from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
 from lorerm.learning import paper
@@ -39,6 +41,8 @@ COSINE_STEPS = 2000
 SAMPLES = 20_000  # of mixtures, for their posterior means
 SHOTS = (0, 1, 2, 5, 10, 20, 50)
 DRAWS = 5000
+# Whose posterior is sampled, for the ceiling of all methods.
+SAMPLED = (SIGNALS["strong"], SIGNALS["even mixtures"])
 # Methods that the differences are taken from, and to.
 OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
 
@@ -83,12 +87,12 @@ def methods(
             yield "shared direction of K=5", lambda data, shared=shared: one_direction(data, shared)
         yield name, lambda data, whole=whole: personal(data, whole)
     if ours_alone:
-        yield from truths(population)
+        yield from truths(population, sampled=False)
         return
     yield "each user alone", peers.per_user(cells.train_seen, cells.train_unseen)
     yield "signed factors", peers.signed_factors(cells.train_seen, cells.train_unseen, RANK)
     yield "ideal points", peers.ideal_points(cells.train_seen, cells.train_unseen, RANK)
-    yield from truths(population)
+    yield from truths(population, sampled=True)
 
 
 def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
@@ -102,13 +106,18 @@ def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
     yield OURS, TrainingConfig(rank="auto")
 
 
-def truths(population: Population) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield what nobody can know: two ceilings, and the truth."""
+def truths(
+    population: Population, *, sampled: bool
+) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
+    """Yield what nobody can know: the ceilings, the one that takes minutes where it is asked for, and the truth."""
     if population.signal is None:
         return
     for name, basis in (("true basis", population.basis), ("told the mixtures", told_the_mixtures(population))):
         theta_of = expected(population, basis)
         yield f"ceiling: {name}", lambda data, theta_of=theta_of: peers.thetas(data, theta_of)
+    if sampled and population.signal in SAMPLED:
+        means = bayes.posterior_thetas(population)
+        yield "ceiling: posterior mean", lambda data: peers.thetas(data, means)
     theta_of = {user: population.basis @ mixture for user, mixture in population.weights.items()}
     yield "truth", lambda data: peers.thetas(data, theta_of)
 
@@ -219,7 +228,10 @@ def print_population(name: str, runs: list[dict]) -> None:
             "ideal points",
             "ceiling: true basis",
             "ceiling: told the mixtures",
+            "ceiling: posterior mean",
         ):
+            if method not in means:
+                continue
             shares = [
                 (m - p) / (t - p) for m, p, t in zip(means[method], means["paper, K=5"], means["truth"], strict=True)
             ]
@@ -261,6 +273,18 @@ def print_curve(runs: list[dict]) -> None:
         print(f"| {shots} | {of_users.mean():.1f} | {interval(of_users - none)} |")
 
 
+def print_further_curves(shapes: list[str], seeds: list[int]) -> None:
+    """Measure and print accuracy by number of answers, strong signal, with errors over seeds, which share a model."""
+    for shape in shapes:
+        runs = [{"curve": curve(plant(SHAPES[shape], SIGNALS["strong"], seed))} for seed in seeds]
+        print(f"\n## {shape}, strong, seeds {', '.join(map(str, seeds))}")
+        print_curve(runs)
+        gains = np.array([[np.mean([*of[k].values()]) for k in of] for of in (run["curve"] for run in runs)])
+        gains = 100 * (gains - gains[:, :1])
+        error = gains.std(axis=0, ddof=1) / len(gains) ** 0.5
+        print(f"\nStandard errors over seeds: {', '.join(f'{value:.2f}' for value in error)} points.")
+
+
 def time_full_cosine() -> None:
     """Print the seconds of the full length of `paper-cosine`."""
     data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).cells.train_seen
@@ -281,12 +305,15 @@ def main() -> None:
     parser.add_argument("--ukp", type=Path, help="folder of UKPConvArg1")
     parser.add_argument("--again", action="store_true", help="measure the default recipe again, in the files there")
     parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
+    parser.add_argument("--curve", action="store_true", help="print accuracy by number of answers alone, and stop")
     parser.add_argument("--time-cosine", action="store_true", help="time the full length of paper-cosine, and stop")
     given = parser.parse_args()
     if given.time_cosine:
         return time_full_cosine()
-    given.results.mkdir(parents=True, exist_ok=True)
     shapes = [shape for shape in SHAPES if shape in given.only]
+    if given.curve:
+        return print_further_curves(shapes, given.seeds)
+    given.results.mkdir(parents=True, exist_ok=True)
     wanted = [(shape, signal, seed) for seed in given.seeds for shape in shapes for signal in signals_of(shape)]
     if given.ukp and "UKPConvArg1" in given.only:
         wanted += [("UKPConvArg1", "", seed) for seed in given.seeds]

@@ -1,0 +1,101 @@
+"""The most that anybody could know of a planted population: what to expect of everybody's taste, given the answers.
+
+Who knows how directions, mixtures and answers are drawn, and sees the answers alone, can do no better on average than
+to go by the posterior over all of them. It is sampled (Gibbs): directions, given mixtures, are normal when each answer
+has a Polya-Gamma variable beside it (Polson, Scott and Windle 2013, arXiv 1205.0310); a mixture, given directions, is
+chosen among fresh draws from its prior and the last one, by likelihood (iterated sampling importance resampling:
+Andrieu, Doucet and Holenstein 2010, doi 10.1111/j.1467-9868.2009.00736.x).
+
+The chain begins at the truth. That is a draw from the posterior, so there is nothing to converge to; where the chain
+has not forgotten it yet, the ceiling is too high, and not too low.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lorerm.learning.pairs import PackedPairs
+from populations import COMMON, RANK
+
+if TYPE_CHECKING:
+    from populations import Population
+
+# Of the chain; the first third is forgotten.
+SWEEPS = 300
+# Fresh mixtures at each sweep.
+_DRAWS = 1000
+# Terms of the sum of exponentials that a Polya-Gamma variable is; the mean of the others is added.
+_TERMS = 60
+# Pairs whose likelihoods under all mixtures are held at once.
+_BLOCK = 2000
+
+
+def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, torch.Tensor]:
+    """Return the posterior mean direction [D] of every user, seen and unseen, each from all answers of seen users.
+
+    An unseen user's own answers say a little of the directions too: samples are weighted by how well they explain them.
+    """
+    seen = PackedPairs.pack(population.cells.train_seen, differences=True)
+    unseen = PackedPairs.pack(population.cells.train_unseen)
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    basis = population.basis.float().clone()
+    mixtures = torch.stack([population.weights[user] for user in seen.user_ids]).float()
+    together = (1 - COMMON) * torch.eye(RANK, dtype=torch.float64) + COMMON
+    precision = torch.linalg.inv(together * population.basis.double().square().mean()).float()
+    mean_seen = torch.zeros(seen.n_users, len(basis))
+    mean_unseen = torch.zeros(unseen.n_users, len(basis))
+    for sweep in range(sweeps):
+        _draw_basis(basis, seen.matrix, mixtures[seen.user], precision, generator)
+        drawn = torch.from_numpy(population.signal.mixtures(_DRAWS, rng)).float()
+        likelihood = _likelihood(seen, basis, drawn)
+        if sweep >= sweeps // 3:
+            mean_seen += torch.softmax(likelihood, dim=1) @ drawn @ basis.t()
+            of_unseen = _likelihood(unseen, basis, drawn)
+            mean_unseen += torch.softmax(of_unseen, dim=1) @ drawn @ basis.t()
+        margin = ((seen.matrix @ basis) * mixtures[seen.user]).sum(dim=1)
+        own = torch.zeros(seen.n_users).index_add_(0, seen.user, torch.nn.functional.logsigmoid(margin))
+        chance = torch.softmax(torch.cat([likelihood, own[:, None]], dim=1), dim=1)
+        chosen = torch.multinomial(chance, 1, generator=generator)[:, 0]
+        mixtures = torch.where((chosen < _DRAWS)[:, None], drawn[chosen.clamp_max(_DRAWS - 1)], mixtures)
+    mean_seen /= sweeps - sweeps // 3
+    return dict(zip([*seen.user_ids, *unseen.user_ids], torch.cat([mean_seen, mean_unseen]), strict=True))
+
+
+def _draw_basis(
+    basis: torch.Tensor, matrix: torch.Tensor, own: torch.Tensor, precision: torch.Tensor, generator: torch.Generator
+) -> None:
+    """Draw one direction of `basis` [D, K] after the other, in place; `own` [n, K] are the mixtures of the pairs."""
+    projected = matrix @ basis
+    tilt = _polya_gamma((projected * own).sum(dim=1), generator)
+    for k in torch.randperm(RANK, generator=generator).tolist():
+        mine = own[:, k]
+        others = (projected * own).sum(dim=1) - projected[:, k] * mine
+        system = matrix.t() @ (matrix * (tilt * mine.square())[:, None])
+        system.diagonal().add_(precision[k, k])
+        pull = matrix.t() @ (mine * (0.5 - tilt * others)) - basis @ precision[:, k] + basis[:, k] * precision[k, k]
+        lower = torch.linalg.cholesky(system)
+        noise = torch.linalg.solve_triangular(lower.t(), torch.randn(len(basis), 1, generator=generator), upper=True)
+        basis[:, k] = (torch.cholesky_solve(pull[:, None], lower) + noise)[:, 0]
+        projected[:, k] = matrix @ basis[:, k]
+
+
+def _polya_gamma(margin: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw PG(1, margin) for each pair [n]."""
+    middle = torch.arange(1, _TERMS + 1) - 0.5
+    exponential = torch.empty(len(margin), _TERMS).exponential_(generator=generator)
+    terms = exponential / (middle.square() + margin[:, None].square() / (4 * np.pi**2))
+    # The tail of sum 1 / (k - 1/2)^2, which is pi^2 / 2 in all.
+    tail = np.pi**2 / 2 - float((1 / middle.double().square()).sum())
+    return (terms.sum(dim=1) + tail) / (2 * np.pi**2)
+
+
+def _likelihood(pairs: PackedPairs, basis: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Return the log-likelihood of each user's answers under each mixture [N, S]."""
+    projected = pairs.project(basis.t().contiguous())
+    found = torch.zeros(pairs.n_users, len(drawn))
+    for block in torch.split(torch.arange(len(projected)), _BLOCK):
+        found.index_add_(0, pairs.user[block], torch.nn.functional.logsigmoid(projected[block] @ drawn.t()))
+    return found
