@@ -34,9 +34,10 @@ _BLOCK = 2000
 
 
 def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, torch.Tensor]:
-    """Return the posterior mean direction [D] of every user, seen and unseen, each from all answers of seen users.
+    """Return the posterior mean direction [D] of every user, seen and unseen.
 
-    An unseen user's own answers say a little of the directions too: samples are weighted by how well they explain them.
+    Directions are learnt from all answers of seen users, a mixture from the user's own. What an unseen user's few
+    answers say of the directions is left out, as it is where a method adapts weights alone.
     """
     seen = PackedPairs.pack(population.cells.train_seen, differences=True)
     unseen = PackedPairs.pack(population.cells.train_unseen)
@@ -60,8 +61,8 @@ def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, 
         chance = torch.softmax(torch.cat([likelihood, own[:, None]], dim=1), dim=1)
         chosen = torch.multinomial(chance, 1, generator=generator)[:, 0]
         mixtures = torch.where((chosen < _DRAWS)[:, None], drawn[chosen.clamp_max(_DRAWS - 1)], mixtures)
-    mean_seen /= sweeps - sweeps // 3
-    return dict(zip([*seen.user_ids, *unseen.user_ids], torch.cat([mean_seen, mean_unseen]), strict=True))
+    means = torch.cat([mean_seen, mean_unseen]) / (sweeps - sweeps // 3)
+    return dict(zip([*seen.user_ids, *unseen.user_ids], means, strict=True))
 
 
 def _draw_basis(
