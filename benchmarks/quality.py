@@ -274,7 +274,7 @@ def print_curve(runs: list[dict]) -> None:
 
 
 def print_further_curves(shapes: list[str], seeds: list[int]) -> None:
-    """Measure and print accuracy by number of answers, strong signal, with errors over seeds, which share a model."""
+    """Measure and print accuracy by number of answers, strong signal, with errors over seeds too: one model each."""
     for shape in shapes:
         runs = [{"curve": curve(plant(SHAPES[shape], SIGNALS["strong"], seed))} for seed in seeds]
         print(f"\n## {shape}, strong, seeds {', '.join(map(str, seeds))}")

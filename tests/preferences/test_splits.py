@@ -33,6 +33,13 @@ def test_cells_hold_the_pairs_and_the_summary_counts_them():
     assert cells.summary.warnings() == []
 
 
+def test_printed_they_name_nobody():
+    cells = split(preferences([("ann", "p", "train"), ("ann", "q", "test"), ("zoë", "p", "train")]), unseen_users=0)
+    assert cells.summary.users_without_test == ("zoë",)
+    assert "train_seen=" in repr(cells)
+    assert "zoë" not in repr(cells)
+
+
 def test_same_seed_same_split():
     assert split(crowd(), seed=4) == split(crowd(), seed=4)
     assert split(crowd(), seed=4) != split(crowd(), seed=5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -116,8 +116,8 @@ class Splits(Generic[T]):
     """unseen users' few-shot pairs, on train prompts: what their weights are adapted to"""
     test_unseen: T
     """unseen users on test prompts"""
-    summary: SplitSummary
-    """what was put where"""
+    summary: SplitSummary = field(repr=False)
+    """what was put where; it names users, which is not for a log"""
 
     @classmethod
     def from_cells(cls, data: T, labels: Sequence[str] | NDArray[np.str_], *, unseen_wanted: bool = True) -> Splits[T]:
