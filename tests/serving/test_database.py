@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, inspect, select, text, update
 
 from lorerm.errors import ConfigError
-from lorerm.serving.database import Database
+from lorerm.serving.database import Database, _keep_a_log
 from lorerm.serving.store import Kept, Store, Update
 from lorerm.serving.tables import erasures, metadata
 from servers import prepared
@@ -21,6 +21,23 @@ def test_several_that_start_at_once_make_it_once(url):
     for database in databases:
         database.check()
         database.close()
+
+
+def test_a_new_sqlite_file_that_others_open_too_is_waited_for():
+    class Contended:
+        def __init__(self, *refusals):
+            self.refusals = list(refusals)
+
+        def execute(self, statement):
+            if self.refusals:
+                raise sqlite3.OperationalError(self.refusals.pop())
+            return sqlite3.connect(":memory:").execute(statement)
+
+    connection = Contended("database is locked", "database is locked")
+    _keep_a_log(connection)
+    assert not connection.refusals
+    with pytest.raises(sqlite3.OperationalError, match="disk"):
+        _keep_a_log(Contended("disk I/O error"))
 
 
 def test_the_migrations_make_what_the_code_expects(url):

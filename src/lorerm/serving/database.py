@@ -182,10 +182,23 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
         connection.isolation_level = None  # statements commit by themselves; `writing` begins what is longer
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
+        _keep_a_log(connection)
+        for pragma in ("synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Let SQLite write ahead to a log; where others ask a new file for it too, it won't wait, whatever its timeout."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _postgresql(url: URL) -> Engine:
