@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lorerm.learning.pairs import PackedPairs
+from lorerm.training.pairs import PackedPairs
 from populations import COMMON, RANK
 
 if TYPE_CHECKING:

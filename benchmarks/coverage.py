@@ -27,13 +27,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
 from lorerm.evaluation.intervals import Sample, estimate
-from lorerm.learning.adaptation import adapt
-from lorerm.learning.config import TrainingConfig
-from lorerm.learning.training import train_ranks
 from lorerm.model.user_weights import UserWeights
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import TrainingConfig
+from lorerm.training.train import train_ranks
 
 DIMENSION, DIRECTIONS, RANK = 12, 2, 3
 USERS, TRAIN_PROMPTS, TEST_PROMPTS = 40, 60, 40

@@ -32,11 +32,11 @@ import transformers
 from safetensors.numpy import load_file
 
 from lorerm import Preferences, TransformersEncoder, embed
-from lorerm.encoding.batched import N_CHECKED
-from lorerm.encoding.prefix_tree import TreeRow, tree_size
-from lorerm.encoding.responses import collect
-from lorerm.encoding.shards import spans
-from lorerm.preferences.conversation import Conversation, as_conversation
+from lorerm.data.conversation import Conversation, as_conversation
+from lorerm.embedding.batch_encoder import N_CHECKED
+from lorerm.embedding.responses import collect
+from lorerm.embedding.shards import spans
+from lorerm.embedding.transformers.prefix_tree import TreeRow, tree_size
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WORDS = """

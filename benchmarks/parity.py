@@ -1,6 +1,6 @@
 """How closely the paper recipes follow the published optimisation, and how much faster they are.
 
-The oracle is a literal version with autograd and a loop over users in every step (`tests/learning/oracles.py`). How far
+The oracle is a literal version with autograd and a loop over users in every step (`tests/training/oracles.py`). How far
 rounding alone carries it is shown by the oracle against itself, with each user's pairs in reverse order. Prints a
 table; takes a minute or two: python benchmarks/parity.py
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
-from lorerm.learning.pairs import PackedPairs
+from lorerm.training.pairs import PackedPairs
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "learning"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
 import oracles
 
 USERS, PAIRS, TEST_PAIRS, DIMENSION = 12, 40, 200, 128

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from lorerm.learning.default import feature_scale
-from lorerm.learning.objective import logistic_loss, negative_log_likelihood
-from lorerm.learning.pairs import PackedPairs
+from lorerm.data.splits import split
 from lorerm.model.posterior import WeightPrior, solve
-from lorerm.preferences.splits import split
 from lorerm.threads import torch_on_one_thread
+from lorerm.training.objective import logistic_loss, negative_log_likelihood
+from lorerm.training.pairs import PackedPairs
+from lorerm.training.regularized import feature_scale
 
 if TYPE_CHECKING:
     from lorerm import EmbeddedPreferences

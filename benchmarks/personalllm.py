@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from lorerm.encoding.imported import Imported, read_for_dataset
-from lorerm.preferences.datasets import read_dataset
-from lorerm.preferences.datasets.personalllm import N_RESPONSES, REWARD_MODELS
-from lorerm.run import steps
-from lorerm.run.config import SplitConfig
-from lorerm.run.folder import RunFolder
-from lorerm.run.imports import import_embeddings
-from lorerm.run.recipe import find_recipe, training
+from lorerm.data.datasets import read_dataset
+from lorerm.data.datasets.personalllm import N_RESPONSES, REWARD_MODELS
+from lorerm.embedding.external.imported import Imported, read_for_dataset
+from lorerm.pipeline import steps
+from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import find_recipe, training
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.import_embeddings import import_embeddings
 
 Result = TypeVar("Result")
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from lorerm import EmbeddedPreferences, split
-from lorerm.preferences.splits import Splits
+from lorerm.data.splits import Splits
 
 RANK = 5
 # The share of choices that agree with the tastes behind them, as measured between annotators who know their own mind.

@@ -26,9 +26,9 @@ from threadpoolctl import threadpool_limits
 import bayes
 import peers
 from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
-from lorerm.learning import paper
-from lorerm.learning.pairs import PackedPairs
-from lorerm.learning.training import adaptation_for
+from lorerm.training import paper
+from lorerm.training.pairs import PackedPairs
+from lorerm.training.train import adaptation_for
 from populations import COMMON, RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
 
 if TYPE_CHECKING:

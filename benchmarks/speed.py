@@ -2,7 +2,7 @@
 
 The published optimiser is written literally, with autograd and a loop over users in every step. Two loops stand here:
 one computes each user's logits under all users' weights and keeps that user's, as the published code does; the lean one
-(`tests/learning/oracles.py`) computes that user's alone, with the same result. Their times are those of a few steps,
+(`tests/training/oracles.py`) computes that user's alone, with the same result. Their times are those of a few steps,
 extrapolated. Every ratio is of two times of one run.
 
     python benchmarks/speed.py            # all but the 8 GB store; some minutes
@@ -25,17 +25,17 @@ import numpy as np
 import torch
 
 from lorerm import EmbeddedPreferences, TrainingConfig, adapt, train
-from lorerm.learning import default, paper
-from lorerm.learning.kinds import N_KINDS
-from lorerm.learning.objective import negative_log_likelihood
-from lorerm.learning.pairs import PackedPairs
 from lorerm.model.posterior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.training import paper, regularized
+from lorerm.training.mixture_prior import N_KINDS
+from lorerm.training.objective import negative_log_likelihood
+from lorerm.training.pairs import PackedPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "learning"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
 import oracles
 
 RANK = 5
@@ -111,9 +111,9 @@ def published_loop(differences: list[torch.Tensor], steps: int) -> None:
 def fixed_fit(data: EmbeddedPreferences) -> None:
     """Fit the default recipe at fixed strengths, from the embeddings to the deviations."""
     pairs = PackedPairs.pack(data)
-    pairs = pairs.with_scale(default.feature_scale(pairs))
-    shared = default.fit_shared(pairs, STRENGTHS[0], torch.zeros(data.dimension))
-    default.fit_personal(pairs, STRENGTHS[1], default.spectral_start(pairs, shared, RANK))
+    pairs = pairs.with_scale(regularized.feature_scale(pairs))
+    shared = regularized.fit_shared(pairs, STRENGTHS[0], torch.zeros(data.dimension))
+    regularized.fit_personal(pairs, STRENGTHS[1], regularized.spectral_start(pairs, shared, RANK))
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -239,7 +239,7 @@ class SyntheticRows:
 
 def write_store(folder: str) -> None:
     """Write 8 GB of embeddings with choices of 5,000 users, half of which agree with one direction."""
-    from lorerm.encoding.store import Comparisons, store_matrix, write_comparisons
+    from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
 
     matrix = SyntheticRows()
     store_matrix(folder, matrix, None)  # type: ignore[arg-type]
@@ -255,12 +255,12 @@ def train_on_store(folder: str) -> None:
     started = time.perf_counter()
     data = EmbeddedPreferences.load(folder)
     pairs = PackedPairs.pack(data)
-    pairs = pairs.with_scale(default.feature_scale(pairs))
+    pairs = pairs.with_scale(regularized.feature_scale(pairs))
     ready = time.perf_counter() - started
     basis, weights = torch.zeros(RANK, data.dimension), torch.zeros(pairs.n_users, RANK)
     one = timed(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight))
-    shared = default.fit_shared(pairs, 1e-3, torch.zeros(data.dimension), steps=2)
-    default.fit_personal(pairs, 1e-3, default.spectral_start(pairs, shared, RANK), steps=2)
+    shared = regularized.fit_shared(pairs, 1e-3, torch.zeros(data.dimension), steps=2)
+    regularized.fit_personal(pairs, 1e-3, regularized.spectral_start(pairs, shared, RANK), steps=2)
     said = f"{len(pairs):,} pairs, D={data.dimension}, K={RANK}, 2 + 2 L-BFGS steps; ready to fit after {ready:.0f} s, "
     print(f"{peak():.2f}|{said}one value and gradient {one:.1f} s, all {time.perf_counter() - started:.0f} s")
 

@@ -6,7 +6,7 @@ python examples/active_questions.py
 import torch
 
 from lorerm import EmbeddedPreferences, HashingEncoder, TrainingConfig, UserWeights, embed, split, train
-from lorerm.preferences.datasets import load_dataset
+from lorerm.data.datasets import load_dataset
 
 cells = split(embed(load_dataset("simulated", n_users=80), HashingEncoder()), unseen_users=0.3, seed=0)
 model = train(cells.train_seen, TrainingConfig(rank=3))

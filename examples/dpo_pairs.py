@@ -7,7 +7,7 @@ the model to be trained.
 """
 
 from lorerm import HashingEncoder, Preferences, TrainingConfig, embed, train
-from lorerm.preferences.datasets.simulated import simulate
+from lorerm.data.datasets.simulated import simulate
 
 encoder = HashingEncoder()
 model = train(embed(simulate(n_users=40, median_choices=40).preferences, encoder), TrainingConfig(rank=3))

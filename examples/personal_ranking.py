@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from lorerm import HashingEncoder, Preferences, TrainingConfig, adapt, embed, evaluate, split, train
-from lorerm.preferences.datasets.simulated import simulate
-from lorerm.preferences.leaks import check_leaks
+from lorerm.data.datasets.simulated import simulate
+from lorerm.data.leakage import check_leaks
 
 folder = Path(tempfile.mkdtemp())
 

@@ -4,7 +4,7 @@ python examples/quickstart.py
 """
 
 from lorerm import HashingEncoder, TrainingConfig, adapt, embed, evaluate, split, train
-from lorerm.preferences.datasets import load_dataset
+from lorerm.data.datasets import load_dataset
 
 encoder = HashingEncoder()  # or TransformersEncoder("ID_OR_PATH")
 data = embed(load_dataset("simulated", n_users=60), encoder)

@@ -11,9 +11,9 @@ on a machine of that cluster, it works there. With a model in place of the embed
 import numpy as np
 
 from lorerm import HashingEncoder, embed
-from lorerm.engines.cluster import Cluster, connected
-from lorerm.engines.embedding import RayEncoder
-from lorerm.preferences.datasets import load_dataset
+from lorerm.data.datasets import load_dataset
+from lorerm.ray.cluster import Cluster, connected
+from lorerm.ray.embedding import RayEncoder
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def browser():
 def people_model(tmp_path_factory):
     """The folder of a small model of simulated people, as the demonstration's but made in two seconds."""
     from lorerm import HashingEncoder, TrainingConfig, embed, train
-    from lorerm.preferences.datasets import load_dataset
+    from lorerm.data.datasets import load_dataset
 
     folder = tmp_path_factory.mktemp("model") / "people"
     data = embed(load_dataset("simulated", n_users=80), HashingEncoder())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
 
 

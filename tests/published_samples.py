@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorerm.preferences.datasets.personalllm import REWARD_MODELS
+from lorerm.data.datasets.personalllm import REWARD_MODELS
 from small_choices import TOPICS, write_lines
 
 WORDS = [*TOPICS, "moss"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "encoding"))
+sys.path.insert(0, str(Path(__file__).parent / "embedding"))
 
 from tiny_models import TinyModels
 

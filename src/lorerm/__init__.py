@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING
 from lorerm._version import __version__
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embed import embed
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
-    from lorerm.encoding.encoder import Encoder
-    from lorerm.encoding.hashing import HashingEncoder
-    from lorerm.encoding.pretrained import TransformersEncoder
-    from lorerm.learning.adaptation import adapt
-    from lorerm.learning.config import AdaptationConfig, TrainingConfig
-    from lorerm.learning.training import train
+    from lorerm.data.preferences import Preferences
+    from lorerm.data.splits import Splits, split
+    from lorerm.embedding.embed import embed
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.encoder import Encoder
+    from lorerm.embedding.hashing import HashingEncoder
+    from lorerm.embedding.transformers.encoder import TransformersEncoder
     from lorerm.model.export import to_sequence_classifier
     from lorerm.model.reward_function import RewardFunction
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
-    from lorerm.preferences.preferences import Preferences
-    from lorerm.preferences.splits import Splits, split
     from lorerm.reporting.report import Report, evaluate
+    from lorerm.training.adaptation import adapt
+    from lorerm.training.config import AdaptationConfig, TrainingConfig
+    from lorerm.training.train import train
 
 # Where each public name lives. They are imported when first asked for, so that `import lorerm` and `lorerm --help`
 # stay instant.
 _HOMES = {
-    "AdaptationConfig": "learning.config",
-    "EmbeddedPreferences": "encoding.embedded_preferences",
-    "Encoder": "encoding.encoder",
-    "HashingEncoder": "encoding.hashing",
+    "AdaptationConfig": "training.config",
+    "EmbeddedPreferences": "embedding.embedded_preferences",
+    "Encoder": "embedding.encoder",
+    "HashingEncoder": "embedding.hashing",
     "LowRankRewardModel": "model.reward_model",
-    "Preferences": "preferences.preferences",
+    "Preferences": "data.preferences",
     "Report": "reporting.report",
     "RewardFunction": "model.reward_function",
-    "Splits": "preferences.splits",
-    "TrainingConfig": "learning.config",
-    "TransformersEncoder": "encoding.pretrained",
+    "Splits": "data.splits",
+    "TrainingConfig": "training.config",
+    "TransformersEncoder": "embedding.transformers.encoder",
     "UserWeights": "model.user_weights",
-    "adapt": "learning.adaptation",
-    "embed": "encoding.embed",
+    "adapt": "training.adaptation",
+    "embed": "embedding.embed",
     "evaluate": "reporting.report",
-    "split": "preferences.splits",
+    "split": "data.splits",
     "to_sequence_classifier": "model.export",
-    "train": "learning.training",
+    "train": "training.train",
 }
 
 __all__ = [

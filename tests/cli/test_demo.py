@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lorerm.cli import main
-from lorerm.run import steps
-from lorerm.run.folder import RunFolder
+from lorerm.pipeline import steps
+from lorerm.pipeline.folder import RunFolder
 from small_choices import contents
 
 

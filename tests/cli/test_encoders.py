@@ -10,7 +10,7 @@ from lorerm import HashingEncoder
 from lorerm.cli import encoders
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder, run_encoder
 from lorerm.errors import ConfigError
-from lorerm.run.folder import RunFolder
+from lorerm.pipeline.folder import RunFolder
 
 
 def parse(*arguments):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
 
 from tiny_models import CHATML, TinyModels
 

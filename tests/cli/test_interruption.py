@@ -12,7 +12,7 @@ import pytest
 
 from lorerm import HashingEncoder
 from lorerm.cli import main
-from lorerm.encoding import shards
+from lorerm.embedding import shards
 from small_choices import contents
 
 SHARD_ROWS = 8
@@ -23,9 +23,9 @@ SCRIPT = """
 import os, sys
 import lorerm.cli.embed
 from lorerm.cli import main
-from lorerm.encoding import shards
-from lorerm.encoding.hashing import HashingEncoder
-from lorerm.run.folder import RunFolder
+from lorerm.embedding import shards
+from lorerm.embedding.hashing import HashingEncoder
+from lorerm.pipeline.folder import RunFolder
 
 shards.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
 point, count, number = os.environ["POINT"], int(os.environ["COUNT"]), int(os.environ["SIGNAL"])
@@ -136,7 +136,7 @@ def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_f
 
 def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file, monkeypatch):
     """Interrupted before the first writing of the manifest, then the second, and so on: it always goes on."""
-    from lorerm.run.folder import RunFolder
+    from lorerm.pipeline.folder import RunFolder
 
     monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
     write = RunFolder.write
@@ -173,7 +173,7 @@ def test_two_at_once_do_not_mix(refuses, run):
     holder = f"""
 import sys
 from pathlib import Path
-from lorerm.run.lock import locked
+from lorerm.pipeline.lock import locked
 with locked(Path({str(run)!r})):
     print("held", flush=True)
     sys.stdin.read()

@@ -60,7 +60,7 @@ def test_name_that_is_too_long_is_one_line(refuses, tmp_path):
 
 
 def test_interruption_is_one_line_and_130(capsys, monkeypatch, tmp_path, choices_file):
-    from lorerm.run import steps
+    from lorerm.pipeline import steps
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ import pytest
 
 from small_choices import MARK, choices, contents, write_lines
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
 
 from tiny_models import TinyModels
 

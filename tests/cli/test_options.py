@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 
 from lorerm.cli.options import add_options, given_options
-from lorerm.learning.config import TrainingConfig
-from lorerm.run.config import SplitConfig
+from lorerm.pipeline.config import SplitConfig
+from lorerm.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)

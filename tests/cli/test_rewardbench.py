@@ -11,7 +11,7 @@ import pytest
 from published_samples import rewardbench_rows, write_parquet
 from small_choices import choices, write_lines
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
 
 from tiny_models import TinyModels
 

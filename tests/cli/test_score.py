@@ -8,8 +8,8 @@ import json
 import pytest
 
 from lorerm import HashingEncoder
-from lorerm.run.folder import RunFolder
-from lorerm.run.models import load_model
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.models import load_model
 from small_choices import MARK, write_lines
 
 LONG = f"{MARK} chess is a subject of which one could say a great deal, and many people do. " * 3

@@ -29,8 +29,8 @@ def test_a_run_is_served_by_its_own_encoder(settings_of, done, tmp_path):
 
 
 def test_a_model_is_served_by_the_encoder_it_names(settings_of, done, tmp_path):
-    from lorerm.run.folder import RunFolder
-    from lorerm.run.models import load_model
+    from lorerm.pipeline.folder import RunFolder
+    from lorerm.pipeline.models import load_model
 
     model = load_model(RunFolder.open(done))
     model.save_pretrained(tmp_path / "model")

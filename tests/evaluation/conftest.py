@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lorerm.data.splits import split
 from lorerm.evaluation.measured import Measured
-from lorerm.learning.config import TrainingConfig
-from lorerm.learning.training import train_ranks
-from lorerm.preferences.splits import split
+from lorerm.training.config import TrainingConfig
+from lorerm.training.train import train_ranks
 from planted import plant
 
 

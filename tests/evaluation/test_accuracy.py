@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
 from lorerm.model.posterior import WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel

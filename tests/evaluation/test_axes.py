@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lorerm.evaluation.axes import describe_axes
-from lorerm.learning.config import TrainingConfig
-from lorerm.learning.training import train
+from lorerm.training.config import TrainingConfig
+from lorerm.training.train import train
 from planted import plant
 
 

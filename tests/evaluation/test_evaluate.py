@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from lorerm.data.splits import split
 from lorerm.errors import ConfigError
 from lorerm.evaluation.evaluate import NO_REFERENCE, measure
 from lorerm.evaluation.measured import CELLS
-from lorerm.learning.adaptation import adapt
-from lorerm.learning.config import AdaptationConfig, TrainingConfig
-from lorerm.learning.training import train
-from lorerm.preferences.splits import split
 from lorerm.reporting.tables import to_markdown
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.train import train
 from planted import plant
 
 ACCURACY = {"mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts"}

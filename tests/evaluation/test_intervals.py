@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from lorerm.evaluation.intervals import Sample, estimate
-from lorerm.learning.adaptation import adapt
-from lorerm.learning.config import TrainingConfig
-from lorerm.learning.training import train_ranks
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import TrainingConfig
+from lorerm.training.train import train_ranks
 
 
 def sample_of(user, prompt=None, weights=None):

@@ -6,7 +6,7 @@ import pytest
 from lorerm.evaluation.evaluate import measure
 from lorerm.evaluation.measured import OWN
 from lorerm.evaluation.published import published_arrays
-from lorerm.learning.config import TrainingConfig
+from lorerm.training.config import TrainingConfig
 
 NAMES = [
     "train_accuracies_joint",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorerm.encoding.encoder import EncoderIdentity
+from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.model.posterior import WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "reporting"))
 
 from sample_reports import rich_report
 
-from lorerm.encoding.encoder import EncoderIdentity
-from lorerm.encoding.hashing import HashingEncoder
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import ConfigError
 from lorerm.model.card import model_card
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
 
 from tiny_models import CHATML, ENDS_WITH_TURN, TinyModels, chat
 
-from lorerm.encoding.hashing import HashingEncoder
-from lorerm.encoding.pretrained import TransformersEncoder
+from lorerm.embedding.hashing import HashingEncoder
+from lorerm.embedding.transformers.encoder import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
 from lorerm.model.reward_function import RewardFunction

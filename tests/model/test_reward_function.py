@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
 
 from tiny_models import TinyModels
 
-from lorerm.encoding.hashing import HashingEncoder
+from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.reward_function import RewardFunction
 
@@ -29,7 +29,7 @@ def hashed(make_model):
 
 
 def by_hand(model, encoder, users):
-    from lorerm.preferences.conversation import as_conversation
+    from lorerm.data.conversation import as_conversation
 
     rows = [encoder.encode([as_conversation(*row)]) for row in zip(PROMPTS, COMPLETIONS, strict=True)]
     return [float(model.rewards(row, user, population=True)) for row, user in zip(rows, users, strict=True)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.encoding.encoder import EncoderIdentity
-from lorerm.encoding.hashing import HashingEncoder
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import DataError, LorermError, ModelError, UnknownUserError
 from lorerm.model.user_weights import UserWeights
 

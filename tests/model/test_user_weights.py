@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lorerm import AdaptationConfig, TrainingConfig, adapt, train
-from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import DataError, ModelError, UnknownUserError
-from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import WeightPrior
+from lorerm.model.projected import ProjectedAnswers
 from lorerm.model.user_weights import UserWeights
 from planted import numbered_user, plant
 

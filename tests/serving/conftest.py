@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lorerm import HashingEncoder, LowRankRewardModel, UserWeights
-from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import WeightPrior
+from lorerm.model.projected import ProjectedAnswers
 from lorerm.serving.settings import Settings
 
 RANK = 3

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from lorerm import HashingEncoder
+from lorerm.data.conversation import as_conversation
 from lorerm.errors import DataError
-from lorerm.preferences.conversation import as_conversation
 from lorerm.serving import embeddings as module
 from lorerm.serving.embeddings import Embeddings
 from lorerm.serving.errors import ApiError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "encoding"))  # tiny_models
+sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))  # tiny_models
 
 
 def talk(number: int):
@@ -156,7 +156,7 @@ def test_a_prompt_of_several_callers_is_computed_once(tmp_path):
     """Through the encoder for real models: what two requests begin with in common runs once for both."""
     from tiny_models import TinyModels
 
-    from lorerm.encoding.pretrained import TransformersEncoder
+    from lorerm.embedding.transformers.encoder import TransformersEncoder
 
     encoder = TransformersEncoder(str(TinyModels(tmp_path).folder()), device="cpu")
     assert encoder.running["shares_prefixes"]

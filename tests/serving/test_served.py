@@ -15,10 +15,10 @@ import torch
 from lorerm import HashingEncoder, LowRankRewardModel
 from lorerm.cli import main
 from lorerm.errors import ConfigError, FolderBusyError, ModelError, RunError
-from lorerm.model.files import USERS, save_users
+from lorerm.model.io import USERS, save_users
 from lorerm.model.posterior import Mixture
-from lorerm.run.folder import FORGETTING, RunFolder
-from lorerm.run.lock import locked
+from lorerm.pipeline.folder import FORGETTING, RunFolder
+from lorerm.pipeline.lock import locked
 from lorerm.serving import served as module
 from lorerm.serving.served import Served, fingerprint
 from lorerm.serving.settings import Settings
@@ -139,7 +139,7 @@ def test_two_that_forget_at_once_wait_for_each_other(folder, monkeypatch):
     waiting = f"""
 import sys, time
 from pathlib import Path
-from lorerm.run.lock import locked
+from lorerm.pipeline.lock import locked
 with locked(Path({str(folder)!r})):
     print("locked", flush=True)
     sys.stdin.read()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings
 from lorerm.cli.engines import add_engine_options, elsewhere, read_cluster, uses_gpus
-from lorerm.run.folder import RunFolder
-from lorerm.run.models import adaptation_of, add_users, chosen_rank, load_model
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from lorerm.engines.cluster import Cluster
-    from lorerm.learning.config import AdaptationConfig
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
+    from lorerm.ray.cluster import Cluster
+    from lorerm.training.config import AdaptationConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +57,9 @@ def _adapt_here(
     run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace
 ) -> tuple[UserWeights, int, Sequence[str]]:
     """Adapt in this process; return the users, from how many answers, and what is to be said."""
-    from lorerm.encoding.embed import embed
-    from lorerm.learning.adaptation import adapt
-    from lorerm.preferences.preferences import Preferences
+    from lorerm.data.preferences import Preferences
+    from lorerm.embedding.embed import embed
+    from lorerm.training.adaptation import adapt
 
     answers = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
     with progress() as show:
@@ -72,7 +72,7 @@ def _adapt_on_cluster(
     run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace, cluster: Cluster
 ) -> tuple[UserWeights, int, Sequence[str]]:
     """Do the same on the workers of a cluster."""
-    from lorerm.engines.adaptation import adapt_on_cluster
+    from lorerm.ray.adaptation import adapt_on_cluster
 
     settings = run_encoder_settings(run)
     with progress() as show:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
 from lorerm.errors import ConfigError
-from lorerm.run.folder import RunFolder
-from lorerm.run.studies import compare
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.studies import compare
 
 if TYPE_CHECKING:
     import argparse

@@ -11,16 +11,16 @@ from lorerm.cli.console import output, progress
 from lorerm.cli.prepare import tell_prepared
 from lorerm.cli.report import report, tell_report
 from lorerm.errors import ConfigError, RunError
-from lorerm.learning.config import TrainingConfig
-from lorerm.run import steps, studies
-from lorerm.run.config import SplitConfig
-from lorerm.run.folder import MANIFEST, RunFolder
-from lorerm.run.sources import PREFERENCES
+from lorerm.pipeline import steps, studies
+from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.folder import MANIFEST, RunFolder
+from lorerm.pipeline.sources import PREFERENCES
+from lorerm.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.preferences.datasets.simulated import SimulatedPopulation
+    from lorerm.data.datasets.simulated import SimulatedPopulation
 
 # Of a run folder.
 CONTENTS = {
@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    from lorerm.encoding.hashing import HashingEncoder
-    from lorerm.preferences.datasets.simulated import simulate
+    from lorerm.data.datasets.simulated import simulate
+    from lorerm.embedding.hashing import HashingEncoder
 
     started = time.monotonic()
     if parsed.seed < 0:
@@ -104,9 +104,9 @@ def _show_one_person(run: RunFolder, population: SimulatedPopulation) -> None:
     import torch
     from rich.table import Table
 
-    from lorerm.encoding.hashing import HashingEncoder
-    from lorerm.encoding.store import load_embedded
-    from lorerm.run.models import chosen_rank, load_model
+    from lorerm.embedding.hashing import HashingEncoder
+    from lorerm.embedding.store import load_embedded
+    from lorerm.pipeline.models import chosen_rank, load_model
 
     model = load_model(run)
     data = load_embedded(run.path)

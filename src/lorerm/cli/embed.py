@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
 from lorerm.cli.engines import add_engine_options, on_engine
-from lorerm.cli.recipes import EMBEDDED, fill_encoder_options
+from lorerm.cli.experiments import EMBEDDED, fill_encoder_options
 from lorerm.errors import ModelError
-from lorerm.run import steps
-from lorerm.run.folder import RunFolder
-from lorerm.run.recipe import stored_recipe
+from lorerm.pipeline import steps
+from lorerm.pipeline.experiment import stored_recipe
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.run.recipe import Recipe
+    from lorerm.pipeline.experiment import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

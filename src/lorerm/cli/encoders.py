@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, RunError
-from lorerm.run.steps import is_imported
+from lorerm.pipeline.steps import is_imported
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from lorerm.encoding.encoder import Encoder
-    from lorerm.run.folder import RunFolder
+    from lorerm.embedding.encoder import Encoder
+    from lorerm.pipeline.folder import RunFolder
 
 # What decides an encoder's numbers, and is therefore recorded; the other options only decide how it runs.
 _RECORDED = ("model", "revision", "dtype", "max_length", "attn", "chat_template")
@@ -88,7 +88,7 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Encoder:
     """Build the encoder that `encoder_settings` describes, to run as the options say."""
-    from lorerm.encoding.build import build_encoder
+    from lorerm.embedding.registry import build_encoder
 
     return build_encoder(settings, **running_options(parsed))
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from lorerm.encoding.encoder import Encoder
-    from lorerm.engines.cluster import Cluster
+    from lorerm.embedding.encoder import Encoder
+    from lorerm.ray.cluster import Cluster
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
             if getattr(parsed, name) is not None:
                 raise ConfigError(f"--{name.replace('_', '-')} is about a Ray cluster", "add --engine ray")
         return None
-    from lorerm.engines.cluster import Cluster
+    from lorerm.ray.cluster import Cluster
 
     return Cluster(parsed.ray_address, parsed.ray_workers)
 
@@ -68,8 +68,8 @@ def on_engine(
     with ExitStack() as until_end:
 
         def make() -> Encoder:
-            from lorerm.engines.cluster import connected
-            from lorerm.engines.embedding import RayEncoder
+            from lorerm.ray.cluster import connected
+            from lorerm.ray.embedding import RayEncoder
 
             workers = until_end.enter_context(connected(cluster, gpus=uses_gpus(parsed, model)))
             return RayEncoder(elsewhere(make_encoder), workers)

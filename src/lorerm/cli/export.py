@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
 from lorerm.errors import ConfigError
-from lorerm.run.folder import RunFolder
-from lorerm.run.models import check_user, load_model
-from lorerm.run.steps import is_imported
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.models import check_user, load_model
+from lorerm.pipeline.steps import is_imported
 
 if TYPE_CHECKING:
     import argparse

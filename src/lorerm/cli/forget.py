@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
-from lorerm.run.folder import RunFolder
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
+    from lorerm.pipeline.forget import forget
     from lorerm.reporting.phrases import count
-    from lorerm.run.forgetting import forget
 
     found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
     output().print(

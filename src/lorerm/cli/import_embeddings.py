@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress
+from lorerm.cli.experiments import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
 from lorerm.cli.options import add_options
 from lorerm.cli.prepare import tell_prepared
-from lorerm.cli.recipes import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
 from lorerm.errors import ConfigError
-from lorerm.run.config import SplitConfig
-from lorerm.run.folder import RunFolder
-from lorerm.run.imports import import_embeddings
+from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.import_embeddings import import_embeddings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from lorerm.encoding.imported import Imported
+    from lorerm.embedding.external.imported import Imported
 
 # As the published scripts write them.
 PICKLE_SUFFIXES = (".pkl", ".pickle")
@@ -97,7 +97,7 @@ def _reader(
         )
 
     def read() -> Imported:
-        from lorerm.encoding.imported import read_matrix_and_comparisons
+        from lorerm.embedding.external.imported import read_matrix_and_comparisons
 
         return read_matrix_and_comparisons(matrices[0], tables[0], parsed.reference)
 
@@ -116,8 +116,8 @@ def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> C
     def read() -> Imported:
         from dataclasses import replace
 
-        from lorerm.encoding.matrix_files import read_reference_file
-        from lorerm.encoding.published_pickles import read_published_pickles
+        from lorerm.embedding.external.matrix_files import read_reference_file
+        from lorerm.embedding.external.published_pickles import read_published_pickles
 
         imported = read_published_pickles(pickles)
         if parsed.reference is not None:
@@ -130,8 +130,8 @@ def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> C
 def _read_for_dataset(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> Imported:
     from dataclasses import asdict
 
-    from lorerm.encoding.imported import read_for_dataset
-    from lorerm.preferences.datasets import read_dataset
+    from lorerm.data.datasets import read_dataset
+    from lorerm.embedding.external.imported import read_for_dataset
 
     loaded = read_dataset(parsed.dataset, split=asdict(split), **options)
     return read_for_dataset(parsed.files, loaded, parsed.reference)

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
+from lorerm.cli.experiments import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
 from lorerm.cli.options import add_options
-from lorerm.cli.recipes import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
-from lorerm.preferences.datasets import DATASETS
-from lorerm.run import steps
-from lorerm.run.config import SplitConfig
-from lorerm.run.folder import RunFolder
+from lorerm.data.datasets import DATASETS
+from lorerm.pipeline import steps
+from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.run.recipe import Recipe
+    from lorerm.pipeline.experiment import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

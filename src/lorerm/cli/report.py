@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.run import steps, studies
-from lorerm.run.folder import RunFolder
+from lorerm.pipeline import steps, studies
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import output, progress
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder
 from lorerm.errors import ConfigError, ModelError
-from lorerm.run.folder import MANIFEST, RunFolder
+from lorerm.pipeline.folder import MANIFEST, RunFolder
 
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.encoding.encoder import Encoder
+    from lorerm.embedding.encoder import Encoder
     from lorerm.model.reward_model import LowRankRewardModel
 
 _HUB = "hub"
@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    from lorerm.preferences.datasets.reward_bench_2 import load
-    from lorerm.run.reward_bench import FOLDER, measure_reward_bench, reward_directions
+    from lorerm.data.datasets.reward_bench_2 import load
+    from lorerm.pipeline.rewardbench import FOLDER, measure_reward_bench, reward_directions
 
     folder = parsed.out
     if (Path(parsed.model) / MANIFEST).exists():
-        from lorerm.run.models import check_user, load_model
+        from lorerm.pipeline.models import check_user, load_model
 
         run = RunFolder.open(parsed.model)
         model, folder = load_model(run, parsed.rank), folder or run.path / FOLDER
@@ -78,7 +78,7 @@ def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:
 
 def _encoder_of(model: LowRankRewardModel, parsed: argparse.Namespace) -> Encoder:
     """Build the encoder that a saved model names."""
-    from lorerm.encoding.hashing import HashingEncoder
+    from lorerm.embedding.hashing import HashingEncoder
 
     identity = model.encoder
     if identity is None:

@@ -12,15 +12,15 @@ from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import embed
 from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.engines import add_engine_options
+from lorerm.cli.experiments import add_dataset_options, source_recipe
 from lorerm.cli.options import add_options
 from lorerm.cli.prepare import add_source_arguments, prepare
-from lorerm.cli.recipes import add_dataset_options, source_recipe
 from lorerm.cli.report import add_seeds, report, tell_report
 from lorerm.cli.train import add_training_options, tell_left_out
-from lorerm.run import steps, studies
-from lorerm.run.config import SplitConfig
-from lorerm.run.folder import RunFolder
-from lorerm.run.recipe import training
+from lorerm.pipeline import steps, studies
+from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import training
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.encoders import add_running_options, run_encoder
+from lorerm.data.conversation import as_conversation
+from lorerm.data.readers.files import read_rows
+from lorerm.data.values import as_list
 from lorerm.errors import DataError
-from lorerm.preferences.conversation import as_conversation
-from lorerm.preferences.files import read_rows
-from lorerm.preferences.scalars import as_list
-from lorerm.run.folder import RunFolder
-from lorerm.run.models import check_user, load_model
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.models import check_user, load_model
 
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.preferences.files import Row
+    from lorerm.data.readers.files import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lorerm.cli.console import output
 from lorerm.cli.encoders import add_running_options, run_encoder_settings, running_options
 from lorerm.errors import ConfigError
-from lorerm.run.folder import MANIFEST, RunFolder
-from lorerm.run.steps import is_imported
+from lorerm.pipeline.folder import MANIFEST, RunFolder
+from lorerm.pipeline.steps import is_imported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
     if (Path(parsed.path) / MANIFEST).exists():
         run = RunFolder.open(parsed.path, half_forgotten=True)
         return None if is_imported(run) else run_encoder_settings(run)
-    from lorerm.encoding.hashing import HashingEncoder
+    from lorerm.embedding.hashing import HashingEncoder
     from lorerm.model.reward_model import LowRankRewardModel
 
     identity = LowRankRewardModel.from_pretrained(parsed.path).encoder

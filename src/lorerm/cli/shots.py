@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.options import add_options, given_options
-from lorerm.evaluation.shots_config import ShotsConfig
-from lorerm.run import steps, studies
-from lorerm.run.folder import RunFolder
-from lorerm.run.recipe import stored_recipe
+from lorerm.evaluation.few_shot_config import ShotsConfig
+from lorerm.pipeline import steps, studies
+from lorerm.pipeline.experiment import stored_recipe
+from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
+from lorerm.cli.experiments import merge_given
 from lorerm.cli.options import add_options
-from lorerm.cli.recipes import merge_given
-from lorerm.learning.config import TrainingConfig
-from lorerm.run import steps
-from lorerm.run.folder import RunFolder
-from lorerm.run.recipe import stored_recipe, training
+from lorerm.pipeline import steps
+from lorerm.pipeline.experiment import stored_recipe, training
+from lorerm.pipeline.folder import RunFolder
+from lorerm.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import argparse

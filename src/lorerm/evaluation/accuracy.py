@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from lorerm.evaluation.intervals import Sample
-from lorerm.learning.pairs import PackedPairs
+from lorerm.training.pairs import PackedPairs
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]

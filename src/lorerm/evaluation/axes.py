@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from lorerm.evaluation.properties import PROPERTIES, properties
-from lorerm.learning.pairs import PackedPairs
+from lorerm.training.pairs import PackedPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]

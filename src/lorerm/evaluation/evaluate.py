@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm._version import __version__
-from lorerm.evaluation.gains import agreement, gains_of_users
 from lorerm.evaluation.measured import CELLS, CONTROLS, TEST_CELLS, Measured
+from lorerm.evaluation.per_user import agreement, gains_of_users
 from lorerm.evaluation.published import published_arrays
 from lorerm.model.reward_model import LowRankRewardModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
-    from lorerm.learning.config import AdaptationConfig
-    from lorerm.preferences.splits import Splits
+    from lorerm.data.splits import Splits
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.training.config import AdaptationConfig
 
 SCHEMA_VERSION = 1
 NO_REFERENCE = "the embeddings come without a reference head"

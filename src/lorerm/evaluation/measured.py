@@ -9,18 +9,18 @@ import numpy as np
 
 from lorerm.evaluation.accuracy import Cell
 from lorerm.evaluation.intervals import Estimate, estimate
-from lorerm.learning.adaptation import adapt
-from lorerm.learning.config import AdaptationConfig, TrainingConfig
-from lorerm.learning.training import adaptation_for, choose_rank, train_ranks
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.train import adaptation_for, choose_rank, train_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+    from lorerm.data.splits import Splits
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.preferences.splits import Splits
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 

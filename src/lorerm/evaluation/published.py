@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lorerm.learning.paper import ALPHA
+from lorerm.training.paper import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.learning.config import TrainingConfig
+    from lorerm.training.config import TrainingConfig
 
 # What the published code calls the four cells.
 PUBLISHED_NAMES = {

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from lorerm.encoding.chat import ChatTokenizer
-from lorerm.encoding.checkpoint import find_checkpoint, loading
+from lorerm.data.conversation import as_conversation
+from lorerm.embedding.transformers.chat import ChatTokenizer
+from lorerm.embedding.transformers.checkpoint import find_checkpoint, loading
 from lorerm.errors import ModelError, RunError
-from lorerm.preferences.conversation import as_conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lorerm.encoding.checkpoint import Checkpoint
+    from lorerm.embedding.transformers.checkpoint import Checkpoint
     from lorerm.model.reward_model import LowRankRewardModel
 
 _PAD = "<|pad|>"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lorerm.errors import ModelError
-from lorerm.model.files import CONFIG, MODEL, USERS, load_model, save_model
+from lorerm.model.io import CONFIG, MODEL, USERS, load_model, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lorerm.encoding.encoder import Encoder
+    from lorerm.embedding.encoder import Encoder
     from lorerm.model.card import ReportLike
     from lorerm.model.reward_model import LowRankRewardModel
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lorerm.data.conversation import as_conversation
 from lorerm.errors import DataError
-from lorerm.preferences.conversation import as_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.encoding.encoder import Encoder
+    from lorerm.data.conversation import Message
+    from lorerm.embedding.encoder import Encoder
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.preferences.conversation import Message
 
 
 class RewardFunction:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorerm.encoding.embedded_preferences import as_tensor
+from lorerm.embedding.embedded_preferences import as_tensor
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.hub import HubMixin
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences, Matrix
-    from lorerm.encoding.encoder import Encoder, EncoderIdentity
-    from lorerm.model.answers import ProjectedAnswers
+    from lorerm.data.conversation import Message
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences, Matrix
+    from lorerm.embedding.encoder import Encoder, EncoderIdentity
+    from lorerm.model.acquisition import Question
     from lorerm.model.posterior import WeightPrior, WeightSpace
-    from lorerm.model.questions import Question
-    from lorerm.preferences.conversation import Message
+    from lorerm.model.projected import ProjectedAnswers
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class LowRankRewardModel(HubMixin):
         responses: Sequence[str | Sequence[Message]],
         encoder: Encoder,
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        from lorerm.preferences.conversation import as_conversation
+        from lorerm.data.conversation import as_conversation
 
         self.check_encoder(encoder.identity)
         return encoder.encode([as_conversation(prompt, response) for response in responses])
@@ -227,7 +227,7 @@ class LowRankRewardModel(HubMixin):
         ModelError
             If the weights have no posterior, as those of the paper recipes, or the encoder is another one.
         """
-        from lorerm.model.questions import choose_question, posterior_of
+        from lorerm.model.acquisition import choose_question, posterior_of
 
         if encoder is not None:
             candidates = self._embed(prompt, cast("Sequence[str]", candidates), encoder)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorerm.errors import ModelError, UnknownUserError
-from lorerm.model.answers import ProjectedAnswers
 from lorerm.model.posterior import WeightPrior, solve
+from lorerm.model.projected import ProjectedAnswers
 
 if TYPE_CHECKING:
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
 
 

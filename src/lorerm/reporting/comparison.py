@@ -18,7 +18,7 @@ def console_comparison(comparison: Record) -> list[Table]:
     Parameters
     ----------
     comparison
-        As `lorerm.evaluation.compare.compare_runs` returns it.
+        As `lorerm.evaluation.comparison.compare_runs` returns it.
     """
     from rich.text import Text
 

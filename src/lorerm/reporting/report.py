@@ -16,10 +16,10 @@ from lorerm.reporting.tables import to_markdown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lorerm.encoding.embedded_preferences import EmbeddedPreferences
-    from lorerm.learning.config import AdaptationConfig
+    from lorerm.data.splits import Splits
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.preferences.splits import Splits
+    from lorerm.training.config import AdaptationConfig
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lorerm.data.conversation import conversation_key
 from lorerm.errors import LorermError
-from lorerm.preferences.conversation import conversation_key
 from lorerm.serving.errors import RETRY_AFTER, ApiError
 from lorerm.threads import have_torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.encoding.encoder import Encoder
-    from lorerm.preferences.conversation import Conversation
+    from lorerm.data.conversation import Conversation
+    from lorerm.embedding.encoder import Encoder
     from lorerm.serving.vectors import Vector32
 
 _Waiting = dict[bytes, tuple["Conversation", "asyncio.Future[Vector32]"]]

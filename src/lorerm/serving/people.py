@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from lorerm.errors import DataError
-from lorerm.model.answers import ProjectedAnswers
-from lorerm.model.questions import posterior_of
+from lorerm.model.acquisition import posterior_of
+from lorerm.model.projected import ProjectedAnswers
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
 from lorerm.serving.errors import RETRY_AFTER, ApiError

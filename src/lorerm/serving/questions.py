@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorerm.errors import ConfigError, DataError, ModelError
+from lorerm.model.acquisition import choose_question, information_of, posterior_of
 from lorerm.model.posterior import Posterior
-from lorerm.model.questions import choose_question, information_of, posterior_of
 from lorerm.serving.schemas import AskedQuestion, QuestionResponse
 
 if TYPE_CHECKING:

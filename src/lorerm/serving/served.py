@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from lorerm.encoding.build import build_encoder
+from lorerm.embedding.registry import build_encoder
 from lorerm.errors import ConfigError, FolderBusyError, LorermError, RunError, UnknownUserError
-from lorerm.model.files import CONFIG, USERS, forget_users
+from lorerm.model.io import CONFIG, USERS, forget_users
 from lorerm.model.reward_model import LowRankRewardModel
-from lorerm.run.folder import FORGETTING, MANIFEST, RunFolder
-from lorerm.run.forgetting import forget
-from lorerm.run.lock import locked
-from lorerm.run.models import chosen_alpha, chosen_rank, load_model, model_folder
+from lorerm.pipeline.folder import FORGETTING, MANIFEST, RunFolder
+from lorerm.pipeline.forget import forget
+from lorerm.pipeline.lock import locked
+from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.conversation import as_conversation
 from lorerm.errors import DataError
-from lorerm.preferences.conversation import as_conversation
 from lorerm.serving.documents import EmbeddingDocument, TextDocument
 from lorerm.serving.vectors import as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.preferences.conversation import Conversation
+    from lorerm.data.conversation import Conversation
     from lorerm.serving.documents import Message
     from lorerm.serving.embeddings import Embeddings
     from lorerm.serving.vectors import Vector32

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorerm import HashingEncoder
-from lorerm.preferences.conversation import as_conversation
+from lorerm.data.conversation import as_conversation
 from servers import base64_of
 
 QUERY = "What of bread?"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lorerm import EmbeddedPreferences, HashingEncoder
-from lorerm.model.questions import posterior_of
-from lorerm.preferences.conversation import as_conversation
+from lorerm.data.conversation import as_conversation
+from lorerm.model.acquisition import posterior_of
 from servers import base64_of
 
 PROMPT = "What of bread?"

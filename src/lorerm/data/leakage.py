@@ -1,0 +1,273 @@
+"""The leak check: what can be predicted from the responses' length, or their format, without reading a word.
+
+Where chosen and rejected responses went through different code, the difference shows at their ends (brackets, quotes,
+a newline) or in their lengths (one side cut off), and a model learns that instead of people's taste. People do prefer
+longer or shorter responses, though, and that is no leak; so each scorer is held against what this preference explains.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lorerm.data.conversation import Conversation
+    from lorerm.data.preferences import Preferences
+    from lorerm.data.shared import SharedPreferences
+
+_MOST_PAIRS = 20_000
+_FEWEST_PAIRS = 20  # with fewer, half of them are too few to fit anything
+
+# A scorer is suspect when, beyond two standard errors, it removes a quarter of the errors that a taste for length has
+# (from 0.5 to 0.62, from 0.7 to 0.78). On clean data (a crowd's choices among arguments, planted tastes for length) the
+# lengths gain nothing over that taste, and the format at most 0.06 over chance; a rendering fault gains 0.4 and more.
+_SUSPECT = 0.25
+_SURE = 2.0
+# Not even a strong taste for longer or shorter responses decides so many choices of people; and it must be beyond two
+# standard errors of a strong taste.
+_NEARLY_ALL = 0.9
+_STRONG = 0.85
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """How well scorers that read no words predict the choices."""
+
+    longer_chosen: float
+    """share of pairs in which the longer response was chosen; equal lengths count half"""
+    length_accuracy: float
+    """accuracy, on prompts not fitted to, of a flexible scorer of the two lengths; 0.5 when there are too few pairs"""
+    length_noise: float
+    """its standard error"""
+    format_accuracy: float
+    """accuracy, on prompts not fitted to, of a scorer of the format, weighted such that pairs with the longer response
+    chosen count as much as those with the shorter: a taste for length gains nothing, and chance is 0.5"""
+    format_noise: float
+    """its standard error"""
+    n_pairs: int
+    """pairs looked at"""
+
+    def warnings(self) -> list[str]:
+        """Say in sentences what looks like a leak.
+
+        Returns
+        -------
+        list of str
+            Empty when all is well.
+        """
+        sentences = []
+        by_rule = max(self.longer_chosen, 1 - self.longer_chosen)
+        which = "longer" if self.longer_chosen >= 0.5 else "shorter"
+        doubt = _SURE * math.sqrt(_NEARLY_ALL * (1 - _NEARLY_ALL) / max(self.n_pairs, 1))
+        if by_rule >= max(_NEARLY_ALL, _STRONG + doubt):
+            sentences.append(
+                f"LEAK? The {which} response is the chosen one in {by_rule:.0%} of {self.n_pairs:,} pairs: check "
+                "whether one side was cut off, or written by another program."
+            )
+        elif self.length_accuracy > by_rule + _SUSPECT * (1 - by_rule) + _SURE * self.length_noise:
+            sentences.append(
+                f"LEAK? The lengths alone predict {self.length_accuracy:.0%} of the choices, far more than the taste "
+                f"for {which} responses explains ({by_rule:.0%}): check whether one side was cut off at a fixed length."
+            )
+        if self.format_accuracy > 0.5 + _SUSPECT * 0.5 + _SURE * self.format_noise:
+            sentences.append(
+                f"LEAK? The format alone, without a word, predicts {self.format_accuracy:.0%} of the choices (chance "
+                "is 50%): check for brackets, quotes, white space or markup that only one side carries."
+            )
+        return sentences
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Give the figures by name, for JSON.
+
+        Returns
+        -------
+        dict
+        """
+        return asdict(self)
+
+
+def check_leaks(preferences: Preferences | SharedPreferences, seed: int = 0) -> LeakReport:
+    """Measure what length and format alone predict.
+
+    Two scorers are fitted on the pairs of half of the prompts, and measured on the other half. The scorer of lengths
+    is a decision tree on both lengths in characters; the scorer of the format is a logistic regression on the kinds of
+    the first and last characters, brackets, quotes and markup at the ends, newlines, and the number of messages.
+
+    Parameters
+    ----------
+    preferences
+        The pairs; of more than 20,000 a sample is taken.
+    seed
+        Of the sample, of the halves, and of the orientation of the pairs.
+
+    Returns
+    -------
+    LeakReport
+        Its `warnings()` are to be shown.
+    """
+    rng = np.random.default_rng(seed)
+    if len(preferences) > _MOST_PAIRS:
+        preferences = preferences.select(np.sort(rng.choice(len(preferences), _MOST_PAIRS, replace=False)))
+    chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
+    lengths = np.array(
+        [[_length(better), _length(worse)] for better, worse in zip(chosen, rejected, strict=True)], dtype=np.float64
+    ).reshape(-1, 2)
+    longer = np.sign(lengths[:, 0] - lengths[:, 1])
+    share = float(np.mean((longer + 1) / 2)) if len(longer) else 0.5
+    prompts = np.unique(preferences.prompt_ids.astype(str), return_inverse=True)[1]
+    held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
+    by_length = by_format = _Accuracy(0.5, 0.5)
+    by_rule = max(share, 1 - share)
+    if min(held_out.sum(), (~held_out).sum()) >= _FEWEST_PAIRS // 2:
+        groups = prompts[held_out]
+        by_length = _measure(_length_scores(lengths, held_out, seed), np.ones(len(groups)), groups, by_rule)
+        balanced = _balance(longer)
+        features = _format_features(chosen) - _format_features(rejected)
+        by_format = _measure(_format_scores(features, balanced, held_out), balanced[held_out], groups, 0.5)
+    return LeakReport(share, *by_length, *by_format, n_pairs=len(longer))
+
+
+class _Accuracy(NamedTuple):
+    """An accuracy and its standard error."""
+
+    value: float
+    noise: float
+
+
+def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+    """Score held-out pairs by their lengths alone; positive is right."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    def features(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack([pairs, pairs[:, 0] - pairs[:, 1]])
+
+    fitted, flipped = lengths[~held_out], lengths[~held_out][:, ::-1]
+    scorer = DecisionTreeClassifier(max_leaf_nodes=24, min_samples_leaf=10, random_state=seed)
+    scorer.fit(features(np.concatenate([fitted, flipped])), np.repeat([1, 0], len(fitted)))
+    tested = lengths[held_out]
+    # Both orientations, so that the scorer cannot gain from the order in which the two are given.
+    forward, backward = (scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1]))
+    return np.asarray(forward - backward, dtype=np.float64)
+
+
+def _format_scores(
+    features: NDArray[np.float64], weights: NDArray[np.float64], held_out: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Score held-out pairs by the difference of their formats; positive is right."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = features[~held_out]
+    scorer = LogisticRegression(fit_intercept=False, C=1.0, max_iter=500)
+    scorer.fit(
+        np.concatenate([fitted, -fitted]), np.repeat([1, 0], len(fitted)), sample_weight=np.tile(weights[~held_out], 2)
+    )
+    return np.asarray(features[held_out] @ scorer.coef_[0], dtype=np.float64)
+
+
+def _balance(longer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weigh pairs such that the longer is chosen as often as the shorter, where both happen."""
+    weights = np.ones(len(longer))
+    n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
+    if n_longer and n_shorter:
+        weights[longer > 0] = (n_longer + n_shorter) / (2 * n_longer)
+        weights[longer < 0] = (n_longer + n_shorter) / (2 * n_shorter)
+    return weights
+
+
+def _measure(
+    scores: NDArray[np.float64], weights: NDArray[np.float64], prompts: NDArray[np.intp], expected: float
+) -> _Accuracy:
+    """Give the weighted accuracy, a score of 0 being half right, and its standard error.
+
+    Pairs of one prompt are not independent: the error is that of sums per prompt, and never less than that of as many
+    independent pairs at the accuracy expected of clean data.
+    """
+    right = (np.sign(np.where(np.abs(scores) < 1e-9, 0.0, scores)) + 1) / 2
+    total = weights.sum()
+    accuracy = float(weights @ right / total)
+    by_prompt = np.bincount(prompts, weights * (right - accuracy))
+    clustered = np.sqrt((by_prompt**2).sum()) / total
+    independent = np.sqrt(expected * (1 - expected) * (weights**2).sum()) / total
+    return _Accuracy(accuracy, float(max(clustered, independent)))
+
+
+def _length(response: Conversation) -> int:
+    """Count the characters of a response."""
+    return sum(len(message["content"]) for message in response)
+
+
+_CHARACTERS = (
+    "none",
+    "letter",
+    "capital",
+    "digit",
+    "stop",
+    "open",
+    "close",
+    "quote",
+    "markup",
+    "newline",
+    "space",
+    "other",
+)
+
+_BEGINNINGS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\s*[\[({]\s*[\"'{]",  # a printed list
+        r"\s*[\[{]*\s*[\"']?role[\"']?\s*:",  # a printed message
+        r"\s*<[|/\w]",  # tags and special tokens
+        r"\s*(?:[-*•]|\d+[.)])\s",  # an item of a list
+        r"\s*#+\s",  # a heading
+        r"\s*\*\*",  # bold
+        r"\s*```",  # code
+    )
+)
+_ENDS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"[\"'}]\s*[\])}]\s*\Z",  # a printed list
+        r"[|/\w]>\s*\Z",  # tags and special tokens
+    )
+)
+_ANYWHERE = ("\r", "\n", "\n\n")
+_REACH = 40  # characters at either end that the patterns look at
+
+
+def _format_features(responses: list[Conversation]) -> NDArray[np.float64]:
+    """Describe the format of responses without their words: [n, features] of 0 and 1, and the number of messages."""
+    index = {kind: position for position, kind in enumerate(_CHARACTERS)}
+    ends = 2 * len(_CHARACTERS)
+    features = np.zeros((len(responses), ends + len(_BEGINNINGS) + len(_ENDS) + len(_ANYWHERE) + 1))
+    for row, response in zip(features, responses, strict=True):
+        text = response[-1]["content"]
+        row[index[_kind(text[:1])]] = 1
+        row[len(_CHARACTERS) + index[_kind(text[-1:])]] = 1
+        row[ends:] = [
+            *(pattern.match(text[:_REACH]) is not None for pattern in _BEGINNINGS),
+            *(pattern.search(text[-_REACH:]) is not None for pattern in _ENDS),
+            *(newline in text for newline in _ANYWHERE),
+            len(response),
+        ]
+    return features
+
+
+def _kind(character: str) -> str:
+    """Tell what kind of character it is, if any."""
+    if not character:
+        return "none"
+    for kind, members in (("newline", "\r\n"), ("stop", ".!?…"), ("quote", "\"'`“”‘’"), ("markup", "#*-_~|>+=")):
+        if character in members:
+            return kind
+    if character.isspace():
+        return "space"
+    category = unicodedata.category(character)
+    kinds = {"Ps": "open", "Pe": "close", "Lu": "capital", "Nd": "digit"}
+    return kinds.get(category, "letter" if category.startswith("L") else "other")

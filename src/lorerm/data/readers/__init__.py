@@ -1,0 +1,1 @@
+"""Readers of feedback logs: one file per format."""

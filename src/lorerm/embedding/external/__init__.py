@@ -1,0 +1,1 @@
+"""Embeddings that were computed elsewhere, read from files."""

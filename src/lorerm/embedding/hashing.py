@@ -1,0 +1,116 @@
+"""The embedded encoder: hashed words and letter groups plus counts of plain style, with no download and nothing to fit.
+
+It reads the last assistant turn alone, for what a prompt adds is the same on both sides of a comparison. Stateless, so
+that a new text gets the same vector in every run; built on scikit-learn's HashingVectorizer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.embedding.encoder import EncoderIdentity, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorerm.data.conversation import Conversation
+
+# Raised whenever the same text would get another vector.
+VERSION = "1"
+WORD_FEATURES, LETTER_FEATURES = 512, 256
+_BATCH = 2048
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
+_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
+_COUNTED = {
+    "sentences": _SENTENCE_END,
+    "list items": _LIST_ITEM,
+    "headings": re.compile(r"^[ \t]*(?:#+\s|\*\*.+\*\*\s*$)|:\s*$", re.MULTILINE),
+    "lines": re.compile(r"\n"),
+    "questions": re.compile(r"\?"),
+    "exclamations": re.compile(r"!"),
+    "commas": re.compile(r"[,;]"),
+    "contractions": re.compile(r"\w'(?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE),
+    "digits": re.compile(r"\d"),
+    "capitals": re.compile(r"[A-ZÀ-ÖØ-ÞΑ-ΩЀ-Я]"),
+    "quotes": re.compile(r"[\"“”«»]"),
+    "brackets": re.compile(r"[()\[\]]"),
+    "first person": re.compile(r"\b(?:i|we|my|our|me|us)\b", re.IGNORECASE),
+    "second person": re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE),
+    "hedges": re.compile(
+        r"\b(?:may|might|could|perhaps|maybe|possibly|seems?|usually|often|probably)\b", re.IGNORECASE
+    ),
+    "thanks": re.compile(r"\b(?:please|thanks?|sorry|glad|happy|great|wonderful|hope)\b", re.IGNORECASE),
+    "because": re.compile(r"\b(?:because|since|therefore|thus|hence|so that|which means)\b", re.IGNORECASE),
+    "negations": re.compile(r"\b(?:not|no|never)\b|n't\b", re.IGNORECASE),
+}
+_STYLE_FEATURES = 4 + 2 * len(_COUNTED)
+
+
+class HashingEncoder:
+    """Vectors of style and words without a model; see the module."""
+
+    def __init__(self) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self._words = HashingVectorizer(
+            n_features=WORD_FEATURES, ngram_range=(1, 2), norm="l2", token_pattern=_WORD.pattern
+        )
+        self._letters = HashingVectorizer(n_features=LETTER_FEATURES, analyzer="char_wb", ngram_range=(3, 4), norm="l2")
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """All that decides the numbers."""
+        return EncoderIdentity(
+            model="lorerm-hashing",
+            revision=VERSION,
+            template="last assistant turn",
+            pooling="none",
+            dtype="float32",
+            max_length=None,
+            dimension=WORD_FEATURES + LETTER_FEATURES + _STYLE_FEATURES,
+        )
+
+    @property
+    def reference(self) -> None:
+        """There is no reference head."""
+        return
+
+    @property
+    def reference_reason(self) -> str:
+        """Why there is no reference head."""
+        return "the embedded encoder is no reward model"
+
+    def encode(
+        self, conversations: Sequence[Conversation], progress: Progress | None = None
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return float32 [n, D]."""
+        texts = [conversation[-1]["content"] for conversation in conversations]
+        embedded = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            rows = embedded[start : start + len(batch)]
+            rows[:, :WORD_FEATURES] = self._words.transform(batch).toarray()
+            rows[:, WORD_FEATURES : WORD_FEATURES + LETTER_FEATURES] = self._letters.transform(batch).toarray()
+            rows[:, WORD_FEATURES + LETTER_FEATURES :] = [_style(text) for text in batch]
+            if progress is not None:
+                progress(start + len(batch), len(texts))
+        return embedded
+
+
+def _style(text: str) -> list[float]:
+    """Return lengths, and each count as it is (on a log scale) and per word."""
+    words = _WORD.findall(text)
+    n_words = max(1, len(words))
+    counts = np.array([len(pattern.findall(text)) for pattern in _COUNTED.values()], dtype=np.float64)
+    lengths = [
+        np.log1p(len(words)),
+        np.sqrt(len(words)) / 10,
+        sum(map(len, words)) / n_words / 5,
+        len({word.lower() for word in words}) / n_words,
+    ]
+    return [*lengths, *np.log1p(counts), *(counts / n_words)]

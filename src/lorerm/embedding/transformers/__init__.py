@@ -1,0 +1,1 @@
+"""Embeddings of language and reward models that the transformers library loads."""

@@ -1,0 +1,313 @@
+"""The run folder: a manifest, and steps that are each done once, recorded, and resumable.
+
+`manifest.json` holds all that varies from run to run (times, versions, arguments, hashes); every other file is the
+same bytes for the same input, arguments and seed. A step is not repeated when its arguments and predecessors are as
+recorded and its files are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lorerm._version import __version__
+from lorerm.atomic import atomic_path
+from lorerm.errors import RunError
+from lorerm.pipeline.lock import locked
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+# The steps in their order, each with the command that does it.
+STEPS = {
+    "prepare": "lorerm prepare",
+    "embed": "lorerm embed` or `lorerm import-embeddings",
+    "train": "lorerm train",
+    "seeds": "lorerm report --seeds",
+    "shots": "lorerm shots",
+    "report": "lorerm report",
+}
+# Those that are not made of all steps before them.
+_MADE_OF = {"shots": ("prepare", "embed", "train")}
+_RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
+# In the manifest: the users who are being forgotten, from before the first file changes until the last one has.
+FORGETTING = "forgetting"
+# In the record of a step that read the run's input: some of its users were forgotten since.
+FORGOT = "forgot"
+
+# In the name of every file that is not whole yet.
+_PARTIAL = ".partial"
+
+Progress = Callable[[str, int, int], None]
+Work = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder."""
+
+    path: Path
+    progress: Progress | None = None
+
+    @classmethod
+    def create(cls, path: str | Path, progress: Progress | None = None) -> RunFolder:
+        """Make the folder, or continue the run that is in it.
+
+        Raises
+        ------
+        RunError
+            If the folder holds something else, or a run of another version.
+        """
+        run = cls(Path(path), progress)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            if not (run.path / MANIFEST).exists():
+                if not all(_is_partial(entry) for entry in run.path.iterdir()):
+                    raise RunError(f"{path} holds files that are no run of lorerm", "choose an empty or new folder")
+                run.write({"format_version": FORMAT_VERSION, "lorerm_version": __version__, "steps": {}})
+        except OSError as error:
+            raise RunError(f"{path} cannot be a run folder ({error.strerror})", "choose another place") from error
+        return cls.open(path, progress)
+
+    @classmethod
+    def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
+        """Open a run that exists; `half_forgotten`: also one in which forgetting users was cut off.
+
+        Raises
+        ------
+        RunError
+            If there is none, it is of another version, or half forgotten.
+        """
+        run = cls(Path(path), progress)
+        try:
+            exists = (run.path / MANIFEST).exists()
+        except OSError:  # for instance a name that is too long
+            exists = False
+        if not exists:
+            raise RunError(
+                f"{path} is not a run folder",
+                "make one with `lorerm run`, `lorerm prepare` or `lorerm import-embeddings`",
+            )
+        run.manifest()
+        if not half_forgotten:
+            run.check_forgotten()
+        return run
+
+    def check_forgotten(self) -> None:
+        """Refuse a run in which forgetting users was cut off: what is left of them must go first."""
+        if FORGETTING in self.manifest():
+            raise RunError(
+                f"forgetting users was cut off in {self.path}", f"finish it with `lorerm forget {self.path}`"
+            )
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest; a damaged one, or one of another format, is a `RunError`."""
+        path = self.path / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            version = manifest["format_version"]
+            whole = version != FORMAT_VERSION or all(record.keys() >= _RECORD for record in manifest["steps"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path) from error
+        if not whole:
+            raise _damaged(path)
+        if version != FORMAT_VERSION:
+            raise RunError(
+                f"{self.path} is a run of format {version} (lorerm {manifest.get('lorerm_version')}), "
+                f"this version reads {FORMAT_VERSION}",
+                "use the version of lorerm that made it, or choose another folder",
+            )
+        return manifest  # type: ignore[no-any-return]
+
+    def result(self, step: str) -> dict[str, Any]:
+        """Return what a finished step recorded.
+
+        Raises
+        ------
+        RunError
+            If the step has not been done, or was interrupted.
+        """
+        if not self.is_finished(step):
+            raise RunError(f"{self.path} has no finished step {step!r}", f"run `{STEPS[step]}` first")
+        return self.manifest()["steps"][step]["result"]  # type: ignore[no-any-return]
+
+    def is_finished(self, step: str) -> bool:
+        """Tell whether a step was done to its end."""
+        return bool(self.manifest()["steps"].get(step, {}).get("finished"))
+
+    def arguments(self, step: str) -> dict[str, Any]:
+        """Return the arguments that a step was done with; empty if it has not been."""
+        return self.manifest()["steps"].get(step, {}).get("arguments", {})  # type: ignore[no-any-return]
+
+    def step(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        begin: Callable[[], Work],
+        *,
+        outputs: Sequence[str],
+        parts: Mapping[str, Any] | None = None,
+        may_change: bool = True,
+    ) -> dict[str, Any]:
+        """Do a step, unless it is done; other arguments redo it and drop what depends on it, or are refused.
+
+        Parameters
+        ----------
+        name
+            One of `STEPS`.
+        arguments
+            All that decides the result, as JSON-able values.
+        begin
+            Reads and checks what the step needs, and returns the work. Until it has returned nothing is dropped, so
+            that a bad argument costs nothing.
+        outputs
+            Patterns of the files that the work writes. Where one is lost or cut off, the step is done again.
+        parts
+            Arguments that say which parts of the step are wanted: those done already are kept when they change.
+        may_change
+            Whether a finished step may be done again with other arguments.
+
+        Returns
+        -------
+        dict
+            What the work returned, now or when it was done.
+        """
+        # As JSON gives them back, so that a tuple equals the list that it became.
+        arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
+        with locked(self.path):
+            self.check_forgotten()
+            steps = self.manifest()["steps"]
+            before = [steps[step]["key"] for step in made_of(name) if step in steps]
+            key = hashlib.sha256(json.dumps([arguments, before], sort_keys=True).encode()).hexdigest()
+            record = steps.get(name)
+            finished = record is not None and record.get("finished", False)
+            same = record is not None and record["key"] == key
+            if finished and not same and not may_change:
+                raise RunError(
+                    f"{self.path} was made from other input or settings "
+                    f"({_differences(record['arguments'], arguments)})",
+                    "choose another run folder, or delete this one",
+                )
+            finished = finished and same and record["parts"] == parts
+            if finished and self._is_whole(record):
+                return record["result"]  # type: ignore[no-any-return]
+            if same and record.get(FORGOT):
+                raise RunError(
+                    f"{self.path} has lost files, and reading its input again would bring back forgotten users",
+                    "restore the files, or take these users out of the input and make a new run",
+                )
+            work = begin()
+            self.sweep()
+            # What is only repaired comes out as it was, and what was made of it stays.
+            if not (finished and record["lorerm_version"] == __version__):
+                for later in STEPS:
+                    if name in made_of(later):
+                        self._change(later, None)
+            started = time.time()
+            entry = {
+                "key": key,
+                "arguments": arguments,
+                "parts": parts,
+                "lorerm_version": __version__,
+                "machine": _machine(),
+                "started": datetime.fromtimestamp(started, tz=timezone.utc).isoformat(timespec="seconds"),
+                "done": record["done"] if same else [],
+            }
+            self._change(name, entry)
+            result = work()
+            entry = self.manifest()["steps"][name]
+            seconds = round(time.time() - started, 2)
+            files = self.files(outputs)
+            self._change(name, {**entry, "finished": True, "seconds": seconds, "files": files, "result": result})
+            return result
+
+    def done(self, step: str) -> list[str]:
+        """Return the parts of a step that are done, whether or not the step is."""
+        return list(self.manifest()["steps"].get(step, {}).get("done", []))
+
+    def mark_done(self, step: str, part: str) -> None:
+        """Record that a part of a step is done, so that an interruption keeps it."""
+        record = self.manifest()["steps"][step]
+        if part not in record["done"]:
+            self._change(step, {**record, "done": [*record["done"], part]})
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Report progress, if anybody listens."""
+        if self.progress is not None:
+            self.progress(stage, done, total)
+
+    def _change(self, step: str, record: Mapping[str, Any] | None) -> None:
+        """Replace the record of a step, or drop it."""
+        manifest = self.manifest()
+        if record is not None:
+            manifest["steps"][step] = record
+        elif manifest["steps"].pop(step, None) is None:
+            return
+        self.write(manifest)
+
+    def write(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        with atomic_path(self.path / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def files(self, patterns: Sequence[str]) -> dict[str, int]:
+        """Return the files of some patterns, relative to the folder, with their sizes in bytes."""
+        found = sorted(path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if not _is_partial(path)}
+
+    def _is_whole(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether the files that a finished step wrote are there, in their sizes."""
+        files: dict[str, int] = record.get("files", {})
+        return self.files(list(files)) == files
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.path.rglob(f".*{_PARTIAL}*"):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def made_of(step: str) -> tuple[str, ...]:
+    """Return the steps that a step is made of: when one of them is done again, it is dropped."""
+    return _MADE_OF.get(step, tuple(STEPS)[: list(STEPS).index(step)])
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and _PARTIAL in path.name
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{path} cannot be read", "restore it, or delete the run folder and start again")
+
+
+def _machine() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the arguments that differ."""
+    was, wanted = _flat(before), _flat(now)
+    names = [name for name in dict.fromkeys([*was, *wanted]) if was.get(name) != wanted.get(name)]
+    return "what differs: " + (", ".join(names) or "an earlier step")
+
+
+def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the entries of dictionaries among the arguments for arguments."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat

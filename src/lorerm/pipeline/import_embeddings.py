@@ -1,0 +1,79 @@
+"""The step that takes embeddings made elsewhere, in place of `prepare` and `embed`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.errors import RunError
+from lorerm.pipeline.sources import describe_files, given_split
+from lorerm.pipeline.steps import STORE_FILES, counts, kept_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from lorerm.embedding.external.imported import Imported
+    from lorerm.pipeline.config import SplitConfig
+    from lorerm.pipeline.folder import RunFolder, Work
+
+
+def import_embeddings(
+    run: RunFolder,
+    files: Sequence[str | Path],
+    read: Callable[[], Imported],
+    split: SplitConfig,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Take embeddings and the comparisons between their rows.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    files
+        All that is read, for the manifest.
+    read
+        Reads them.
+    split
+        How people and prompts are held out, where the comparisons do not say.
+    settings
+        What else decides the result, as JSON-able values.
+    """
+    if run.arguments("prepare"):
+        raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
+
+    def begin() -> Work:
+        from lorerm.data.leakage import check_leaks
+        from lorerm.data.splits import Splits, assign_cells
+        from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
+
+        run.tell("reading", 0, 1)
+        imported = read()
+        data = imported.preferences()
+        run.tell("reading", 1, 1)
+        cells = assign_cells(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
+        summary = Splits.from_cells(data, cells, unseen_wanted=split.unseen_users > 0).summary
+        kept = kept_pairs(cells, summary)
+        used = data.select(kept)
+
+        def work() -> dict[str, Any]:
+            leaks = None if imported.text is None else check_leaks(imported.text, split.seed)
+            store_matrix(run.path, imported.responses, imported.reference)
+            labels = np.asarray(cells)[kept].tolist()
+            columns = (used.user_ids, used.prompt_ids, *used.rows(), labels, used.weights)
+            write_comparisons(run.path, [Comparisons(*columns)])
+            return {
+                **counts(summary, len(data), len(kept)),
+                "given": given_split(data.splits),
+                "reading": list(imported.reading),
+                "leaks": None if leaks is None else {**leaks.to_dict(), "warnings": leaks.warnings()},
+                "warnings": [*imported.warnings, *summary.warnings()],
+            }
+
+        return work
+
+    arguments = {"input": describe_files(files), "split": asdict(split), **(settings or {})}
+    return run.step("embed", arguments, begin, outputs=STORE_FILES, may_change=False)

@@ -1,0 +1,127 @@
+"""What a run reads: files and folders, or a data set by its name; and the preferences that it keeps."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorerm.data.datasets import DATASETS, read_dataset
+from lorerm.data.schema import CELLS, UNUSED
+from lorerm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lorerm.data.datasets.loaded import AnyPreferences, Loaded
+    from lorerm.data.preferences import Preferences
+    from lorerm.data.shared import SharedPreferences
+
+PREFERENCES = "preferences.parquet"
+_BLOCK = 1 << 20
+
+
+def read_sources(
+    sources: Sequence[str], user_column: str, options: Mapping[str, Any], split: Mapping[str, Any]
+) -> Loaded:
+    """Read preferences from files, or from one data set by its name, which takes `options`.
+
+    `split` is for data sets that bring their own cells.
+    """
+    from lorerm.data.datasets.loaded import Loaded
+    from lorerm.data.preferences import Preferences
+
+    if is_dataset(sources, options):
+        return read_dataset(sources[0], split=split, **options)
+    if options:
+        raise ConfigError(
+            f"{next(iter(options))} is an option of data sets known by name, and files were given",
+            f"leave it out, or give one data set ({', '.join(DATASETS)})",
+        )
+    return Loaded(Preferences.from_files(*sources, user_column=user_column), ", ".join(sources))
+
+
+def describe_sources(sources: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Return name and content hash of each input, so that a run knows its own; only local data have a hash.
+
+    Raises
+    ------
+    DataError
+        If an input does not exist or cannot be read.
+    """
+    if is_dataset(sources, options):
+        data = options.get("data")
+        return [{"name": sources[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
+    return describe_files(sources, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
+
+
+def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") -> list[dict[str, str | None]]:
+    """Return name and content hash of files and folders; `remedy` is for one that does not exist.
+
+    Raises
+    ------
+    DataError
+        If one does not exist or cannot be read.
+    """
+    described: list[dict[str, str | None]] = []
+    for given in paths:
+        path = Path(given)
+        digest = hashlib.sha256()
+        try:
+            if not path.exists():
+                raise DataError(f"{path} does not exist", remedy)
+            files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+            for file in files:
+                digest.update(file.relative_to(path).as_posix().encode())
+                with file.open("rb") as content:
+                    while block := content.read(_BLOCK):
+                        digest.update(block)
+        except OSError as error:
+            raise DataError(
+                f"{error.filename or path} cannot be read ({error.strerror})", "check the path and its permissions"
+            ) from error
+        described.append({"name": path.name, "sha256": digest.hexdigest()})
+    return described
+
+
+def is_dataset(sources: Sequence[str], options: Mapping[str, Any] | None = None) -> bool:
+    """Tell a data set's name from files: a file or folder of that name goes before, unless a data set's options say."""
+    return len(sources) == 1 and sources[0] in DATASETS and (bool(options) or not Path(sources[0]).exists())
+
+
+def write_preferences(folder: Path, preferences: AnyPreferences) -> None:
+    """Keep the pairs in use: `preferences.parquet`, or responses and choices apart where many judge the same ones."""
+    from lorerm.data.shared import SharedPreferences
+
+    if isinstance(preferences, SharedPreferences):
+        preferences.write(folder)
+    else:
+        preferences.write_parquet(folder / PREFERENCES)
+
+
+def read_preferences(folder: Path) -> AnyPreferences:
+    """Read what `write_preferences` wrote."""
+    from lorerm.data.preferences import Preferences
+    from lorerm.data.shared import CHOICES, SharedPreferences
+
+    if (folder / CHOICES).exists():
+        return SharedPreferences.read(folder)
+    return Preferences.read_parquet(folder / PREFERENCES)
+
+
+def preferences_in_chunks(folder: Path) -> Iterable[Preferences] | SharedPreferences:
+    """Give what `write_preferences` wrote some pairs at a time, so that memory does not grow with their texts."""
+    from lorerm.data.shared import CHOICES, SharedPreferences
+    from lorerm.data.stored import StoredPreferences
+
+    return SharedPreferences.read(folder) if (folder / CHOICES).exists() else StoredPreferences(folder / PREFERENCES)
+
+
+def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:
+    """Tell what the input says of its split: `cells`, `prompts` (train and test) or nothing."""
+    given = set(() if splits is None else splits) - {None}
+    if not given:
+        return None
+    return "cells" if given & {*CELLS, UNUSED} else "prompts"

@@ -1,0 +1,184 @@
+"""Which Ray cluster to work on, and how many workers it holds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorerm.errors import ConfigError, RunError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Ray itself tries for more than five minutes, and then ends the process.
+_CONNECT_SECONDS = 10
+# Ray would collect and send statistics of its use unless it is told not to, at its start and later. Of what its
+# processes log, this one's would go to our standard error, errors that are none among them.
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to run, and on how much of it."""
+
+    address: str | None = None
+    """HOST:PORT of a running cluster that this machine is part of, or "auto"; None is what RAY_ADDRESS says, and
+    without that a local cluster, started for the work and shut down after it"""
+    n_workers: int | None = None
+    """how many workers; None is one per GPU, or one per node where the work needs none or there is none"""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A pool of equal workers, and what each of them reserves."""
+
+    number: int
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
+    """Connect to a cluster, or start one, and say what workers it holds; a cluster that was started is shut down.
+
+    Parameters
+    ----------
+    cluster
+        Where. If this process is connected already, it stays so, and the address is not looked at.
+    gpus
+        Whether the work runs on GPUs where there are some.
+
+    Raises
+    ------
+    ConfigError
+        If the cluster cannot hold as many workers.
+    RunError
+        If Ray is not installed, or the cluster cannot be reached.
+    """
+    ray = import_ray()
+    # What Ray has to say of workers that died belongs where warnings do, and not among results.
+    with redirect_stdout(sys.stderr), _environment(_ENVIRONMENT):
+        if ray.is_initialized():
+            yield plan_workers(ray.nodes(), cluster.n_workers, gpus=gpus)
+            return
+        address = cluster.address or os.environ.get("RAY_ADDRESS") or None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _connect(ray, address, cluster.n_workers)
+        try:
+            yield plan_workers(ray.nodes(), cluster.n_workers, gpus=gpus)
+        finally:
+            ray.shutdown()
+
+
+def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
+    """Import Ray, or say which extra brings it."""
+    try:
+        import ray.data
+
+        import ray
+    except ImportError as error:
+        raise RunError(
+            f"--engine ray needs Ray, which is not installed ({error})", "pip install 'lorerm[ray]'"
+        ) from error
+    return ray
+
+
+def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus: bool) -> Workers:
+    """Divide a cluster among workers.
+
+    Parameters
+    ----------
+    nodes
+        As `ray.nodes()` gives them.
+    wanted
+        How many workers; None is one per GPU or, without GPUs, one per node.
+    gpus
+        Whether the work runs on GPUs where there are some.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer GPUs, or CPUs, than workers are wanted.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    if wanted is not None and wanted < 1:
+        raise ConfigError(f"{wanted} workers are asked for", "give 1 or more (--ray-workers)")
+    on_gpus = [(int(found["GPU"]), int(found.get("CPU", 0))) for found in resources if found.get("GPU", 0) >= 1]
+    if gpus and on_gpus:
+        total = sum(n_gpus for n_gpus, _ in on_gpus)
+        if wanted is not None and wanted > total:
+            raise ConfigError(
+                f"{wanted} workers of one GPU each are asked for, and the cluster has {total}",
+                "ask for fewer (--ray-workers), or for none on GPUs (--device cpu)",
+            )
+        cpus = min(n_cpus // n_gpus for n_gpus, n_cpus in on_gpus)
+        return Workers(wanted or total, cpus=min(cpus, 1), gpus=1)
+    on_cpus = [n_cpus for found in resources if (n_cpus := int(found.get("CPU", 0))) >= 1]
+    number = wanted or len(on_cpus)
+    if not 0 < number <= sum(on_cpus):
+        raise ConfigError(
+            f"{number} workers of at least one CPU each are asked for, and the cluster has {sum(on_cpus)}",
+            "ask for fewer (--ray-workers)",
+        )
+    # As many CPUs each as still leaves room for all of them.
+    cpus = next(n for n in range(max(on_cpus), 0, -1) if sum(n_cpus // n for n_cpus in on_cpus) >= number)
+    return Workers(number, cpus=cpus, gpus=0)
+
+
+def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:  # noqa: ANN401
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None or address == "local":
+        options |= {"address": "local", "include_dashboard": False}
+        options["num_cpus"] = max(os.cpu_count() or 1, n_workers or 1)
+    else:
+        options["address"] = address
+        _check_reachable(address)
+    try:
+        ray.init(**options)
+    # Ray ends the process where a cluster does not answer.
+    except (SystemExit, Exception) as error:
+        where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+        raise RunError(
+            f"{where} cannot be {'reached' if address else 'started'} ({first_line(error)[:200]})",
+            "check `ray status` there, and that Ray and Python have the same versions on all its machines"
+            if address
+            else "see the logs in /tmp/ray/session_latest/logs",
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse in seconds what Ray would wait minutes for."""
+    if address == "auto":
+        return
+    host, separator, port = address.rpartition(":")
+    if "://" in address or not separator or not port.isdigit():
+        raise ConfigError(
+            f"{address} is no address of a Ray cluster",
+            'give HOST:PORT or "auto", and run the command on a machine of the cluster',
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(
+            f"the Ray cluster at {address} cannot be reached ({error})",
+            "check the address (--ray-address, RAY_ADDRESS) and `ray status` there",
+        ) from error
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set; the processes that are started meanwhile inherit them."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

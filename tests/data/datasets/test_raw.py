@@ -1,0 +1,148 @@
+"""Rows as a data set has them: from files in the hub's layout, and from the hub at a commit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from lorerm.data.datasets.raw import Repository, column, of_published_layout, raw_file, raw_rows, resolve
+from lorerm.data.readers.files import Row
+from lorerm.errors import DataError
+from published_samples import write_jsonl, write_parquet
+
+REPOSITORY = Repository("owner/name", "refs/convert/parquet")
+COMMIT = "c0ffee" * 6 + "c0ff"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub without a network: what was asked of it, and one data set."""
+    import datasets
+    import huggingface_hub
+
+    asked = []
+
+    class HfApi:
+        def dataset_info(self, name, revision=None):
+            asked.append(("info", name, revision))
+            if name != "owner/name":
+                raise RuntimeError("404 Client Error\nwith more lines")
+            return SimpleNamespace(sha=COMMIT)
+
+    def load_dataset(name, revision=None):
+        asked.append(("load", name, revision))
+        rows = {"train": [{"a": 1, "b": [{"c": None}]}], "validation": [{"a": 2, "b": [{"c": "x"}]}]}
+        return datasets.DatasetDict({split: datasets.Dataset.from_list(part) for split, part in rows.items()})
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+def test_hub_is_read_at_the_commit_that_the_revision_stands_for(hub):
+    rows = raw_rows(REPOSITORY, None)
+    assert [(label, row.record["a"]) for label, row in rows] == [("train", 1), ("valid", 2)]
+    assert hub == [("info", "owner/name", "refs/convert/parquet"), ("load", "owner/name", COMMIT)]
+    assert rows.source == f"owner/name at {COMMIT}"
+    assert resolve(REPOSITORY, "v1") == COMMIT
+    assert hub[-1] == ("info", "owner/name", "v1")
+
+
+def test_folder_of_the_hub_is_read_as_the_same_files_on_disk(hub, monkeypatch, tmp_path):
+    """What `datasets` no longer loads by itself: a converted repository, one folder a configuration."""
+    import huggingface_hub
+
+    for split in ("train", "validation"):
+        write_parquet(tmp_path / "comparisons" / split / "0000.parquet", [{"a": split}])
+
+    def snapshot_download(name, repo_type, revision, allow_patterns):
+        assert (name, repo_type, revision, allow_patterns) == ("owner/name", "dataset", COMMIT, "comparisons/*")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    rows = raw_rows(Repository("owner/name", "refs/convert/parquet", "comparisons"), None)
+    assert sorted((label, row.record["a"]) for label, row in rows) == [("train", "train"), ("valid", "validation")]
+    assert rows.source == f"owner/name at {COMMIT}"
+
+
+def test_hub_that_cannot_be_had_is_one_line_with_its_remedy(hub):
+    with pytest.raises(DataError, match=r"owner/none cannot be had from the hub \(404 Client Error\).*--data"):
+        raw_rows(Repository("owner/none"), None)
+
+
+def test_one_file_of_the_hub(hub, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    path = write_jsonl(tmp_path / "survey.jsonl", [{"user_id": "u"}])
+
+    def download(name, file, repo_type, revision):
+        assert (name, file, repo_type, revision) == ("owner/name", "survey.jsonl", "dataset", COMMIT)
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    ((_, row),) = raw_file(REPOSITORY, "survey.jsonl", None, COMMIT)
+    assert row.record == {"user_id": "u"}
+
+
+def test_local_copy_touches_no_network(hub, tmp_path):
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [{"a": 1}])
+    write_jsonl(tmp_path / "data" / "test.jsonl", [{"a": 2}, {"a": 3}])
+    (tmp_path / "valid.json.gz").write_bytes(gzip.compress(json.dumps([{"a": 4}]).encode()))
+    (tmp_path / ".cache").mkdir()
+    write_jsonl(tmp_path / ".cache" / "train.jsonl", [{"a": 9}])
+    (tmp_path / "README.md").write_text("no data")
+    found = [(label, row.record["a"]) for label, row in raw_rows(REPOSITORY, tmp_path)]
+    assert sorted(found) == [("test", 2), ("test", 3), ("train", 1), ("valid", 4)]
+    assert hub == []
+
+
+def test_split_is_read_from_the_folder_where_the_name_says_nothing(tmp_path):
+    """As the hub's own conversion names its files."""
+    write_parquet(tmp_path / "comparisons" / "validation" / "0000.parquet", [{"a": 1}])
+    write_parquet(tmp_path / "0000.parquet", [{"a": 2}])
+    assert sorted((row.record["a"], label) for label, row in raw_rows(REPOSITORY, tmp_path / "comparisons")) == [
+        (1, "valid")
+    ]
+    assert [label for label, _ in raw_rows(REPOSITORY, tmp_path / "0000.parquet")] == [None]
+
+
+def test_folder_that_datasets_wrote(tmp_path):
+    import datasets
+
+    parts = {name: datasets.Dataset.from_list([{"a": name}]) for name in ("train", "test")}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    assert sorted((label, row.record["a"]) for label, row in raw_rows(REPOSITORY, tmp_path / "saved")) == [
+        ("test", "test"),
+        ("train", "train"),
+    ]
+
+
+def test_damaged_folder_of_datasets_is_one_line(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_list([{"a": 1}]).save_to_disk(tmp_path / "saved")
+    next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"rubbish")
+    with pytest.raises(DataError, match=r"folder .*saved is damaged"):
+        raw_rows(REPOSITORY, tmp_path / "saved")
+
+
+def test_missing_column_names_row_and_those_found():
+    with pytest.raises(DataError, match=r'f.jsonl, row 3: there is no column "b" \(found: a\)'):
+        column(Row("f.jsonl", 3, {"a": 1}), "b")
+
+
+def test_row_of_another_layout_is_one_line():
+    row = Row("f.jsonl", 3, {"info": None})
+    said = r"^f.jsonl, row 3 is not laid out as .* \(AttributeError: .*get'\): give"
+    with pytest.raises(DataError, match=said), of_published_layout(row):
+        row.record["info"].get("post")
+    with pytest.raises(DataError, match=r"^as it was: said$"), of_published_layout(row):
+        raise DataError("as it was", "said")
+
+
+def test_folder_without_data(tmp_path):
+    with pytest.raises(DataError, match="holds no file ending in"):
+        raw_rows(REPOSITORY, tmp_path)

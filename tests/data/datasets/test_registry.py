@@ -1,0 +1,85 @@
+import pytest
+
+from lorerm.data.datasets import DATASETS, load_dataset, read_dataset
+from lorerm.data.schema import CELLS
+from lorerm.data.splits import assign_cells
+from lorerm.errors import ConfigError, DataError
+from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
+
+SAMPLES = {
+    "tldr": tldr_sample,
+    "prism": prism_sample,
+    "personalllm": personalllm_sample,
+    "community-alignment": community_sample,
+}
+
+
+@pytest.fixture(scope="module", params=DATASETS)
+def loaded(request, tmp_path_factory):
+    """Each data set, of a sample in its own schema where it has one."""
+    if request.param not in SAMPLES:
+        return read_dataset(request.param, n_users=40)
+    return read_dataset(request.param, data=SAMPLES[request.param](tmp_path_factory.mktemp(request.param)))
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ConfigError, match="'nothing' is not known: choose one of simulated"):
+        read_dataset("nothing")
+
+
+def test_unknown_option_lists_the_known():
+    with pytest.raises(ConfigError, match="has no option 'languages': its options are data, revision, include_cnn_dm"):
+        read_dataset("tldr", languages=["en"])
+
+
+def test_preferences_alone(tmp_path):
+    """The short form, as the README has it."""
+    preferences = load_dataset("tldr", data=tldr_sample(tmp_path, n_workers=4))
+    assert preferences == read_dataset("tldr", data=tmp_path).preferences
+
+
+def test_every_data_set_with_files_has_a_sample_here():
+    assert set(SAMPLES) == set(DATASETS) - {"simulated"}
+
+
+def test_pairs_keep_the_contract(loaded):
+    """What every loader promises: conversations that end in an assistant turn, and differ only in it."""
+    preferences = loaded.preferences.select(range(0, len(loaded.preferences), 7))
+    chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
+    for prompt, better, worse in zip(preferences.messages("prompt"), chosen, rejected, strict=True):
+        assert prompt[-1]["role"] == "user"
+        assert [turn["role"] for turn in better] == [turn["role"] for turn in worse] == ["assistant"]
+        assert better != worse
+    assert (preferences.weights > 0).all()
+
+
+def test_pairs_can_be_split_without_a_shared_prompt_or_user(loaded):
+    preferences = loaded.preferences
+    cells = assign_cells(preferences.user_ids, preferences.prompt_ids, given=preferences.splits)
+    assert set(CELLS) <= set(cells)
+    users, prompts = preferences.user_ids, preferences.prompt_ids
+    where = {cell: cells == cell for cell in CELLS}
+    train = set(prompts[where["train_seen"] | where["train_unseen"]])
+    assert not train & set(prompts[where["test_seen"] | where["test_unseen"]])
+    assert not set(users[where["train_seen"] | where["test_seen"]]) & set(users[where["train_unseen"]])
+
+
+def test_loading_again_gives_the_same(loaded, tmp_path):
+    name = next((name for name in SAMPLES if name in loaded.source), None)
+    if name is None:
+        assert read_dataset("simulated", n_users=40).preferences == loaded.preferences
+        return
+    again = read_dataset(name, data=SAMPLES[name](tmp_path)).preferences
+    assert list(again.user_ids) == list(loaded.preferences.user_ids)
+    assert again.conversations("rejected") == loaded.preferences.conversations("rejected")
+
+
+def test_reading_is_accounted_for(loaded):
+    if "simulated" not in loaded.source:
+        assert "read: " in loaded.reading[0]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_missing_copy_is_one_line(name, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_dataset(name, data=tmp_path / "nothing")

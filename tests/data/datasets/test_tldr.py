@@ -1,0 +1,134 @@
+"""Reddit TLDR: which rows become pairs, and what of them is user, prompt, response and split."""
+
+from __future__ import annotations
+
+import pytest
+
+from lorerm.data.datasets.tldr import load
+from lorerm.data.splits import split
+from lorerm.errors import DataError
+from published_samples import tldr_row, tldr_sample, write_jsonl, write_parquet
+
+
+def rows_of_two(**changes):
+    """Two workers with a pair on each side; the first has one training pair more."""
+    return [
+        tldr_row("w1", "post one", "train", "good", "bad", 0),
+        tldr_row("w1", "post two", "train", "good", "bad", 1),
+        tldr_row("w1", "post three", "valid1", "good", "bad", 1),
+        tldr_row("w2", "post one", "train", "good", "bad", 1),
+        tldr_row("w2", "post four", "valid2", "good", "bad", 0),
+    ]
+
+
+def read(tmp_path, rows, **options):
+    return load(write_jsonl(tmp_path / "batch3.json", rows), **options)
+
+
+def test_choice_says_which_summary_was_preferred(tmp_path):
+    preferences = read(tmp_path, rows_of_two()).preferences
+    assert {turns[0]["content"] for turns in preferences.messages("chosen")} == {"good"}
+    assert {turns[0]["content"] for turns in preferences.messages("rejected")} == {"bad"}
+
+
+def test_prompt_is_the_post_verbatim_and_its_id_the_posts(tmp_path):
+    post = "  TITLE? no. \n\n\tThe post, as it is.\n"
+    rows = [*rows_of_two(), tldr_row("w2", post, "train", "good", "bad")]
+    preferences = read(tmp_path, rows).preferences
+    assert post in {turns[0]["content"] for turns in preferences.messages("prompt")}
+    assert set(preferences.prompt_ids) == {row["info"]["id"] for row in rows}
+
+
+def test_users_stand_in_ascending_order_of_their_training_pairs(tmp_path):
+    preferences = read(tmp_path, rows_of_two()).preferences
+    assert list(dict.fromkeys(preferences.user_ids)) == ["w2", "w1"]
+    assert sorted(preferences.splits) == ["test", "test", "train", "train", "train"]
+
+
+def test_every_step_says_what_it_left_out(tmp_path):
+    rows = [
+        *rows_of_two(),
+        tldr_row("w1", "an article", "valid1", "good", "bad", cnn=True),
+        tldr_row("w1", "   ", "train", "good", "bad"),
+        tldr_row("w1", "post five", "train", "same", "same"),
+        tldr_row("w3", "post six", "train", "good", "bad"),
+        tldr_row("w4", "post seven", "valid1", "good", "bad"),
+    ]
+    loaded = read(tmp_path, rows)
+    assert loaded.reading[0] == "rows read: 10"
+    counts = [line.split(" left out")[0] for line in loaded.reading[1:]]
+    assert counts == ["1", "1", "1", "2"]
+    assert loaded.reading[-1].endswith("5 left")
+    assert len(loaded.preferences) == 5
+
+
+def test_articles_come_in_when_asked_for_as_prompts(tmp_path):
+    rows = [*rows_of_two(), tldr_row("w1", "an article", "valid1", "good", "bad", cnn=True)]
+    preferences = read(tmp_path, rows, include_cnn_dm=True).preferences
+    assert "an article" in {turns[0]["content"] for turns in preferences.messages("prompt")}
+
+
+def test_a_workers_article_in_one_split_does_not_count_as_being_there(tmp_path):
+    rows = [
+        *rows_of_two(),
+        *(
+            tldr_row("w5", post, split, "a", "b", cnn=cnn)
+            for post, split, cnn in [("post nine", "train", False), ("an article", "valid1", True)]
+        ),
+    ]
+    assert "w5" not in set(read(tmp_path, rows).preferences.user_ids)
+
+
+def test_shared_post_loses_its_training_pairs_or_is_kept_and_counted(tmp_path):
+    rows = [*rows_of_two(), tldr_row("w2", "post three", "train", "good", "bad")]
+    loaded = read(tmp_path, rows)
+    assert loaded.warnings == ()
+    corrected = split(loaded.preferences, unseen_users=0.5)
+    assert corrected.summary.n_prompts_on_both_sides == 1
+    published = read(tmp_path, rows, keep_shared_posts=True)
+    (said,) = published.warnings
+    assert said.startswith("Posts in both published splits, kept in both as published")
+    assert said.endswith(": 1.")
+    assert split(published.preferences, unseen_users=0.5).summary.n_prompts_on_both_sides == 0
+
+
+def test_files_of_the_hub_say_the_same(tmp_path):
+    rows = rows_of_two()
+    for row in rows:
+        row["info"] |= {"article": None, "site": None}
+    for name in ("train", "validation"):
+        part = [row for row in rows if (row["split"] == "train") == (name == "train")]
+        write_parquet(tmp_path / "hub" / "comparisons" / name / "0000.parquet", part)
+    hub, original = load(tmp_path / "hub").preferences, read(tmp_path, rows).preferences
+    assert hub.table.sort_by("prompt_id") == original.table.sort_by("prompt_id")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"choice": 2}, "row 1: choice is 2 of 2 summaries"),
+        ({"split": "tomorrow"}, "row 1: the split is 'tomorrow'"),
+        ({"summaries": [{"text": "alone"}]}, "row 1: choice is 0 of 1 summaries"),
+        ({"summaries": [{"text": "one"}, {"note": "no text"}]}, "row 1 is not laid out as"),
+        ({"info": "a post"}, "row 1 is not laid out as"),
+    ],
+)
+def test_bad_row_is_named(tmp_path, change, said):
+    first, *others = rows_of_two()
+    with pytest.raises(DataError, match=said):
+        read(tmp_path, [{**first, **change}, *others])
+
+
+def test_one_split_alone_is_an_error(tmp_path):
+    rows = [row for row in rows_of_two() if row["split"] == "train"]
+    with pytest.raises(DataError, match="no worker has usable choices in both"):
+        read(tmp_path, rows)
+
+
+def test_halves_and_caps_of_the_protocol(tmp_path):
+    loaded = load(tldr_sample(tmp_path, n_workers=40, n_train=20))
+    cells = split(loaded.preferences, unseen_users=0.5, max_pairs_seen=15, max_pairs_unseen=5)
+    sizes = cells.summary.cells
+    assert (sizes["train_seen"].n_users, sizes["test_unseen"].n_users) == (20, 20)
+    assert (sizes["train_seen"].n_pairs, sizes["train_unseen"].n_pairs) == (20 * 15, 20 * 5)
+    assert sizes["test_seen"].n_pairs == 20 * 4

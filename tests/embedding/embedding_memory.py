@@ -1,0 +1,66 @@
+"""Prints how far memory rises, in bytes, while so many conversations are embedded; run by test_embed_into.py.
+
+Called with a folder to work in and the number of pairs, every one of two new conversations.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch  # noqa: F401 - imported by the work, which would count it
+
+from lorerm import Preferences
+from lorerm.data.stored import StoredPreferences
+from lorerm.embedding.embed_into import embed_into
+from lorerm.embedding.encoder import EncoderIdentity
+
+N_ROWS = 2_000  # of a group of the file
+
+
+class Stub:
+    """Takes no time and no memory of its own."""
+
+    identity = EncoderIdentity("stub", None, "none", "none", "float32", None, 256)
+    reference = reference_reason = None
+
+    def encode(self, conversations, progress=None):
+        return np.full((len(conversations), 256), len(conversations), dtype=np.float32)
+
+
+def write(path, n_pairs):
+    schema = None
+    for start in range(0, n_pairs, N_ROWS):
+        rows = [
+            {
+                "user_id": f"u{k % 50}",
+                "prompt": f"{(k * 7919) % n_pairs} " + "why " * 300,
+                "chosen": "because " * 40,
+                "rejected": "no " * 40,
+            }
+            for k in range(start, start + N_ROWS)
+        ]
+        table = Preferences.from_records(rows).table
+        if schema is None:
+            schema = table.schema
+            writer = pq.ParquetWriter(path, schema, compression="zstd")
+        writer.write_table(pa.Table.from_batches(table.to_batches(), schema))
+    writer.close()
+
+
+def peak():
+    """The process's own peak; `ru_maxrss` begins with that of the process that started this one."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+folder, n_pairs = Path(sys.argv[1]), int(sys.argv[2])
+if not (folder / "p.parquet").exists():
+    write(folder / "p.parquet", n_pairs)
+else:
+    before = peak()
+    n = embed_into(folder, StoredPreferences(folder / "p.parquet"), Stub()).n_conversations
+    assert n == 2 * n_pairs, n
+    sys.stdout.write(f"{peak() - before}\n")

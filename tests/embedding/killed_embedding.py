@@ -1,0 +1,91 @@
+"""Embeds into run folders in processes that are killed, and checks what they leave; run by test_embed_into.py.
+
+Called with a folder to work in and the folder of a model; prints how many batches there are, how many of the processes
+that each had a folder of their own were killed, and how often the one that was always started again was.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from lorerm import Preferences
+from lorerm.embedding import shards
+from lorerm.embedding.embed_into import embed_into
+from lorerm.embedding.transformers.encoder import TransformersEncoder
+from lorerm.pipeline.folder import RunFolder
+
+torch.set_num_threads(1)
+shards.SHARD_ROWS = 16
+FOLDER = Path(sys.argv[1])
+ENCODER = TransformersEncoder(sys.argv[2], batch_tokens=64)
+RUN = ENCODER.run
+GENERATOR = random.Random(0)  # noqa: S311 - no secret
+PREFERENCES = Preferences.from_records(
+    [{"user_id": "u", "prompt": f"Why {k % 7}?", "chosen": f"Because {k}.", "rejected": "No."} for k in range(60)]
+)
+
+
+def start(name):
+    """Embed in another process, which notes every batch that it has run."""
+    log = FOLDER / f"{name}.log"
+
+    def noted(batch):
+        embeddings = RUN(batch)
+        with log.open("a") as file:
+            file.write("x")
+        return embeddings
+
+    process = os.fork()
+    if process == 0:
+        ENCODER.run = noted
+        embed_into(FOLDER / name, [PREFERENCES], ENCODER)
+        os._exit(0)
+    return process
+
+
+def n_run(name):
+    log = FOLDER / f"{name}.log"
+    return log.stat().st_size if log.exists() else 0
+
+
+def end(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def kill(process, name, after):
+    """Kill it some time after a number of batches, if it has not ended by then."""
+    while n_run(name) < after and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(1e-4)
+    time.sleep(GENERATOR.random() * 4e-3)
+    os.kill(process, signal.SIGKILL)
+    return end(process)
+
+
+def contents(name):
+    """Return the bytes of all files, once the run folder has swept what was being written when the process died."""
+    RunFolder(FOLDER / name).sweep()
+    files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir())
+    return {str(path.relative_to(FOLDER / name)): path.read_bytes() for path in files}
+
+
+assert end(start("whole")) == 0
+n, n_killed = n_run("whole"), 0
+for moment in range(0, n, 2):
+    name = f"killed-{moment}"
+    n_killed += kill(start(name), name, moment) == -signal.SIGKILL
+    assert end(start(name)) == 0
+    assert n <= n_run(name) <= n + 1, (name, n_run(name), n)
+    assert contents(name) == contents("whole"), name
+code, kills = None, -1
+while code != 0:
+    code, kills = kill(start("again"), "again", n_run("again") + 2), kills + 1
+assert n <= n_run("again") <= n + kills, (n_run("again"), n, kills)
+assert contents("again") == contents("whole")
+sys.stdout.write(f"{n} {n_killed} {kills}\n")

@@ -1,0 +1,28 @@
+"""An encoder's identity goes into a manifest and comes back from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.errors import DataError
+
+IDENTITY = EncoderIdentity("org/model", "abc", "hash", "last-token", "float32", None, 32)
+
+
+def test_survives_json():
+    assert EncoderIdentity.from_dict(json.loads(json.dumps(IDENTITY.to_dict()))) == IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"dtype": None}, "lacks dtype"), ({"colour": "red"}, "unknown field colour")],
+)
+def test_other_fields_are_refused_by_name(change, named):
+    values = {**IDENTITY.to_dict(), **change}
+    if change.get("dtype", 0) is None:
+        del values["dtype"]
+    with pytest.raises(DataError, match=named):
+        EncoderIdentity.from_dict(values)

@@ -1,0 +1,379 @@
+"""The encoder against real architectures: its vectors are what the model itself computes, whatever surrounds them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import CHATML, ENDS_WITH_TURN, chat
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from lorerm.embedding import forward
+from lorerm.embedding.batch_encoder import InexactError, encode_in_batches
+from lorerm.embedding.transformers.encoder import TransformersEncoder
+from lorerm.embedding.transformers.prefix_tree import tree_size
+from lorerm.errors import ConfigError, DataError, ModelError
+
+CONVERSATIONS = [
+    chat("How do I bake bread?", "Mix flour, water, salt and yeast; knead, wait, bake."),
+    chat("Hi", "Hello!"),
+    chat("How do I bake bread?", "No."),
+    chat("Why does the dog sleep on? " * 5, "The quick brown fox jumps over the lazy dog."),
+    chat("", ""),
+    ({"role": "system", "content": "Be brief."}, *chat("How do I bake bread?", "")),
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_models):
+    """A Llama reward model with a ChatML-like template."""
+    return TransformersEncoder(str(tiny_models.folder()))
+
+
+def own_outputs(folder, conversations):
+    """What the model itself makes of each conversation: its states after the final norm [L, D], and its logits."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    for conversation in conversations:
+        inputs = tokenizer.apply_chat_template(list(conversation), return_dict=True, return_tensors="pt")
+        with torch.inference_mode():
+            output = network(**inputs, output_hidden_states=True)
+        yield output.hidden_states[-1][0].numpy(), output.logits[0].numpy()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma", "gpt2"])
+def test_embedding_times_reference_is_the_models_own_logit(tiny_models, family):
+    folder = tiny_models.folder(family=family)
+    encoder = TransformersEncoder(str(folder))
+    rewards = encoder.encode(CONVERSATIONS) @ encoder.reference
+    expected = [logits.item() for _, logits in own_outputs(folder, CONVERSATIONS)]
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(rewards, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("template", [CHATML, ENDS_WITH_TURN], ids=["newline", "end-of-turn"])
+@pytest.mark.parametrize("pad", ["<|pad|>", "<|im_end|>", None], ids=["own-pad", "pad-is-end", "no-pad"])
+def test_embedding_is_the_state_of_the_last_token_whatever_it_is(tiny_models, template, pad):
+    folder = tiny_models.folder(template=template, pad=pad)
+    embeddings = TransformersEncoder(str(folder)).encode(CONVERSATIONS)
+    for embedding, (states, _) in zip(embeddings, own_outputs(folder, CONVERSATIONS), strict=True):
+        np.testing.assert_allclose(embedding, states[-1], atol=1e-5)
+        # The comparison would notice another token, or a mean over them.
+        assert np.linalg.norm(embedding - states[-2]) > 0.1 * np.linalg.norm(embedding)
+        assert np.linalg.norm(embedding - states.mean(axis=0)) > 0.1 * np.linalg.norm(embedding)
+
+
+def test_shape_and_type(encoder):
+    embeddings = encoder.encode(CONVERSATIONS)
+    assert embeddings.shape == (len(CONVERSATIONS), 32)
+    assert embeddings.dtype == np.float32
+    assert encoder.identity.dimension == 32
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 50, 100, 10_000])
+def test_batch_equals_single(tiny_models, encoder, batch_tokens):
+    batched = TransformersEncoder(str(tiny_models.folder()), batch_tokens=batch_tokens).encode(CONVERSATIONS)
+    single = np.concatenate([encoder.encode([conversation]) for conversation in CONVERSATIONS])
+    np.testing.assert_allclose(batched, single, atol=2e-5)
+
+
+def test_order_is_kept(encoder):
+    backwards = encoder.encode(CONVERSATIONS[::-1])[::-1]
+    np.testing.assert_allclose(backwards, encoder.encode(CONVERSATIONS), atol=2e-5)
+
+
+def test_padding_side_of_the_tokenizer_changes_nothing(tiny_models):
+    left, right = (
+        TransformersEncoder(str(tiny_models.folder(padding_side=side))).encode(CONVERSATIONS)
+        for side in ("left", "right")
+    )
+    np.testing.assert_array_equal(left, right)
+
+
+def test_equal_token_ids_run_once(encoder):
+    """Also where the texts differ, as the two ways to write U+FFFD here."""
+    tokens = []
+    hook = encoder._forward.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    repeated = [chat("Hi", "\ud800"), CONVERSATIONS[0], chat("Hi", "\ufffd"), CONVERSATIONS[0]]
+    try:
+        embeddings = encoder.encode(repeated)
+    finally:
+        hook.remove()
+    assert sum(tokens) == tree_size(encoder._planner.chat.render(repeated).token_ids)
+    np.testing.assert_array_equal(embeddings[:2], embeddings[2:])
+    assert not np.allclose(embeddings[0], embeddings[1])
+
+
+def test_progress_counts_conversations(tiny_models):
+    steps = []
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
+    encoder.encode([*CONVERSATIONS, CONVERSATIONS[0]], progress=lambda done, total: steps.append((done, total)))
+    assert [total for _, total in steps] == [7] * 6
+    assert steps[-1] == (7, 7)
+    assert sorted(steps) == steps
+
+
+def test_no_conversations(encoder):
+    assert encoder.encode([]).shape == (0, 32)
+
+
+def test_prompt_beyond_the_models_positions_is_shortened_and_reported(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder(positions=64)))
+    assert encoder.identity.max_length == 64
+    with pytest.warns(UserWarning, match=r"longer than the 64 tokens .*: 1 of 2"):
+        embedded = encoder.encode([chat("word " * 200, "Yes."), CONVERSATIONS[1]])
+    assert np.isfinite(embedded).all()
+
+
+def test_response_beyond_the_models_positions_is_refused(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()), max_length=64)
+    with pytest.raises(DataError, match=r"conversations\[1\] has \d+ tokens even without .*the 64 that"):
+        encoder.encode([CONVERSATIONS[1], chat("Hi", "word " * 200)])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma", "gpt2"])
+def test_shared_prefixes_equal_one_at_a_time(tiny_models, family, attention):
+    """To 1e-5 of the embedding's length; a dialogue whose turns branch as well."""
+    folder = str(tiny_models.folder(family=family))
+    encoder = TransformersEncoder(folder, attn_implementation=attention)
+    assert encoder.unshared_reason is None
+    follow_up = ({"role": "user", "content": "And then?"}, {"role": "assistant", "content": "Bake."})
+    conversations = [*CONVERSATIONS, CONVERSATIONS[0] + follow_up, CONVERSATIONS[2] + follow_up]
+    plan = encoder.plan(conversations)
+    assert sum(batch.n_tokens for batch in plan.batches) < sum(
+        map(len, encoder._planner.chat.render(conversations).token_ids)
+    )
+    shared = encoder.encode(conversations)
+    alone = TransformersEncoder(folder, attn_implementation=attention, batch_tokens=1).encode(conversations)
+    distance = np.abs(shared - alone).max(axis=1) / np.linalg.norm(alone, axis=1)
+    assert distance.max() <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("wrong", ["mask", "positions"])
+def test_spot_check_finds_what_is_not_exact(tiny_models, wrong, dtype, monkeypatch):
+    encoder = TransformersEncoder(str(tiny_models.folder()), dtype=dtype)
+    _, remarks = encode_in_batches(encoder, CONVERSATIONS, n_checked=6)
+    assert remarks.checked >= 3
+    assert remarks.deviation < (1e-5 if dtype == "float32" else 0.08)
+    states = encoder._forward.states
+
+    def spoilt(ids, mask, **arguments):
+        if mask.ndim == 4 and wrong == "mask":
+            mask = torch.ones_like(mask).tril()
+        return states(ids, mask, **({} if wrong == "positions" else arguments))
+
+    monkeypatch.setattr(encoder._forward, "states", spoilt)
+    with pytest.raises(InexactError, match=r"off by .*--batch-tokens 1"):
+        encode_in_batches(encoder, CONVERSATIONS, n_checked=6)
+
+
+@pytest.mark.parametrize(("n", "checked"), [(15, 0), (16, 1), (64, 3)])
+def test_calls_that_are_not_small_are_checked(tiny_models, n, checked, monkeypatch):
+    """A ranking of a few responses would take twice as long."""
+    encoder, alone = TransformersEncoder(str(tiny_models.folder())), []
+    run_alone = encoder._forward.alone
+    monkeypatch.setattr(encoder._forward, "alone", lambda sequence: alone.append(sequence) or run_alone(sequence))
+    encoder.encode([chat("How do I bake bread?", f"{number}.") for number in range(n)])
+    assert len(alone) == checked
+
+
+def test_what_runs_alone_is_not_checked_against_itself(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()), batch_tokens=1)
+    assert encode_in_batches(encoder, CONVERSATIONS, n_checked=5)[1].checked == 0
+
+
+def test_says_how_it_runs(encoder):
+    assert json.loads(json.dumps(encoder.running)) == {
+        "device": "cpu",
+        "attention": "sdpa",
+        "batch_tokens": 2048,
+        "shares_prefixes": True,
+        "unshared_reason": None,
+    }
+
+
+def test_narrow_type_is_computed_in_and_widened(tiny_models, encoder):
+    """Close to float32 in direction; nothing more can be asked of eight bits."""
+    narrow = TransformersEncoder(str(tiny_models.folder()), dtype="bfloat16")
+    assert (encoder.identity.dtype, narrow.identity.dtype) == ("float32", "bfloat16")
+    found, expected = narrow.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS)
+    assert found.dtype == narrow.reference.dtype == np.float32
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.98
+
+
+def test_bfloat16_is_as_near_to_float32_together_as_one_at_a_time(tiny_models, encoder):
+    """In the mean over conversations; single ones lie on either side."""
+    folder = str(tiny_models.folder())
+    conversations = [
+        chat(f"{post} How do I bake bread at home? " * 3, f"Mix flour {answer}, {'water ' * answer}and wait.")
+        for post in range(30)
+        for answer in range(6)
+    ]
+    exact = encoder.encode(conversations)
+
+    def distance(batch_tokens):
+        found = TransformersEncoder(folder, dtype="bfloat16", batch_tokens=batch_tokens).encode(conversations)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(exact, axis=1)
+        return (1 - (found * exact).sum(axis=1) / lengths).mean()
+
+    assert 0 < distance(2048) <= 1.5 * distance(1)
+
+
+def test_infinities_are_refused(tiny_models):
+    encoder = TransformersEncoder(str(tiny_models.folder()))
+    torch.nn.init.constant_(encoder._forward.backbone.norm.weight, float("inf"))
+    with pytest.raises(ModelError, match=r"infinities for conversations\[0\] in float32"):
+        encoder.encode(CONVERSATIONS[:1])
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_models, encoder, monkeypatch):
+    """A device that has room for one sequence at a time."""
+    other, sizes = TransformersEncoder(str(tiny_models.folder())), []
+    last_states = other._forward.last_states
+
+    def small(batch):
+        sizes.append(sum(len(row.members) for row in batch.rows))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError
+        return last_states(batch)
+
+    monkeypatch.setattr(other._forward, "last_states", small)
+    np.testing.assert_allclose(other.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS), atol=2e-5)
+    assert sizes.count(1) == len(CONVERSATIONS) < len(sizes)
+
+
+def test_single_conversation_that_does_not_fit_into_memory_is_named(encoder, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(encoder._forward, "last_states", fail)
+    with pytest.raises(ModelError, match=r"conversations\[\d\], of \d+ tokens, does not fit into the memory .*lower"):
+        encoder.encode(CONVERSATIONS[:2])
+
+
+def test_identity_names_all_that_decides_the_numbers(tiny_models, encoder):
+    identity = encoder.identity
+    assert identity.model == str(tiny_models.folder())
+    assert identity.pooling == "last-token"
+    assert TransformersEncoder(str(tiny_models.folder())).identity == identity
+    other_weights = TransformersEncoder(str(tiny_models.folder(seed=1))).identity
+    assert other_weights.revision != identity.revision
+    other_template = TransformersEncoder(str(tiny_models.folder()), chat_template=ENDS_WITH_TURN).identity
+    assert other_template.template != identity.template
+
+
+@pytest.mark.parametrize(
+    ("variant", "named"),
+    [({"task": "causal"}, "LlamaForCausalLM"), ({"task": "base"}, "LlamaModel"), ({"labels": 2}, "2 outputs")],
+)
+def test_without_one_reward_there_is_no_reference_but_embeddings(tiny_models, variant, named):
+    encoder = TransformersEncoder(str(tiny_models.folder(**variant)))
+    assert encoder.reference is None
+    assert named in encoder.reference_reason
+    assert np.ptp(encoder.encode(CONVERSATIONS)) > 0.1
+
+
+def test_head_with_a_bias_is_no_reference_but_embeddings_are_the_same(tiny_models, encoder, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "score.bias": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    biased = TransformersEncoder(str(folder))
+    assert biased.reference is None
+    assert "score.bias" in biased.reference_reason
+    np.testing.assert_array_equal(biased.encode(CONVERSATIONS), encoder.encode(CONVERSATIONS))
+
+
+def test_attention_that_takes_no_tree_runs_plain_batches(tiny_models, encoder, monkeypatch):
+    """As FlashAttention 2, which knows no mask but the triangle."""
+    monkeypatch.setattr(forward, "_BOOLEAN_MASK", "none")
+    plain = TransformersEncoder(str(tiny_models.folder()))
+    assert "attention 'sdpa' takes no mask that is a tree" in plain.unshared_reason
+    assert not plain.running["shares_prefixes"]
+    conversations = [*CONVERSATIONS, *(chat("How do I bake bread?", f"{number}.") for number in range(6))]
+    batches = plain.plan(conversations).batches
+    assert max(len(batch.rows) for batch in batches) > 1
+    assert all(len(row.members) == 1 for batch in batches for row in batch.rows)
+    np.testing.assert_allclose(plain.encode(conversations), encoder.encode(conversations), atol=2e-5)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="it is installed")
+def test_attention_that_is_not_installed_is_one_line(tiny_models):
+    with pytest.raises(ModelError, match="choose another attn_implementation") as caught:
+        TransformersEncoder(str(tiny_models.folder()), attn_implementation="flash_attention_2")
+    assert "\n" not in str(caught.value)
+
+
+def test_reference_cannot_be_changed_from_outside(encoder):
+    encoder.reference[:] = 0
+    assert encoder.reference.any()
+    assert encoder.reference_reason is None
+
+
+@pytest.mark.parametrize(
+    ("variant", "named"),
+    [
+        ({"family": "bert"}, "not a decoder"),
+        ({"family": "t5", "task": "seq2seq"}, "both an encoder and a decoder"),
+        ({"template": None}, "has no chat template"),
+    ],
+)
+def test_models_that_cannot_serve_are_refused(tiny_models, variant, named):
+    with pytest.raises(ModelError, match=named):
+        TransformersEncoder(str(tiny_models.folder(**variant)))
+
+
+def test_code_that_comes_with_a_model_is_not_run(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ModelError, match="pass trust_remote_code=True if you trust it") as caught:
+        TransformersEncoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_are_one_line(tiny_models, tmp_path):
+    folder = shutil.copytree(tiny_models.folder(), tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match="could not be loaded") as caught:
+        TransformersEncoder(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ({"dtype": "int8"}, "dtype 'int8'.*bfloat16"),
+        ({"batch_tokens": 0}, "batch_tokens is 0"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": 257}, "max_length is 257: give 1 to 256"),
+    ],
+)
+def test_arguments_out_of_range(tiny_models, argument, named):
+    with pytest.raises(ConfigError, match=named):
+        TransformersEncoder(str(tiny_models.folder()), **argument)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there(tiny_models):
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        TransformersEncoder(str(tiny_models.folder()), device="cuda")
+
+
+def test_loading_and_encoding_are_silent(tiny_models, capfd):
+    folder = str(tiny_models.folder(task="causal"))
+    capfd.readouterr()  # writing the tiny model shows a bar, where no test before this one has written it
+    TransformersEncoder(folder).encode(CONVERSATIONS)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,85 @@
+"""Whether a model may run trees is found out by trying, and what it may not is known from its configuration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import TinyModel, build_network, build_tokenizer
+from transformers import LlamaConfig, MistralConfig
+
+from lorerm.embedding.transformers.forward import (
+    Forward,
+    _break_even,
+    _longest_in_batch,
+    _longest_in_tree,
+    find_sharing,
+)
+
+
+@pytest.fixture
+def forward():
+    model = TinyModel()
+    return Forward(build_network(model, build_tokenizer(model)).base_model, torch.device("cpu"))
+
+
+def test_ordinary_model_shares(forward):
+    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
+    assert (sharing.trees, reason) == (True, None)
+
+
+def test_attention_without_free_masks_does_not(forward):
+    forward.attention = "flash_attention_2"
+    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
+    assert not sharing.trees
+    assert "flash_attention_2" in reason
+
+
+@pytest.mark.parametrize("ignored", ["mask", "position_ids"])
+def test_model_that_ignores_what_makes_a_tree_does_not(forward, ignored, monkeypatch):
+    states = forward.states
+
+    def ignoring(ids, mask, **arguments):
+        if ignored == "position_ids":
+            return states(ids, mask)
+        return states(ids, torch.ones_like(ids), **arguments)
+
+    monkeypatch.setattr(forward, "states", ignoring)
+    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
+    assert not sharing.trees
+    assert "something else" in reason
+
+
+def test_model_that_fails_on_a_tree_does_not(forward, monkeypatch):
+    states = forward.states
+
+    def failing(ids, mask, **arguments):
+        if arguments:
+            raise TypeError("unexpected position_ids")
+        return states(ids, mask)
+
+    monkeypatch.setattr(forward, "states", failing)
+    assert "(TypeError)" in find_sharing(forward, [1, 2, 4, 5])[1]
+
+
+def test_model_that_gives_nan_in_a_tree_does_not(forward, monkeypatch):
+    states = forward.states
+    monkeypatch.setattr(
+        forward,
+        "states",
+        lambda ids, mask, **arguments: states(ids, mask, **arguments) * (float("nan") if arguments else 1.0),
+    )
+    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
+    assert not sharing.trees
+    assert "something else" in reason
+
+
+def test_limits_come_from_the_configuration():
+    assert _longest_in_tree(MistralConfig(sliding_window=64)) == 64
+    assert _longest_in_tree(LlamaConfig()) is None
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 32, "rope_theta": 1e4}
+    config = type("Config", (), {"rope_parameters": rope})
+    assert (_longest_in_batch(config), _longest_in_tree(config)) == (32, 32)
+
+
+def test_break_even_of_a_llama():
+    assert _break_even(LlamaConfig(hidden_size=4096, intermediate_size=14336)) == 2 * 4096 + 3 * 14336 // 2

@@ -1,0 +1,108 @@
+"""The next question: its information by another quadrature, its effect by fitting again, and when there is none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+
+from lorerm import TrainingConfig, adapt, train
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.hashing import HashingEncoder
+from lorerm.errors import ConfigError, DataError, ModelError, UnknownUserError
+from lorerm.model.acquisition import information_of, posterior_of
+from lorerm.model.posterior import WeightPrior
+from lorerm.model.user_weights import UserWeights
+from planted import plant
+
+
+def entropy(p):
+    return float(-sum(x * np.log(x) for x in (p, 1 - p) if x > 0))
+
+
+@pytest.mark.parametrize("mean", [-4.0, 0.0, 1.5])
+@pytest.mark.parametrize("deviation", [1e-3, 0.5, 2.0, 6.0])
+def test_the_information_is_the_integral_that_defines_it(mean, deviation):
+    def over(value):
+        def integrand(x):
+            return value(1 / (1 + np.exp(-(mean + deviation * x)))) * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+        return quad(integrand, -9, 9, points=[np.clip(-mean / deviation, -8, 8)], limit=500)[0]
+
+    expected = entropy(over(lambda p: p)) - over(entropy)
+    information, probability = information_of(torch.tensor([mean]).double(), torch.tensor([deviation**2]).double())
+    assert float(information) == pytest.approx(expected, abs=2e-3)
+    assert float(probability) == pytest.approx(over(lambda p: p), abs=2e-3)
+
+
+@pytest.fixture
+def unsure(make_model):
+    """A model whose basis is the first two axes, and a user known along the first alone."""
+    model = make_model(basis=torch.eye(4)[:, :2], temperature=1.0, encoder=None)
+    return model, UserWeights(("u",), torch.tensor([[1.0, 0.0]]), torch.diag(torch.tensor([0.01, 4.0]))[None])
+
+
+def test_the_question_is_about_what_is_not_known(unsure):
+    model, user = unsure
+    candidates = torch.tensor([[0.0, 0, 0, 0], [0.2, 0, 0, 0], [0.1, 1, 0, 0]])
+    found = model.next_question(user, candidates)
+    assert {found.first, found.second} in ({0, 2}, {1, 2})
+    assert 0 < found.information < np.log(2)
+    assert found.probability == pytest.approx(0.5, abs=0.1)
+    assert model.next_question(user, candidates, pairs=[(0, 1)], stop_below=0)[:2] == (0, 1)
+
+
+def test_asking_ends_where_answers_would_not_change_the_ranking(unsure):
+    model, user = unsure
+    known = torch.tensor([[0.0, 0, 0, 0], [5.0, 0, 0, 0], [10.0, 0, 0, 0]])
+    assert model.next_question(user, known) is None
+    assert model.next_question(user, known, stop_below=0) is not None
+    close = torch.tensor([[10.0, 0.1, 0, 0], [0.0, 1.0, 0, 0], [0.1, -1.0, 0, 0]])
+    assert model.next_question(user, close) is not None
+    assert model.next_question(user, close, top=1) is None
+    assert model.next_question(user, close[:1]) is None
+
+
+def test_the_change_is_what_fitting_with_the_answer_gives():
+    """Where the posterior is Gaussian; of several kinds of people its moments are taken."""
+    planted = plant(users=20, pairs=25, dimension=8, seed=5)
+    model = train(planted.data, TrainingConfig(rank=3))
+    model = replace(model, prior=WeightPrior(model.prior.mean, model.prior.covariance))
+    candidates = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    weights, _ = posterior_of(model, None)
+    order = (candidates @ model.basis @ weights.float()).argsort(descending=True).tolist()
+    for pair in [(0, 1), (0, 2), (1, 3)]:
+        question = model.next_question(None, candidates, pairs=[pair], stop_below=0)
+        expected = 0.0
+        for (chosen, rejected), chance in ((pair, question.probability), (pair[::-1], 1 - question.probability)):
+            answer = EmbeddedPreferences.from_arrays(candidates, [chosen], [rejected], ["new"])
+            after = model.with_users(adapt(model, answer)).rewards(candidates, "new")
+            expected += chance * (after.argsort(descending=True).tolist() != order)
+        assert question.change == pytest.approx(expected, abs=1e-6)
+
+
+def test_who_may_be_asked(model, unsure):
+    candidates = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert model.next_question(None, candidates, stop_below=0) is not None
+    with pytest.raises(UnknownUserError, match="'a stranger' is unknown to this model"):
+        model.next_question("a stranger", candidates)
+    if model.covariance is None:
+        with pytest.raises(ModelError, match="user 'b' have no posterior"):
+            model.next_question("b", candidates)
+    else:
+        assert model.next_question("b", candidates) == model.next_question(model.users().select(["b"]), candidates)
+        with pytest.raises(ConfigError, match="user has 3 users"):
+            model.next_question(model.users(), candidates)
+    with pytest.raises(DataError, match="the basis has dimension 4"):
+        model.next_question(None, torch.ones(3, 2))
+    with pytest.raises(ConfigError, match=r"pairs\[1\] is \(0, 3\)"):
+        model.next_question(None, candidates, pairs=[(0, 1), (0, 3)])
+
+
+def test_candidates_may_be_texts(make_model):
+    encoder = HashingEncoder()
+    basis = torch.randn(encoder.identity.dimension, 2, generator=torch.Generator().manual_seed(0))
+    model = make_model(basis=basis, encoder=encoder.identity)
+    found = model.next_question("b", ["Sure!", "No.", "Well, it depends."], prompt="Would you?", encoder=encoder)
+    assert {found.first, found.second} <= {0, 1, 2}

@@ -1,0 +1,156 @@
+"""Several seeds, the few-shot curve and the comparison on a run folder."""
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lorerm import AdaptationConfig, TrainingConfig, train
+from lorerm.embedding.store import load_embedded
+from lorerm.errors import ConfigError, RunError
+from lorerm.evaluation.evaluate import measure
+from lorerm.evaluation.few_shot_config import ShotsConfig
+from lorerm.pipeline import steps, studies
+from lorerm.pipeline.experiment import Recipe
+from lorerm.pipeline.folder import RunFolder
+
+
+def report_of(run):
+    return json.loads((run.path / "report" / "report.json").read_text("utf-8"))
+
+
+def test_a_report_has_axes_with_texts_and_no_studies_that_were_not_made(finished):
+    report = report_of(finished)
+    assert report["shots"] is None
+    assert report["seeds"] is None
+    directions = report["axes"]["directions"]
+    assert directions[0]["name"] == "shared direction"
+    assert all(axis["highest"] and axis["properties"] for axis in directions)
+
+
+def test_the_curve_stands_in_the_report_that_follows(run):
+    studies.shots(run, [1, 3], ShotsConfig(trials=2))
+    steps.report(run)
+    report = report_of(run)
+    assert report["shots"] == studies.shots_content(run)
+    assert [point["shots"] for point in report["shots"]["points"]] == [0, 1, 3]
+
+
+def test_a_curve_that_was_swept_before_is_not_replaced_by_the_default(run):
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    swept = (run.path / "shots.json").read_bytes()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").read_bytes() == swept
+    (run.path / "shots.json").unlink()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").read_bytes() == swept
+
+
+def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
+    monkeypatch.setattr(studies, "_CHEAP_ANSWERS", 3)
+    studies.shots_by_default(run)
+    assert not (run.path / "shots.json").exists()
+    monkeypatch.undo()
+    studies.shots_by_default(run)
+    assert (run.path / "shots.json").exists()
+
+
+def test_training_again_drops_what_was_made_of_it(run):
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    studies.seeds(run, 2)
+    steps.train(run, TrainingConfig(seed=5), [1, 2])
+    assert set(run.manifest()["steps"]) == {"prepare", "embed", "train"}
+
+
+def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
+    studies.seeds(run, 2)
+    first = (run.path / "seeds" / "seed-1.json").read_bytes()
+    changed = (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns
+    studies.seeds(run, 3)
+    assert (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns == changed
+    assert (run.path / "seeds" / "seed-2.json").read_bytes() != first
+    studies.shots(run, [2], ShotsConfig(trials=2))
+    assert "seeds" in run.manifest()["steps"], "a curve does not undo the seeds"
+    steps.report(run)
+    report = report_of(run)
+    assert report["seeds"]["seeds"] == [0, 1, 2]
+    assert all(axis["stability"]["n_seeds"] == 2 for axis in report["axes"]["directions"])
+    own = next(row for row in report["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"]
+    others = [json.loads((run.path / "seeds" / f"seed-{seed}.json").read_text("utf-8")) for seed in (1, 2)]
+    means = [next(row for row in other["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"] for other in others]
+    found = next(row for row in report["seeds"]["ranks"] if row["rank"] == 2)["cells"]["test_seen"]
+    assert found["mean"] == pytest.approx(np.mean([own, *means]))
+    assert found["std_seeds"] == pytest.approx(np.std([own, *means], ddof=1))
+
+
+def test_one_seed_is_the_run_alone(run):
+    studies.seeds(run, 1)
+    assert "seeds" not in run.manifest()["steps"], "there is nothing to repeat"
+    studies.seeds(run, 2)
+    kept = (run.path / "seeds" / "seed-1.json").read_bytes()
+    studies.seeds(run, 1)
+    studies.seeds(run)
+    steps.report(run)
+    assert report_of(run)["seeds"] is None
+    assert all(axis["stability"] is None for axis in report_of(run)["axes"]["directions"])
+    assert (run.path / "seeds" / "seed-1.json").read_bytes() == kept, "for when more are asked for again"
+
+
+def test_what_the_input_said_of_its_split_holds_for_every_seed(run, monkeypatch):
+    data = load_embedded(run.path)
+    before = np.asarray(data.splits)
+
+    def cells_at(seed, given):
+        real = run.result
+        monkeypatch.setattr(
+            RunFolder, "result", lambda self, step: {**real(step), **({"given": given} if step == "prepare" else {})}
+        )
+        cells = studies._split_anew(run, data, seed)
+        monkeypatch.undo()
+        return cells
+
+    assert set(cells_at(3, "prompts").test_seen.prompt_ids) == set(
+        data.prompt_ids[np.char.startswith(before.astype(str), "test")]
+    )
+    users = [set(cells_at(seed, "prompts").train_unseen.user_ids) for seed in (1, 2, 3)]
+    assert any(found != users[0] for found in users)
+    kept = cells_at(3, "cells")
+    assert set(kept.train_unseen.user_ids) == set(data.user_ids[before == "train_unseen"])
+
+
+def test_curve_and_seeds_adapt_as_the_report_does(run):
+    """By the recipe that the run keeps, here another one than the training's own."""
+    Recipe(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
+    steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
+    data = load_embedded(run.path)
+    few_shot = data.user_ids[np.asarray(data.splits) == "train_unseen"]
+    studies.seeds(run, 2)
+    studies.shots(run, [max(Counter(few_shot).values())], ShotsConfig(trials=2))
+    steps.report(run)
+    report = report_of(run)
+    assert report["config"]["adaptation"]["recipe"] == "default"
+    all_answers = report["shots"]["points"][-1]
+    assert all_answers["mean"] == pytest.approx(report["ranks"][-1]["cells"]["test_unseen"]["mean"])
+    cells = studies._split_anew(run, data, 1)
+    model = train(cells.train_seen, TrainingConfig(recipe="paper", steps=5, seed=1, rank=2))
+    kept = json.loads((run.path / "seeds" / "seed-1.json").read_text("utf-8"))
+    assert kept["ranks"] == measure(model, cells, adaptation=AdaptationConfig(seed=1), seed=1)["ranks"]
+
+
+def test_bad_input_is_refused(run):
+    with pytest.raises(ConfigError, match="--seeds is 0"):
+        studies.seeds(run, 0)
+    with pytest.raises(ConfigError, match="no model of rank 9"):
+        studies.shots(run, None, ShotsConfig(), rank=9)
+
+
+def test_two_runs_side_by_side(finished, run, tmp_path):
+    found = studies.compare([finished, run])
+    assert [row["mean"] for row in found["paired"]] == [0] * len(found["paired"])
+    same_name = RunFolder.open(shutil.copytree(run.path, tmp_path / "again" / run.path.name))
+    assert len({row["name"] for row in studies.compare([run, same_name])["runs"]}) == 2
+    (run.path / "report" / "predictions.parquet").unlink()
+    with pytest.raises(RunError, match="lost its predictions"):
+        studies.compare([finished, run])

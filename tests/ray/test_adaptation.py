@@ -1,0 +1,100 @@
+"""Users adapted on two workers: the weights of the local way."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, adapt, embed, train
+from lorerm.errors import ConfigError, DataError
+from lorerm.ray.adaptation import adapt_on_cluster
+from lorerm.ray.cluster import Cluster
+from small_choices import choices
+
+
+@pytest.fixture(scope="module")
+def model():
+    data = embed(Preferences.from_records(choices()), HashingEncoder())
+    return train(data, TrainingConfig(rank=2))
+
+
+def judged(name, n_users):
+    """Answers of some people, one after another's question."""
+    rows = sorted(choices(n_users, 5), key=lambda row: row["prompt"])
+    return [
+        {"user_id": f"{name} {row['user_id']}", "prompt": row["prompt"], "ratings": [2.0, 1.0]}
+        | {"responses": [row["chosen"], row["rejected"]]}
+        for row in rows
+    ]
+
+
+@pytest.fixture
+def by_folder(tmp_path):
+    """Every user has a folder; one of them has a tie more, another nothing but a tie."""
+    rows = judged("early", 6)
+    ties = [rows[0] | {"ratings": [1.0, 1.0]}, rows[7] | {"user_id": "undecided", "ratings": [1.0, 1.0]}]
+    table = pa.Table.from_pylist([ties[0], *rows[:20], ties[1], *rows[20:]])
+    folder = tmp_path / "by-folder"
+    pa.dataset.write_dataset(table, folder, format="parquet", partitioning=["user_id"], partitioning_flavor="hive")
+    alone = folder / "user_id=undecided"
+    pq.write_table(
+        pa.Table.from_pylist([{**tie, "user_id": None} for tie in ties]).drop(["user_id"]), alone / "1.parquet"
+    )
+    return folder
+
+
+@pytest.fixture
+def by_time(tmp_path):
+    """Every user is in every file, and some are in a folder too."""
+    folder = tmp_path / "by-time"
+    folder.mkdir()
+    rows = [*judged("late", 6), *judged("early", 3)]
+    for i in range(2):
+        pq.write_table(pa.Table.from_pylist(rows[i::2]), folder / f"{i}.parquet")
+    return folder
+
+
+def test_the_weights_of_the_local_way(ray, model, by_folder, by_time):
+    read = Preferences.from_files(by_folder, by_time)
+    expected = adapt(model, embed(read, HashingEncoder()))
+    told = []
+    found = adapt_on_cluster(
+        model,
+        [by_folder, by_time],
+        HashingEncoder,
+        AdaptationConfig(),
+        Cluster(n_workers=2),
+        gpus=False,
+        progress=lambda *counts: told.append(counts),
+    )
+    assert found.users.user_ids == expected.user_ids
+    torch.testing.assert_close(found.users.weights, expected.weights, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.users.covariance, expected.covariance, rtol=1e-5, atol=1e-6)
+    assert found.n_pairs == len(read) == 75
+    assert found.warnings == tuple(read.summary.warnings())
+    assert len(found.warnings) == 1
+    assert told[-1] == (len(told), len(told))
+    assert len(told) >= 8
+
+
+def test_whoever_has_ties_alone_is_left_out_as_there(ray, model, tmp_path):
+    """In a share of their own, be it a part of a file or a whole one."""
+    rows, files = judged("few", 2), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    ties = [[{**row, "user_id": user, "ratings": [1.0, 1.0]} for row in rows[:3]] for user in ("undecided", "idle")]
+    for file, some in zip(files, (rows + ties[0], ties[1]), strict=True):
+        pq.write_table(pa.Table.from_pylist(some), file)
+    read = Preferences.from_files(*files)
+    found = adapt_on_cluster(model, files, HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
+    assert found.users.user_ids == adapt(model, embed(read, HashingEncoder())).user_ids
+    assert (found.n_pairs, found.warnings) == (len(read), tuple(read.summary.warnings()))
+    with pytest.raises(DataError, match="every judgement is a tie"):
+        adapt_on_cluster(model, files[1:], HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
+
+
+def test_the_published_recipe_is_refused(model, tmp_path):
+    """Its start is drawn for all users together."""
+    with pytest.raises(ConfigError, match="cannot be divided among workers: use --engine local"):
+        adapt_on_cluster(model, [tmp_path], HashingEncoder, AdaptationConfig(recipe="paper"))

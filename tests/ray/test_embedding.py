@@ -1,0 +1,98 @@
+"""Embedding on two workers: the bytes of the local way, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from lorerm import HashingEncoder, Preferences, TransformersEncoder, embed
+from lorerm.embedding import shards
+from lorerm.embedding.embed_into import embed_into
+from lorerm.errors import ModelError, RunError
+from lorerm.ray.cluster import Cluster, connected
+from lorerm.ray.embedding import RayEncoder
+from small_choices import choices, contents
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_ROWS", 8)
+
+
+@pytest.fixture
+def preferences():
+    return Preferences.from_records(choices())
+
+
+def on_workers(make_encoder):
+    with connected(Cluster(n_workers=2), gpus=True) as workers:
+        return RayEncoder(make_encoder, workers)
+
+
+def test_same_bytes_as_here_although_a_worker_dies(ray, tiny_model, small_shards, preferences, tmp_path):
+    marker = tmp_path / "die"
+    marker.touch()
+
+    def make_encoder():
+        class Mortal(TransformersEncoder):
+            """Takes its process with it, once."""
+
+            def run(self, batch):
+                if marker.exists():
+                    marker.unlink()
+                    os._exit(1)
+                return super().run(batch)
+
+        return Mortal(tiny_model)
+
+    here = TransformersEncoder(tiny_model)
+    encoder = on_workers(make_encoder)
+    assert encoder.identity == here.identity
+    assert encoder.reference_reason is None
+    np.testing.assert_array_equal(encoder.reference, here.reference)
+    assert encoder.running == {**here.running, "engine": "ray", "workers": 2}
+
+    told = []
+    embedded = embed_into(tmp_path / "ray", [preferences], encoder, lambda *counts: told.append(counts))
+    assert not marker.exists()
+    assert embedded == embed_into(tmp_path / "here", [preferences], here)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == ((0, 30), (30, 30))
+
+    conversations = preferences.conversations("chosen")[:20]
+    found = []
+    for one in (encoder, here):
+        with pytest.warns(UserWarning, match=r"longer than the 256 tokens .*: 10 of 20"):
+            found.append(one.encode(conversations))
+    np.testing.assert_allclose(*found, atol=2e-5)
+
+
+def test_a_model_that_no_worker_can_load_is_one_line(ray):
+    def make_encoder():
+        raise ModelError("there is no such model", "name another")
+
+    with pytest.raises(ModelError, match="there is no such model: name another"):
+        on_workers(make_encoder)
+
+
+def test_workers_that_disagree_on_the_encoder_are_refused(ray, preferences, tmp_path):
+    met = tmp_path / "met"
+
+    def make_encoder():
+        class Named(HashingEncoder):
+            @property
+            def identity(self):
+                return dataclasses.replace(super().identity, model=model)
+
+        model = "second" if met.exists() else "first"
+        met.touch()
+        return Named()
+
+    encoder = on_workers(make_encoder)
+    assert encoder.identity.model == "first"
+    with pytest.raises(RunError, match=r"the workers disagree on the encoder: .*second.* on one, .*first.* on another"):
+        embed(preferences, encoder)

@@ -1,0 +1,25 @@
+"""Planted preferences that several test files share, and what training makes of them."""
+
+import pytest
+
+from lorerm.data.splits import split
+from lorerm.training.config import TrainingConfig
+from lorerm.training.train import train_ranks
+from planted import plant
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """Thirty-two people who differ strongly along two directions."""
+    return plant(users=32, pairs=60, dimension=16, personal=1.5, noise=0.3, prompts=1500, seed=1)
+
+
+@pytest.fixture(scope="session")
+def cells(planted):
+    return split(planted.data, seed=1)
+
+
+@pytest.fixture(scope="session")
+def models(cells):
+    """Ranks 1 to 4 of the default recipe."""
+    return dict(train_ranks(cells.train_seen, [1, 2, 3, 4], TrainingConfig()))

@@ -1,0 +1,153 @@
+"""Adaptation: the posterior of the model's prior, from no answers to many, and the published stage beside it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.errors import ConfigError, DataError
+from lorerm.evaluation.accuracy import Cell
+from lorerm.model.posterior import solve
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.train import train
+from planted import mean_accuracy
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    return models[3]
+
+
+def first_shots(data, shots):
+    """Keep the first answers of everybody."""
+    users = np.asarray(data.user_ids)
+    kept = np.concatenate([np.flatnonzero(users == user)[:shots] for user in dict.fromkeys(data.user_ids)])
+    return data.select(np.sort(kept))
+
+
+def test_it_is_the_convex_solve_on_projected_differences(model, cells):
+    data = cells.train_unseen
+    found = adapt(model, data)
+    names = tuple(dict.fromkeys(data.user_ids))
+    assert found.user_ids == names
+    chosen, rejected = data.rows()
+    projected = torch.from_numpy(data.responses[chosen] - data.responses[rejected]) @ model.basis
+    user = torch.tensor([names.index(user) for user in data.user_ids])
+    order = torch.argsort(user, stable=True)
+    expected = solve(projected[order], user[order], torch.ones(len(data)), len(names), model.prior, model.temperature)
+    torch.testing.assert_close(found.weights, expected.weights.float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.covariance, expected.covariance.float(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_order_of_answers_and_people_does_not_matter(model, cells):
+    data = cells.train_unseen
+    found = adapt(model, data)
+    shuffled = adapt(model, data.select(np.random.default_rng(0).permutation(len(data))))
+    assert set(shuffled.user_ids) == set(found.user_ids)
+    for user in found.user_ids:
+        torch.testing.assert_close(shuffled[user], found[user], rtol=1e-4, atol=1e-4)
+
+
+def test_everybody_is_adapted_on_their_own(model, cells):
+    found = adapt(model, cells.train_unseen)
+    one = found.user_ids[2]
+    alone = adapt(model, cells.train_unseen.select(np.flatnonzero(np.asarray(cells.train_unseen.user_ids) == one)))
+    torch.testing.assert_close(alone[one], found[one], rtol=1e-4, atol=1e-4)
+
+
+def test_seen_users_adapted_on_their_training_answers_keep_their_weights(model, cells):
+    found = adapt(model, cells.train_seen)
+    assert found.user_ids == model.user_ids
+    torch.testing.assert_close(found.weights, model.weights, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.covariance, model.covariance, rtol=1e-4, atol=1e-4)
+
+
+def test_accuracy_grows_with_shots_and_few_are_no_worse_than_none(model, cells):
+    cell = Cell.pack(cells.test_unseen)
+    population = mean_accuracy(cell, model.basis, model.population_weights.expand(len(cell.user_ids), -1))
+    accuracy = {}
+    for shots in (1, 3, 10, 30):
+        adapted = model.with_users(adapt(model, first_shots(cells.train_unseen, shots)))
+        accuracy[shots] = mean_accuracy(cell, model.basis, cell.weights_of(adapted))
+    assert accuracy[1] > population - 0.01
+    assert accuracy[3] > population
+    assert accuracy[10] > population + 0.05
+    assert accuracy[30] > accuracy[3]
+
+
+def test_nobody_to_adapt_gives_nobody(model, cells):
+    """A split without unseen users has an empty cell."""
+    nobody = cells.train_unseen.select(np.array([], dtype=np.int64))
+    for config in (None, AdaptationConfig(recipe="paper")):
+        users = adapt(model, nobody, config)
+        assert len(users) == 0
+        assert model.with_users(users).user_ids == model.user_ids
+
+
+def test_a_model_of_one_direction_has_the_same_weights_for_everybody(models, cells):
+    found = adapt(models[1], cells.train_unseen)
+    assert (found.weights == models[1].population_weights).all()
+    assert (found.covariance == 0).all()
+
+
+def test_answers_of_another_dimension_or_encoder_are_refused(model, cells):
+    narrow = replace(cells.train_unseen, responses=cells.train_unseen.responses[:, :5])
+    with pytest.raises(DataError, match="dimension 5, the model's basis 16"):
+        adapt(model, narrow)
+    ours, theirs = (EncoderIdentity(name, "1", "t", "last-token", "float32", None, 16) for name in ("ours", "theirs"))
+    foreign = replace(cells.train_unseen, encoder=theirs)
+    with pytest.raises(DataError, match="another encoder"):
+        adapt(replace(model, encoder=ours), foreign)
+    assert len(adapt(model, foreign)) > 0
+
+
+def test_the_published_stage_needs_simplex_weights(model, models, cells):
+    with pytest.raises(ConfigError, match="on the simplex"):
+        adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper"))
+    one = adapt(models[1], cells.train_unseen, AdaptationConfig(recipe="paper", steps=2))
+    assert (one.weights == 1).all()
+
+
+def test_a_published_model_takes_either_adaptation(cells):
+    model = train(cells.train_seen, TrainingConfig(recipe="paper", rank=3, steps=60))
+    assert model.weight_space == "simplex"
+    published = adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper", steps=50))
+    assert published.covariance is None
+    convex = adapt(model, cells.train_unseen)
+    assert convex.covariance.shape == (len(convex), 3, 3)
+    for users in (published, convex):
+        assert float(users.weights.min()) > 0
+        torch.testing.assert_close(users.weights.sum(dim=1), torch.ones(len(users)))
+
+
+def test_the_published_stage_follows_its_seed(cells):
+    model = train(cells.train_seen, TrainingConfig(recipe="paper", rank=3, steps=20))
+    one, again, other = (
+        adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper", seed=seed, steps=10)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one.weights, again.weights)
+    assert not torch.allclose(one.weights, other.weights, atol=1e-2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_some_users_at_a_time_give_what_all_at_once_give(model, cells, monkeypatch, block):
+    data = cells.train_unseen
+    shuffled = data.select(np.random.default_rng(0).permutation(len(data)))
+    expected = adapt(model, shuffled)
+    monkeypatch.setattr("lorerm.training.adaptation._BLOCK_PAIRS", block)
+    found = adapt(model, shuffled)
+    assert found.user_ids == expected.user_ids
+    torch.testing.assert_close(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_given_twice_is_one_of_weight_two(model, cells):
+    data = cells.train_unseen
+    twice = data.select(np.concatenate([np.arange(len(data)), np.arange(0, len(data), 2)]))
+    weighted = replace(data, weights=np.where(np.arange(len(data)) % 2 == 0, 2.0, 1.0))
+    found, expected = adapt(model, twice), adapt(model, weighted)
+    torch.testing.assert_close(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)

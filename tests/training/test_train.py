@@ -1,0 +1,296 @@
+"""Training through its public functions: what is found in planted data, what is invariant, what is refused."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from lorerm.data.splits import split
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.errors import ConfigError, DataError
+from lorerm.evaluation.accuracy import Cell
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.train import (
+    AUTO_RANKS,
+    adaptation_for,
+    choose_rank,
+    largest_rank,
+    possible_ranks,
+    train,
+    train_ranks,
+)
+from planted import mean_accuracy, numbered_user, plant
+
+
+def accuracy(model, cells, name):
+    """Return the mean accuracy in a cell, unseen users adapted first."""
+    cell = Cell.pack(getattr(cells, name))
+    if name.endswith("unseen"):
+        model = model.with_users(adapt(model, getattr(cells, name.replace("test", "train"))))
+    return mean_accuracy(cell, model.basis, cell.weights_of(model))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Data of which training takes a blink."""
+    return plant(users=8, pairs=20, dimension=6, prompts=100, reference=True).data
+
+
+@pytest.mark.parametrize("cell", ["test_seen", "test_unseen"])
+def test_a_strong_personal_signal_is_found(models, cells, cell):
+    assert accuracy(models[3], cells, cell) > accuracy(models[1], cells, cell) + 0.08
+
+
+def test_a_strong_personal_signal_makes_validation_choose_a_personal_rank(models):
+    assert choose_rank(models) >= 2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_where_nobody_differs_personal_weights_do_no_harm(seed):
+    data = plant(users=24, pairs=60, dimension=12, personal=0, noise=0.5, prompts=1200, seed=seed).data
+    cells = split(data, seed=seed)
+    models = dict(train_ranks(cells.train_seen, [1, 3], TrainingConfig()))
+    if choose_rank(models) > 1:
+        for cell in ("test_seen", "test_unseen"):
+            assert accuracy(models[3], cells, cell) > accuracy(models[1], cells, cell) - 0.01
+
+
+def test_tastes_that_cancel_out_are_told_apart():
+    """Half of the people want the exact opposite of the other half, on the same pairs."""
+    rng = np.random.default_rng(0)
+    responses = rng.standard_normal((200, 8)).astype(np.float32)
+    better = (responses[::2] - responses[1::2]) @ rng.standard_normal(8) > 0
+    first, second = np.arange(0, 200, 2), np.arange(1, 200, 2)
+    chosen, rejected = np.where(better, first, second), np.where(better, second, first)
+    data = EmbeddedPreferences.from_arrays(
+        responses,
+        np.concatenate([chosen, rejected] * 6),
+        np.concatenate([rejected, chosen] * 6),
+        np.repeat([f"user {u}" for u in range(12)], 100),
+        np.tile(np.arange(100), 12),
+    )
+    cells = split(data)
+    model = train(cells.train_seen, TrainingConfig(rank=2))
+    assert accuracy(model, cells, "test_seen") > 0.85
+    assert accuracy(model, cells, "test_unseen") > 0.85
+
+
+def test_a_reference_head_helps_where_answers_are_few():
+    planted = plant(users=6, pairs=12, dimension=48, personal=0, noise=0.5, prompts=3000, reference=True)
+    cells = split(planted.data, unseen_users=0)
+    with_head = train(cells.train_seen, TrainingConfig(rank=1))
+    without = train(replace(cells.train_seen, reference=None), TrainingConfig(rank=1))
+
+    def alignment(model):
+        theta = model.basis[:, 0]
+        return float(torch.nn.functional.cosine_similarity(theta, torch.from_numpy(planted.shared).float(), dim=0))
+
+    assert alignment(with_head) > 0.9
+    assert alignment(with_head) > alignment(without) + 0.1
+
+
+def test_training_twice_gives_the_same_tensors(small):
+    for config in (
+        TrainingConfig(rank=3),
+        TrainingConfig(rank=2, recipe="paper", steps=20),
+        TrainingConfig(rank=2, recipe="paper-cosine", steps=20),
+    ):
+        one, again = train(small, config), train(small, config)
+        for name in ("basis", "weights", "validation_loss"):
+            torch.testing.assert_close(getattr(one, name), getattr(again, name), rtol=0, atol=0, equal_nan=True)
+        assert one.training == again.training
+
+
+def test_ranks_trained_together_are_those_trained_alone(small):
+    together = dict(train_ranks(small, [0, 1, 2, 3], TrainingConfig()))
+    assert list(together) == [0, 1, 2, 3]
+    for rank, model in together.items():
+        alone = train(small, TrainingConfig(rank=rank))
+        assert torch.equal(model.basis, alone.basis)
+        assert torch.equal(model.weights, alone.weights)
+        assert model.training == alone.training
+        assert model.requested_rank == model.training["config"]["rank"] == rank
+
+
+def test_the_scale_of_the_embeddings_does_not_matter(cells, models):
+    larger = replace(cells.train_seen, responses=10 * cells.train_seen.responses)
+    model = train(larger, TrainingConfig(rank=3))
+    rewards = model.rewards(10 * cells.train_seen.responses[:200], model.user_ids[0])
+    before = models[3].rewards(cells.train_seen.responses[:200], model.user_ids[0])
+    assert float(torch.corrcoef(torch.stack([rewards, before]))[0, 1]) > 0.999
+    cell, scaled_cell = (
+        Cell.pack(replace(cells.test_seen, responses=factor * cells.test_seen.responses)) for factor in (1, 10)
+    )
+    one = mean_accuracy(scaled_cell, model.basis, scaled_cell.weights_of(model))
+    assert one == pytest.approx(mean_accuracy(cell, models[3].basis, cell.weights_of(models[3])), abs=0.01)
+
+
+def test_the_order_of_users_does_not_matter(cells, models):
+    data = cells.train_seen
+    shuffled = data.select(np.random.default_rng(0).permutation(len(data)))
+    model = train(shuffled, TrainingConfig(rank=3))
+    assert model.user_ids == tuple(dict.fromkeys(shuffled.user_ids)) != models[3].user_ids
+    for user in model.user_ids[:5]:
+        rewards = [one.rewards(data.responses[:200], user) for one in (model, models[3])]
+        assert float(torch.corrcoef(torch.stack(rewards))[0, 1]) > 0.999
+
+
+def test_features_of_zero_variance_are_harmless(small):
+    plain = train(small, TrainingConfig(rank=2))
+    constant = np.concatenate([small.responses, np.full((len(small.responses), 2), 777.7, dtype=np.float32)], axis=1)
+    wider = replace(small, responses=constant, reference=np.append(small.reference, [5.0, -5.0]).astype(np.float32))
+    model = train(wider, TrainingConfig(rank=2))
+    assert (model.basis[6:] == 0).all()
+    assert model.basis.isfinite().all()
+    rewards = [one.rewards(data.responses, model.user_ids[0]) for one, data in ((plain, small), (model, wider))]
+    assert float(torch.corrcoef(torch.stack(rewards))[0, 1]) > 0.999
+
+
+def test_half_precision_embeddings_train(small):
+    model = train(replace(small, responses=torch.from_numpy(small.responses).bfloat16()), TrainingConfig(rank=2))
+    assert model.basis.dtype == torch.float32
+    assert model.basis.isfinite().all()
+
+
+def test_auto_is_one_of_the_ranks_that_the_data_can_determine(small):
+    model = train(small)
+    assert model.requested_rank in AUTO_RANKS
+    assert model.training["config"]["rank"] == model.requested_rank
+    assert possible_ranks(small, AUTO_RANKS) == [0, 1, 2, 3, 4, 5]
+    assert possible_ranks(replace(small, reference=None), AUTO_RANKS) == [1, 2, 3, 4, 5]
+    few = small.select(np.flatnonzero(numbered_user(small) < 3))
+    assert possible_ranks(few, AUTO_RANKS) == [0, 1, 2, 3]
+    assert largest_rank(few) == 3
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_a_rank_that_the_data_cannot_determine_is_refused(small, recipe):
+    with pytest.raises(ConfigError, match=r"rank 7 is larger .* \(8 users, dimension 6\).* at most 6"):
+        train(small, TrainingConfig(rank=7, recipe=recipe))
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper", "paper-cosine"])
+def test_rank_zero_is_the_reference_head_alone(small, recipe):
+    model = train(small, TrainingConfig(rank=0, recipe=recipe))
+    assert torch.equal(model.basis[:, 0], torch.from_numpy(small.reference))
+    assert (model.weights == 1).all()
+    assert (model.requested_rank, model.fitted_rank) == (0, 0)
+    assert model.temperature > 0
+
+
+def test_without_a_reference_head_what_needs_one_is_refused(small):
+    headless = replace(small, reference=None)
+    with pytest.raises(ConfigError, match="rank 0 is the reference head alone, and there is none"):
+        train(headless, TrainingConfig(rank=0))
+    with pytest.raises(ConfigError, match=r"paper-cosine .*there is none"):
+        train(headless, TrainingConfig(rank=2, recipe="paper-cosine", steps=5))
+    with pytest.raises(ConfigError, match="there is none"):
+        train(headless, TrainingConfig(rank=2, recipe="paper", alpha=1.0, steps=5))
+    assert train(headless, TrainingConfig(rank=2, recipe="paper", steps=5)).reference is None
+
+
+def test_the_reference_given_comes_before_the_one_of_the_data(small):
+    head = torch.arange(6, dtype=torch.bfloat16)
+    assert train(small, TrainingConfig(rank=0), reference=head).basis[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert train(small, TrainingConfig(rank=1)).reference.tolist() == small.reference.tolist()
+
+
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [(np.ones(5), "reference has 5 entries"), (np.array([1.0, np.nan, 1, 1, 1, 1]), "reference holds NaN")],
+)
+def test_a_reference_head_that_does_not_fit_is_refused(small, head, problem):
+    with pytest.raises(DataError, match=problem):
+        train(small, TrainingConfig(rank=1), reference=head)
+
+
+def test_the_smallest_data_train(small):
+    """One pair, and one user: there is nothing to validate on."""
+    pair = small.select(np.array([0]))
+    for recipe in ("default", "paper"):
+        model = train(pair, TrainingConfig(rank=1, recipe=recipe, steps=5))
+        chosen, rejected = pair.rows()
+        rewards = model.rewards(small.responses[[chosen[0], rejected[0]]])
+        assert model.training["validation"] is None
+        assert model.validation_loss is None
+        assert rewards.isfinite().all()
+    assert train(pair).requested_rank in (0, 1)
+
+
+def test_what_validation_found_is_kept(small):
+    model = train(small, TrainingConfig(rank=2))
+    validation = model.training["validation"]
+    losses = model.validation_loss
+    assert losses.shape == (8,)
+    assert float(losses[losses.isfinite()].mean()) == pytest.approx(validation["loss"], rel=1e-5)
+    assert validation["n_users"] == int(losses.isfinite().sum())
+    assert 0 <= validation["accuracy"] <= 1
+    assert {"lambda_shared", "lambda_personal", "prior_spread"} <= set(model.training["chosen"])
+
+
+def candidate(losses):
+    """Return what `choose_rank` looks at of a model."""
+    losses = torch.tensor(losses)
+    return SimpleNamespace(
+        training={"validation": {"loss": float(losses[losses.isfinite()].mean())}}, validation_loss=losses
+    )
+
+
+def test_the_lowest_validation_loss_is_chosen_where_it_is_clearly_lower():
+    one = candidate([0.6, 0.5, 0.7, 0.6])
+    clear = candidate([0.5, 0.4, 0.6, 0.55])
+    lucky = candidate([0.1, 0.65, 0.75, 0.65])
+    assert choose_rank({1: one, 2: clear, 3: lucky}) == 2
+    assert choose_rank({1: one, 3: lucky}) == 1
+    assert choose_rank({2: clear, 3: lucky}) == 2
+    assert choose_rank({1: one, 2: clear, 3: candidate([0.5, 0.4, 0.6, 0.54])}) == 3  # any gain decides among these
+    assert choose_rank({0: candidate([0.4, 0.4, 0.4, 0.4]), 1: one, 2: clear}) == 0
+    assert choose_rank({1: one, 2: one}) == 1
+    hardly = candidate([0.5, 0.6, 0.7, 0.55])  # 0.3 standard errors better
+    assert choose_rank({1: one, 2: hardly}) == 1
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_the_rank_chosen_is_the_one_chosen_among_trained_ranks(cells, recipe, monkeypatch):
+    """Only that one is trained on all pairs, with the same result."""
+    monkeypatch.setattr("lorerm.training.train.AUTO_RANKS", (0, 1, 3))
+    config = TrainingConfig(recipe=recipe, steps=30)
+    told = []
+    auto = train(cells.train_seen, config, progress=lambda *what: told.append(what[0]))
+    models = dict(train_ranks(cells.train_seen, [1, 3], config))
+    assert auto.requested_rank == choose_rank(models)
+    assert torch.equal(auto.basis, models[auto.requested_rank].basis)
+    assert set(told) == {f"rank {auto.requested_rank}"}
+
+
+def test_users_without_validation_pairs_do_not_count():
+    nan = float("nan")
+    assert choose_rank({1: candidate([0.6, nan, 0.7]), 2: candidate([0.5, nan, 0.55])}) == 2
+
+
+def test_without_validation_the_simplest_trained_rank_is_chosen():
+    nothing = SimpleNamespace(training={"validation": None}, validation_loss=None)
+    assert choose_rank({0: nothing, 1: nothing, 3: nothing}) == 1
+    assert choose_rank({0: nothing}) == 0
+
+
+def test_ranks_can_still_be_chosen_after_users_were_added(models, cells):
+    bigger = {rank: model.with_users(adapt(model, cells.train_unseen)) for rank, model in models.items()}
+    assert choose_rank(bigger) == choose_rank(models)
+
+
+def test_each_recipe_has_its_adaptation():
+    assert adaptation_for(TrainingConfig(seed=4)) == AdaptationConfig(seed=4)
+    published = adaptation_for(TrainingConfig(recipe="paper", seed=4))
+    assert published == AdaptationConfig(recipe="paper", seed=4, steps=500, learning_rate=0.1)
+    assert adaptation_for(TrainingConfig(recipe="paper-cosine")).learning_rate == 0.5
+
+
+def test_progress_names_what_is_trained(small):
+    told = []
+    for _ in train_ranks(small, [1, 2], TrainingConfig(), progress=lambda *what: told.append(what)):
+        pass
+    assert told == [("rank 1", 1, 1), ("rank 2", 1, 1)]
