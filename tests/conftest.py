@@ -21,6 +21,14 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """Model folders with two layers and random weights, each built on first use."""
+    from tiny_models import TinyModels
+
+    return TinyModels(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
 def real_choices() -> Path:
     """The folder of UKPConvArg1, a crowd's choices among arguments, where there is a copy of it."""
     beside = Path(__file__).parents[2] / "shared"

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "embedding"))
-
 from tiny_models import TinyModels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

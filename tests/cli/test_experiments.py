@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,10 +14,6 @@ from lorerm.pipeline.experiment import Recipe
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 from small_choices import contents
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
-from tiny_models import TinyModels
-
 SAMPLES = {
     "tldr": tldr_sample,
     "prism": prism_sample,
@@ -29,9 +23,9 @@ SAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def reward_model(tmp_path_factory):
+def reward_model(tiny_models):
     """The folder of a two-layer reward model."""
-    return TinyModels(tmp_path_factory.mktemp("models")).folder(positions=512)
+    return tiny_models.folder(positions=512)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,13 @@
 """`lorerm export`: a run's model for one person, loaded and scored by transformers alone."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
-from tiny_models import CHATML, TinyModels
-
 from small_choices import choices, write_lines
+from tiny_models import CHATML, TinyModels
 
 
 @pytest.fixture(scope="module")

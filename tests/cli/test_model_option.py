@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
 from small_choices import MARK, choices, contents, write_lines
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
-from tiny_models import TinyModels
-
 
 @pytest.fixture(scope="module")
-def reward_model(tmp_path_factory):
+def reward_model(tiny_models):
     """The folder of a two-layer reward model."""
-    return TinyModels(tmp_path_factory.mktemp("models")).folder()
+    return tiny_models.folder()
 
 
 @pytest.fixture

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from published_samples import rewardbench_rows, write_parquet
 from small_choices import choices, write_lines
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
 from tiny_models import TinyModels
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from counting_encoder import Counting
-from tiny_models import chat
 
+from counting_encoder import Counting
 from lorerm import HashingEncoder
 from lorerm.embedding import batch_encoder
 from lorerm.embedding.batch_encoder import BatchEncoder, encode_in_batches, in_batches
 from lorerm.embedding.transformers.encoder import TransformersEncoder
 from lorerm.embedding.transformers.planning import Remarks
 from lorerm.errors import DataError
+from tiny_models import chat
 
 CONVERSATIONS = [chat("Tea?", f"{number} cups.") for number in range(10)]
 

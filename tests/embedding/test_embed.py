@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from counting_encoder import Counting
 
+from counting_encoder import Counting
 from lorerm import HashingEncoder, Preferences, embed
 from small_choices import choices
 

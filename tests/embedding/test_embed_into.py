@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from counting_encoder import Counting
 
+from counting_encoder import Counting
 from lorerm import Preferences
 from lorerm.embedding import batch_encoder, shards
 from lorerm.embedding.batch_encoder import encode_in_batches
@@ -236,7 +236,7 @@ def test_wrong_embeddings_are_not_stored(tmp_path, tiny_models, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_it_repeats_one_batch_at_most(tmp_path, tiny_models):
     """`kill -9`, in processes of their own."""
-    script = Path(__file__).with_name("killed_embedding.py")
+    script = Path(__file__).parents[1] / "killed_embedding.py"
     command = [sys.executable, script, tmp_path, tiny_models.folder()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -250,7 +250,7 @@ def test_killed_at_any_moment_it_repeats_one_batch_at_most(tmp_path, tiny_models
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is told by Linux")
 def test_memory_does_not_grow_with_the_number_of_conversations(tmp_path):
     """Eight times as many take no more; their texts and embeddings alone would take 90 MB."""
-    script, peaks = Path(__file__).with_name("embedding_memory.py"), []
+    script, peaks = Path(__file__).parents[1] / "embedding_memory.py", []
     for n_pairs in (2_000, 16_000):
         folder = tmp_path / str(n_pairs)
         folder.mkdir()

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from counting_encoder import Counting
 from safetensors.torch import save_file
 
+from counting_encoder import Counting
 from lorerm import EmbeddedPreferences, Preferences, embed
 from lorerm.embedding import shards, store
 from lorerm.embedding.embed_into import embed_into

@@ -1,20 +1,15 @@
 """The model card: true to the model and the report, silent about people, and its code is today's."""
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reporting"))
-
-from sample_reports import rich_report
 
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import ConfigError
 from lorerm.model.card import model_card
+from sample_reports import rich_report
 
 ON_HUB = EncoderIdentity("someone/Some-Reward-8B", "a" * 40, "abc", "last-token", "bfloat16", None, 4)
 IN_FOLDER = EncoderIdentity("/home/ann/models/tuned", "b" * 64, "abc", "last-token", "bfloat16", None, 4)

@@ -3,31 +3,20 @@
 import dataclasses
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
-from tiny_models import CHATML, ENDS_WITH_TURN, TinyModels, chat
 
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.embedding.transformers.encoder import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
 from lorerm.model.reward_function import RewardFunction
+from tiny_models import CHATML, ENDS_WITH_TURN, chat
 
 CHATS = [chat("How do I bake bread?", text) for text in ("Mix.", "Knead, wait, bake; and wait again.", "No", "")]
 DATED = "{{ date_string }} {{ strftime_now('%d %b %Y') }}\n" + CHATML
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory):
-    """Model folders with two layers and random weights, built on first use."""
-    return TinyModels(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

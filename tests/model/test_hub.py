@@ -5,16 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import ModelHubMixin
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hub_server import HubServer
-
 from lorerm.errors import ModelError
 from lorerm.model.reward_model import LowRankRewardModel
 

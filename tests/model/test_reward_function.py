@@ -1,19 +1,13 @@
 """Rewards as TRL asks for them, and a real GRPO run of two steps."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))
-
-from tiny_models import TinyModels
-
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.reward_function import RewardFunction
+from tiny_models import TinyModels
 
 PROMPTS = ["Tea or coffee?", "Tea or coffee?", "Would you?"]
 COMPLETIONS = ["Tea.", "Coffee, please; with much milk.", ""]

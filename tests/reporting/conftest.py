@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import pytest
 
-SAMPLES = runpy.run_path(str(Path(__file__).with_name("sample_reports.py")))
+import sample_reports
+
+SAMPLES = vars(sample_reports)
 
 
 @pytest.fixture(scope="session")

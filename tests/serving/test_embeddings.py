@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +14,6 @@ from lorerm.errors import DataError
 from lorerm.serving import embeddings as module
 from lorerm.serving.embeddings import Embeddings
 from lorerm.serving.errors import ApiError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "embedding"))  # tiny_models
 
 
 def talk(number: int):
@@ -154,9 +150,8 @@ def test_a_call_of_the_encoder_is_bounded(monkeypatch):
 
 def test_a_prompt_of_several_callers_is_computed_once(tmp_path):
     """Through the encoder for real models: what two requests begin with in common runs once for both."""
-    from tiny_models import TinyModels
-
     from lorerm.embedding.transformers.encoder import TransformersEncoder
+    from tiny_models import TinyModels
 
     encoder = TransformersEncoder(str(TinyModels(tmp_path).folder()), device="cpu")
     assert encoder.running["shares_prefixes"]

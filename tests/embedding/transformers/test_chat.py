@@ -7,10 +7,10 @@ import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import CHATML, TinyModel, build_tokenizer, chat
 
 from lorerm.embedding.transformers.chat import ChatTokenizer
 from lorerm.errors import DataError, ModelError
+from tiny_models import CHATML, TinyModel, build_tokenizer, chat
 
 GREETING = chat("Hello, dog.", "Hello, fox.")
 

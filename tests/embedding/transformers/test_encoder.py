@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import CHATML, ENDS_WITH_TURN, chat
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lorerm.embedding import forward
 from lorerm.embedding.batch_encoder import InexactError, encode_in_batches
+from lorerm.embedding.transformers import forward
 from lorerm.embedding.transformers.encoder import TransformersEncoder
 from lorerm.embedding.transformers.prefix_tree import tree_size
 from lorerm.errors import ConfigError, DataError, ModelError
+from tiny_models import CHATML, ENDS_WITH_TURN, chat
 
 CONVERSATIONS = [
     chat("How do I bake bread?", "Mix flour, water, salt and yeast; knead, wait, bake."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import TinyModel, build_network, build_tokenizer
 from transformers import LlamaConfig, MistralConfig
 
 from lorerm.embedding.transformers.forward import (
@@ -14,6 +13,7 @@ from lorerm.embedding.transformers.forward import (
     _longest_in_tree,
     find_sharing,
 )
+from tiny_models import TinyModel, build_network, build_tokenizer
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import TinyModel, build_network, build_tokenizer
 
 from lorerm.embedding.transformers.reference_head import read_reference_head, rewards_follow_head
+from tiny_models import TinyModel, build_network, build_tokenizer
 
 
 @pytest.fixture

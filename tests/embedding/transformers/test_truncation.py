@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import TinyModel, build_tokenizer, chat
 
 from lorerm.embedding.transformers.truncation import shorten
+from tiny_models import TinyModel, build_tokenizer, chat
 
 TOKENIZER = build_tokenizer(TinyModel())
 
