@@ -1,0 +1,152 @@
+"""The report's schema: JSON and back, refusals, and what a report answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lorerm.errors import DataError
+from lorerm.evaluation.evaluate import measure
+from lorerm.evaluation.report import Estimate, Gains, Report, UserGain, focus_rank
+from refusals import refused
+
+
+@pytest.fixture(scope="module")
+def report(models, cells):
+    return Report.from_dict(measure(models, cells))
+
+
+@pytest.fixture
+def content(report):
+    return json.loads(json.dumps(report.to_dict(), allow_nan=False))
+
+
+def estimate(mean, ci95):
+    return Estimate(mean=mean, stderr=None, ci95=ci95, n_users=3)
+
+
+def test_a_report_is_json_and_back(report, content):
+    assert Report.from_dict(content) == report
+    assert Report.from_dict(content).to_dict() == content
+
+
+@pytest.mark.parametrize("key", ["schema_version", "data", "ranks", "chosen_rank"])
+def test_a_missing_part_is_named(content, key):
+    del content[key]
+    with refused(DataError, f"report.{key} "):
+        Report.from_dict(content)
+
+
+@pytest.mark.parametrize("key", ["lorerm_version", "config", "controls", "differences", "gains", "agreement"])
+def test_other_parts_may_be_missing(content, key):
+    del content[key]
+    assert Report.from_dict(content).chosen_rank == content["chosen_rank"]
+
+
+def test_another_schema_is_refused(content):
+    with refused(DataError, "schema version 2"):
+        Report.from_dict(content | {"schema_version": 2})
+
+
+def test_a_chosen_rank_that_is_not_there_is_refused(content):
+    with refused(DataError, "chosen rank 9"):
+        Report.from_dict(content | {"chosen_rank": 9})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_cannot_hold_is_named_by_its_path(report, content, value):
+    content["ranks"][2]["cells"]["test_seen"]["ci95"][1] = value
+    with refused(DataError, "report.ranks[2].cells.test_seen.ci95[1] "):
+        Report.from_dict(content)
+    gains = replace(report.gains, test_seen=(0.0, value))
+    with refused(DataError, "report.gains.test_seen[1] "):
+        replace(report, gains=gains).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fitted", "expected"),
+    [
+        (4, {0: None, 1: 1, 4: 4, 5: 5}, 4),
+        (1, {0: None, 1: 1, 2: 2, 3: 3}, 3),
+        (1, {1: 1, 2: 2, 3: 1}, 2),  # rank 3 collapsed to one direction
+        (1, {1: 1, 2: 1, 3: 1}, 3),  # all collapsed
+        (2, {1: 1, 2: 1, 3: 3}, 2),  # the chosen rank stays, collapsed or not
+        (0, {0: None}, 0),  # --ranks 0
+        (0, {0: None, 1: 1}, 0),  # the same with the single Bradley-Terry model added
+        (1, {0: None, 1: 1}, 1),
+        (1, {1: 1, 2: None, 3: 1}, 2),  # reports without fitted ranks
+    ],
+)
+def test_focus_rank(chosen, fitted, expected):
+    assert focus_rank(chosen, fitted) == expected
+
+
+def test_focus_rank_of_a_report_is_an_available_one(report):
+    assert report.focus_rank == report.chosen_rank == 3
+    absent = replace(report.row(3), available=False, accuracies=None)
+    ranks = (*(row for row in report.ranks if row.rank != 3), absent)
+    assert replace(report, ranks=ranks, chosen_rank=1).focus_rank == 2
+
+
+def test_a_report_finds_its_parts(report):
+    assert report.available_ranks == [1, 2, 3]
+    assert report.row(7) is None
+    assert report.accuracy(7, "test_seen") is None
+    assert report.accuracy(2, "test_seen") is report.row(2).accuracies["test_seen"]
+    found = report.difference(2, "bradley_terry", "test_seen")
+    assert (found.rank, found.against, found.split) == (2, "bradley_terry", "test_seen")
+    assert found in report.differences_of(2)
+    assert report.difference(2, "nobody", "test_seen") is None
+    assert report.control(2, "shared_direction") is report.controls_of(2)[0]
+    assert report.filled_splits == ["train_seen", "test_seen", "train_unseen", "test_unseen"]
+    empty = tuple(replace(row, accuracies=None) for row in report.ranks)
+    assert replace(report, ranks=empty).filled_splits == []
+
+
+def test_was_validated(report):
+    assert report.was_validated
+    ranks = tuple(replace(row, selection=None) for row in report.ranks)
+    assert not replace(report, ranks=ranks).was_validated
+
+
+def test_a_difference_is_clear_where_its_interval_does_not_hold_0():
+    gain, loss, open_, none = (
+        estimate(mean, ci95) for mean, ci95 in ((0.2, (0.1, 0.3)), (-0.2, (-0.3, -0.1)), (0.2, (0.0, 0.4)), (0.2, None))
+    )
+    assert [found.is_clear for found in (gain, loss, open_, none)] == [True, True, False, False]
+    assert [found.is_gain for found in (gain, loss, open_, none)] == [True, False, False, False]
+    assert [found.is_loss for found in (gain, loss, open_, none)] == [False, True, False, False]
+
+
+def test_reports_without_two_way_errors_have_those_over_users():
+    one = Estimate(mean=0.5, stderr=0.1, ci95=None, n_users=2)
+    assert one.standard_error == 0.1
+    assert replace(one, stderr_two_way=0.2).standard_error == 0.2
+
+
+def test_distribution_of_gains_by_hand():
+    gains = Gains(2, "shared_direction", (0.3, -0.1, 1e-7, 0.1, 0.2), ())
+    found = gains.distribution("test_seen")
+    assert (found.n_users, found.mean) == (5, pytest.approx(0.1))
+    assert found.quartiles == pytest.approx((0, 0.1, 0.2), abs=1e-6)
+    assert (found.lose, found.same, found.gain) == pytest.approx((0.2, 0.2, 0.6))
+    assert list(gains.by_split) == ["test_seen"]
+
+
+def test_users_by_split_and_their_losses():
+    users = tuple(
+        UserGain(name, split, 5, 9, gain, (gain - 0.1, gain + 0.1))
+        for name, split, gain in (("a", "test_seen", -0.2), ("b", "test_unseen", -0.05), ("c", "test_seen", -1e-7))
+    )
+    gains = Gains(2, "shared_direction", (), (), users)
+    assert {name: [user.user_id for user in some] for name, some in gains.users_by_split.items()} == {
+        "test_unseen": ["b"],
+        "test_seen": ["a", "c"],
+    }
+    assert [(user.loses, user.is_loss) for user in users] == [(True, True), (True, False), (False, False)]
+
+
+def test_its_printed_form_names_nobody(report):
+    assert repr(report) == "Report(ranks=[1, 2, 3], chosen_rank=3)"
