@@ -89,7 +89,7 @@ def test_nan_and_infinity_are_refused_with_their_row(refuses, tmp_path, table, b
         ({"chosen": float("nan")}, 'row 2: column "chosen" is empty'),
         ({"chosen": 1.5}, 'row 2: column "chosen" is 1.5'),
         ({"chosen": 10**30}, 'row 2: column "chosen"'),
-        ({"chosen": f"{MARK} text"}, 'row 2: column "chosen" is no whole number'),
+        ({"chosen": f"{MARK} text"}, 'row 2: column "chosen" is a string'),
         ({"user_id": None}, 'row 2: column "user_id" is empty'),
         ({"prompt_id": 3}, "89 rows have no prompt_id"),
         ({"weight": 0}, 'row 2: column "weight" is 0'),

@@ -2,12 +2,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorerm.data import table
-from lorerm.data.schema import Pair
+from lorerm.data.schema import Comparison
 from lorerm.data.table import build_table, read_conversations, schema
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 conversations = st.lists(st.fixed_dictionaries({"role": texts, "content": texts}), min_size=1, max_size=3).map(tuple)
-pairs = st.builds(Pair, texts, texts, conversations, conversations, conversations, st.none() | texts, st.floats(1, 2))
+pairs = st.builds(
+    Comparison, texts, texts, conversations, conversations, conversations, st.none() | texts, st.floats(1, 2)
+)
 
 
 @given(st.lists(pairs, max_size=7))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.encoders import add_running_options, run_encoder
+from lorerm.data.coercion import as_list
 from lorerm.data.conversation import as_conversation
 from lorerm.data.readers.files import read_rows
-from lorerm.data.values import as_list
 from lorerm.errors import DataError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import check_user, load_model

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorerm.data.coercion import as_number, as_whole_number
 from lorerm.data.schema import CELLS, UNUSED, parse_split
-from lorerm.data.values import as_number, as_whole_number
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Conversations: lists of messages, and the strings that stand for a list of one."""
+"""Conversations as lists of chat messages; a string is taken as a single message."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import warnings
 from typing import Literal, TypeAlias, TypedDict
 
-from lorerm.data.values import as_list, is_missing
+from lorerm.data.coercion import as_list, describe, is_missing
 from lorerm.errors import DataError
 
 ROLES = ("system", "user", "assistant", "tool")
-"""Who may speak in a conversation."""
+"""The roles that a message may have."""
 
 
 class Message(TypedDict):
@@ -26,19 +26,19 @@ Conversation: TypeAlias = tuple[Message, ...]
 
 
 def parse_messages(value: object, name: str, role: Literal["user", "assistant"]) -> Conversation:
-    """Check and normalise a string or a list of messages.
+    """Return a string or a list of messages as a checked tuple of messages.
 
-    Lone surrogates, which no file can hold, become U+FFFD. Keys of a message other than `role` and `content` are
+    Lone surrogates, which UTF-8 cannot store, become U+FFFD. Keys of a message other than `role` and `content` are
     ignored.
 
     Parameters
     ----------
     value
-        A string, which is one turn of `role`, or a list (tuple, array) of `{"role", "content"}` mappings.
+        A string, which becomes one message of `role`, or a list (tuple, array) of `{"role", "content"}` mappings.
     name
-        How an error calls the value, such as `column "chosen"`.
+        The name of the value in errors, such as `column "chosen"`.
     role
-        Who speaks when the value is a string.
+        The role of the message when the value is a string.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
     Raises
     ------
     DataError
-        The value is neither, an empty list, or has a message without a known role or without string content.
+        The value is neither or is an empty list, or a message has no known role or no string as its content.
     """
     if isinstance(value, str):
         return (Message(role=role, content=storable(value)),)
@@ -56,9 +56,7 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
         raise DataError(f"{name} is missing", "give a string or a list of messages, or leave the row out")
     entries = as_list(value)
     if entries is None:
-        raise DataError(
-            f"{name} is a {type(value).__name__}", 'give a string or a list of {"role", "content"} messages'
-        )
+        raise DataError(f"{name} is {describe(value)}", 'give a string or a list of {"role", "content"} messages')
     messages = tuple(_parse_message(message, name, number) for number, message in enumerate(entries, 1))
     if not messages:
         raise DataError(f"{name} is an empty list", "give at least one message, or leave the row out")
@@ -66,14 +64,14 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
 
 
 def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
-    """Check and normalise a prompt: not blank, and ending in a turn that asks for an answer.
+    """Return a prompt as messages; it must not be blank, and must end in a turn that a model can respond to.
 
     Parameters
     ----------
     value
         A string (one user turn) or a list of messages that ends in a `user` or `tool` turn.
     name
-        How an error calls the value.
+        The name of the value in errors.
 
     Returns
     -------
@@ -87,23 +85,23 @@ def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
     messages = parse_messages(value, name, "user")
     if messages[-1]["role"] not in ("user", "tool"):
         raise DataError(
-            f"{name} ends in {_a(messages[-1]['role'])} turn",
-            "end the prompt in a user turn and leave the answer to the responses",
+            f"{name} ends in a turn of role {messages[-1]['role']}",
+            "end the prompt in a user turn and put what the model said into the responses",
         )
     if not any(message["content"].strip() for message in messages):
-        raise DataError(f"{name} is blank", "give the text that was answered, or leave the row out")
+        raise DataError(f"{name} is blank", "give the text that the responses reply to, or leave the row out")
     return messages
 
 
 def parse_response(value: object, name: str = "the response") -> Conversation:
-    """Check and normalise a response: it ends in an assistant turn, which may be empty.
+    """Return a response as messages; it must end in an assistant turn, which may be empty.
 
     Parameters
     ----------
     value
         A string (one assistant turn) or a list of messages that ends in an `assistant` turn.
     name
-        How an error calls the value.
+        The name of the value in errors.
 
     Returns
     -------
@@ -112,16 +110,18 @@ def parse_response(value: object, name: str = "the response") -> Conversation:
     Raises
     ------
     DataError
-        As `parse_messages`; or the last turn is not the assistant's.
+        As `parse_messages`; or the last turn is not an assistant turn.
     """
     messages = parse_messages(value, name, "assistant")
     if messages[-1]["role"] != "assistant":
-        raise DataError(f"{name} ends in {_a(messages[-1]['role'])} turn", "end the response in an assistant turn")
+        raise DataError(
+            f"{name} ends in a turn of role {messages[-1]['role']}", "end the response in an assistant turn"
+        )
     return messages
 
 
 def as_conversation(prompt: object, response: object) -> Conversation:
-    """Join a prompt and a response, strings or lists of messages, to the conversation that is embedded.
+    """Return the conversation of a prompt and a response, which encoders embed.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def as_conversation(prompt: object, response: object) -> Conversation:
     Raises
     ------
     DataError
-        One of the two does not keep the data contract.
+        The prompt or the response violates the data contract.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def as_conversation(prompt: object, response: object) -> Conversation:
 
 
 def conversation_key(conversation: Conversation) -> str:
-    """Give the canonical JSON of a conversation: equal exactly when the conversations are.
+    """Return the canonical JSON of a conversation: two are equal exactly when the conversations are.
 
     Parameters
     ----------
@@ -171,9 +171,9 @@ def conversation_key(conversation: Conversation) -> str:
 
 
 def is_stringified_list(text: str) -> bool:
-    """Tell whether a string is the printed form of a list of strings or of messages.
+    """Return whether a string is the printed form of a list of strings or of messages.
 
-    Such a string on one side of a pair only is the fault of a published pipeline: the brackets tell the sides apart.
+    A published pipeline stored only the rejected responses like this: the brackets gave the chosen response away.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def is_stringified_list(text: str) -> bool:
 
 
 def storable(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD; all other text stays as it is."""
+    """Replace lone surrogates, which UTF-8 cannot store, by U+FFFD; all other text stays as it is."""
     if text.isascii():
         return text
     try:
@@ -214,7 +214,6 @@ def storable(text: str) -> str:
 
 
 def _parse_message(message: object, name: str, number: int) -> Message:
-    """Check one message of a list."""
     if isinstance(message, str):
         raise DataError(
             f"{name} is a list of strings",
@@ -231,19 +230,14 @@ def _parse_message(message: object, name: str, number: int) -> Message:
 
 
 def _parsed(text: str) -> object:
-    """Parse a text as JSON, else as a Python literal, else give None."""
+    """Return the value of a text that is JSON or a Python literal; None for other text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in somebody's text is not our caller's concern
+            warnings.simplefilter("ignore")  # an escape such as "\d" in a text is no concern of the caller
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
-
-
-def _a(role: str) -> str:
-    """Put the article before a role."""
-    return f"an {role}" if role == "assistant" else f"a {role}"

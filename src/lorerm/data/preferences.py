@@ -11,7 +11,7 @@ import numpy as np
 from lorerm.atomic import atomic_path
 from lorerm.data.conversation import Conversation
 from lorerm.data.readers.files import Row, dataset_rows, read_rows
-from lorerm.data.schema import Pair, parse_row, parse_split
+from lorerm.data.schema import Comparison, parse_row, parse_split
 from lorerm.data.table import build_table, read_conversations, read_tables, schema
 from lorerm.errors import DataError
 
@@ -321,18 +321,18 @@ class Preferences:
         n_rows = n_ties = 0
         source = "the input"
 
-        def pairs() -> Iterator[Pair]:
+        def comparisons() -> Iterator[Comparison]:
             nonlocal n_rows, n_ties, source
             for row in rows:
                 n_rows, source = n_rows + 1, row.source
                 try:
                     parsed = parse_row(row.record, user_column)
                 except DataError as error:
-                    raise DataError(f"{row.source}, row {row.number}: {error.problem}", error.remedy) from error
+                    raise error.in_row(row.source, row.number) from error
                 n_ties += parsed.ties
-                yield from parsed.pairs
+                yield from parsed.comparisons
 
-        table = build_table(pairs())
+        table = build_table(comparisons())
         summary = ReadingSummary(n_rows, len(table), n_ties)
         if not may_be_empty:
             summary.check(source)

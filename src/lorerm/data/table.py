@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lorerm.data.schema import Pair
+    from lorerm.data.schema import Comparison
 
 _ROWS_READ = 1_000
 _ROWS_PER_CHUNK = 10_000  # bounds the Python objects alive at once, and keeps each chunk's text below Arrow's 2 GiB
@@ -45,7 +45,7 @@ def messages_type() -> pa.DataType:
     return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
-def build_table(pairs: Iterable[Pair]) -> pa.Table:
+def build_table(pairs: Iterable[Comparison]) -> pa.Table:
     """Put pairs, in their order, into a table of the normal form."""
     import pyarrow as pa
 
@@ -116,7 +116,7 @@ def read_tables(path: str | Path) -> Iterator[pa.Table]:
     return tables()
 
 
-def _build_batch(pairs: Sequence[Pair]) -> pa.RecordBatch:
+def _build_batch(pairs: Sequence[Comparison]) -> pa.RecordBatch:
     """Turn some pairs, as rows, into columns."""
     import pyarrow as pa
 

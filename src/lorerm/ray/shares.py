@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorerm.data.schema import parse_user
+from lorerm.data.ids import require_id
+from lorerm.data.schema import missing_column
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -106,13 +107,15 @@ def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
         with pq.ParquetFile(file.path) as parquet:
             if user_column in file.values:
                 if parquet.metadata.num_rows:
-                    counts[parse_user(file.values, user_column)] = parquet.metadata.num_rows
+                    counts[require_id(file.values[user_column], user_column)] = parquet.metadata.num_rows
                 return dict(counts)
             if user_column not in parquet.schema_arrow.names:
-                parse_user(dict.fromkeys(parquet.schema_arrow.names), user_column)  # which says so
+                raise missing_column(
+                    user_column, parquet.schema_arrow.names, "say with user_column (--user-column) which it is"
+                )
             for batch in parquet.iter_batches(_BATCH, columns=[user_column]):
                 for entry in batch.column(0).value_counts().to_pylist():
-                    counts[parse_user({user_column: entry["values"]}, user_column)] += entry["counts"]
+                    counts[require_id(entry["values"], user_column)] += entry["counts"]
     except OSError as error:
         raise DataError(
             f"{file.path} cannot be read ({error.strerror or first_line(error)})", "check the file"
@@ -122,7 +125,7 @@ def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
             f"{file.path} is not a readable Parquet file ({first_line(error)})", "write it again"
         ) from error
     except DataError as error:
-        raise DataError(f"{file.path}: {error.problem}", error.remedy) from error
+        raise DataError(error.problem, error.remedy, file=file.path, column=error.location.column) from error
     return dict(counts)
 
 

@@ -127,7 +127,7 @@ def test_no_rows(tmp_path, name):
     [
         ("a.jsonl", b'{"user_id": "ann"}\n\n{"user_id":', "a.jsonl, row 1: there is no column"),
         ("a.jsonl", b'\n\n{"user_id":', "a.jsonl, row 3 is not JSON"),
-        ("a.jsonl", b"[1]\n", "a.jsonl, row 1: it is a list"),
+        ("a.jsonl", b"[1]\n", "a.jsonl, row 1: the row is a list"),
         ("a.jsonl", b'{"user_id": "\xff"}', "is not UTF-8 text"),
         ("a.jsonl.gz", b"plain", "is cut off or damaged"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9], "is cut off or damaged|no column"),

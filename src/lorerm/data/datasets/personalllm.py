@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lorerm.data.coercion import as_number
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import RawRows, Repository, column, raw_rows
-from lorerm.data.values import as_number
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

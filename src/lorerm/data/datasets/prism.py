@@ -16,7 +16,7 @@ import numpy as np
 from lorerm.data.conversation import Message, parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import RawRows, Repository, column, of_published_layout, raw_file, resolve
-from lorerm.data.schema import UNUSED, Pair
+from lorerm.data.schema import UNUSED, Comparison
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
     return tuple(turns)
 
 
-def _pairs(dialogue: _Dialogue, cell: str, tally: Tally, published_format: bool) -> Iterator[Pair]:
+def _pairs(dialogue: _Dialogue, cell: str, tally: Tally, published_format: bool) -> Iterator[Comparison]:
     """Pair the chosen reply of each turn with the rejected ones, after the earlier turns and their chosen replies."""
     context: list[Message] = []
     broken = False
@@ -220,7 +220,7 @@ def _pairs(dialogue: _Dialogue, cell: str, tally: Tally, published_format: bool)
         if rejected and any(message["content"].strip() for message in context):
             prompt, chosen = parse_messages(context, "the turns", "user"), _reply(turn.chosen)
             for reply in rejected:
-                yield Pair(dialogue.user, dialogue.name, prompt, chosen, _reply(reply), cell, 1 / len(rejected))
+                yield Comparison(dialogue.user, dialogue.name, prompt, chosen, _reply(reply), cell, 1 / len(rejected))
         else:
             tally.drop("unrejected" if not turn.rejected else "same" if not rejected else "blank")
         context.append(Message(role="assistant", content=turn.chosen))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lorerm.data.coercion import as_list
 from lorerm.data.datasets.raw import Repository, column, raw_rows
-from lorerm.data.values import as_list
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lorerm.data.coercion import is_missing
 from lorerm.data.readers.folders import SUFFIXES, DataFile, data_files, known_suffix
 from lorerm.data.schema import COLUMNS, parse_split
-from lorerm.data.values import is_missing
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 
 from lorerm.data.conversation import Conversation, is_stringified_list, parse_messages
 from lorerm.data.datasets.loaded import Tally
-from lorerm.data.schema import Pair
+from lorerm.data.schema import Comparison
 from lorerm.embedding.external.imported import Imported
 from lorerm.embedding.external.safe_pickle import load_pickle
 from lorerm.errors import DataError, first_line
@@ -165,7 +165,7 @@ def _put_together(examples: Sequence[_Example], tally: Tally, warnings: tuple[st
         )
     splits = [example.split for example in examples]
     pairs = (
-        Pair(one.user, one.prompt_id, one.context, _reply(one.chosen), _reply(one.rejected), one.split, 1.0)
+        Comparison(one.user, one.prompt_id, one.context, _reply(one.chosen), _reply(one.rejected), one.split, 1.0)
         for one in examples
     )
     columns = {

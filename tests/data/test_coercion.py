@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lorerm.data.values import as_list, as_number, as_whole_number, is_list, is_missing
+from lorerm.data.coercion import as_list, as_number, as_whole_number, describe, is_missing
 
 
 @pytest.mark.parametrize(
@@ -12,12 +12,12 @@ def test_whole_numbers(value, number):
 
 
 @pytest.mark.parametrize("value", [True, 2.5, "3", None, float("nan"), float("inf")])
-def test_what_is_no_whole_number(value):
+def test_other_values_are_no_whole_number(value):
     assert as_whole_number(value) is None
 
 
 @pytest.mark.parametrize("value", [True, "3", None, float("nan"), float("-inf"), 10**400, [1]])
-def test_what_is_no_number(value):
+def test_other_values_are_no_number(value):
     assert as_number(value) is None
 
 
@@ -28,9 +28,26 @@ def test_numbers():
 def test_lists_and_nulls():
     assert as_list((1, 2)) == as_list(np.array([1, 2])) == [1, 2]
     assert as_list("ab") is None
-    assert is_list([])
-    assert not is_list({})
+    assert as_list({}) is None
     assert is_missing(None)
     assert is_missing(float("nan"))
     assert not is_missing("")
     assert not is_missing(0)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "empty"),
+        (" ", "empty"),
+        (float("nan"), "empty"),
+        (1.5, "1.5"),
+        (np.int64(3), "3"),
+        (True, "True"),
+        ("a secret", "a string"),
+        (["a secret"], "of type list"),
+        (10**100, "1" + 39 * "0"),
+    ],
+)
+def test_an_error_repeats_numbers_but_no_text(value, words):
+    assert describe(value) == words
