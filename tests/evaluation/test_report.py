@@ -9,7 +9,7 @@ import pytest
 
 from lorerm.errors import DataError
 from lorerm.evaluation.evaluate import measure
-from lorerm.evaluation.report import Estimate, Gains, Report, UserGain, focus_rank
+from lorerm.evaluation.report import Estimate, FewShotCurve, Gains, Report, SplitSize, UserGain, focus_rank
 from refusals import refused
 
 
@@ -146,6 +146,58 @@ def test_users_by_split_and_their_losses():
         "test_seen": ["a", "c"],
     }
     assert [(user.loses, user.is_loss) for user in users] == [(True, True), (True, False), (False, False)]
+
+
+def test_losing_users_begin_with_the_largest_loss():
+    gains = [0.2, -0.05, -1e-7, -0.2]
+    users = tuple(UserGain(str(gain), "test_seen", 5, 9, gain, (gain - 0.1, gain + 0.1)) for gain in gains)
+    found = Gains(2, "shared_direction", (), (), users)
+    assert [user.gain for user in found.losing] == [-0.2, -0.05]
+    assert [user.gains for user in users] == [True, False, False, False]
+    assert found.n_expected_losses == pytest.approx(0.1)
+
+
+def test_mean_gains_of_users_with_about_as_many_comparisons():
+    users = tuple(
+        UserGain(str(k), "test_seen", n_fitted, 9, gain, (gain - 0.1, gain + 0.1))
+        for k, (n_fitted, gain) in enumerate(
+            zip([9, 1, 2, 1, 2, 9, 7, 7], [0.4, 0.0, 0.1, 0.1, 0.0, 0.4, 0.2, 0.2], strict=True)
+        )
+    )
+    found = Gains(2, "shared_direction", (), (), users)
+    assert found.by_n_fitted("test_seen", 5) == [pytest.approx((1.5, 0.05)), pytest.approx((8, 0.3))]
+    assert replace(found, users=users[:3]).by_n_fitted("test_seen", 5) == []
+
+
+def test_the_main_difference_is_to_the_population_model_or_to_what_validation_chose(report):
+    main = report.main_difference
+    assert (main.rank, main.against, main.split) == (3, "shared_direction", "test_unseen")
+    assert report.baseline_accuracy(main) == report.control(3, "shared_direction").accuracy("test_unseen")
+    chose_one = replace(report, chosen_rank=1)
+    main = chose_one.main_difference
+    assert (main.rank, main.against, main.split) == (chose_one.focus_rank, "bradley_terry", "test_unseen")
+    assert chose_one.baseline_accuracy(main) == report.accuracy(1, "test_unseen")
+    without_validation = tuple(replace(row, selection=None) for row in report.ranks)
+    assert replace(chose_one, ranks=without_validation).main_difference.against == "shared_direction"
+
+
+def test_the_main_difference_is_of_the_seen_users_where_there_are_no_others(report):
+    seen = tuple(row for row in report.differences if row.split == "test_seen")
+    assert replace(report, differences=seen).main_difference.split == "test_seen"
+    assert replace(report, differences=()).main_difference is None
+
+
+def test_the_gain_is_clear_from_where_the_few_shot_curve_of_its_rank_says_so(report):
+    curve = FewShotCurve(3, 20, 9, (), 5, ())
+    assert replace(report, few_shot=curve).clear_from == 5
+    assert replace(report, few_shot=replace(curve, rank=2)).clear_from is None
+    assert replace(report, few_shot=curve, chosen_rank=1).clear_from is None
+    assert report.clear_from is None
+
+
+def test_mean_number_of_comparisons():
+    assert SplitSize(4, 10).mean_comparisons == 2.5
+    assert SplitSize(0, 0).mean_comparisons == 0
 
 
 def test_its_printed_form_names_nobody(report):

@@ -102,6 +102,11 @@ class SplitSize:
     n_users: int
     n_comparisons: int = field(metadata=named("n_pairs"))
 
+    @property
+    def mean_comparisons(self) -> float:
+        """Mean number of comparisons of a user; 0 in an empty split."""
+        return self.n_comparisons / max(self.n_users, 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
@@ -235,6 +240,11 @@ class UserGain:
     """coordinates on the two leading personal axes, None where there are not two"""
 
     @property
+    def gains(self) -> bool:
+        """Whether their own weights serve the user better than the shared direction does."""
+        return self.gain > _ROUNDING_ERROR
+
+    @property
     def loses(self) -> bool:
         """Whether their own weights serve the user worse than the shared direction does."""
         return self.gain < -_ROUNDING_ERROR
@@ -282,6 +292,30 @@ class Gains:
         """The users by split, unseen users first; splits without users are left out."""
         found = {name: tuple(u for u in self.users if u.split == name) for name in ("test_unseen", "test_seen")}
         return {name: users for name, users in found.items() if users}
+
+    @property
+    def losing(self) -> list[UserGain]:
+        """The users who lose, the largest loss first."""
+        return sorted((user for user in self.users if user.loses), key=lambda user: user.gain)
+
+    @property
+    def n_expected_losses(self) -> float:
+        """Number of users whose 95% interval is below 0 by chance, if no user gained or lost."""
+        return 0.025 * len(self.users)
+
+    def by_n_fitted(self, split: str, n_groups: int) -> list[tuple[float, float]]:
+        """Return (mean number of fitted comparisons, mean gain) of equally large groups of users, in order.
+
+        Users are grouped by the number of comparisons that their weights were fitted to; a group has at least 4.
+        """
+        ordered = sorted(self.users_by_split[split], key=lambda user: user.n_fitted)
+        n_groups = min(n_groups, len(ordered) // 4)
+        groups = [ordered[k * len(ordered) // n_groups : (k + 1) * len(ordered) // n_groups] for k in range(n_groups)]
+        means = {
+            sum(user.n_fitted for user in group) / len(group): sum(user.gain for user in group) / len(group)
+            for group in groups
+        }
+        return list(means.items())
 
     def distribution(self, split: str) -> GainDistribution:
         """Return mean, quartiles and shares of a split's gains; the split has users."""
@@ -596,6 +630,36 @@ class Report(_RankResults):
     def controls_of(self, rank: int) -> list[Control]:
         """Return the controls of one rank."""
         return [control for control in self.controls if control.rank == rank]
+
+    @property
+    def main_difference(self) -> Difference | None:
+        """The difference that answers whether personal weights help; None where it was not computed.
+
+        It is that of the focus rank, for the unseen users or, where there are none, the seen users. The baseline is
+        the population model of that rank. If validation chose rank 0 or 1, the baseline is the chosen rank.
+        """
+        against = ("reference_head", "bradley_terry", "shared_direction")[min(self.chosen_rank, 2)]
+        if not self.was_validated:
+            against = "shared_direction"
+        found = (self.difference(self.focus_rank, against, split) for split in ("test_unseen", "test_seen"))
+        return next((difference for difference in found if difference is not None), None)
+
+    def baseline_accuracy(self, difference: Difference) -> Estimate | None:
+        """Return the accuracy of a difference's baseline on its split, None where there is none."""
+        baselines: dict[str, RankRow | Control | None] = {
+            "bradley_terry": self.row(1),
+            "reference_head": self.row(0),
+        }
+        row = baselines.get(difference.against, self.control(difference.rank, difference.against))
+        return None if row is None else row.accuracy(difference.split)
+
+    @property
+    def clear_from(self) -> int | None:
+        """Few-shot comparisons from which on the main difference is a gain; None where that is not known."""
+        main, curve = self.main_difference, self.few_shot
+        if main is None or curve is None or (main.against, main.split) != ("shared_direction", "test_unseen"):
+            return None
+        return curve.clear_from if curve.rank == main.rank else None
 
     def control(self, rank: int, name: str) -> Control | None:
         """Return one control of one rank, None where there is none."""
