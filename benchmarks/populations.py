@@ -137,7 +137,7 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     number = np.concatenate([np.arange(count) for count in each])
     train, seen = number < each[who] - shape.test, who < shape.seen
     labels = np.where(seen, np.where(train, "train_seen", "test_seen"), np.where(train, "train_unseen", "test_unseen"))
-    cells = Splits.from_cells(data, labels)
+    cells = Splits.from_labels(data, labels)
     return Population(cells, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)}, signal)
 
 

@@ -149,7 +149,7 @@ def planted(seed: int) -> Splits[EmbeddedPreferences]:
 def stored(run: str) -> Splits[EmbeddedPreferences]:
     """Read a run's embeddings and its own split."""
     data = EmbeddedPreferences.load(run)
-    return Splits.from_cells(data, np.asarray(data.splits))
+    return Splits.from_labels(data, np.asarray(data.splits))
 
 
 def main(runs: list[str]) -> None:

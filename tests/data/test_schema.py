@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorerm.data.schema import CELLS, order_by_choice, order_by_ratings, parse_row, parse_split, parse_weight
+from lorerm.data.schema import SPLITS, order_by_choice, order_by_ratings, parse_row, parse_split, parse_weight
 from lorerm.errors import DataError
 from refusals import refused
 
@@ -121,7 +121,7 @@ def test_weight_is_a_number_and_1_where_there_is_none(given, weight):
     ("given", "expected"),
     [("train", "train"), ("TEST ", "test"), ("validation", "test"), ("valid", "test"), ("val", "test"), ("dev", "test")]
     + [(None, None), ("", None), (math.nan, None), ("unused", "unused")]
-    + [(cell, cell) for cell in CELLS],
+    + [(cell, cell) for cell in SPLITS],
 )
 def test_names_of_splits(given, expected):
     assert parse_split(given) == expected

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorerm.embedding.embedded_preferences import EmbeddedPreferences, as_reference, as_tensor
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.matrices import as_reference, as_tensor
 from lorerm.errors import DataError
 
 RESPONSES = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -73,7 +74,7 @@ def test_refuses_values_that_are_not_finite_and_names_the_row(bad, kind):
 
 
 def test_the_first_bad_row_is_found_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr("lorerm.embedding.embedded_preferences._CHECKED_ELEMENTS", 6)
+    monkeypatch.setattr("lorerm.embedding.matrices._CHECKED_ELEMENTS", 6)
     responses = RESPONSES.copy()
     responses[3, 0] = np.nan
     with pytest.raises(DataError, match="responses row 3 holds"):

@@ -14,8 +14,8 @@ from counting_encoder import Counting
 from lorerm import EmbeddedPreferences, Preferences, embed
 from lorerm.embedding import shards, store
 from lorerm.embedding.embed_into import embed_into
+from lorerm.embedding.matrices import StoredMatrix
 from lorerm.embedding.store import Comparisons, check_encoder, reference_reason, store_matrix, write_comparisons
-from lorerm.embedding.stored_matrix import StoredMatrix
 from lorerm.errors import DataError, RunError
 from small_choices import choices, contents
 

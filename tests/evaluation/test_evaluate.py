@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lorerm.data.schema import SPLITS
 from lorerm.data.splits import split
 from lorerm.errors import ConfigError
 from lorerm.evaluation.evaluate import NO_REFERENCE, measure
-from lorerm.evaluation.measured import CELLS
 from lorerm.reporting.tables import to_markdown
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
@@ -64,7 +64,7 @@ def test_every_key_of_the_schema_is_there(report):
     for row in report["controls"]:
         assert set(row) == {"name", "label", "rank", "cells"}
     for row in [*report["ranks"], *report["controls"]]:
-        for cell in CELLS if row["cells"] else []:
+        for cell in SPLITS if row["cells"] else []:
             assert set(row["cells"][cell]) == ACCURACY
     for row in report["differences"]:
         assert set(row) == {"rank", "against", "cell", *ACCURACY}
@@ -103,7 +103,7 @@ def test_the_accuracies_are_the_literal_ones(report, models, cells):
         **dict(zip(model.user_ids, model.weights, strict=True)),
         **dict(zip(users.user_ids, users.weights, strict=True)),
     }
-    for name in CELLS:
+    for name in SPLITS:
         data = getattr(cells, name)
         right = {}
         for user, chosen, rejected in zip(data.user_ids, *data.rows(), strict=True):
@@ -151,8 +151,8 @@ def test_personal_weights_beat_somebody_elses(report):
 def test_data_are_counted(report, cells):
     data = report["data"]
     assert data["n_users"] == data["n_seen_users"] + data["n_unseen_users"] == 30
-    assert data["n_pairs"] == sum(len(getattr(cells, name)) for name in CELLS)
-    prompts = set().union(*(getattr(cells, name).prompt_ids for name in CELLS))
+    assert data["n_pairs"] == sum(len(getattr(cells, name)) for name in SPLITS)
+    prompts = set().union(*(getattr(cells, name).prompt_ids for name in SPLITS))
     assert data["n_prompts"] == len(prompts)
     assert data["n_responses"] == 2 * len(prompts)
     assert data["dimension"] == 8

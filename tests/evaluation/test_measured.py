@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lorerm.evaluation.measured import CONTROLS, OWN, TEST_CELLS, Measured
+from lorerm.data.schema import TEST_SPLITS
+from lorerm.evaluation.measured import CONTROLS, OWN, Measured
 
 
 def test_every_rank_has_its_predictions(measured):
@@ -25,7 +26,7 @@ def test_focus_is_the_chosen_rank_or_the_largest_personal_one(measured, models, 
 def test_predictions_give_the_accuracies_of_the_table(measured):
     table = measured.predictions().to_pydict()
     assert list(table) == ["cell", "user_id", "prompt_id", "share", "rank_1", "rank_2", "rank_3"]
-    for name in TEST_CELLS:
+    for name in TEST_SPLITS:
         rows = np.flatnonzero(np.array(table["cell"]) == name)
         users = {table["user_id"][i] for i in rows}
         mean = sum(table["share"][i] * table["rank_3"][i] for i in rows) / len(users)

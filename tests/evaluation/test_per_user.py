@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from lorerm.data.schema import TEST_SPLITS
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
-from lorerm.evaluation.measured import OWN, TEST_CELLS, Measured
+from lorerm.evaluation.measured import OWN, Measured
 from lorerm.evaluation.per_user import _agreement_of_choices, _intervals, agreement, gains_of_users
 
 
@@ -16,7 +17,7 @@ def gains(measured):
 
 
 def test_every_test_user_stands_there_once(gains, cells):
-    for name in TEST_CELLS:
+    for name in TEST_SPLITS:
         users = [row["user_id"] for row in gains["users"] if row["cell"] == name]
         assert sorted(users) == sorted(set(getattr(cells, name).user_ids))
         assert [row["gain"] for row in gains["users"] if row["cell"] == name] == gains[name]

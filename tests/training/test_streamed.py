@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.embedding.stored_matrix import StoredMatrix
+from lorerm.embedding.matrices import StoredMatrix
 from lorerm.training import pairs as pairs_module
 from lorerm.training import products, streamed
 from lorerm.training.adaptation import adapt

@@ -21,17 +21,20 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-CELLS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
-"""The four splits: train or test prompts, then seen or unseen users."""
+SPLITS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
+"""The four splits in the order of every table: train or test prompts, then seen or unseen users."""
+
+TEST_SPLITS = ("test_seen", "test_unseen")
+"""The splits that accuracy is measured on."""
 
 UNUSED = "unused"
-"""The label of comparisons that are in none of the four splits."""
+"""The label of comparisons in no split."""
 
 COLUMNS = ("prompt", "chosen", "rejected", "responses", "choice", "ratings", "prompt_id", "split", "weight")
 """The columns that are read beside the one of the users; others are ignored."""
 
 _SPLITS = {
-    **{name: name for name in ("train", "test", *CELLS, UNUSED)},
+    **{name: name for name in ("train", "test", *SPLITS, UNUSED)},
     **dict.fromkeys(("validation", "valid", "val", "dev"), "test"),
 }
 

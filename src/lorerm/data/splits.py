@@ -1,47 +1,54 @@
-"""Splits by people, then by prompts: the four cells that a model is trained and tested on."""
+"""Splits of comparisons by users and prompts: seen and unseen users, train and test prompts."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from lorerm.data.assignment import assign_cells
-from lorerm.data.schema import CELLS, UNUSED
-from lorerm.errors import DataError
+from lorerm.data.coercion import as_number, as_whole_number
+from lorerm.data.schema import SPLITS, TEST_SPLITS, UNUSED, parse_split
+from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["CellSize", "Selectable", "SplitSummary", "Splits", "assign_cells", "split"]
+    from lorerm.arrays import Bools, Column
 
 _NAMED = 5  # users whom a warning names
+# The side of a prompt's comparisons; dropped are train comparisons of a prompt that the data put on both sides.
+_TRAIN, _TEST, _DROPPED = 0, 1, 2
 
 
 class Selectable(Protocol):
-    """Pairs that can be split: `Preferences`, or their embedded form."""
+    """Comparisons that can be split: `Preferences` or `EmbeddedPreferences`."""
 
     @property
-    def user_ids(self) -> Sequence[str] | NDArray[np.object_]:
-        """The user of each pair, [n]."""
+    def user_ids(self) -> Column:
+        """The user of each comparison, [n]."""
 
     @property
-    def prompt_ids(self) -> Sequence[str] | NDArray[np.object_]:
-        """The prompt of each pair, [n]."""
+    def prompt_ids(self) -> Column:
+        """The prompt of each comparison, [n]."""
+
+    @property
+    def splits(self) -> Column | None:
+        """The split that the data name for each comparison, [n]."""
 
     def select(self: T, indices: NDArray[np.intp], /) -> T:
-        """Take some of the pairs, perhaps none, in the order given."""
+        """Return some of the comparisons, perhaps none, in the order given."""
 
 
 T = TypeVar("T", bound=Selectable)
 
 
 @dataclass(frozen=True)
-class CellSize:
-    """How much stands in a cell."""
+class SplitSize:
+    """Numbers of users and comparisons of one split."""
 
     n_users: int
     n_pairs: int
@@ -49,88 +56,88 @@ class CellSize:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split put where, and what it had to leave out."""
+    """Sizes of the four splits, and counts of the comparisons and users that are in none."""
 
-    cells: Mapping[str, CellSize]
-    """the size of each of the four cells"""
+    sizes: Mapping[str, SplitSize]
+    """the size of each of the four splits"""
     n_users: int
     """users in the data"""
     users_without_test: tuple[str, ...]
-    """users with train pairs only, who teach the shared direction but are not tested, by first appearance"""
+    """users with train comparisons only: trained on but not tested on, in order of first appearance"""
     users_left_out: tuple[str, ...]
-    """users of whom nothing is in a cell, since they have pairs on test prompts only, by first appearance"""
+    """users without a comparison in any split, since all of theirs are on test prompts, in order of first appearance"""
     n_pairs_over_limit: int
-    """train pairs beyond the most that one user may have"""
+    """train comparisons beyond the most that one user may have"""
     n_prompts_on_both_sides: int
-    """prompts that the data put on both sides, whose train pairs were dropped"""
+    """prompts that the data put on both sides of train and test, whose train comparisons were dropped"""
     n_pairs_unused: int
-    """pairs in no cell, for whatever reason"""
+    """comparisons in no split, for whatever reason"""
     unseen_wanted: bool = True
-    """whether people were to be held out"""
+    """whether users were to be held out"""
 
     def warnings(self) -> list[str]:
-        """Say in sentences what a reader of the results should know.
+        """Return one sentence for each thing that a reader of the results should know.
 
         Returns
         -------
         list of str
-            Users are named, at most five.
+            They name at most five users each.
         """
         sentences = []
         if self.users_without_test:
             sentences.append(
-                f"{_count(self.users_without_test, self.n_users)} have no pairs on test prompts: they teach the shared "
-                f"direction and are not tested ({_names(self.users_without_test)})."
+                f"{_count(self.users_without_test, self.n_users)} have no comparisons on test prompts: they are "
+                f"trained on but not tested on ({_names(self.users_without_test)})."
             )
         if self.users_left_out:
             sentences.append(
-                f"{_count(self.users_left_out, self.n_users)} have pairs on test prompts only: nothing is known of "
-                f"them, and they are left out ({_names(self.users_left_out)})."
+                f"{_count(self.users_left_out, self.n_users)} have comparisons on test prompts only: they are left "
+                f"out, since there is nothing to learn their weights from ({_names(self.users_left_out)})."
             )
         if self.n_prompts_on_both_sides:
             sentences.append(
-                f"Prompts on both sides of train and test, whose train pairs are left out: "
+                f"Prompts on both sides of train and test, whose train comparisons are left out: "
                 f"{self.n_prompts_on_both_sides:,}."
             )
         if self.n_pairs_over_limit:
             sentences.append(
-                f"Train pairs beyond the most that one user may have, left out: {self.n_pairs_over_limit:,}."
+                f"Train comparisons beyond the most that one user may have, left out: {self.n_pairs_over_limit:,}."
             )
-        if self.unseen_wanted and not self.cells["test_unseen"].n_pairs:
+        if self.unseen_wanted and not self.sizes["test_unseen"].n_pairs:
             sentences.append(
-                "Nobody is held out as an unseen user, since fewer than two have pairs on both train and test prompts: "
-                "the results say nothing about new people."
+                "No user is held out as unseen, since fewer than two have comparisons on both train and test prompts: "
+                "the results say nothing about new users."
             )
         return sentences
 
 
 @dataclass(frozen=True)
 class Splits(Generic[T]):
-    """The four cells: each holds pairs of the kind that was split, and may be empty but for those of seen users."""
+    """The four splits, of the type that was split; those of unseen users may be empty."""
 
     train_seen: T
-    """seen users on train prompts: what the basis and their weights are learnt from"""
+    """seen users on train prompts: the basis and their weights are fitted to these"""
     test_seen: T
     """seen users on test prompts"""
     train_unseen: T
-    """unseen users' few-shot pairs, on train prompts: what their weights are adapted to"""
+    """unseen users on train prompts: their few-shot comparisons, to which their weights are adapted"""
     test_unseen: T
     """unseen users on test prompts"""
     summary: SplitSummary = field(repr=False)
-    """what was put where; it names users, which is not for a log"""
+    """sizes and counts; not printed, as it names users"""
 
     @classmethod
-    def from_cells(cls, data: T, labels: Sequence[str] | NDArray[np.str_], *, unseen_wanted: bool = True) -> Splits[T]:
-        """Build the cells from labels already assigned.
+    def from_labels(cls, data: T, labels: Column, *, unseen_wanted: bool = True) -> Splits[T]:
+        """Split comparisons by labels already assigned.
 
         Parameters
         ----------
         data
-            The pairs, [n].
+            The comparisons, [n].
         labels
-            The cell of each pair, or `unused`, [n]; as `assign_cells` gives them.
+            The split of each comparison, or `unused`, [n]; as `assign_splits` returns them.
         unseen_wanted
-            Whether to warn when nobody is unseen.
+            Whether to warn if no user is unseen.
 
         Returns
         -------
@@ -139,16 +146,24 @@ class Splits(Generic[T]):
         Raises
         ------
         DataError
-            There are not as many labels as pairs, or one is no cell.
+            There are not as many labels as comparisons, or a label is no split's name.
         """
-        cells = np.asarray(labels, dtype=object)
-        if len(cells) != len(data.user_ids):
-            raise DataError(f"{len(cells)} cell labels for {len(data.user_ids)} pairs", "give one label for each pair")
-        unknown = [label for label in dict.fromkeys(cells.tolist()) if label not in (*CELLS, UNUSED)]
+        names = np.asarray(labels, dtype=object)
+        if len(names) != len(data.user_ids):
+            raise DataError(
+                f"{len(names)} split labels for {len(data.user_ids)} comparisons",
+                "give one label for each comparison",
+                argument="labels",
+            )
+        unknown = [label for label in dict.fromkeys(names.tolist()) if label not in (*SPLITS, UNUSED)]
         if unknown:
-            raise DataError(f"{unknown[0]!r:.40} is no cell", f"use one of {', '.join(CELLS)} or {UNUSED}")
-        parts = {cell: data.select(np.flatnonzero(cells == cell)) for cell in CELLS}
-        return cls(**parts, summary=_summarise(data.user_ids, data.prompt_ids, cells, unseen_wanted))
+            raise DataError(
+                f"{unknown[0]!r:.40} is not the name of a split",
+                f"use one of {', '.join(SPLITS)} or {UNUSED}",
+                argument="labels",
+            )
+        parts = {name: data.select(np.flatnonzero(names == name)) for name in SPLITS}
+        return cls(**parts, summary=_summarise(data.user_ids, data.prompt_ids, names, unseen_wanted))
 
 
 def split(
@@ -160,25 +175,25 @@ def split(
     max_pairs_seen: int | None = 150,
     max_pairs_unseen: int | None = 50,
 ) -> Splits[T]:
-    """Split pairs by people and by prompts.
+    """Split comparisons by users and by prompts.
 
     Parameters
     ----------
     data
-        `Preferences` or `EmbeddedPreferences`; what their column `split` says is honoured.
+        `Preferences` or `EmbeddedPreferences`; the splits that their column `split` names are kept.
     unseen_users
-        Share of the users with train and test pairs that is held out, in [0, 1).
+        Share of the users with train and test comparisons that is held out, in [0, 1).
     test_prompts
         Share of the prompts that is held out, in (0, 1).
     seed
         Whole number from 0 on; the same seed gives the same split in every process.
     max_pairs_seen, max_pairs_unseen
-        Most train pairs of a user; None for all.
+        Most train comparisons of a user; None for all.
 
     Returns
     -------
     Splits
-        Four of the same kind as `data`, and a summary; its `warnings()` say what was left out.
+        Four of the same type as `data`, and a summary, whose `warnings()` say what was left out.
 
     Raises
     ------
@@ -189,9 +204,9 @@ def split(
 
     See Also
     --------
-    lorerm.data.assignment.assign_cells : the rules.
+    lorerm.data.splits.assign_splits : the rules.
     """
-    labels = assign_cells(
+    labels = assign_splits(
         data.user_ids,
         data.prompt_ids,
         unseen_users=unseen_users,
@@ -199,45 +214,261 @@ def split(
         seed=seed,
         max_pairs_seen=max_pairs_seen,
         max_pairs_unseen=max_pairs_unseen,
-        given=getattr(data, "splits", None),
+        given=data.splits,
     )
-    return Splits.from_cells(data, labels, unseen_wanted=unseen_users > 0)
+    return Splits.from_labels(data, labels, unseen_wanted=unseen_users > 0)
 
 
-def _summarise(
-    user_ids: Sequence[str] | NDArray[np.object_],
-    prompt_ids: Sequence[str] | NDArray[np.object_],
-    cells: NDArray[np.object_],
-    unseen_wanted: bool,
-) -> SplitSummary:
-    """Count what stands where; why a pair is unused follows from where its user's and prompt's other pairs are."""
+def assign_splits(
+    user_ids: Column,
+    prompt_ids: Column,
+    *,
+    unseen_users: float = 0.3,
+    test_prompts: float = 0.3,
+    seed: int = 0,
+    max_pairs_seen: int | None = 150,
+    max_pairs_unseen: int | None = 50,
+    given: Column | None = None,
+) -> NDArray[np.str_]:
+    """Assign each comparison to one of the four splits, or to none.
+
+    Prompts are divided once for all users, so that no prompt is on both sides of train and test. Of the users with
+    comparisons on both sides, a share is unseen; all other users with train comparisons are seen, also those without
+    test comparisons. Which users and prompts are held out depends on the sets of users and prompts and on the seed, not
+    on the order of the rows.
+
+    Parameters
+    ----------
+    user_ids
+        The user of each comparison, [n].
+    prompt_ids
+        The prompt of each comparison, [n].
+    unseen_users
+        Share of the users with train and test comparisons that is held out, in [0, 1): at least one of them if it is
+        positive and there are two, and never all.
+    test_prompts
+        Share of the prompts that is held out, in (0, 1): at least one, and never all.
+    seed
+        Whole number from 0 on.
+    max_pairs_seen, max_pairs_unseen
+        Most train comparisons of a user, sampled without replacement; None for all. The sample of a user depends on the
+        seed and on that user's comparisons in their order, not on other users.
+    given
+        What the data say of each comparison, [n]. `train` and `test` decide the side of their prompt instead of the
+        seed; a prompt that they put on both sides keeps its test comparisons only. The names of the four splits, which
+        must then be given for all comparisons, are taken as they are.
+
+    Returns
+    -------
+    numpy.ndarray
+        [n] of `train_seen`, `test_seen`, `train_unseen`, `test_unseen` and `unused`.
+
+    Raises
+    ------
+    ConfigError
+        An argument is out of its range.
+    DataError
+        Nothing is left to train or to test on; or the given splits share a prompt between train and test, or a user
+        between seen and unseen.
+    """
+    _check_arguments(unseen_users, test_prompts, seed, max_pairs_seen, max_pairs_unseen)
+    if not len(user_ids) == len(prompt_ids) == (len(user_ids) if given is None else len(given)):
+        raise DataError(
+            f"{len(user_ids)} users, {len(prompt_ids)} prompts and {len(user_ids if given is None else given)} splits",
+            "give one of each for every comparison",
+        )
+    users, user_names = _encode(user_ids)
+    prompts, prompt_names = _encode(prompt_ids)
+    labels = _read_given(given, len(users))
+    if np.isin(labels, [*SPLITS, UNUSED]).any():
+        return _check_given(labels, users, user_names, prompts, prompt_names)
+
+    side = _divide_prompts(prompts, len(prompt_names), labels, test_prompts, seed)
+    n_train = np.bincount(users[side == _TRAIN], minlength=len(user_names))
+    n_test = np.bincount(users[side == _TEST], minlength=len(user_names))
+    unseen = _draw_users((n_train > 0) & (n_test > 0), unseen_users, seed)
+    splits = np.full(len(users), UNUSED, dtype="<U12")
+    splits[(side == _TRAIN) & ~unseen[users]] = "train_seen"
+    splits[(side == _TRAIN) & unseen[users]] = "train_unseen"
+    splits[(side == _TEST) & ~unseen[users]] = "test_seen"
+    splits[(side == _TEST) & unseen[users]] = "test_unseen"
+    splits[(n_train == 0)[users]] = UNUSED  # there is nothing to learn these users' weights from
+    for name, limit in (("train_seen", max_pairs_seen), ("train_unseen", max_pairs_unseen)):
+        splits[_beyond_limit(np.flatnonzero(splits == name), users, user_names, limit, seed)] = UNUSED
+    _check_something_left(splits)
+    return splits
+
+
+def _check_arguments(
+    unseen_users: float, test_prompts: float, seed: int, max_pairs_seen: int | None, max_pairs_unseen: int | None
+) -> None:
+    for name, share in (("unseen_users", unseen_users), ("test_prompts", test_prompts)):
+        number = as_number(share)
+        if number is None or not 0 <= number < 1:
+            raise ConfigError(f"{name} is {share!r}", "give a share from 0 to below 1", argument=name)
+    if test_prompts == 0:
+        raise ConfigError(
+            "test_prompts is 0",
+            "hold out some prompts, such as 0.3: without them there is nothing to test on",
+            argument="test_prompts",
+        )
+    whole = as_whole_number(seed)
+    if whole is None or whole < 0:
+        raise ConfigError(f"seed is {seed!r}", "give a whole number from 0 on", argument="seed")
+    for name, limit in (("max_pairs_seen", max_pairs_seen), ("max_pairs_unseen", max_pairs_unseen)):
+        if limit is not None and ((whole := as_whole_number(limit)) is None or whole < 1):
+            raise ConfigError(
+                f"{name} is {limit!r}", "give a positive whole number, or None for all comparisons", argument=name
+            )
+
+
+def _encode(names: Column) -> tuple[NDArray[np.intp], list[str]]:
+    """Return each entry's index among the distinct names in sorted order, and those names."""
+    import pyarrow as pa  # its hash table is many times faster than sorting the entries
+
+    encoded = pa.array([str(name) for name in names], pa.string()).dictionary_encode()
+    found = [str(name) for name in encoded.dictionary.to_pylist()]
+    order = sorted(range(len(found)), key=found.__getitem__)
+    rank = np.empty(len(found), dtype=np.intp)
+    rank[order] = np.arange(len(found))
+    return rank[encoded.indices.to_numpy()], [found[index] for index in order]
+
+
+def _read_given(given: Column | None, n: int) -> NDArray[np.str_]:
+    """Check the given labels; an empty string means none."""
+    if given is None:
+        return np.full(n, "", dtype="<U12")
+    known = {label: parse_split(label) or "" for label in dict.fromkeys(given)}
+    return np.array([known[label] for label in given], dtype="<U12")
+
+
+def _divide_prompts(
+    prompts: NDArray[np.intp], n_prompts: int, labels: NDArray[np.str_], share: float, seed: int
+) -> NDArray[np.int8]:
+    """Return the side of each comparison: as its label says, else its prompt's labels, else drawn by the seed."""
+    in_train, in_test = np.zeros(n_prompts, dtype=bool), np.zeros(n_prompts, dtype=bool)
+    in_train[prompts[labels == "train"]] = True
+    in_test[prompts[labels == "test"]] = True
+    free = np.flatnonzero(~in_train & ~in_test)
+    n_held_out = _share_of(len(free), share)
+    in_test[np.random.default_rng([seed, 0]).permutation(free)[:n_held_out]] = True
+    side = np.where(in_test[prompts], _TEST, _TRAIN).astype(np.int8)
+    side[(labels == "train") & in_test[prompts]] = _DROPPED
+    return side
+
+
+def _share_of(n: int, share: float) -> int:
+    """Round a positive share of n, such that both parts have at least one; of a single thing nothing is held out."""
+    return min(max(round(share * n), 1), n - 1) if n > 1 else 0
+
+
+def _draw_users(eligible: Bools, share: float, seed: int) -> Bools:
+    candidates = np.flatnonzero(eligible)
+    n_unseen = _share_of(len(candidates), share) if share > 0 else 0
+    unseen = np.zeros(len(eligible), dtype=bool)
+    unseen[np.random.default_rng([seed, 1]).permutation(candidates)[:n_unseen]] = True
+    return unseen
+
+
+def _beyond_limit(
+    rows: NDArray[np.intp], users: NDArray[np.intp], names: list[str], limit: int | None, seed: int
+) -> NDArray[np.intp]:
+    """Draw the rows to leave out, so that no user has more than the limit."""
+    if limit is None or len(rows) == 0:
+        return rows[:0]
+    rows = rows[np.argsort(users[rows], kind="stable")]
+    present, starts, counts = np.unique(users[rows], return_index=True, return_counts=True)
+    left_out = [rows[:0]]
+    for user, start, count in zip(present, starts, counts, strict=True):
+        if count > limit:
+            # A generator of the user's own: other users do not change the draw.
+            digest = hashlib.sha256(f"{seed}\n{names[user]}".encode()).digest()
+            drawn = np.random.default_rng(int.from_bytes(digest, "big")).permutation(count)
+            left_out.append(rows[start + drawn[limit:]])
+    return np.concatenate(left_out)
+
+
+def _check_given(
+    labels: NDArray[np.str_],
+    users: NDArray[np.intp],
+    user_names: list[str],
+    prompts: NDArray[np.intp],
+    prompt_names: list[str],
+) -> NDArray[np.str_]:
+    """Return the given splits if they keep users and prompts apart."""
+    if not np.isin(labels, [*SPLITS, UNUSED]).all():
+        raise DataError(
+            'column "split" names one of the four splits for some comparisons only',
+            f"give one of {', '.join(SPLITS)} or {UNUSED} for every comparison, or train and test alone",
+            column="split",
+        )
+    _check_apart(prompts, prompt_names, labels, ("train_seen", "train_unseen"), TEST_SPLITS, "prompt")
+    _check_apart(users, user_names, labels, ("train_seen", "test_seen"), ("train_unseen", "test_unseen"), "user")
+    _check_something_left(labels)
+    return labels
+
+
+def _check_apart(
+    codes: NDArray[np.intp],
+    names: list[str],
+    labels: NDArray[np.str_],
+    left: tuple[str, ...],
+    right: tuple[str, ...],
+    what: str,
+) -> None:
+    shared = np.intersect1d(codes[np.isin(labels, left)], codes[np.isin(labels, right)])
+    if len(shared):
+        raise DataError(
+            f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
+            f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
+            f"put each {what} on one side, or leave the column out to split by the seed",
+            column="split",
+        )
+
+
+def _check_something_left(splits: NDArray[np.str_]) -> None:
+    if not (splits == "train_seen").any():
+        raise DataError(
+            "no train comparisons are left",
+            "hold out fewer prompts, or label fewer of them as test",
+            argument="test_prompts",
+        )
+    if not (splits == "test_seen").any():
+        raise DataError(
+            "no test comparisons are left: no seen user has comparisons on both train and test prompts",
+            "give users with comparisons on more prompts, hold out more prompts, or leave the column split out",
+            argument="test_prompts",
+        )
+
+
+def _summarise(user_ids: Column, prompt_ids: Column, splits: NDArray[np.object_], unseen_wanted: bool) -> SplitSummary:
+    """Count; why a comparison is unused follows from the splits of its user's and its prompt's other comparisons."""
     # Ids may be tuples, of which np.asarray would make a matrix.
     users, prompts = (np.fromiter(ids, dtype=object, count=len(ids)) for ids in (user_ids, prompt_ids))
     names = list(dict.fromkeys(users.tolist()))
-    in_cell = {cell: cells == cell for cell in CELLS}
-    used = set(users[cells != UNUSED].tolist())
-    tested = set(users[in_cell["test_seen"] | in_cell["test_unseen"]].tolist())
-    test_prompts = set(prompts[in_cell["test_seen"] | in_cell["test_unseen"]].tolist())
-    unused = zip(users[cells == UNUSED].tolist(), prompts[cells == UNUSED].tolist(), strict=True)
+    where = {name: splits == name for name in SPLITS}
+    in_test = np.logical_or.reduce([where[name] for name in TEST_SPLITS])
+    used = set(users[splits != UNUSED].tolist())
+    tested = set(users[in_test].tolist())
+    test_prompts = set(prompts[in_test].tolist())
+    unused = zip(users[splits == UNUSED].tolist(), prompts[splits == UNUSED].tolist(), strict=True)
     dropped = [prompt for user, prompt in unused if user in used]
     return SplitSummary(
-        cells={cell: CellSize(len(set(users[where].tolist())), int(where.sum())) for cell, where in in_cell.items()},
+        sizes={name: SplitSize(len(set(users[rows].tolist())), int(rows.sum())) for name, rows in where.items()},
         n_users=len(names),
         users_without_test=tuple(name for name in names if name in used and name not in tested),
         users_left_out=tuple(name for name in names if name not in used),
         n_pairs_over_limit=sum(prompt not in test_prompts for prompt in dropped),
         n_prompts_on_both_sides=len(test_prompts.intersection(dropped)),
-        n_pairs_unused=int((cells == UNUSED).sum()),
+        n_pairs_unused=int((splits == UNUSED).sum()),
         unseen_wanted=unseen_wanted,
     )
 
 
 def _count(names: tuple[str, ...], total: int) -> str:
-    """Count users among all."""
     return f"{len(names):,} of {total:,} users"
 
 
 def _names(names: tuple[str, ...]) -> str:
-    """Name the first few, and count the rest."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")

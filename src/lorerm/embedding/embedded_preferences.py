@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from lorerm.embedding.coercion import as_places, plain_column, plain_matrix
-from lorerm.embedding.stored_matrix import StoredMatrix
+from lorerm.arrays import as_column, as_indices
+from lorerm.embedding.matrices import as_matrix, as_reference, check_finite
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
+    from lorerm.arrays import Column, Vector
     from lorerm.embedding.encoder import EncoderIdentity
+    from lorerm.embedding.matrices import Matrix
 
-    Matrix = np.ndarray[Any, np.dtype[Any]] | torch.Tensor | StoredMatrix
-    Vector = np.ndarray[Any, np.dtype[Any]] | torch.Tensor | Sequence[int]
-    Column = np.ndarray[Any, np.dtype[Any]] | Sequence[Any]
-
-# Elements looked at together when a matrix is checked for NaN: bounds the memory of the check on a file.
-_CHECKED_ELEMENTS = 1 << 22
 # Users looked at together when they are numbered: bounds the memory of the hash table's input.
 _NUMBERED_ROWS = 1 << 20
 
@@ -94,9 +87,9 @@ class EmbeddedPreferences:
             If lengths differ, rows are out of range, a response is compared with itself, or a value is NaN or infinite;
             the message names the argument and the first bad place.
         """
-        responses = plain_matrix(responses)
-        chosen, rejected, user_ids = plain_column(chosen), plain_column(rejected), plain_column(user_ids)
-        prompt_ids, weights, splits = plain_column(prompt_ids), plain_column(weights), plain_column(splits)
+        responses = as_matrix(responses)
+        chosen, rejected, user_ids = as_column(chosen), as_column(rejected), as_column(user_ids)
+        prompt_ids, weights, splits = as_column(prompt_ids), as_column(weights), as_column(splits)
         if len(responses.shape) != 2 or 0 in responses.shape:
             raise DataError(
                 f"responses has shape {tuple(responses.shape)}", "give a non-empty matrix [responses, dimension]"
@@ -194,7 +187,7 @@ class EmbeddedPreferences:
         indices
             Places (int [m], also one alone, or a slice) or a mask (bool [n]): NumPy, torch, pandas, Arrow or a list.
         """
-        indices = as_places(indices, len(self))
+        indices = as_indices(indices, len(self))
 
         def take(column: Column) -> Column:
             if isinstance(column, _UnorderedPairs):
@@ -256,36 +249,6 @@ class _UnorderedPairs(Sequence[str]):
         return _UnorderedPairs(self._one[indices], self._other[indices])
 
 
-def as_tensor(values: Matrix | Sequence[float]) -> torch.Tensor:
-    """Return numbers as a tensor that shares their memory where it can, and is only read: a mapped file will do."""
-    import torch
-
-    if isinstance(values, StoredMatrix):
-        return values[:]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
-        return torch.as_tensor(values).detach()
-
-
-def check_finite(responses: Matrix) -> None:
-    """Refuse a matrix with NaN or infinite values, naming the first bad row."""
-    import torch
-
-    n_rows = max(1, _CHECKED_ELEMENTS // responses.shape[1])
-    for start in range(0, len(responses), n_rows):
-        rows = as_tensor(responses[start : start + n_rows])
-        # A sum is fast, and never finite with one of them in it; finite numbers, too, can add up to infinity.
-        if bool(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32)).isfinite()):
-            continue
-        finite = torch.isfinite(rows).all(dim=1)
-        if not bool(finite.all()):
-            row = start + int(torch.nonzero(~finite)[0])
-            raise DataError(
-                f"responses row {row} holds NaN or infinite values",
-                "embed that response again, or drop its comparisons",
-            )
-
-
 def _rows(column: Vector, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     rows = np.asarray(column)
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
@@ -293,16 +256,3 @@ def _rows(column: Vector, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
             f"{name} has dtype {rows.dtype} and shape {rows.shape}", "give a vector of whole numbers: rows of responses"
         )
     return rows.astype(np.int64, copy=False)
-
-
-def as_reference(reference: Matrix, dimension: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return a reward head of any float dtype, [D] or [1, D], as float32 [D]; `DataError` where it does not fit."""
-    head: np.ndarray[Any, np.dtype[np.float32]] = as_tensor(reference).float().cpu().numpy().reshape(-1)
-    if head.shape != (dimension,) or not np.isfinite(head).all():
-        raise DataError(
-            f"reference has {head.size} entries, responses have dimension {dimension}"
-            if head.shape != (dimension,)
-            else "reference holds NaN or infinite values",
-            "give the reward head of the model that made the embeddings, as a finite vector [D]",
-        )
-    return head

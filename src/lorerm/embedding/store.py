@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lorerm.atomic import atomic_path
-from lorerm.embedding.embedded_preferences import EmbeddedPreferences, check_finite
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, check_finite
 from lorerm.embedding.shards import RESPONSES, make_folder, read_made_of, shards, write_tensor
-from lorerm.embedding.stored_matrix import LARGE, StoredMatrix, UnreadableFileError
 from lorerm.errors import DataError, RunError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lorerm.embedding.embedded_preferences import Column
+    from lorerm.arrays import Column
 
 FORMAT_VERSION = 1
 COMPARISONS, EMBEDDINGS = "comparisons.parquet", "embeddings"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.schema import TEST_SPLITS
 from lorerm.evaluation.intervals import Sample, estimate
-from lorerm.evaluation.measured import TEST_CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _paired(one: pa.Table, other: pa.Table) -> list[dict[str, Any]]:
         [(name, "ascending") for name in _KEY]
     )
     rows = []
-    for cell in TEST_CELLS:
+    for cell in TEST_SPLITS:
         both = joined.filter(pc.equal(joined["cell"], cell))
         if not len(both):
             continue

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm._version import __version__
-from lorerm.evaluation.measured import CELLS, CONTROLS, TEST_CELLS, Measured
+from lorerm.data.schema import SPLITS, TEST_SPLITS
+from lorerm.evaluation.measured import CONTROLS, Measured
 from lorerm.evaluation.per_user import agreement, gains_of_users
 from lorerm.evaluation.published import published_arrays
 from lorerm.model.reward_model import LowRankRewardModel
@@ -103,7 +104,7 @@ def _rank_rows(measured: Measured, reference_reason: str) -> list[dict[str, Any]
 
 
 def _differences(measured: Measured) -> list[dict[str, Any]]:
-    rows = [{**key, **difference.to_dict()} for name in TEST_CELLS for key, difference in measured.differences(name)]
+    rows = [{**key, **difference.to_dict()} for name in TEST_SPLITS for key, difference in measured.differences(name)]
     return sorted(rows, key=lambda row: row["rank"])
 
 
@@ -112,18 +113,18 @@ def _describe_data(cells: Splits[EmbeddedPreferences], measured: Measured) -> di
         return len(set().union(*(getattr(getattr(cells, name), column) for name in names)))
 
     train = cells.train_seen
-    rows = np.unique(np.concatenate([end for name in CELLS for end in getattr(cells, name).rows()]))
+    rows = np.unique(np.concatenate([end for name in SPLITS for end in getattr(cells, name).rows()]))
     sizes = {
         name: {"n_users": 0 if cell is None else len(cell.user_ids), "n_pairs": 0 if cell is None else cell.n_pairs}
         for name, cell in measured.cells.items()
     }
     return {
         "source": None,
-        "n_users": distinct("user_ids", *CELLS),
+        "n_users": distinct("user_ids", *SPLITS),
         "n_seen_users": distinct("user_ids", "train_seen", "test_seen"),
         "n_unseen_users": distinct("user_ids", "train_unseen", "test_unseen"),
         "n_pairs": sum(size["n_pairs"] for size in sizes.values()),
-        "n_prompts": distinct("prompt_ids", *CELLS),
+        "n_prompts": distinct("prompt_ids", *SPLITS),
         "n_responses": len(rows),
         "dimension": train.dimension,
         "encoder": None if train.encoder is None else train.encoder.to_dict(),

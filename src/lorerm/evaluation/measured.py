@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.evaluation.accuracy import Cell
 from lorerm.evaluation.intervals import Estimate, estimate
 from lorerm.training.adaptation import adapt
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-CELLS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
-TEST_CELLS = ("test_seen", "test_unseen")
 # What a rank is scored with, other than its own weights.
 CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
 OWN = "own"
@@ -83,7 +82,7 @@ class Measured:
         config = TrainingConfig(**models[chosen].training["config"])
         adaptation = adaptation or adaptation_for(config)
         complete = _with_baselines(dict(models), cells.train_seen, config)
-        packed = {name: Cell.pack(getattr(cells, name)) for name in CELLS}
+        packed = {name: Cell.pack(getattr(cells, name)) for name in SPLITS}
         right: dict[tuple[int, str, str], Floats] = {}
         adapted = {}
         for rank in sorted(complete):
@@ -137,7 +136,7 @@ class Measured:
         import pyarrow as pa
 
         tables = []
-        for name in TEST_CELLS:
+        for name in TEST_SPLITS:
             cell = self.cells[name]
             if cell is None:
                 continue

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lorerm.data.schema import TEST_SPLITS
 from lorerm.evaluation.axes import personal_axes
-from lorerm.evaluation.measured import OWN, TEST_CELLS
+from lorerm.evaluation.measured import OWN
 
 if TYPE_CHECKING:
     from lorerm.evaluation.accuracy import Cell
@@ -38,7 +39,7 @@ def gains_of_users(measured: Measured) -> dict[str, Any]:
     gains: dict[str, Any] = {"rank": rank, "against": "shared_direction"}
     rows: list[dict[str, Any]] = []
     places = _map(measured, rank)
-    for name in TEST_CELLS:
+    for name in TEST_SPLITS:
         cell = measured.cells[name]
         own, shared = measured.right.get((rank, name, OWN)), measured.right.get((rank, name, "shared_direction"))
         if cell is None or own is None or shared is None:
@@ -145,7 +146,7 @@ def _alike(group: Ints, first: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
 def _agreement_of_models(measured: Measured) -> dict[str, Any] | None:
     rank = measured.focus_rank
     model = measured.models[rank]
-    cell = next((measured.cells[name] for name in TEST_CELLS if measured.cells[name] is not None), None)
+    cell = next((measured.cells[name] for name in TEST_SPLITS if measured.cells[name] is not None), None)
     n = len(model.user_ids)
     if rank < 2 or n < 2 or cell is None:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.evaluation.measured import CELLS, TEST_CELLS
+from lorerm.data.schema import SPLITS, TEST_SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +37,11 @@ def spread_over_seeds(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any
     differences: list[dict[str, Any]] = []
     for rank in [*ranks, CHOICE]:
         cells = {
-            name: _spread([_cell(reports[seed], _rank(rank, reports[seed]), name) for seed in seeds]) for name in CELLS
+            name: _spread([_cell(reports[seed], _rank(rank, reports[seed]), name) for seed in seeds]) for name in SPLITS
         }
         rows.append({"rank": rank, "cells": cells})
         for against in ("shared_direction", "bradley_terry"):
-            for name in TEST_CELLS:
+            for name in TEST_SPLITS:
                 figures = [_gain(reports[seed], rank, against, name) for seed in seeds]
                 found = _spread(figures)
                 if found is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
+from lorerm.data.schema import SPLITS
 from lorerm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
-_CELLS = {
-    "train_seen": "seen users, training prompts",
-    "test_seen": "seen users, new prompts",
-    "train_unseen": "unseen users, their few-shot prompts",
-    "test_unseen": "unseen users, new prompts",
-}
+_SPLIT_LABELS = dict(
+    zip(
+        SPLITS,
+        (
+            "seen users, training prompts",
+            "seen users, new prompts",
+            "unseen users, their few-shot prompts",
+            "unseen users, new prompts",
+        ),
+        strict=True,
+    )
+)
 _CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -98,7 +105,7 @@ def model_card(
             include_users=include_users,
             license_id=license_id,
             data=None if content is None else content["data"],
-            cells={cell: label for cell, label in _CELLS.items() if own is not None and own.get(cell)},
+            cells={cell: label for cell, label in _SPLIT_LABELS.items() if own is not None and own.get(cell)},
             rows=rows,
             validation=model.training.get("validation"),
             recipe=model.training.get("config", {}).get("recipe"),

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.embedding.embedded_preferences import as_tensor
-from lorerm.embedding.stored_matrix import StoredMatrix
+from lorerm.embedding.matrices import StoredMatrix, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

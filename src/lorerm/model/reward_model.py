@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorerm.embedding.embedded_preferences import as_tensor
+from lorerm.embedding.matrices import as_tensor
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.hub import HubMixin
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
     from lorerm.data.conversation import Message
-    from lorerm.embedding.embedded_preferences import EmbeddedPreferences, Matrix
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.encoder import Encoder, EncoderIdentity
+    from lorerm.embedding.matrices import Matrix
     from lorerm.model.acquisition import Question
     from lorerm.model.posterior import WeightPrior, WeightSpace
     from lorerm.model.projected import ProjectedAnswers

@@ -47,15 +47,15 @@ def import_embeddings(
 
     def begin() -> Work:
         from lorerm.data.leakage import check_leaks
-        from lorerm.data.splits import Splits, assign_cells
+        from lorerm.data.splits import Splits, assign_splits
         from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
 
         run.tell("reading", 0, 1)
         imported = read()
         data = imported.preferences()
         run.tell("reading", 1, 1)
-        cells = assign_cells(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
-        summary = Splits.from_cells(data, cells, unseen_wanted=split.unseen_users > 0).summary
+        cells = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
+        summary = Splits.from_labels(data, cells, unseen_wanted=split.unseen_users > 0).summary
         kept = kept_pairs(cells, summary)
         used = data.select(kept)
 

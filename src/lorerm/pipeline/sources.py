@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.data.datasets import DATASETS, read_dataset
-from lorerm.data.schema import CELLS, UNUSED
+from lorerm.data.schema import SPLITS, UNUSED
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | Non
     given = set(() if splits is None else splits) - {None}
     if not given:
         return None
-    return "cells" if given & {*CELLS, UNUSED} else "prompts"
+    return "cells" if given & {*SPLITS, UNUSED} else "prompts"

@@ -95,14 +95,14 @@ def prepare(
 
     def begin() -> Work:
         from lorerm.data.leakage import check_leaks
-        from lorerm.data.splits import Splits, assign_cells
+        from lorerm.data.splits import Splits, assign_splits
 
         run.tell("reading", 0, 1)
         loaded = read_sources(sources, user_column, options, asdict(split))
         preferences = loaded.preferences
         run.tell("reading", 1, 1)
-        cells = assign_cells(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
-        summary = Splits.from_cells(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
+        cells = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
+        summary = Splits.from_labels(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
         kept = kept_pairs(cells, summary)
 
         def work() -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _measure(
     from lorerm.pipeline.studies import add_studies
     from lorerm.training.adaptation import adapt
 
-    cells = Splits.from_cells(data, np.asarray(data.splits))
+    cells = Splits.from_labels(data, np.asarray(data.splits))
     for place, (rank, model) in enumerate(models.items(), 1):
         if len(cells.train_unseen):
             save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
@@ -269,7 +269,7 @@ def _measure(
 
 def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return which pairs are in a cell; the others need no embedding."""
-    return np.flatnonzero(np.isin(cells, list(summary.cells)))
+    return np.flatnonzero(np.isin(cells, list(summary.sizes)))
 
 
 def counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
@@ -277,5 +277,5 @@ def counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
     return {
         "n_pairs_read": n_read,
         "n_pairs": n_kept,
-        "cells": {name: asdict(size) for name, size in summary.cells.items()},
+        "cells": {name: asdict(size) for name, size in summary.sizes.items()},
     }

@@ -53,7 +53,7 @@ def shots(run: RunFolder, counts: Sequence[int] | None, config: ShotsConfig, ran
 
         data = load_embedded(run.path)
         model = load_trained(run, _personal_rank(run) if rank is None else _known_rank(run, rank), chosen_alpha(run))
-        cells = Splits.from_cells(data, np.asarray(data.splits))
+        cells = Splits.from_labels(data, np.asarray(data.splits))
         _check_unseen(cells)
 
         def work() -> dict[str, Any]:
@@ -159,16 +159,16 @@ def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str,
 
 
 def _split_anew(run: RunFolder, data: EmbeddedPreferences, seed: int) -> Splits[EmbeddedPreferences]:
-    from lorerm.data.splits import Splits, assign_cells
+    from lorerm.data.splits import Splits, assign_splits
 
     first = "prepare" if run.arguments("prepare") else "embed"
     cells = np.asarray(data.splits)
     given = run.result(first).get("given")
     if given == "cells":
-        return Splits.from_cells(data, cells)
+        return Splits.from_labels(data, cells)
     sides = [str(cell).split("_", maxsplit=1)[0] for cell in cells] if given == "prompts" else None
     settings = {**run.arguments(first)["split"], "seed": seed}
-    return Splits.from_cells(data, assign_cells(data.user_ids, data.prompt_ids, given=sides, **settings))
+    return Splits.from_labels(data, assign_splits(data.user_ids, data.prompt_ids, given=sides, **settings))
 
 
 def add_studies(run: RunFolder, content: dict[str, Any], model: LowRankRewardModel, data: EmbeddedPreferences) -> None:

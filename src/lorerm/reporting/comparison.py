@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.reporting.phrases import accuracy, count, interval, points
-from lorerm.reporting.reading import CELLS, Record
+from lorerm.reporting.reading import SPLIT_LABELS, Record
 from lorerm.reporting.tables import console_frame
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ def console_comparison(comparison: Record) -> list[Table]:
             found.add_column(column, justify="left" if place < 1 else "right", overflow="fold")
         return found
 
-    cells = [name for name in CELLS if any(run["cells"][name] for run in comparison["runs"])]
+    cells = [name for name in SPLIT_LABELS if any(run["cells"][name] for run in comparison["runs"])]
     alone = "" if comparison["paired"] else " No two users with prompts in common in one cell: nothing is paired."
     runs = table(
         "Each run by the rank that its validation chose",
         f"Accuracy in per cent, mean over users ± standard error over users.{alone}",
         "run",
         "rank",
-        *(CELLS[name].replace(", ", ",\n") for name in cells),
+        *(SPLIT_LABELS[name].replace(", ", ",\n") for name in cells),
     )
     for run in comparison["runs"]:
         values = [accuracy(run["cells"][name]) for name in cells]
@@ -55,7 +55,7 @@ def console_comparison(comparison: Record) -> list[Table]:
         "pairs",
     )
     for row in comparison["paired"]:
-        values = [CELLS[row["cell"]], points(row["mean"]), interval(row["ci95"])]
+        values = [SPLIT_LABELS[row["cell"]], points(row["mean"]), interval(row["ci95"])]
         values += [count(row["n_users"]), count(row["n_pairs"])]
         paired.add_row(*(Text(text) for text in (row["run"], *values)))
     return [runs, paired]

@@ -20,7 +20,7 @@ from lorerm.reporting.phrases import (
     rank_label,
     setting,
 )
-from lorerm.reporting.reading import CELLS, Record
+from lorerm.reporting.reading import SPLIT_LABELS, Record
 
 Facts: TypeAlias = "tuple[tuple[str, str], ...]"
 """Names and values, in reading order."""
@@ -63,18 +63,18 @@ def rank_table(report: Record) -> Table:
         for entry in report["ranks"]
         if not entry["available"]
     ]
-    missing = [words for name, words in CELLS.items() if name not in cells]
+    missing = [words for name, words in SPLIT_LABELS.items() if name not in cells]
     if missing:
         notes.append(f"No pairs in {' and '.join(missing)}.")
     caption = "Accuracy in per cent, mean over users ± standard error over users"
-    return Table(caption, ("Rank", *(CELLS[name] for name in cells)), tuple(rows), tuple(notes))
+    return Table(caption, ("Rank", *(SPLIT_LABELS[name] for name in cells)), tuple(rows), tuple(notes))
 
 
 def interval_table(report: Record) -> Table:
     """Return every rank in every cell with its interval, both standard errors, and what they rest on."""
     rows = []
     for entry in report["ranks"]:
-        for name, words in CELLS.items():
+        for name, words in SPLIT_LABELS.items():
             found = reading.cell(entry, name)
             if found is None:
                 continue
@@ -106,7 +106,7 @@ def control_table(report: Record) -> Table | None:
     entries += [(str(entry["label"]), entry) for entry in controls]
     rows = tuple(Row(label, tuple(accuracy(reading.cell(entry, name)) for name in cells)) for label, entry in entries)
     caption = f"Rank {rank} and its controls: accuracy in per cent, mean over users ± standard error"
-    return Table(caption, ("Scored with", *(CELLS[name] for name in cells)), rows)
+    return Table(caption, ("Scored with", *(SPLIT_LABELS[name] for name in cells)), rows)
 
 
 def difference_tables(report: Record, rank: int) -> tuple[Table, ...]:
@@ -122,7 +122,7 @@ def difference_tables(report: Record, rank: int) -> tuple[Table, ...]:
             for entry in reading.differences_of(report, rank)
             if entry["cell"] == cell
         )
-        caption = f"Accuracy of rank {rank} minus another, in percentage points: {CELLS[cell]}"
+        caption = f"Accuracy of rank {rank} minus another, in percentage points: {SPLIT_LABELS[cell]}"
         if rows:
             tables.append(Table(caption, ("Against", "difference", "95% interval", "users"), rows))
     return tuple(tables)
@@ -139,7 +139,7 @@ def accuracy_numbers(report: Record) -> Table:
             for control in reading.controls_of(report, entry["rank"])
             if control["name"] == "shared_direction"
         ]
-    columns = [column for name in cells for column in (CELLS[name], "95% interval")]
+    columns = [column for name in cells for column in (SPLIT_LABELS[name], "95% interval")]
     return Table("Accuracy on test prompts by rank, in per cent", ("Rank", *columns), tuple(rows))
 
 
@@ -159,7 +159,7 @@ def gain_numbers(report: Record) -> Table | None:
         ordered = sorted(gains)
         quartiles = [points(_quantile(ordered, share)) for share in (0.25, 0.5, 0.75)]
         shares = [percent(share) for share in gain_shares(gains)]
-        rows.append(Row(CELLS[name], (count(len(gains)), points(sum(gains) / len(gains)), *quartiles, *shares)))
+        rows.append(Row(SPLIT_LABELS[name], (count(len(gains)), points(sum(gains) / len(gains)), *quartiles, *shares)))
     if not rows:
         return None
     columns = (
@@ -231,7 +231,7 @@ def data_cells_table(report: Record) -> Table | None:
     cells = report["data"].get("cells") or {}
     rows = tuple(
         Row(words, (count(cells[name]["n_users"]), count(cells[name]["n_pairs"])))
-        for name, words in CELLS.items()
+        for name, words in SPLIT_LABELS.items()
         if cells.get(name)
     )
     return Table("Users and pairs in each cell", ("Cell", "users", "pairs"), rows) if rows else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lorerm.reporting import reading
 from lorerm.reporting.content import Facts, Row, Table
 from lorerm.reporting.phrases import count, interval, percent, points
-from lorerm.reporting.reading import CELLS, Record
+from lorerm.reporting.reading import SPLIT_LABELS, Record
 
 LISTED = 12
 """How many of the people served worse are named; `report.json` has all."""
@@ -29,7 +29,7 @@ def worse_served(report: Record) -> Table | None:
                 interval(row["ci95"]),
                 count(row["n_answers"]),
                 count(row["n_pairs"]),
-                CELLS[row["cell"]].split(",")[0],
+                SPLIT_LABELS[row["cell"]].split(",")[0],
             ),
         )
         for row in losing[:LISTED]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from lorerm.data.schema import SPLITS
 from lorerm.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -13,13 +14,19 @@ SCHEMA_VERSION = 1
 Record: TypeAlias = Mapping[str, Any]
 """The report, or one of the JSON objects in it."""
 
-CELLS = {
-    "train_seen": "seen users, train prompts",
-    "test_seen": "seen users, test prompts",
-    "train_unseen": "unseen users, few-shot prompts",
-    "test_unseen": "unseen users, test prompts",
-}
-"""The four cells of the evaluation, in the order of every table, in words."""
+SPLIT_LABELS = dict(
+    zip(
+        SPLITS,
+        (
+            "seen users, train prompts",
+            "seen users, test prompts",
+            "unseen users, few-shot prompts",
+            "unseen users, test prompts",
+        ),
+        strict=True,
+    )
+)
+"""The heading of each split, in the order of every table."""
 
 _REQUIRED = ("schema_version", "data", "ranks", "chosen_rank")
 
@@ -101,8 +108,8 @@ def cell(entry: Record | None, name: str) -> Record | None:
 
 
 def filled_cells(report: Record) -> list[str]:
-    """Return the names of the cells in which some rank has a value, in the order of `CELLS`."""
-    return [name for name in CELLS if any(cell(entry, name) is not None for entry in report["ranks"])]
+    """Return the names of the cells in which some rank has a value, in the order of `SPLIT_LABELS`."""
+    return [name for name in SPLIT_LABELS if any(cell(entry, name) is not None for entry in report["ranks"])]
 
 
 def controls_of(report: Record, rank: int) -> list[Record]:

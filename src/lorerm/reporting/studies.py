@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lorerm.reporting.content import Row, Table
 from lorerm.reporting.phrases import NOTHING, count, interval, percent, percent_interval, points, rank_label
-from lorerm.reporting.reading import CELLS, Record
+from lorerm.reporting.reading import SPLIT_LABELS, Record
 
 _CHOICE = "choice"
 
@@ -48,11 +48,12 @@ def seeds_tables(report: Record) -> tuple[Table, ...]:
             if entry["cells"].get(name)
         )
         if rows:
-            caption = f"Accuracy in per cent over {len(seeds['seeds'])} seeds: {CELLS[name]}"
+            caption = f"Accuracy in per cent over {len(seeds['seeds'])} seeds: {SPLIT_LABELS[name]}"
             tables.append(Table(caption, columns, rows))
     gains = tuple(
         Row(
-            f"{CELLS[row['cell']]}, over {'the shared direction' if row['against'] == 'shared_direction' else 'K = 1'}",
+            f"{SPLIT_LABELS[row['cell']]}, "
+            f"over {'the shared direction' if row['against'] == 'shared_direction' else 'K = 1'}",
             _spread(row, difference=True),
         )
         for row in seeds["differences"]

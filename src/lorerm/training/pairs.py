@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lorerm.embedding.embedded_preferences import as_tensor
-from lorerm.embedding.stored_matrix import LARGE, StoredMatrix
+from lorerm.embedding.matrices import LARGE, StoredMatrix, as_tensor
 from lorerm.training import operators
 from lorerm.training.streamed import StreamedRows
 
 if TYPE_CHECKING:
-    from lorerm.embedding.embedded_preferences import EmbeddedPreferences, Matrix
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.matrices import Matrix
 
 # Below this many comparisons per distinct response, storing differences is cheaper than working on responses.
 _REUSE = 2.0

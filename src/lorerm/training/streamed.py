@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lorerm.embedding.embedded_preferences import as_tensor
-from lorerm.embedding.stored_matrix import StoredMatrix
+from lorerm.embedding.matrices import StoredMatrix, as_tensor
 
 if TYPE_CHECKING:
-    from lorerm.embedding.embedded_preferences import Matrix
+    from lorerm.embedding.matrices import Matrix
 
 # Elements that are looked at together while the mean is taken.
 _BLOCK_ELEMENTS = 1 << 22

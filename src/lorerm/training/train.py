@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.embedding.embedded_preferences import as_reference
+from lorerm.embedding.matrices import as_reference
 from lorerm.errors import ConfigError
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.training import paper
@@ -16,7 +16,8 @@ from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.recipes import DefaultTrainer, PublishedTrainer, Trained, Trainer
 
 if TYPE_CHECKING:
-    from lorerm.embedding.embedded_preferences import EmbeddedPreferences, Matrix
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.embedding.matrices import Matrix
 
 Progress = Callable[[str, int, int], None]
 

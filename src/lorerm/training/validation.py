@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lorerm.data.splits import assign_cells
+from lorerm.data.splits import assign_splits
 from lorerm.errors import DataError
 from lorerm.training.pairs import PackedPairs
 
@@ -75,7 +75,7 @@ class Validation:
     def cut(cls, data: EmbeddedPreferences, seed: int, *, differences: bool | None = None) -> Validation | None:
         """Cut the training data; None where it is too small to hold anything out."""
         try:
-            cells = assign_cells(
+            cells = assign_splits(
                 data.user_ids,
                 data.prompt_ids,
                 unseen_users=UNSEEN_USERS,

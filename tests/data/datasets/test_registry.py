@@ -1,8 +1,8 @@
 import pytest
 
 from lorerm.data.datasets import DATASETS, load_dataset, read_dataset
-from lorerm.data.schema import CELLS
-from lorerm.data.splits import assign_cells
+from lorerm.data.schema import SPLITS
+from lorerm.data.splits import assign_splits
 from lorerm.errors import ConfigError, DataError
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 
@@ -55,10 +55,10 @@ def test_pairs_keep_the_contract(loaded):
 
 def test_pairs_can_be_split_without_a_shared_prompt_or_user(loaded):
     preferences = loaded.preferences
-    cells = assign_cells(preferences.user_ids, preferences.prompt_ids, given=preferences.splits)
-    assert set(CELLS) <= set(cells)
+    cells = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits)
+    assert set(SPLITS) <= set(cells)
     users, prompts = preferences.user_ids, preferences.prompt_ids
-    where = {cell: cells == cell for cell in CELLS}
+    where = {cell: cells == cell for cell in SPLITS}
     train = set(prompts[where["train_seen"] | where["train_unseen"]])
     assert not train & set(prompts[where["test_seen"] | where["test_unseen"]])
     assert not set(users[where["train_seen"] | where["test_seen"]]) & set(users[where["train_unseen"]])

@@ -128,7 +128,7 @@ def test_one_split_alone_is_an_error(tmp_path):
 def test_halves_and_caps_of_the_protocol(tmp_path):
     loaded = load(tldr_sample(tmp_path, n_workers=40, n_train=20))
     cells = split(loaded.preferences, unseen_users=0.5, max_pairs_seen=15, max_pairs_unseen=5)
-    sizes = cells.summary.cells
+    sizes = cells.summary.sizes
     assert (sizes["train_seen"].n_users, sizes["test_unseen"].n_users) == (20, 20)
     assert (sizes["train_seen"].n_pairs, sizes["train_unseen"].n_pairs) == (20 * 15, 20 * 5)
     assert sizes["test_seen"].n_pairs == 20 * 4

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm.embedding.external.matrix_files import read_matrix_file, read_reference_file
-from lorerm.embedding.stored_matrix import StoredMatrix
+from lorerm.embedding.matrices import StoredMatrix
 from lorerm.errors import DataError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.comparisons import read_comparisons
 from lorerm.embedding.external.matrix_files import matrix_name, read_matrix_file, read_reference_file
-from lorerm.embedding.stored_matrix import LARGE, StoredMatrix
+from lorerm.embedding.matrices import LARGE, StoredMatrix
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorerm.embedding.stored_matrix import DTYPES, LARGE, StoredMatrix
+from lorerm.embedding.matrices import DTYPES, LARGE, StoredMatrix
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
