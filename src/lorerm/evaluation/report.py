@@ -11,18 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lorerm.data.schema import CELLS
+from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import DataError
 from lorerm.evaluation.json_records import from_json, inlined, named, to_json
 
 SCHEMA_VERSION = 1
-
-SPLITS = CELLS
-"""Names of the four splits, in the order of every table."""
-
-TEST_SPLITS = ("test_seen", "test_unseen")
-"""The splits with test prompts."""
 
 # A user's gain is the difference of two means of 0 and 1: what is smaller than this is a rounding error.
 _ROUNDING_ERROR = 1e-5
