@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lorerm.data.schema import SPLITS, TEST_SPLITS
+from lorerm.data.schema import SPLITS
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import DataError
 from lorerm.evaluation.json_records import from_json, inlined, named, to_json
