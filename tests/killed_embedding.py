@@ -18,7 +18,7 @@ import torch
 from lorerm import Preferences
 from lorerm.embedding import shards
 from lorerm.embedding.embed_into import embed_into
-from lorerm.embedding.transformers.encoder import TransformersEncoder
+from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.pipeline.folder import RunFolder
 
 torch.set_num_threads(1)

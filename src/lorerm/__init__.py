@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.encoder import Encoder
     from lorerm.embedding.hashing import HashingEncoder
-    from lorerm.embedding.transformers.encoder import TransformersEncoder
+    from lorerm.embedding.transformers.last_token import TransformersEncoder
     from lorerm.model.export import to_sequence_classifier
     from lorerm.model.reward_function import RewardFunction
     from lorerm.model.reward_model import LowRankRewardModel
@@ -37,7 +37,7 @@ _HOMES = {
     "RewardFunction": "model.reward_function",
     "Splits": "data.splits",
     "TrainingConfig": "training.config",
-    "TransformersEncoder": "embedding.transformers.encoder",
+    "TransformersEncoder": "embedding.transformers.last_token",
     "UserWeights": "model.user_weights",
     "adapt": "training.adaptation",
     "embed": "embedding.embed",

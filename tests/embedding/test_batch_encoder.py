@@ -1,6 +1,8 @@
-"""Encoders that plan, and the others, driven batch by batch."""
+"""Encoders that plan batches, and those that do not, run batch by batch; the summary and its warnings."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,47 +10,69 @@ import pytest
 from counting_encoder import Counting
 from lorerm import HashingEncoder
 from lorerm.embedding import batch_encoder
-from lorerm.embedding.batch_encoder import BatchEncoder, encode_in_batches, in_batches
-from lorerm.embedding.transformers.encoder import TransformersEncoder
-from lorerm.embedding.transformers.planning import Remarks
+from lorerm.embedding.batch_encoder import BatchEncoder, EncodingSummary, as_batch_encoder, encode_in_batches
+from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.errors import DataError
+from refusals import refused
 from tiny_models import chat
 
+IDENTITY = dataclasses.replace(HashingEncoder().identity, model="m", max_length=64)
 CONVERSATIONS = [chat("Tea?", f"{number} cups.") for number in range(10)]
 
 
-def test_encoder_that_plans_is_taken_as_it_is(tiny_models):
+def test_encoder_that_plans_batches_is_not_wrapped(tiny_models):
     encoder = TransformersEncoder(str(tiny_models.folder()))
-    assert in_batches(encoder) is encoder
+    assert as_batch_encoder(encoder) is encoder
     assert not isinstance(HashingEncoder(), BatchEncoder)
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 100])
-def test_other_encoders_work_in_slices(monkeypatch, size):
+def test_other_encoders_run_on_slices(monkeypatch, size):
     monkeypatch.setattr(batch_encoder, "_SLICE", size)
-    told = []
-    embeddings, remarks = encode_in_batches(
-        HashingEncoder(), CONVERSATIONS, progress=lambda done, total: told.append((done, total))
+    reported = []
+    embeddings, summary = encode_in_batches(
+        HashingEncoder(), CONVERSATIONS, progress=lambda done, total: reported.append((done, total))
     )
     np.testing.assert_array_equal(embeddings, HashingEncoder().encode(CONVERSATIONS))
-    assert remarks == Remarks()
-    assert len(told) == -(-10 // size)
-    assert told[-1] == (10, 10)
+    assert summary == EncodingSummary()
+    assert len(reported) == -(-10 // size)
+    assert reported[-1] == (10, 10)
 
 
-def test_what_surrounds_an_encoder_is_that_encoder():
+def test_wrapped_encoder_keeps_its_identity_and_reference():
     inner = Counting(head=True)
-    outer = in_batches(inner)
+    outer = as_batch_encoder(inner)
     assert isinstance(outer, BatchEncoder)
     assert (outer.identity, outer.reference_reason, outer.running) == (inner.identity, None, {})
     np.testing.assert_array_equal(outer.reference, inner.reference)
     np.testing.assert_array_equal(outer.encode(CONVERSATIONS), inner.encode(CONVERSATIONS))
 
 
-def test_nan_is_refused():
-    with pytest.raises(DataError, match=r"conversations\[0\] holds NaN"):
+def test_embedding_with_nan_is_refused():
+    with refused(DataError, "conversations[0]"):
         encode_in_batches(Counting(nan=True), CONVERSATIONS)
 
 
 def test_no_conversations():
     assert encode_in_batches(HashingEncoder(), [])[0].shape[0] == 0
+
+
+def test_summaries_add_up_and_give_warnings():
+    summary = EncodingSummary(shortened=2, checked=3, deviation=2e-6) + EncodingSummary(
+        1, control=4, checked=3, deviation=1e-6
+    )
+    assert (summary.checked, summary.deviation) == (6, 2e-6)
+    shortened, control = summary.warnings(1000, IDENTITY)
+    assert "64 tokens" in shortened
+    assert shortened.endswith(": 3 of 1,000.")
+    assert control.endswith(": 4 of 1,000.")
+    assert EncodingSummary().warnings(1000, IDENTITY) == []
+
+
+def test_deviation_is_warned_of_in_float32_only():
+    """In a narrow type, rounding alone is a thousand times as large."""
+    (warning,) = EncodingSummary(checked=1, deviation=3e-5).warnings(1000, IDENTITY)
+    assert "3e-05" in warning
+    assert "--batch-tokens 1" in warning
+    narrow = dataclasses.replace(IDENTITY, dtype="bfloat16")
+    assert EncodingSummary(checked=1, deviation=0.02).warnings(1000, narrow) == []

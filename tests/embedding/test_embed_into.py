@@ -17,7 +17,7 @@ from lorerm import Preferences
 from lorerm.embedding import batch_encoder, shards
 from lorerm.embedding.batch_encoder import encode_in_batches
 from lorerm.embedding.embed_into import embed_into
-from lorerm.embedding.transformers.encoder import TransformersEncoder
+from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.errors import DataError, ModelError, RunError
 from small_choices import choices, contents
 
@@ -56,7 +56,7 @@ def test_only_the_damaged_shard_is_embedded_again(tmp_path, small_shards, prefer
 
 
 def test_nan_of_an_encoder_is_not_stored(tmp_path, preferences):
-    with pytest.raises(DataError, match=r"the rejected response of user 'user-00' to prompt '.*' holds NaN"):
+    with pytest.raises(DataError, match=r"the rejected response of user 'user-00' to prompt '.*' has NaN"):
         embed_into(tmp_path, [preferences], Counting(nan=True))
     assert not list((tmp_path / "embeddings").iterdir())
 
@@ -228,7 +228,9 @@ def test_wrong_embeddings_are_not_stored(tmp_path, tiny_models, monkeypatch):
         "states",
         lambda ids, mask, **more: states(ids, torch.ones_like(mask).tril() if mask.ndim == 4 else mask, **more),
     )
-    with pytest.raises(ModelError, match=r"response of user 'u' to prompt '\w+' is off by .*--batch-tokens 1"):
+    with pytest.raises(
+        ModelError, match=r"response of user 'u' to prompt '\w+' from a batch deviates by .*--batch-tokens 1"
+    ):
         embed_into(tmp_path, [long_and_short(12)], encoder)
     assert not list(tmp_path.rglob("*.safetensors"))
 

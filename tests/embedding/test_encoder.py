@@ -1,4 +1,4 @@
-"""An encoder's identity goes into a manifest and comes back from it."""
+"""An encoder's identity is written to a manifest and read back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import DataError
+from refusals import refused
 
 IDENTITY = EncoderIdentity("org/model", "abc", "hash", "last-token", "float32", None, 32)
 
@@ -18,11 +19,11 @@ def test_survives_json():
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"dtype": None}, "lacks dtype"), ({"colour": "red"}, "unknown field colour")],
+    [({"dtype": None}, "dtype"), ({"colour": "red"}, "colour")],
 )
-def test_other_fields_are_refused_by_name(change, named):
+def test_missing_and_unknown_fields_are_refused_by_name(change, named):
     values = {**IDENTITY.to_dict(), **change}
     if change.get("dtype", 0) is None:
         del values["dtype"]
-    with pytest.raises(DataError, match=named):
+    with refused(DataError, named):
         EncoderIdentity.from_dict(values)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.parts import Parts
-from lorerm.embedding.transformers.planning import Remarks
 
 EMBEDDINGS = np.arange(6, dtype=np.float32).reshape(2, 3)
-BATCH = SimpleNamespace(places=[4, 1])
-REMARKS = Remarks(checked=2, deviation=1e-6)
+BATCH = SimpleNamespace(indices=[4, 1])
+REMARKS = EncodingSummary(checked=2, deviation=1e-6)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_what_was_kept_is_given_back(parts):
 
 def test_another_batch_is_not(parts):
     assert parts.read(6, BATCH) is None
-    assert parts.read(7, SimpleNamespace(places=[1, 4])) is None
+    assert parts.read(7, SimpleNamespace(indices=[1, 4])) is None
     assert Parts(parts.folder, {"texts": "others"}).read(7, BATCH) is None
 
 

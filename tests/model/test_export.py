@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from lorerm.embedding.hashing import HashingEncoder
-from lorerm.embedding.transformers.encoder import TransformersEncoder
+from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
 from lorerm.model.reward_function import RewardFunction

@@ -150,7 +150,7 @@ def test_a_call_of_the_encoder_is_bounded(monkeypatch):
 
 def test_a_prompt_of_several_callers_is_computed_once(tmp_path):
     """Through the encoder for real models: what two requests begin with in common runs once for both."""
-    from lorerm.embedding.transformers.encoder import TransformersEncoder
+    from lorerm.embedding.transformers.last_token import TransformersEncoder
     from tiny_models import TinyModels
 
     encoder = TransformersEncoder(str(TinyModels(tmp_path).folder()), device="cpu")

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.embedding.batch_encoder import ShardEncoder, encode_in_batches
+from lorerm.embedding.batch_encoder import EncodingSummary, ShardEncoder, encode_in_batches
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.responses import collect
 from lorerm.embedding.shards import spans
-from lorerm.embedding.transformers.planning import Remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -54,17 +53,17 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
         If prompts were shortened, or the model's control tokens stand in the text of some conversations.
     """
     embedded, remarks = embed_and_remark(preferences, encoder, progress)
-    for sentence in remarks.sentences(len(embedded.responses), encoder.identity):
+    for sentence in remarks.warnings(len(embedded.responses), encoder.identity):
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return embedded
 
 
 def embed_and_remark(
     preferences: Preferences, encoder: Encoder, progress: Progress | None = None
-) -> tuple[EmbeddedPreferences, Remarks]:
+) -> tuple[EmbeddedPreferences, EncodingSummary]:
     """Do what `embed` does, and return what it would warn of."""
     with collect([preferences]) as distinct:
-        total, remarks, done = len(distinct), Remarks(), 0
+        total, remarks, done = len(distinct), EncodingSummary(), 0
         embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
         parts = spans(total)
         with closing(_encode(encoder, distinct, parts, progress)) as encoded:
@@ -94,7 +93,7 @@ def embed_and_remark(
 
 def _encode(
     encoder: Encoder, distinct: DistinctResponses, parts: Sequence[slice], progress: Progress | None
-) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], Remarks]]]]:
+) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], EncodingSummary]]]]:
     """Yield the number of every part of the conversations, with what encodes it or, where others do that, has them."""
     if isinstance(encoder, ShardEncoder):
         yield from encoder.encode_shards(distinct.conversations(rows) for rows in parts)

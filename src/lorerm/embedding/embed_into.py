@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.data.conversation import conversation_key
-from lorerm.embedding.batch_encoder import N_CHECKED, InexactError, ShardEncoder, in_batches, run_batch
+from lorerm.embedding.batch_encoder import (
+    N_CHECKED,
+    EncodingSummary,
+    InexactError,
+    ShardEncoder,
+    as_batch_encoder,
+    encode_batch,
+)
 from lorerm.embedding.parts import Parts
 from lorerm.embedding.responses import collect
 from lorerm.embedding.shards import RESPONSES, make_folder, read_made_of, shards, write_tensor
 from lorerm.embedding.store import EMBEDDINGS, Comparisons, check_encoder, finish, write_comparisons
-from lorerm.embedding.transformers.planning import Remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +53,7 @@ class Embedded:
 
     n_conversations: int
     """distinct ones"""
-    remarks: Remarks
+    remarks: EncodingSummary
     """what is to be said of them"""
 
 
@@ -83,8 +89,8 @@ def embed_into(
     check_encoder(run, encoder.identity)
     make_folder(folder)
     with collect(preferences, folder / _DATABASE) as distinct:
-        total, remarks = len(distinct), Remarks()
-        work = _Work(in_batches(encoder), distinct, progress)
+        total, remarks = len(distinct), EncodingSummary()
+        work = _Work(as_batch_encoder(encoder), distinct, progress)
         if isinstance(encoder, ShardEncoder):
             work.elsewhere(encoder, shards(folder, total))
             work = replace(work, progress=None)  # of what is there by now
@@ -101,7 +107,7 @@ class _Work:
     distinct: DistinctResponses
     progress: Progress | None
 
-    def shard(self, path: Path, rows: slice) -> Remarks:
+    def shard(self, path: Path, rows: slice) -> EncodingSummary:
         """See to it that a shard is there."""
         conversations = self.distinct.conversations(rows)
         made_of = _made_of(self.encoder.identity, conversations)
@@ -140,19 +146,19 @@ class _Work:
 
     def _embed(
         self, conversations: Sequence[Conversation], parts: Parts, before: int
-    ) -> tuple[npt.NDArray[np.float32], Remarks]:
+    ) -> tuple[npt.NDArray[np.float32], EncodingSummary]:
         """Embed a shard's conversations, batch by batch, as far as that is not done."""
         plan = self.encoder.plan(conversations, N_CHECKED)
         embeddings = np.empty((len(conversations), self.encoder.identity.dimension), dtype=np.float32)
-        remarks, done = plan.remarks, before
+        remarks, done = plan.summary, before
         for number, batch in enumerate(plan.batches):
             part = parts.read(number, batch)
             if part is None:
-                part = run_batch(self.encoder, batch)
+                part = encode_batch(self.encoder, batch)
                 parts.write(number, batch, *part)
-            embeddings[batch.places], found = part
+            embeddings[batch.indices], found = part
             remarks += found
-            done += len(batch.places)
+            done += len(batch.indices)
             self._tell(done)
         return embeddings, remarks
 
@@ -166,14 +172,14 @@ def _made_of(identity: EncoderIdentity, conversations: Sequence[Conversation]) -
     return {"encoder": identity.to_dict(), "texts": texts.hexdigest()}
 
 
-def _remarks_of(path: Path, made_of: dict[str, Any]) -> Remarks | None:
+def _remarks_of(path: Path, made_of: dict[str, Any]) -> EncodingSummary | None:
     """Return what is to be said of a shard; None where it is not there, or is of something else."""
     found = read_made_of(path)
     remarks = found.pop("remarks", None)
-    return None if remarks is None or found != made_of else Remarks(**remarks)
+    return None if remarks is None or found != made_of else EncodingSummary(**remarks)
 
 
-def _write(path: Path, made_of: dict[str, Any], embeddings: npt.NDArray[np.float32], remarks: Remarks) -> None:
+def _write(path: Path, made_of: dict[str, Any], embeddings: npt.NDArray[np.float32], remarks: EncodingSummary) -> None:
     """Write a shard, and remove the batches that it takes the place of."""
     import torch
 

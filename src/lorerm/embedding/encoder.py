@@ -1,4 +1,4 @@
-"""What an encoder is: it turns conversations into vectors, and says exactly which numbers those are."""
+"""The protocol of encoders, which turn conversations into vectors, and the identity that names their numbers."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from lorerm.data.conversation import Conversation
 
 Progress = Callable[[int, int], None]
-"""Called with the number of conversations done and the number of all, after every batch."""
+"""Called after every batch with the number of conversations done and the number of all."""
 
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """All that decides an encoder's numbers; vectors of encoders with different identities are never mixed."""
+    """Everything that decides an encoder's embeddings; embeddings of different identities are never mixed."""
 
     model: str
-    """The model's id on the hub, the path of its folder as given, or the embedded encoder's name."""
+    """The model's id on the hub, the path of its folder as given, or the name of an encoder without a model."""
     revision: str | None
     """The commit on the hub, a fingerprint of the folder's files, or None where the model has no versions."""
     template: str
-    """SHA-256 of the chat template, or the version of the embedded encoder's own way to read a conversation."""
+    """SHA-256 of the chat template, or a description of how the encoder reads a conversation without one."""
     pooling: str
-    """How the tokens' states become one vector, for instance ``last-token``."""
+    """How the hidden states of the tokens become one vector, for instance ``last-token``."""
     dtype: str
     """The number type in which the encoder computes, for instance ``bfloat16``."""
     max_length: int | None
-    """The most tokens a conversation may have; None means any number."""
+    """The maximum number of tokens of a conversation; None means any number."""
     dimension: int
     """D, the length of a vector."""
 
@@ -50,13 +50,13 @@ class EncoderIdentity:
         Raises
         ------
         DataError
-            If a field is missing or not known.
+            If a field is missing or unknown.
         """
         expected = {field.name for field in fields(cls)}
         if wrong := expected.symmetric_difference(values):
             state = "lacks" if wrong <= expected else "has the unknown field"
             raise DataError(
-                f"an encoder's identity {state} {', '.join(sorted(wrong))}",
+                f"the recorded identity of the encoder {state} {', '.join(sorted(wrong))}",
                 "embed the preferences again with this version of lorerm",
             )
         return cls(**values)
@@ -67,7 +67,7 @@ class Encoder(Protocol):
 
     @property
     def identity(self) -> EncoderIdentity:
-        """All that decides the numbers."""
+        """Everything that decides the embeddings."""
         ...
 
     @property
@@ -83,14 +83,14 @@ class Encoder(Protocol):
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
-        """Encode conversations, each on its own: the others of the call change nothing.
+        """Encode conversations; a vector depends on its own conversation only.
 
         Parameters
         ----------
         conversations
             n conversations, each a prompt with its response.
         progress
-            Told after every batch how many of the n are done.
+            Called after every batch with the number of conversations done, and n.
 
         Returns
         -------

@@ -8,8 +8,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.shards import RESPONSES, make_folder, read_made_of, write_tensor
-from lorerm.embedding.transformers.planning import Remarks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from lorerm.embedding.transformers.planning import Placed
+    from lorerm.embedding.batch_encoder import Batch
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Parts:
     folder: Path
     made_of: Mapping[str, Any]
 
-    def write(self, number: int, batch: Placed, embeddings: npt.NDArray[np.float32], remarks: Remarks) -> None:
+    def write(self, number: int, batch: Batch, embeddings: npt.NDArray[np.float32], remarks: EncodingSummary) -> None:
         """Keep the embeddings of the plan's batch of that number, float32 [m, D]: whole and on the disk, or not at all.
 
         Raises
@@ -51,7 +51,7 @@ class Parts:
         make_folder(self.folder)
         write_tensor(self._path(number), RESPONSES, torch.from_numpy(embeddings), made_of)
 
-    def read(self, number: int, batch: Placed) -> tuple[npt.NDArray[np.float32], Remarks] | None:
+    def read(self, number: int, batch: Batch) -> tuple[npt.NDArray[np.float32], EncodingSummary] | None:
         """Return what `write` kept, or None if that is not there, is damaged, or was another batch."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -65,7 +65,7 @@ class Parts:
             return None
         if _checksum(embeddings, found) != checksum:
             return None
-        remarks = Remarks(**found.pop("remarks"))
+        remarks = EncodingSummary(**found.pop("remarks"))
         return (embeddings, remarks) if found == self._of(batch) else None
 
     def remove(self) -> None:
@@ -75,8 +75,8 @@ class Parts:
     def _path(self, number: int) -> Path:
         return self.folder / f"batch-{number:05d}.safetensors"
 
-    def _of(self, batch: Placed) -> dict[str, Any]:
-        return {**self.made_of, "places": batch.places}
+    def _of(self, batch: Batch) -> dict[str, Any]:
+        return {**self.made_of, "places": batch.indices}
 
 
 def _checksum(embeddings: npt.NDArray[np.float32], made_of: Mapping[str, Any]) -> str:

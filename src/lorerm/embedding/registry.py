@@ -31,7 +31,7 @@ def build_encoder(
         from lorerm.embedding.hashing import HashingEncoder
 
         return HashingEncoder()
-    from lorerm.embedding.transformers.encoder import TransformersEncoder
+    from lorerm.embedding.transformers.last_token import TransformersEncoder
 
     named = {"attn": "attn_implementation"}
     arguments = {named.get(name, name): value for name, value in settings.items()}

@@ -129,7 +129,7 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
     run.result("prepare")
 
     def begin() -> Work:
-        from lorerm.embedding.batch_encoder import in_batches
+        from lorerm.embedding.batch_encoder import as_batch_encoder
         from lorerm.embedding.embed_into import embed_into
         from lorerm.embedding.store import check_encoder
 
@@ -143,9 +143,9 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
             found = embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
             return {
                 "encoder": encoder.identity.to_dict(),
-                "running": in_batches(encoder).running,
+                "running": as_batch_encoder(encoder).running,
                 **asdict(found),
-                "warnings": found.remarks.sentences(found.n_conversations, encoder.identity),
+                "warnings": found.remarks.warnings(found.n_conversations, encoder.identity),
             }
 
         return work

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.data.readers.folders import data_files
-from lorerm.embedding.transformers.planning import Remarks
+from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.errors import ConfigError
 from lorerm.ray.cluster import Cluster, connected, import_ray
 from lorerm.ray.pool import run_pieces
@@ -124,7 +124,7 @@ class _Fitted:
     summary: ReadingSummary
     """of all files of the share"""
     n_conversations: int
-    remarks: Remarks
+    remarks: EncodingSummary
 
 
 def _fit(
@@ -139,7 +139,7 @@ def _fit(
     if share.users is not None:
         answers = answers.select(np.flatnonzero([user in share.users for user in answers.user_ids]))
     if not len(answers):
-        return _Fitted(None, 0, answers.summary, 0, Remarks())
+        return _Fitted(None, 0, answers.summary, 0, EncodingSummary())
     data, remarks = embed_and_remark(answers, encoder)
     return _Fitted(adapt(model, data, config), len(answers), answers.summary, len(data.responses), remarks)
 
@@ -163,6 +163,6 @@ def _merge(
     users = found.select([user for user in user_ids if user in known])
     said = []
     if encoder is not None:
-        remarks = sum((some.remarks for some in fitted), Remarks())
-        said = remarks.sentences(sum(some.n_conversations for some in fitted), encoder)
+        remarks = sum((some.remarks for some in fitted), EncodingSummary())
+        said = remarks.warnings(sum(some.n_conversations for some in fitted), encoder)
     return AdaptedUsers(users, sum(some.n_pairs for some in fitted), (*summary.warnings(), *said))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.embedding.batch_encoder import encode_in_batches, in_batches
+from lorerm.embedding.batch_encoder import EncodingSummary, as_batch_encoder, encode_in_batches
 from lorerm.embedding.shards import spans
-from lorerm.embedding.transformers.planning import Remarks
 from lorerm.errors import LorermError, RunError
 from lorerm.ray.cluster import import_ray
 from lorerm.ray.pool import cluster_failed, run_pieces
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
     from lorerm.ray.cluster import Workers
 
-    Embedded = tuple[npt.NDArray[np.float32], Remarks]
+    Embedded = tuple[npt.NDArray[np.float32], EncodingSummary]
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class RayEncoder:
         """Embed n conversations: float32 [n, D], in the order given; warns as `TransformersEncoder.encode` does."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
         parts = spans(len(conversations))
-        remarks, done = Remarks(), 0
+        remarks, done = EncodingSummary(), 0
         for number, get in self.encode_shards(conversations[rows] for rows in parts):
             rows = parts[number]
             embeddings[rows], found = get()
@@ -113,7 +112,7 @@ class RayEncoder:
             done += rows.stop - rows.start
             if progress is not None:
                 progress(done, len(conversations))
-        for sentence in remarks.sentences(len(conversations), self.identity):
+        for sentence in remarks.warnings(len(conversations), self.identity):
             warnings.warn(sentence, UserWarning, stacklevel=2)
         return embeddings
 
@@ -127,7 +126,7 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
             encoder = make_encoder()
         except LorermError as error:
             return error
-        running = in_batches(encoder).running
+        running = as_batch_encoder(encoder).running
         return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running)
 
     # Its memory is free again before others load the model.

@@ -1,4 +1,4 @@
-"""A prefix tree holds every sequence whole, shares what can be shared, and shows each token its own past alone."""
+"""A prefix tree contains each sequence whole, shares every common prefix, and masks all but a token's ancestors."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ some_sequences = st.lists(
 
 
 def tree(sequences):
-    return tree_of(sequences, [(place,) for place in range(len(sequences))])
+    return tree_of(sequences, [(index,) for index in range(len(sequences))])
 
 
 @given(some_sequences)
-def test_gives_every_sequence_back(sequences):
+def test_each_sequence_is_recovered(sequences):
     row = tree(sequences)
-    assert {places[0]: row.sequence(number) for number, places in enumerate(row.members)} == dict(enumerate(sequences))
+    assert {indices[0]: row.sequence(i) for i, indices in enumerate(row.members)} == dict(enumerate(sequences))
 
 
 @given(some_sequences)
-def test_has_one_token_per_different_beginning(sequences):
-    beginnings = {sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)}
-    assert len(tree(sequences)) == tree_size(sequences + sequences) == len(beginnings)
+def test_has_one_token_per_distinct_prefix(sequences):
+    prefixes = {sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)}
+    assert len(tree(sequences)) == tree_size(sequences + sequences) == len(prefixes)
 
 
 @given(some_sequences)
-def test_last_token_sees_its_sequence_in_order_and_nothing_else(sequences):
+def test_last_token_attends_to_exactly_its_sequence_in_order(sequences):
     row = tree(sequences)
-    for number, end in enumerate(row.ends):
-        seen = np.flatnonzero(row.visible()[end])
-        assert tuple(row.tokens[seen]) == row.sequence(number)
-        assert list(row.depth[seen]) == list(range(len(seen)))
+    for i, end in enumerate(row.ends):
+        attended = np.flatnonzero(row.visible()[end])
+        assert tuple(row.tokens[attended]) == row.sequence(i)
+        assert list(row.depth[attended]) == list(range(len(attended)))
 
 
 def test_no_sequences():

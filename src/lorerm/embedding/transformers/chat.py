@@ -1,4 +1,4 @@
-"""Conversations to token ids, through a tokenizer's own chat template."""
+"""Turn conversations into token ids: render the chat template, cut prompts that are too long, tokenize."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorerm.embedding.transformers.truncation import shorten
 from lorerm.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorerm.data.conversation import Conversation
+    from lorerm.data.conversation import Conversation, Message
 
 PINNED_DATE = "26 Jul 2024"
-"""The day on which every template believes to be: the one that Llama 3's template falls back to without a clock."""
+"""The date given to every template that prints today's: the fallback date of Llama 3's template."""
 
 _PINNED_FIELDS = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday",
     "%-d": "26", "%-m": "7", "%H": "00", "%M": "00", "%S": "00", "%I": "12", "%p": "AM",
 }  # fmt: skip
 
-# A macro at a template's top hides the function of the same name that transformers offers, which reads the clock; a
-# function handed over as a variable would not reach the template. The newline after the block belongs to the block
-# (trim_blocks), so that the template behind it still begins at the start of a line.
+# A macro at the top of a template hides transformers' function of the same name, which reads the clock; transformers
+# passes no function of ours on to the template. The newline after the block belongs to the block (trim_blocks), so that
+# the template after it still begins at the start of a line.
 _PINNED_CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
     + "".join(f" | replace('{field}', '{value}')" for field, value in _PINNED_FIELDS.items())
@@ -35,22 +34,22 @@ _PINNED_CLOCK = (
 
 @dataclass(frozen=True)
 class RenderedChats:
-    """Conversations as token ids, and what had to be done or said about some of them."""
+    """Conversations as token ids, and which of them deserve a warning."""
 
     token_ids: list[tuple[int, ...]]
-    """One per conversation, in order."""
+    """The token ids of each conversation, in order."""
     shortened: list[int]
-    """The conversations whose prompt was too long and lost text at its beginning."""
+    """Indices of the conversations that were too long, whose prompts lost text at the beginning."""
     control: list[int]
-    """The conversations in whose text control tokens stand, which act as such."""
+    """Indices of the conversations whose text contains control tokens, which act as such."""
 
 
 class ChatTokenizer:
     """Renders conversations with a chat template and tokenizes the result.
 
-    - The template writes all special tokens, the one at the beginning included; the tokenizer adds none.
-    - A template that prints today's date prints 26 July 2024 always, or embeddings would change overnight.
-    - Half of a surrogate pair, which no tokenizer takes, is read as U+FFFD.
+    - The template writes all special tokens, also the one at the beginning; the tokenizer adds none.
+    - A template that prints today's date always prints 26 July 2024; otherwise embeddings would change overnight.
+    - Half of a surrogate pair, which no tokenizer takes, is replaced by U+FFFD.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ class ChatTokenizer:
 
     @property
     def pinned_template(self) -> str:
-        """The template as it is rendered here, for a tokenizer that others use: with the day fixed in its own text."""
+        """The template with the date fixed in its own text, for a tokenizer that is used without lorerm."""
         day = f'{{% set date_string = "{PINNED_DATE}" %}}\n' if "date_string" in self.template else ""
         return day + self._pinned
 
@@ -95,33 +94,37 @@ class ChatTokenizer:
         conversations
             n conversations, each a prompt with its response.
         max_length
-            The most tokens of one. What is longer loses text at the beginning of its prompt, as `shorten` cuts it.
+            The maximum number of tokens of a conversation. A longer one loses text at the beginning of its prompt, see
+            `shorten`.
 
         Raises
         ------
         DataError
-            If the template refuses a conversation, nothing is left of it, or it is too long even without its prompt.
+            If the template refuses a conversation, renders it as an empty text, or if the conversation is too long even
+            without its prompt.
         """
         if not conversations:
             return RenderedChats([], [], [])
         token_ids = self._tokenize([self._text(*numbered) for numbered in enumerate(conversations)])
         for index, ids in enumerate(token_ids):
             if not ids:
-                raise DataError(f"conversations[{index}] is empty once rendered", "leave it out, or check the template")
+                raise DataError(
+                    f"the chat template of {self._model} renders conversations[{index}] as an empty text",
+                    "leave the conversation out, or check the template",
+                )
         shortened = [index for index, ids in enumerate(token_ids) if max_length is not None and len(ids) > max_length]
         for index in shortened:
             token_ids[index] = self._fit(index, conversations[index], token_ids[index], max_length or 0)
         return RenderedChats(token_ids, shortened, self._with_control_tokens(conversations))
 
     def _fit(self, index: int, conversation: Conversation, ids: tuple[int, ...], max_length: int) -> tuple[int, ...]:
-        """Cut the prompt until the rendered conversation has at most `max_length` tokens."""
         while len(ids) > max_length:
             shorter = shorten(conversation, len(ids) - max_length, self._tokenizer)
             if shorter is None:
                 raise DataError(
                     f"conversations[{index}] has {len(ids)} tokens even without its prompt's text, more than the "
-                    f"{max_length} that {self._model} may be given",
-                    "leave it out, or take a larger max_length or another model",
+                    f"{max_length} that {self._model} takes",
+                    "leave the conversation out, or choose a larger max_length or another model",
                 )
             conversation = shorter
             (ids,) = self._tokenize([self._text(index, conversation)])
@@ -153,12 +156,12 @@ class ChatTokenizer:
             )
         except TemplateSyntaxError as error:
             raise ModelError(
-                f"the chat template for {self._model} is not valid Jinja ({error.message})", "correct the template"
+                f"the chat template of {self._model} is not valid Jinja ({error.message})", "correct the template"
             ) from error
         except (TemplateError, ValueError, TypeError) as error:
             raise DataError(
                 f"the chat template of {self._model} refuses conversations[{index}] ({' '.join(str(error).split())})",
-                "give its turns the roles and the order that the template takes, or give another template",
+                "give its turns the roles and the order that the template expects, or choose another template",
             ) from error
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
@@ -169,6 +172,65 @@ def _own_template(tokenizer: Any, model: str) -> str:  # noqa: ANN401 - untyped 
     except ValueError as error:
         raise ModelError(
             f"the tokenizer of {model} has no chat template",
-            "give one with chat_template= (--chat-template FILE): a Jinja template over `messages`",
+            "give one with chat_template= (--chat-template FILE): a Jinja template that renders `messages`",
         ) from error
     return template
+
+
+def shorten(conversation: Conversation, excess: int, tokenizer: Any) -> Conversation | None:  # noqa: ANN401 - untyped library
+    """Cut about `excess` tokens, at least one character, off the beginning of a conversation's text.
+
+    System turns and the last turn, which is the response, are never cut. The text is cut before the chat template is
+    applied, because the special tokens around it must stay whole. A turn whose text is cut off completely stays as an
+    empty turn. If the turn that replies to it is empty as well, both are removed, so that roles still alternate.
+
+    Parameters
+    ----------
+    conversation
+        The turns.
+    excess
+        By how many tokens the rendered conversation is too long; at least 1.
+    tokenizer
+        A tokenizer of transformers.
+
+    Returns
+    -------
+    Conversation or None
+        None where there is nothing left to cut. The result may still be a few tokens too long, as tokens can join
+        differently around the cut: then call again.
+    """
+    messages = list(conversation)
+    for index, message in enumerate(messages[:-1]):
+        if message["role"] == "system" or not message["content"]:
+            continue
+        cut, n_tokens = _cut_position(message["content"], excess, tokenizer)
+        messages[index] = {"role": message["role"], "content": message["content"][cut:]}
+        excess -= n_tokens
+        if excess <= 0 or messages[index]["content"]:
+            return _without_empty_exchanges(messages)
+    shorter = _without_empty_exchanges(messages)
+    return shorter if shorter != conversation else None
+
+
+def _cut_position(text: str, excess: int, tokenizer: Any) -> tuple[int, int]:  # noqa: ANN401
+    """Return the index of the character after the text's first `excess` tokens, and how many tokens come before it."""
+    if not tokenizer.is_fast:  # such a tokenizer gives no character offsets
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        n_tokens = max(len(ids), 1)
+        return min(len(text), max(1, -(-len(text) * excess // n_tokens))), min(excess, n_tokens)
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    if len(offsets) <= excess:
+        return len(text), len(offsets)
+    return max(1, offsets[excess][0]), excess
+
+
+def _without_empty_exchanges(messages: list[Message]) -> Conversation:
+    """Remove the oldest user turns, each with the reply to it, as long as both have no text left."""
+    kept = list(messages)
+    first = next((index for index, message in enumerate(kept) if message["role"] != "system"), len(kept))
+    # At least one turn stays before the last, which responds to it.
+    while first + 3 < len(kept) and not kept[first]["content"] and not kept[first + 1]["content"]:
+        if (kept[first]["role"], kept[first + 1]["role"]) != ("user", "assistant"):
+            break
+        del kept[first : first + 2]
+    return tuple(kept)

@@ -1,4 +1,4 @@
-"""Where a model's files are, which version of them it is, and what to say when they cannot be loaded."""
+"""Find a model in a folder or on the hub, name its version, and explain why one cannot be loaded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorerm.embedding.transformers.device import is_out_of_memory
 from lorerm.errors import LorermError, ModelError, first_line
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _WHOLE_FILES = (
     "merges.txt",
     "*.py",
 )
-"""Besides the weights, the files of a model folder that can change an embedding; chat templates are hashed apart."""
+"""Files of a model folder, besides the weights, that can change an embedding; the chat template has its own hash."""
 
 _SAMPLES_PER_FILE = 1024
 _SAMPLE_BYTES = 4096
@@ -35,18 +34,18 @@ _SAMPLE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model found: what to load, and the version that this is."""
+    """A model that was found, and its version."""
 
     source: str
-    """What to give to ``from_pretrained``."""
+    """The argument of ``from_pretrained``: the folder, or the id on the hub."""
     commit: str | None
     """The commit to load from the hub; None for a folder."""
     revision: str | None
-    """The version for the encoder's identity: the commit, or the folder's fingerprint."""
+    """The version, as part of the encoder's identity: the commit, or the folder's fingerprint."""
 
 
 def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
-    """Find a model in a folder or on the hub, and pin its version.
+    """Find a model in a folder or on the hub, and determine its version.
 
     Parameters
     ----------
@@ -58,32 +57,41 @@ def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
     Raises
     ------
     ModelError
-        If there is no such model, or its weights are only there as pickles.
+        If there is no such model, or its weights are stored as pickles only.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{model} is a folder and has no revision {revision!r}", "leave the revision out")
+            raise ModelError(
+                f"{model} is a folder, and folders have no revision {revision!r}",
+                "leave the revision out",
+                argument="revision",
+            )
         _check_folder(folder)
         return Checkpoint(str(folder), commit=None, revision=fingerprint(folder))
     if folder.exists():
-        raise ModelError(f"{model} is a file, not a model folder", "name the folder that holds its config.json")
+        raise ModelError(
+            f"{model} is a file, not a model folder", "name the folder that contains its config.json", argument="model"
+        )
     if model.startswith((".", "~", os.sep)) or (model.count("/") > 1):
-        raise ModelError(f"there is no model folder {model}", "check the path, or name a model on the hub")
+        raise ModelError(
+            f"there is no model folder {model}", "check the path, or name a model on the hub", argument="model"
+        )
     commit = _resolve_commit(model, revision)
     return Checkpoint(model, commit=commit or revision, revision=commit)
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash what decides a local model's numbers, reading a few megabytes at most of every file of weights.
+    """Hash everything that decides a local model's embeddings, reading at most a few megabytes per file of weights.
 
-    Small files count in full. Of each file of weights count its size, its header (every tensor's name, type and shape)
-    and 1024 blocks of 4 KiB spread evenly from end to end, so that another training run, or a merged adapter, shows.
+    Small files are hashed in full. Of each file of weights, the hash covers the size, the header (name, type and shape
+    of every tensor) and 1024 blocks of 4 KiB spread evenly from end to end, so that another training run or a merged
+    adapter changes it.
 
     Returns
     -------
     str
-        SHA-256 in hexadecimal digits. It does not depend on where the folder stands.
+        SHA-256 in hexadecimal digits. It does not depend on the folder's path.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in _WHOLE_FILES for path in folder.glob(pattern)}):
@@ -103,70 +111,21 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Network:
-    """A model in memory, in evaluation mode."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the memory of the GPU or of the computer is exhausted."""
+    import torch
 
-    module: Any
-    """The model with its head, if it has one."""
-    backbone: Any
-    """The part of it that ends in the last hidden state."""
-    headless: str | None
-    """Why there can be no reference head; None where there is one to read."""
-
-
-def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) -> Network:
-    """Load a model's weights: as a sequence classifier if it is one, otherwise without any head.
-
-    Parameters
-    ----------
-    model
-        The model's name, for messages.
-    checkpoint
-        Where it is.
-    options
-        For ``from_pretrained``.
-
-    Raises
-    ------
-    ModelError
-        If it has an encoder and a decoder, or weights of its backbone are missing, which transformers draws at random.
-    """
-    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
-
-    config = AutoConfig.from_pretrained(checkpoint.source, **options)
-    if config.is_encoder_decoder:
-        raise ModelError(
-            f"{model} has both an encoder and a decoder", "choose a reward model or language model that is a decoder"
-        )
-    architecture = (config.architectures or ["a model of no named architecture"])[0]
-    classifier = architecture.endswith("ForSequenceClassification")
-    module, report = (AutoModelForSequenceClassification if classifier else AutoModel).from_pretrained(
-        checkpoint.source, use_safetensors=True, output_loading_info=True, **options
-    )
-    backbone = module.base_model if classifier else module
-    owned = {name for name, _ in backbone.named_parameters()}
-    prefix = f"{module.base_model_prefix}." if classifier else ""
-    if missing := sorted(name for name in report["missing_keys"] if name.removeprefix(prefix) in owned):
-        raise ModelError(
-            f"the weights of {model} lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            "check that config.json and the weights belong together",
-        )
-    headless = None
-    if not classifier:
-        headless = f"{architecture} is not a sequence classifier with a head `score`"
-    elif "score.weight" in report["missing_keys"]:
-        headless = f"the weights of {model} hold no `score`"
-    elif extra := sorted(name for name in report["unexpected_keys"] if name.startswith("score.")):
-        headless = f"the head of {model} has a part that {architecture} does not read ({extra[0]})"
-    return Network(module.eval(), backbone, headless)
+    # torch has no class for the computer's own memory. It says "can't allocate memory"; the system, where a file of
+    # weights is read, says "Cannot allocate memory".
+    messages = ("can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Load quietly, and turn whatever goes wrong into one line that says what to do.
+    """Context for loading: no output, and any error becomes a `ModelError` of one line with a remedy.
 
-    transformers writes progress bars and reports on weights to standard error; a library's caller decides on those.
+    transformers writes progress bars and reports on weights to standard error; a library leaves that to its caller.
     """
     from transformers.utils import logging
 
@@ -189,17 +148,18 @@ def loading(model: str) -> Iterator[None]:
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder} is not a model folder, as it has no config.json",
+            f"{folder} is not a model folder, because it has no config.json",
             "name the folder that save_pretrained wrote, or a model on the hub",
+            argument="model",
         )
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
         found = f"its weights only as a pickle ({pickles[0]})" if pickles else "no weights (*.safetensors)"
-        raise ModelError(f"model folder {folder} has {found}", "convert or save them as safetensors first")
+        raise ModelError(f"model folder {folder} has {found}", "save them as safetensors", argument="model")
 
 
 def _resolve_commit(model: str, revision: str | None) -> str | None:
-    """Return the commit that a model on the hub (or in the hub's cache) stands at; None if that cannot be told."""
+    """Return the commit of a model on the hub, or in the hub's cache; None if it is unknown."""
     from transformers.utils.hub import cached_file
 
     with loading(model):
@@ -211,11 +171,11 @@ def _resolve_commit(model: str, revision: str | None) -> str | None:
 def _remedy(error: Exception) -> str:
     text = str(error)
     if is_out_of_memory(error):
-        return "free some memory, choose bfloat16 as dtype, or take a larger device"
+        return "free some memory, choose bfloat16 as dtype, or use a larger device"
     if "trust_remote_code" in text:
-        return "read the code that it brings, and pass trust_remote_code=True if you trust it"
+        return "read the code that comes with it, and pass trust_remote_code=True if you trust it"
     if ".safetensors" in text:
         return "choose a model whose weights are safetensors, or convert it and name the folder"
     if isinstance(error, ImportError):
         return "install what is missing, or choose another attn_implementation (--attn)"
-    return "check its name, its files and the network, or name a folder that holds the model"
+    return "check its name, its files and the network, or name a folder that contains the model"

@@ -1,0 +1,173 @@
+"""Plan batches of token sequences: sequences to prefix trees, prefix trees to batches.
+
+A plan depends on the set of conversations only, not on their order or on earlier calls, so that an interrupted run can
+continue between two batches and end with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorerm.embedding.transformers.prefix_tree import GrowingTree, TreeRow, tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lorerm.embedding.transformers.prefix_tree import TokenIds
+
+# The largest share of a batch's tokens that may be padding: rows of like length are found for nearly all.
+_MAX_PADDING = 0.05
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How far a model lets sequences run together without a change of their embeddings."""
+
+    trees: bool
+    """Whether a prefix tree may run as one row; otherwise every sequence is a row of its own."""
+    break_even: int
+    """At how many attended keys attention costs as much as the rest of the model, per token."""
+    longest_in_tree: int | None = None
+    """The longest sequence that may run in a tree; None is any."""
+    longest_in_batch: int | None = None
+    """The longest sequence that may run beside others; None is any."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """Rows of token ids that run in one forward call."""
+
+    rows: tuple[TreeRow, ...]
+    checked: tuple[tuple[int, int], ...] = ()
+    """Sequences to embed alone as well, for comparison: (index of the row, index of the sequence in it)."""
+
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the conversations, in the order in which their embeddings come."""
+        return [index for row in self.rows for indices in row.members for index in indices]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row."""
+        return max(map(len, self.rows))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the model runs, padding included."""
+        return self.length * len(self.rows)
+
+    def halves(self) -> tuple[TokenBatch, TokenBatch] | None:
+        """Split into two smaller batches of the same conversations in the same order; None for a single sequence."""
+        if len(self.rows) > 1:
+            middle = len(self.rows) // 2
+            return TokenBatch(self.rows[:middle]), TokenBatch(self.rows[middle:])
+        (row,) = self.rows
+        if len(row.members) == 1:
+            return None
+        sequences, middle = [row.sequence(i) for i in range(len(row.members))], len(row.members) // 2
+        return (
+            TokenBatch((tree_of(sequences[:middle], row.members[:middle]),)),
+            TokenBatch((tree_of(sequences[middle:], row.members[middle:]),)),
+        )
+
+
+def plan_batches(
+    sequences: Sequence[TokenIds], sharing: Sharing, batch_tokens: int, n_checked: int = 0
+) -> tuple[TokenBatch, ...]:
+    """Divide token sequences into batches; equal sequences run once.
+
+    Parameters
+    ----------
+    sequences
+        n sequences, each of at least one token.
+    sharing
+        What the model allows to run together.
+    batch_tokens
+        The maximum number of tokens of a batch, padding included; a longer sequence runs alone.
+    n_checked
+        How many sequences to mark for a check, drawn at random from those that run beside others. The draw depends on
+        the sequences only.
+
+    Returns
+    -------
+    tuple of TokenBatch
+        The largest first, so that a batch too large for the memory fails at once. Each index from 0 to n - 1 is in
+        exactly one batch.
+    """
+    copies: dict[TokenIds, list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        copies.setdefault(sequence, []).append(index)
+    members = {sequence: tuple(indices) for sequence, indices in sorted(copies.items())}
+    trees, single = _grow_trees(members, sharing, batch_tokens)
+    batches = [*_pack(trees, batch_tokens), *_pack(single, batch_tokens, sharing.longest_in_batch)]
+    batches.sort(key=lambda batch: -batch.n_tokens)
+    return _mark_checked(batches, members, n_checked)
+
+
+def _grow_trees(
+    members: Mapping[TokenIds, tuple[int, ...]], sharing: Sharing, batch_tokens: int
+) -> tuple[list[TreeRow], list[TreeRow]]:
+    """Return rows of several sequences, and rows of a single one.
+
+    A row of T tokens costs T (break_even + T), because each token attends over all T, masked ones included. A sequence
+    joins the row where that costs no more than a row of its own.
+    """
+
+    def cost(size: int) -> int:
+        return size * (sharing.break_even + size)
+
+    rows: list[TreeRow] = []
+    tree = GrowingTree()
+    for sequence, indices in members.items():
+        tokens = np.array(sequence, dtype=np.int64)
+        grown = tree.size + len(tokens) - tree.shared(tokens)
+        longest = max(tree.longest, len(tokens))
+        fits = sharing.trees and grown <= batch_tokens and longest <= (sharing.longest_in_tree or longest)
+        if tree.size and not (fits and cost(grown) <= cost(tree.size) + cost(len(tokens))):
+            rows.append(tree.row())
+            tree = GrowingTree()
+        tree.add(tokens, indices)
+    if tree.size:
+        rows.append(tree.row())
+    return [row for row in rows if len(row.members) > 1], [row for row in rows if len(row.members) == 1]
+
+
+def _pack(rows: list[TreeRow], batch_tokens: int, longest: int | None = None) -> list[TokenBatch]:
+    """Put rows of like length into batches; a row longer than `longest` runs alone."""
+    batches: list[list[TreeRow]] = []
+    used = 0  # tokens of the last batch that are not padding
+    for row in sorted(rows, key=len, reverse=True):
+        if batches:
+            tokens = len(batches[-1][0]) * (len(batches[-1]) + 1)
+            alone = longest is not None and len(batches[-1][0]) > longest
+            if tokens <= batch_tokens and used + len(row) >= (1 - _MAX_PADDING) * tokens and not alone:
+                batches[-1].append(row)
+                used += len(row)
+                continue
+        batches.append([row])
+        used = len(row)
+    return [TokenBatch(tuple(batch)) for batch in batches]
+
+
+def _mark_checked(
+    batches: list[TokenBatch], members: Mapping[TokenIds, tuple[int, ...]], n_checked: int
+) -> tuple[TokenBatch, ...]:
+    """Mark random sequences that run beside others; all sequences together seed the draw."""
+    candidates = [
+        (batch, row_index, sequence_index)
+        for batch in batches
+        if sum(len(row.members) for row in batch.rows) > 1
+        for row_index, row in enumerate(batch.rows)
+        for sequence_index in range(len(row.members))
+    ]
+    seed = hashlib.sha256(repr(list(members)).encode()).digest() if n_checked else b""
+    drawn = Random(seed).sample(candidates, min(n_checked, len(candidates)))  # noqa: S311 - no secret
+    checked: dict[TokenBatch, list[tuple[int, int]]] = {}
+    for batch, row_index, sequence_index in drawn:
+        checked.setdefault(batch, []).append((row_index, sequence_index))
+    return tuple(TokenBatch(batch.rows, tuple(sorted(checked.get(batch, [])))) for batch in batches)

@@ -1,0 +1,340 @@
+"""Embed conversations by the last hidden state of their last token, with any decoder that transformers loads."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.embedding.batch_encoder import N_CHECKED, EncodingSummary, InexactError, Plan, encode_in_batches
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.transformers.batching import plan_batches
+from lorerm.embedding.transformers.chat import ChatTokenizer
+from lorerm.embedding.transformers.checkpoint import find_checkpoint, is_out_of_memory, loading
+from lorerm.embedding.transformers.forward import MAX_DEVIATION, Forward, deviation, find_sharing
+from lorerm.embedding.transformers.network import (
+    choose_device,
+    load_network,
+    read_reference_head,
+    rewards_follow_head,
+)
+from lorerm.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    import torch
+
+    from lorerm.data.conversation import Conversation
+    from lorerm.embedding.encoder import Progress
+    from lorerm.embedding.transformers.batching import TokenBatch
+    from lorerm.embedding.transformers.network import Network
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
+"""Default of the maximum number of tokens per batch."""
+# A call of `encode` checks at most one in 16 conversations: checking every ranking of a few would double its time.
+_CONVERSATIONS_PER_CHECK = 16
+
+
+class TransformersEncoder:
+    """Encoder that embeds conversations by the last hidden state of their last token.
+
+    The embedding is the backbone's ``last_hidden_state``, after the final norm, at the last token of the rendered chat,
+    whatever that token is. A sequence classifier pools the same token, so that ``embedding @ reference`` is the reward
+    model's own logit.
+
+    Equal conversations run once. A beginning that several conversations share, such as their prompt, is computed once
+    for all of them where the model allows it (`prefix_tree.py`).
+
+    Parameters
+    ----------
+    model
+        Path of a model folder, or an id on the hub. Weights are read from safetensors only, never from pickles.
+    revision
+        Branch, tag or commit on the hub.
+    dtype
+        "float32", "bfloat16", "float16", or "auto": the checkpoint's own type on a GPU, float32 on a CPU, where narrow
+        types are slow. Embeddings are returned as float32 in any case.
+    device
+        A torch device; by default the GPU where there is one.
+    max_length
+        The maximum number of tokens of a conversation; by default the number of positions of the model. A longer
+        conversation loses text at the beginning of its prompt, with a warning; a too long response is an error.
+    batch_tokens
+        The maximum number of tokens per batch; by default 16,384 on a GPU, 2,048 on a CPU. A longer conversation runs
+        alone; with 1, every conversation does. A batch that does not fit into memory is halved.
+    attn_implementation
+        As in ``from_pretrained``, for instance "sdpa" or "flash_attention_2". Shared beginnings are computed once with
+        "sdpa" and "eager" only.
+    chat_template
+        The text of a Jinja template to use instead of the tokenizer's own.
+    trust_remote_code
+        Whether to run Python code that comes with the model.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of its range.
+    ModelError
+        If the model cannot be loaded, is no decoder, or has no chat template.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        device: str | torch.device | None = None,
+        max_length: int | None = None,
+        batch_tokens: int | None = None,
+        attn_implementation: str | None = None,
+        chat_template: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        import torch
+        from transformers import AutoTokenizer
+
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype {dtype!r} is unknown", f"choose one of {', '.join(DTYPES)}", argument="dtype")
+        if batch_tokens is not None and batch_tokens < 1:
+            raise ConfigError(f"batch_tokens is {batch_tokens}", "give 1 or more", argument="batch_tokens")
+        self._model_name = model
+        device = choose_device(device)
+        if batch_tokens is None:
+            batch_tokens = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS_CPU
+        checkpoint = find_checkpoint(model, revision)
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        if checkpoint.commit is not None:
+            options["revision"] = checkpoint.commit
+        with loading(model):
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **options)
+        # Its errors come before the weights are loaded, which can take minutes.
+        self._chat = ChatTokenizer(tokenizer, chat_template, model)
+        if attn_implementation is not None:
+            options["attn_implementation"] = attn_implementation
+        options["dtype"] = "float32" if dtype == "auto" and device.type != "cuda" else dtype
+        with loading(model):
+            network = load_network(model, checkpoint, options)
+            network.module.to(device)
+            self._forward = Forward(network.backbone, device)
+            config = network.module.config.get_text_config()
+            # Two sequences that differ in the second token show whether the model is a decoder, and one of them whether
+            # its reward is its head times the embedding.
+            tokens = [token for token in range(1, 6) if token != config.pad_token_id][:4]
+            probe = torch.tensor([[tokens[0], tokens[1]], [tokens[0], tokens[2]]], device=device)
+            states = self._forward.states(probe, torch.ones_like(probe))
+            _check_causal(states, model)
+            self._reference, self._reference_reason = _read_reference(network, probe[:1], states[0, -1])
+            self._sharing, self._unshared_reason = find_sharing(self._forward, tokens)
+        max_length = self._max_length = _choose_max_length(max_length, getattr(config, "max_position_embeddings", None))
+        self._batch_tokens = batch_tokens
+        self._identity = EncoderIdentity(
+            model=model,
+            revision=checkpoint.revision,
+            template=self._chat.template_hash,
+            pooling="last-token",
+            dtype=self._forward.dtype,
+            max_length=max_length,
+            dimension=states.shape[-1],
+        )
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Everything that decides the embeddings: the model and its version, chat template, dtype, maximum length."""
+        return self._identity
+
+    @property
+    def reference(self) -> npt.NDArray[np.float32] | None:
+        """The reference head, float32 [D], or None."""
+        return None if self._reference is None else self._reference.copy()
+
+    @property
+    def reference_reason(self) -> str | None:
+        """Why there is no reference head; None where there is one."""
+        return self._reference_reason
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """How it runs, as JSON-able values; these settings change embeddings by rounding at most."""
+        return {
+            "device": str(self._forward.device),
+            "attention": self._forward.attention,
+            "batch_tokens": self._batch_tokens,
+            "shares_prefixes": self._unshared_reason is None,
+            "unshared_reason": self._unshared_reason,
+        }
+
+    @property
+    def unshared_reason(self) -> str | None:
+        """Why a shared beginning is computed again for every conversation; None where it is computed once."""
+        return self._unshared_reason
+
+    def encode(
+        self, conversations: Sequence[Conversation], progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Embed conversations; those with equal token ids run once.
+
+        Parameters
+        ----------
+        conversations
+            n conversations, each a prompt with its response.
+        progress
+            Called as ``progress(done, n)`` after every batch.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [n, D], in the order given. The other conversations of the call change a row by rounding only.
+
+        Raises
+        ------
+        DataError
+            If a conversation has too many tokens even without its prompt, or the chat template refuses it.
+        ModelError
+            If a single conversation does not fit into memory, or the model's embedding of it is infinite.
+        InexactError
+            If an embedding from a batch deviates from that of the same conversation alone by more than rounding.
+
+        Warns
+        -----
+        UserWarning
+            If prompts were shortened, or some conversations contain control tokens of the model in their text.
+        """
+        n_checked = min(N_CHECKED, len(conversations) // _CONVERSATIONS_PER_CHECK)
+        embeddings, summary = encode_in_batches(self, conversations, n_checked, progress)
+        for warning in summary.warnings(len(conversations), self._identity):
+            warnings.warn(warning, UserWarning, stacklevel=2)
+        return embeddings
+
+    def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
+        """Divide n conversations into the batches that `run` takes; mark `n_checked` to be embedded alone as well.
+
+        Raises
+        ------
+        DataError
+            If a conversation has too many tokens even without its prompt, or the chat template refuses it.
+        """
+        chats = self._chat.render(conversations, self._max_length)
+        batches = plan_batches(chats.token_ids, self._sharing, self._batch_tokens, n_checked)
+        return Plan(batches, EncodingSummary(len(chats.shortened), len(chats.control)))
+
+    def run(self, batch: TokenBatch) -> npt.NDArray[np.float32]:
+        """Embed one of the plan's batches.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [m, D], in the order of `batch.indices`.
+
+        Raises
+        ------
+        ModelError
+            As `encode`.
+        """
+        states = self._states(batch)
+        self._check_finite(batch, states)
+        copies = [len(indices) for row in batch.rows for indices in row.members]
+        embeddings: npt.NDArray[np.float32] = np.repeat(states.numpy(), copies, axis=0)
+        return embeddings
+
+    def check(self, batch: TokenBatch, embeddings: npt.NDArray[np.float32]) -> EncodingSummary:
+        """Embed the batch's marked conversations alone, and compare them with what `run` returned.
+
+        Returns
+        -------
+        EncodingSummary
+            How many were compared, and the largest relative deviation.
+
+        Raises
+        ------
+        InexactError
+            If one deviates by more than rounding can cause.
+        """
+        import torch
+
+        summary, indices = EncodingSummary(), batch.indices
+        for row_index, sequence_index in batch.checked:
+            row = batch.rows[row_index]
+            first = row.members[sequence_index][0]
+            alone = self._forward.run_alone(row.sequence(sequence_index))
+            found = deviation(torch.from_numpy(embeddings[indices.index(first)]), alone, self._identity.dtype)
+            if not found <= MAX_DEVIATION[self._identity.dtype]:
+                raise InexactError(
+                    f"the embedding of conversations[{first}] from a batch deviates by {found:.1e} of its length from "
+                    "that of the same conversation alone",
+                    "give batch_tokens=1 (--batch-tokens 1), which embeds one by one",
+                    argument="batch_tokens",
+                )
+            summary += EncodingSummary(checked=1, deviation=found)
+        return summary
+
+    def _states(self, batch: TokenBatch) -> torch.Tensor:
+        """Return the last state of every sequence, float32 [S, D]; halve a batch that does not fit into memory."""
+        import torch
+
+        try:
+            return self._forward.last_states(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            halves = batch.halves()
+            if halves is None:
+                raise ModelError(
+                    f"conversations[{batch.indices[0]}], of {batch.length} tokens, does not fit into the memory of "
+                    f"{self._forward.device.type} beside {self._model_name}",
+                    "lower max_length, choose bfloat16 as dtype, or use a larger device",
+                ) from error
+        # Outside the handler, whose exception keeps the failed attempt's tensors alive.
+        if self._forward.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return torch.cat([self._states(half) for half in halves])
+
+    def _check_finite(self, batch: TokenBatch, states: torch.Tensor) -> None:
+        finite = states.isfinite().all(dim=1)
+        if not bool(finite.all()):
+            members = [indices for row in batch.rows for indices in row.members]
+            index = members[int((~finite).nonzero()[0])][0]
+            raise ModelError(
+                f"in {self._identity.dtype}, {self._model_name} gives infinite values for conversations[{index}]",
+                "choose bfloat16 or float32 as dtype",
+                argument="dtype",
+            )
+
+
+def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
+    """Return the maximum length: what was asked for, or the model's number of positions (None: any number)."""
+    if max_length is None:
+        return positions
+    if max_length < 1 or (positions is not None and max_length > positions):
+        bound = "" if positions is None else f" to {positions}, the number of positions that the model has"
+        raise ConfigError(
+            f"max_length is {max_length}", f"give 1{bound}" if bound else "give 1 or more", argument="max_length"
+        )
+    return max_length
+
+
+def _read_reference(
+    network: Network, probe: torch.Tensor, state: torch.Tensor
+) -> tuple[npt.NDArray[np.float32] | None, str | None]:
+    """Read the head, and check it against the model's reward for token ids [1, L] with the last hidden state [D]."""
+    if network.headless_reason is not None:
+        return None, network.headless_reason
+    head, reason = read_reference_head(network.module)
+    if head is not None and not rewards_follow_head(network.module, head, probe, state):
+        return None, f"the reward of {type(network.module).__name__} is not its head times the last token's state"
+    return head, reason
+
+
+def _check_causal(states: torch.Tensor, model: str) -> None:
+    """Refuse a model whose tokens attend to later ones, given states [2, 2, D] of inputs that differ in the second."""
+    difference = (states[0, 0] - states[1, 0]).float().norm()
+    if difference > 0.01 * states[0, 0].float().norm():
+        raise ModelError(
+            f"{model} is not a decoder: its tokens attend to later ones",
+            "choose a reward model or language model that is a decoder",
+            argument="model",
+        )

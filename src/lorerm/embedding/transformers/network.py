@@ -1,0 +1,167 @@
+"""Load a model's weights onto a device, and read its reference head, the direction by which it scores responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+    from transformers import PreTrainedModel
+
+    from lorerm.embedding.transformers.checkpoint import Checkpoint
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return the device asked for, by default the GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If it is unknown, or not available.
+    """
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"device {device!r} is unknown", "give cpu, cuda, cuda:1 or the like", argument="device"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device {device!r} is not available, because torch finds no GPU",
+            "give device=cpu, or none",
+            argument="device",
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model in memory, in evaluation mode."""
+
+    module: Any
+    """The model with its head, if it has one."""
+    backbone: Any
+    """The part of it that ends in the last hidden state."""
+    headless_reason: str | None
+    """Why there can be no reference head; None where there may be one."""
+
+
+def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) -> Network:
+    """Load a model's weights: as a sequence classifier if it is one, otherwise without any head.
+
+    Parameters
+    ----------
+    model
+        The model's name, for messages.
+    checkpoint
+        What to load.
+    options
+        Further arguments of ``from_pretrained``.
+
+    Raises
+    ------
+    ModelError
+        If it has an encoder and a decoder, or weights of its backbone are missing, which transformers would draw at
+        random.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(checkpoint.source, **options)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"{model} has both an encoder and a decoder", "choose a reward model or language model that is a decoder"
+        )
+    architecture = (config.architectures or ["a model of no named architecture"])[0]
+    classifier = architecture.endswith("ForSequenceClassification")
+    module, report = (AutoModelForSequenceClassification if classifier else AutoModel).from_pretrained(
+        checkpoint.source, use_safetensors=True, output_loading_info=True, **options
+    )
+    backbone = module.base_model if classifier else module
+    owned = {name for name, _ in backbone.named_parameters()}
+    prefix = f"{module.base_model_prefix}." if classifier else ""
+    if missing := sorted(name for name in report["missing_keys"] if name.removeprefix(prefix) in owned):
+        raise ModelError(
+            f"the weights of {model} lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            "check that config.json and the weights belong together",
+        )
+    reason = None
+    if not classifier:
+        reason = f"{architecture} is not a sequence classifier with a head `score`"
+    elif "score.weight" in report["missing_keys"]:
+        reason = f"the weights of {model} hold no `score`"
+    elif extra := sorted(name for name in report["unexpected_keys"] if name.startswith("score.")):
+        reason = f"the head of {model} has a part that {architecture} does not read ({extra[0]})"
+    return Network(module.eval(), backbone, reason)
+
+
+def read_reference_head(model: PreTrainedModel) -> tuple[npt.NDArray[np.float32] | None, str | None]:
+    """Read the linear head of a reward model, if its reward is the head's product with the embedding.
+
+    That is so for one linear layer named ``score`` with one output and no bias. A constant bias would cancel in
+    differences of rewards, but not in the rewards themselves.
+
+    Parameters
+    ----------
+    model
+        A model loaded with its head, as ``AutoModelForSequenceClassification`` loads it.
+
+    Returns
+    -------
+    head : numpy.ndarray or None
+        ``score.weight[0]`` as float32 [D], or None where there is no such head.
+    reason : str or None
+        Why there is none, as a clause without a full stop; None where there is one.
+    """
+    import torch
+
+    name = type(model).__name__
+    head = getattr(model, "score", None)
+    if head is None:
+        other = next((other for other in ("classifier", "v_head", "reward_head") if hasattr(model, other)), None)
+        return None, f"{name} has no head `score`" + (f", and its `{other}` is not read" if other else "")
+    if not isinstance(head, torch.nn.Linear):
+        return None, f"the head of {name} is not one linear layer but {type(head).__name__}"
+    if head.out_features != 1:
+        return None, f"the head of {name} has {head.out_features} outputs instead of one reward"
+    if head.bias is not None and bool(torch.any(head.bias != 0)):
+        return None, f"the head of {name} has a bias, which a direction cannot express"
+    return head.weight[0].detach().to("cpu", torch.float32, copy=True).numpy(), None
+
+
+def rewards_follow_head(
+    model: PreTrainedModel, head: npt.NDArray[np.float32], token_ids: torch.Tensor, state: torch.Tensor
+) -> bool:
+    """Return whether a model's own reward is its head times the last token's state, up to the rounding of its dtype.
+
+    Code that comes with a model may do something else, for instance squash the reward.
+
+    Parameters
+    ----------
+    model
+        A sequence classifier with one output.
+    head
+        Float32 [D].
+    token_ids
+        Int [1, L] on the model's device, the last not a pad token.
+    state
+        [D], the backbone's state of the last of these tokens.
+    """
+    import torch
+
+    with torch.inference_mode():
+        reward = float(model(input_ids=token_ids, attention_mask=torch.ones_like(token_ids)).logits)
+    embedding = state.float().cpu().numpy()
+    # A reward computed in bfloat16 (8 bits, each result rounded by up to 0.4%) is off by a few of these, and by a share
+    # of the product of the norms where its terms cancel.
+    rounding = 0.02 * abs(reward) + 1e-3 * float(np.linalg.norm(embedding) * np.linalg.norm(head))
+    return abs(float(embedding @ head) - reward) <= rounding
