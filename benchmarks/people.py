@@ -4,7 +4,7 @@
     python benchmarks/people.py FOLDER --conversations bowling-green --seeds 0 1
     python benchmarks/people.py FOLDER --results people.jsonl              # keeps what is done; run again, it goes on
 
-FOLDER holds votes of github.com/compdemocracy/openData (CC BY 4.0, The Computational Democracy Project), as three files:
+FOLDER holds votes of github.com/compdemocracy/openData (CC BY 4.0, The Computational Democracy Project) in three files:
 
 - `statements.jsonl.gz`: one object per statement: `row` (its row in the embeddings), `conversation`, `prompt` (the
   topic of the conversation as a question), `statement`;
