@@ -74,7 +74,7 @@ def test_rank_that_was_not_trained(refuses, done, candidates):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "row 2 is not JSON"),
+        ("{", "row 2: the text is not JSON"),
         ("3", "row 2: it is no candidate"),
         ('{"prompt": "p"}', "row 2: it is no candidate"),
         ('{"response": "r"}', "row 2: it is no candidate"),

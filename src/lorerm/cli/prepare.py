@@ -9,6 +9,7 @@ from lorerm.cli.console import output, progress, warn
 from lorerm.cli.experiments import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
 from lorerm.cli.options import add_options
 from lorerm.data.datasets import DATASETS
+from lorerm.data.readers import FORMATS
 from lorerm.pipeline import steps
 from lorerm.pipeline.config import SplitConfig
 from lorerm.pipeline.folder import RunFolder
@@ -31,8 +32,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         nargs="+",
-        help="files or folders (JSON lines, JSON, Parquet, CSV, `datasets` folder), or a data set's name "
-        f"({', '.join(DATASETS)})",
+        help=f"log files or folders ({', '.join(FORMATS)}), or the name of a data set ({', '.join(DATASETS)})",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder: made, or continued")
     parser.add_argument(

@@ -24,7 +24,7 @@ from lorerm.pipeline.models import check_user, load_model
 if TYPE_CHECKING:
     import argparse
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.data.conversation import Conversation
-from lorerm.data.readers.files import Row, dataset_rows, read_rows
+from lorerm.data.readers.datasets_folder import dataset_rows
+from lorerm.data.readers.files import read_rows
+from lorerm.data.readers.format import Row
 from lorerm.data.schema import Comparison, parse_row, parse_split
 from lorerm.data.table import build_table, read_conversations, read_tables, schema
 from lorerm.errors import DataError

@@ -12,6 +12,7 @@ from lorerm.data.datasets.prism import load, split_dialogues
 from lorerm.data.leakage import check_leaks
 from lorerm.errors import DataError
 from published_samples import prism_sample, write_jsonl
+from refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_utterance_without_content_is_none(tmp_path):
 
 
 def test_history_of_another_layout_names_the_row(tmp_path):
-    with pytest.raises(DataError, match=r"conversations.jsonl, row \d+ is not laid out as .*KeyError: 'role'"):
+    with refused(DataError, "KeyError: 'role'", file=str(tmp_path / "conversations.jsonl"), row=9):
         load(write(tmp_path, odd(x=({"turn": 0, "content": "Hello?"},))))
 
 

@@ -87,7 +87,8 @@ def test_value_that_is_no_row_number(tmp_path, value):
 @pytest.mark.parametrize("column", ["user_id", "prompt_id"])
 def test_value_that_is_no_id(tmp_path, column, value):
     row = {"user_id": "u", "prompt_id": "p", "chosen": 0, "rejected": 1, column: value}
-    path = write_lines(tmp_path / "t.jsonl", [row])
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(row))  # as ASCII, since a lone surrogate cannot be written as UTF-8
     with refused(DataError, file=str(path), row=1, column=column):
         read_comparisons(path)
 

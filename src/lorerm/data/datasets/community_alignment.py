@@ -18,7 +18,7 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("facebook/community-alignment-dataset")
 TURNS = ("first", "second", "third", "fourth")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("namkoong-lab/PersonalLLM")
 N_RESPONSES = 8

@@ -11,7 +11,7 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("allenai/reward-bench-2")
 TIES = "Ties"

@@ -16,7 +16,7 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 # The repository's own loading script is no longer run by `datasets`: the hub's conversion of it to Parquet is read.
 REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
@@ -111,8 +111,11 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Choice | str:
     choice = column(row, "choice")
     if len(summaries) != 2 or choice not in (0, 1):
         raise DataError(
-            f"{row.source}, row {row.number}: choice is {choice!r} of {len(summaries)} summaries",
+            f"choice is {choice!r} of {len(summaries)} summaries",
             "give the comparisons of summarize_from_feedback",
+            file=row.source,
+            row=row.number,
+            column="choice",
         )
     chosen, rejected = summaries[choice]["text"], summaries[1 - choice]["text"]
     if chosen == rejected:
@@ -121,8 +124,11 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Choice | str:
     split = _SPLITS.get(given or label or "")
     if split is None:
         raise DataError(
-            f"{row.source}, row {row.number}: the split is {given or label!r}",
+            f"the split is {given or label!r}",
             "give rows with the column split: train, valid1 or valid2",
+            file=row.source,
+            row=row.number,
+            column="split",
         )
     return _Choice(str(column(row, "worker")), str(info.get("id") or text), text, chosen, rejected, split)
 

@@ -1,4 +1,4 @@
-"""Which files there are to read: one, those of a folder, or those of a folder that is partitioned as Hive does it."""
+"""Find the files of an input: a file, the files of a folder, or those of a folder with Hive partitions."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from lorerm.data.readers import find_format, known_suffixes
 from lorerm.errors import DataError
-
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
-"""The files that can be read, by the ends of their names."""
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file, and what the folders that it stands in say of all its rows."""
+    """A file to read, and the columns that the names of its folders give to all its rows."""
 
     path: Path
+    """a file, or a folder of a format that stores folders"""
     values: Mapping[str, str | None] = field(default_factory=dict)
-    """columns by name, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None is a null"""
+    """column -> value, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None is a null"""
 
 
 def data_files(path: Path) -> list[DataFile]:
@@ -30,8 +29,9 @@ def data_files(path: Path) -> list[DataFile]:
     Parameters
     ----------
     path
-        A file, or a folder. Of a folder, its own files; or, if it has none, those in its folders named `column=value`
-        (as Hive, Spark and `pyarrow.dataset` partition data), and in folders of this kind within them.
+        A file, or a folder that one format stores as a whole: returned as it is. Of any other folder, the files in it;
+        if there are none, those in its folders named `column=value` (as Hive, Spark and `pyarrow.dataset` partition
+        data), and in such folders within them.
 
     Returns
     -------
@@ -41,26 +41,23 @@ def data_files(path: Path) -> list[DataFile]:
     Raises
     ------
     DataError
-        The folder holds no file to read.
+        The folder holds no file of a known format.
     """
-    if not path.is_dir():
+    if not path.is_dir() or find_format(path) is not None:
         return [DataFile(path)]
-    files = list(_own_files(path, {})) or list(_partitions(path, {}))
+    files = list(_files_in(path, {})) or list(_partitions(path, {}))
     if not files:
         raise DataError(
-            f"folder {path} holds neither a saved data set nor a file ending in {', '.join(SUFFIXES)}", "check the path"
+            f"the folder is no saved data set, and holds no file ending in {known_suffixes()}",
+            "check the path",
+            file=path,
         )
     return files
 
 
-def known_suffix(path: Path) -> str | None:
-    """Give the known suffix that the name ends in."""
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
-
-
-def _own_files(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
+def _files_in(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
     for entry in sorted(folder.iterdir()):
-        if known_suffix(entry) and not entry.name.startswith("."):
+        if not entry.is_dir() and not entry.name.startswith(".") and find_format(entry) is not None:
             yield DataFile(entry, values)
 
 
@@ -69,5 +66,5 @@ def _partitions(folder: Path, values: Mapping[str, str | None]) -> Iterator[Data
         column, separator, value = entry.name.partition("=")
         if separator and column and entry.is_dir():
             within = {**values, column: None if value == _NULL else unquote(value)}
-            yield from _own_files(entry, within)
+            yield from _files_in(entry, within)
             yield from _partitions(entry, within)

@@ -16,7 +16,7 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorerm.data.readers.files import Row
+    from lorerm.data.readers.format import Row
 
 _REQUIRED = ("user_id", "chosen", "rejected")
 _LARGEST_ROW = np.iinfo(np.int64).max

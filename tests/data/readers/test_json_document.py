@@ -1,0 +1,21 @@
+import pytest
+
+from logs import ROWS, write_array, write_lines
+from lorerm.data.readers.json_document import FORMAT
+from lorerm.errors import DataError
+from refusals import refused
+
+
+@pytest.mark.parametrize(("write", "numbers"), [(write_array, [1, 2]), (write_lines, [1, 2])])
+def test_array_of_objects_or_one_object_per_line(tmp_path, write, numbers):
+    rows = list(FORMAT.read(write(tmp_path / "a.json"), "user_id"))
+    assert [row.record for row in rows] == ROWS
+    assert [row.number for row in rows] == numbers
+
+
+@pytest.mark.parametrize(("text", "row"), [("[{]", None), ('{"a": 1}\n{', 2)])
+def test_text_that_is_no_json(tmp_path, text, row):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with refused(DataError, "JSON", file=str(path), row=row):
+        list(FORMAT.read(path, "user_id"))
