@@ -21,7 +21,8 @@ import torch
 from scipy.optimize import minimize
 
 from lorerm.data.splits import split
-from lorerm.model.posterior import WeightPrior, solve
+from lorerm.model.posterior import solve
+from lorerm.model.prior import WeightPrior
 from lorerm.threads import torch_on_one_thread
 from lorerm.training.objective import logistic_loss, negative_log_likelihood
 from lorerm.training.pairs import PackedPairs

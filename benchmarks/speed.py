@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from lorerm import EmbeddedPreferences, TrainingConfig, adapt, train
-from lorerm.model.posterior import Mixture, WeightPrior
+from lorerm.model.prior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.training import paper, regularized
 from lorerm.training.mixture_prior import N_KINDS
@@ -178,7 +178,7 @@ def some_model(dimension: int) -> LowRankRewardModel:
     # Kinds of people, as many as the default recipe tells apart at most.
     means = mean + torch.randn(N_KINDS, RANK, generator=torch.Generator().manual_seed(1)).double()
     shares = torch.full((N_KINDS,), 1 / N_KINDS, dtype=torch.float64)
-    prior = WeightPrior.of_kinds(Mixture(shares, means, covariance.repeat(N_KINDS, 1, 1)))
+    prior = WeightPrior.from_mixture(Mixture(shares, means, covariance.repeat(N_KINDS, 1, 1)))
     return LowRankRewardModel(basis, mean[None].float(), ("somebody",), prior, 1.0, RANK)
 
 
@@ -277,7 +277,7 @@ def adapt_many() -> None:
     user_ids = names[rng.permutation(np.repeat(np.arange(users), each))]
     started = time.perf_counter()
     answers = EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids)
-    adapted = adapt(some_model(dimension), answers, keep_answers=False)
+    adapted = adapt(some_model(dimension), answers, keep_comparisons=False)
     seconds = time.perf_counter() - started
     print(f"{peak():.2f}|{len(adapted):,} users, {distinct:,} responses, D={dimension}, K={RANK}, {seconds:.0f} s")
 

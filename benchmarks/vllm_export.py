@@ -57,7 +57,7 @@ def make(folder: Path, base: Path | None) -> None:
 
     from lorerm import LowRankRewardModel, TransformersEncoder
     from lorerm.model.export import build_classifier, save_classifier
-    from lorerm.model.posterior import WeightPrior
+    from lorerm.model.prior import WeightPrior
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "encoding"))
     from tiny_models import ENDS_WITH_TURN, TinyModels

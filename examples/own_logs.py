@@ -45,5 +45,6 @@ for topic in ("wool", "glass"):
     users = users.update(embed(Preferences.from_records([answer]), encoder), model)
     ranked = model.with_users(users).rank("What of salt?", responses, "new", encoder=encoder)
     print(
-        f"new, after {len(users.answers)} answers: {ranked[0].response} (by {ranked[0].reward - ranked[1].reward:.2f})"
+        f"new, after {len(users.comparisons)} comparisons: {ranked[0].response} "
+        f"(by {ranked[0].reward - ranked[1].reward:.2f})"
     )

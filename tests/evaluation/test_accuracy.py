@@ -6,7 +6,7 @@ import torch
 
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.accuracy import Cell
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.prior import WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from planted import plant
 

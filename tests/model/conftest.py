@@ -1,10 +1,10 @@
-"""One small model, as training would make it, in either weight space."""
+"""A small model of D=4, K=2 and three users in either weight space."""
 
 import pytest
 import torch
 
 from lorerm.embedding.encoder import EncoderIdentity
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.prior import WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 
 IDENTITY = EncoderIdentity("an encoder", "1", "abc", "last-token", "bfloat16", None, 4)
@@ -12,7 +12,7 @@ IDENTITY = EncoderIdentity("an encoder", "1", "abc", "last-token", "bfloat16", N
 
 @pytest.fixture(scope="session")
 def make_shared_model():
-    """Return what builds a model of D=4, K=2 and three users, with some fields changed; for wider fixtures."""
+    """A function that builds the small model with some fields changed, for fixtures of wider scope."""
 
     def make(weight_space="free", **changes):
         generator = torch.Generator().manual_seed(0)
@@ -43,11 +43,11 @@ def make_shared_model():
 
 @pytest.fixture
 def make_model(make_shared_model):
-    """Return what builds a model of D=4, K=2 and three users, with some fields changed."""
+    """A function that builds the small model with some fields changed."""
     return make_shared_model
 
 
 @pytest.fixture(params=["free", "simplex"])
 def model(request, make_model):
-    """A model in each weight space."""
+    """The small model in each weight space."""
     return make_model(request.param)

@@ -1,4 +1,4 @@
-"""The next question: its information by another quadrature, its effect by fitting again, and when there is none."""
+"""The next question: its information by adaptive quadrature, its effect by refitting, and when there is none."""
 
 from dataclasses import replace
 
@@ -12,9 +12,10 @@ from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import ConfigError, DataError, ModelError, UnknownUserError
 from lorerm.model.acquisition import information_of, posterior_of
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.prior import WeightPrior
 from lorerm.model.user_weights import UserWeights
 from planted import plant
+from refusals import refused
 
 
 def entropy(p):
@@ -38,12 +39,12 @@ def test_the_information_is_the_integral_that_defines_it(mean, deviation):
 
 @pytest.fixture
 def unsure(make_model):
-    """A model whose basis is the first two axes, and a user known along the first alone."""
+    """A model whose basis is the first two axes, and a user whose weights are uncertain along the second alone."""
     model = make_model(basis=torch.eye(4)[:, :2], temperature=1.0, encoder=None)
     return model, UserWeights(("u",), torch.tensor([[1.0, 0.0]]), torch.diag(torch.tensor([0.01, 4.0]))[None])
 
 
-def test_the_question_is_about_what_is_not_known(unsure):
+def test_the_question_is_about_the_uncertain_direction(unsure):
     model, user = unsure
     candidates = torch.tensor([[0.0, 0, 0, 0], [0.2, 0, 0, 0], [0.1, 1, 0, 0]])
     found = model.next_question(user, candidates)
@@ -53,7 +54,7 @@ def test_the_question_is_about_what_is_not_known(unsure):
     assert model.next_question(user, candidates, pairs=[(0, 1)], stop_below=0)[:2] == (0, 1)
 
 
-def test_asking_ends_where_answers_would_not_change_the_ranking(unsure):
+def test_there_is_no_question_where_no_choice_would_change_the_ranking(unsure):
     model, user = unsure
     known = torch.tensor([[0.0, 0, 0, 0], [5.0, 0, 0, 0], [10.0, 0, 0, 0]])
     assert model.next_question(user, known) is None
@@ -64,8 +65,8 @@ def test_asking_ends_where_answers_would_not_change_the_ranking(unsure):
     assert model.next_question(user, close[:1]) is None
 
 
-def test_the_change_is_what_fitting_with_the_answer_gives():
-    """Where the posterior is Gaussian; of several kinds of people its moments are taken."""
+def test_the_change_equals_the_change_after_refitting():
+    """Under a Gaussian prior: of a mixture only the moments are used."""
     planted = plant(users=20, pairs=25, dimension=8, seed=5)
     model = train(planted.data, TrainingConfig(rank=3))
     model = replace(model, prior=WeightPrior(model.prior.mean, model.prior.covariance))
@@ -76,27 +77,27 @@ def test_the_change_is_what_fitting_with_the_answer_gives():
         question = model.next_question(None, candidates, pairs=[pair], stop_below=0)
         expected = 0.0
         for (chosen, rejected), chance in ((pair, question.probability), (pair[::-1], 1 - question.probability)):
-            answer = EmbeddedPreferences.from_arrays(candidates, [chosen], [rejected], ["new"])
-            after = model.with_users(adapt(model, answer)).rewards(candidates, "new")
+            comparison = EmbeddedPreferences.from_arrays(candidates, [chosen], [rejected], ["new"])
+            after = model.with_users(adapt(model, comparison)).rewards(candidates, "new")
             expected += chance * (after.argsort(descending=True).tolist() != order)
         assert question.change == pytest.approx(expected, abs=1e-6)
 
 
-def test_who_may_be_asked(model, unsure):
+def test_questions_need_a_known_user_a_covariance_and_valid_candidates(model, unsure):
     candidates = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     assert model.next_question(None, candidates, stop_below=0) is not None
-    with pytest.raises(UnknownUserError, match="'a stranger' is unknown to this model"):
+    with refused(UnknownUserError, "'a stranger'"):
         model.next_question("a stranger", candidates)
     if model.covariance is None:
-        with pytest.raises(ModelError, match="user 'b' have no posterior"):
+        with refused(ModelError, "'b'", argument="user"):
             model.next_question("b", candidates)
     else:
         assert model.next_question("b", candidates) == model.next_question(model.users().select(["b"]), candidates)
-        with pytest.raises(ConfigError, match="user has 3 users"):
+        with refused(ConfigError, "3", argument="user"):
             model.next_question(model.users(), candidates)
-    with pytest.raises(DataError, match="the basis has dimension 4"):
+    with refused(DataError, "(3, 2)", "4", argument="embeddings"):
         model.next_question(None, torch.ones(3, 2))
-    with pytest.raises(ConfigError, match=r"pairs\[1\] is \(0, 3\)"):
+    with refused(ConfigError, "pairs[1]", "(0, 3)", argument="pairs"):
         model.next_question(None, candidates, pairs=[(0, 1), (0, 3)])
 
 

@@ -1,4 +1,4 @@
-"""Exported classifiers: their logits are the model's rewards, on real architectures, reloaded by transformers alone."""
+"""Exported classifiers: their logits, on real architectures reloaded by transformers, are the model's rewards."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.errors import ModelError, UnknownUserError
 from lorerm.model.export import build_classifier, save_classifier, to_sequence_classifier
 from lorerm.model.reward_function import RewardFunction
+from refusals import refused
 from tiny_models import CHATML, ENDS_WITH_TURN, chat
 
 CHATS = [chat("How do I bake bread?", text) for text in ("Mix.", "Knead, wait, bake; and wait again.", "No", "")]
@@ -21,7 +22,7 @@ DATED = "{{ date_string }} {{ strftime_now('%d %b %Y') }}\n" + CHATML
 
 @pytest.fixture
 def personal(make_model, tiny_models):
-    """Return what builds a personal model on a tiny base model: its folder, the encoder and the model."""
+    """A function that returns the folder of a tiny base model, its encoder, and a personal model trained on it."""
 
     def build(**variant):
         folder = str(tiny_models.folder(**variant))
@@ -34,7 +35,7 @@ def personal(make_model, tiny_models):
 
 
 def reload(classifier, folder):
-    """Save, and load as anybody would."""
+    """Save a classifier and load it with transformers alone."""
     save_classifier(classifier, folder)
     network = AutoModelForSequenceClassification.from_pretrained(folder)
     return network.eval(), AutoTokenizer.from_pretrained(folder)
@@ -49,7 +50,7 @@ def logits(network, tokenizer, chats=CHATS):
 
 
 def assert_equal(found, expected):
-    """Equal up to rounding, which is measured against what the rewards differ by among themselves."""
+    """Equal up to rounding, relative to the standard deviation of the rewards."""
     assert float((found - expected).abs().max()) < 1e-4 * float(expected.std(dim=0).min())
 
 
@@ -73,11 +74,11 @@ def test_without_a_user_the_logits_are_the_rewards_of_the_basis(personal, tmp_pa
     assert_equal(found @ model.weights[0], model.rewards(encoder.encode(CHATS), "zoë"))
 
 
-def test_the_population_and_unknown_users(personal):
+def test_the_population_reward_is_exported_and_unknown_users_are_refused(personal):
     folder, encoder, model = personal()
     network, tokenizer = build_classifier(model, folder, population=True)
     assert_equal(logits(network, tokenizer)[:, 0], model.rewards(encoder.encode(CHATS)))
-    with pytest.raises(UnknownUserError, match="'a stranger'"):
+    with refused(UnknownUserError, "'a stranger'", argument="user_id"):
         to_sequence_classifier(model, folder, "a stranger")
 
 
@@ -93,7 +94,7 @@ def test_the_population_and_unknown_users(personal):
     ],
     ids=["pad ends a turn", "no pad", "no pad, ends a turn", "pads left", "dated template", "three labels"],
 )
-def test_padding_dates_and_other_heads_change_nothing(personal, tmp_path, variant):
+def test_padding_dates_in_templates_and_other_heads_do_not_matter(personal, tmp_path, variant):
     folder, encoder, model = personal(**variant)
     network, tokenizer = reload(build_classifier(model, folder, "b"), tmp_path)
     assert tokenizer.pad_token_id == network.config.pad_token_id
@@ -101,7 +102,7 @@ def test_padding_dates_and_other_heads_change_nothing(personal, tmp_path, varian
     assert_equal(logits(network, tokenizer)[:, 0], expected)
 
 
-def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
+def test_a_transformers_pipeline_returns_the_reward(personal, tmp_path):
     folder, encoder, model = personal()
     save_classifier(build_classifier(model, folder, "b"), tmp_path)
     scorer = pipeline("text-classification", model=str(tmp_path), device="cpu")
@@ -112,8 +113,8 @@ def test_a_pipeline_gives_the_reward_itself(personal, tmp_path):
 
 
 @pytest.mark.parametrize(("user", "labels"), [("b", 1), (None, 2)])
-def test_the_configuration_asks_engines_for_the_logits_themselves(personal, tmp_path, user, labels):
-    """What vLLM goes by: another `problem_type`, or none, and it puts a sigmoid or softmax over the rewards."""
+def test_the_configuration_makes_engines_return_raw_logits(personal, tmp_path, user, labels):
+    """Without this `problem_type` vLLM would apply a sigmoid or softmax to the rewards."""
     folder, _, model = personal()
     save_classifier(build_classifier(model, folder, user), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text("utf-8"))
@@ -123,9 +124,9 @@ def test_the_configuration_asks_engines_for_the_logits_themselves(personal, tmp_
 
 
 @pytest.mark.xdist_group("trl")  # which takes seconds to import
-@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
-def test_trl_takes_it_as_a_reward_model(personal, tiny_models, tmp_path):
-    """Beside `RewardFunction` in one run, it gives every completion the same reward."""
+@pytest.mark.filterwarnings("default")  # other libraries warn about each other's deprecations
+def test_trl_computes_the_same_rewards_with_the_classifier(personal, tiny_models, tmp_path):
+    """Compared with `RewardFunction` in the same run."""
     trl = pytest.importorskip("trl", reason="trl comes with the extra dev")
     from datasets import Dataset
 
@@ -155,8 +156,8 @@ ROPE_3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 
 @pytest.mark.parametrize("scaling", [None, ROPE_3], ids=["plain", "scaled"])
-def test_settings_stand_under_the_names_of_transformers_4_too(tiny_models, make_model, tmp_path, scaling):
-    """Whose logits were found equal for the six families, with 4.51.0; version 5 reads back what it wrote."""
+def test_settings_are_written_under_the_names_of_transformers_4_too(tiny_models, make_model, tmp_path, scaling):
+    """With transformers 4.51.0 the logits of the six families were found equal; here version 5 reads the files."""
     base = tmp_path / "base"
     shutil.copytree(tiny_models.folder(), base)
     config = json.loads((base / "config.json").read_text("utf-8"))
@@ -178,7 +179,7 @@ def test_settings_stand_under_the_names_of_transformers_4_too(tiny_models, make_
     assert_equal(logits(network, tokenizer)[:, 0], model.rewards(encoder.encode(CHATS), "b"))
 
 
-def test_settings_that_transformers_4_has_no_names_for_keep_it_from_loading(personal, tmp_path, monkeypatch):
+def test_settings_without_a_name_in_transformers_4_prevent_it_from_loading(personal, tmp_path, monkeypatch):
     folder, _, model = personal()
     classifier = build_classifier(model, folder, "b")
     several = {"full_attention": {"rope_theta": 1e6, "rope_type": "default"}}
@@ -189,12 +190,12 @@ def test_settings_that_transformers_4_has_no_names_for_keep_it_from_loading(pers
     assert settings["tokenizer_class"] == "TokenizersBackend"
 
 
-def test_the_temperature_stands_in_the_configuration(personal):
+def test_the_configuration_contains_temperature_and_rank(personal):
     folder, _, model = personal()
     assert to_sequence_classifier(model, folder, "b").config.lorerm == {"temperature": 1 / 7, "rank": 3}
 
 
-def test_narrow_types(personal):
+def test_half_precision_exports_are_close(personal):
     folder, encoder, model = personal()
     network, tokenizer = build_classifier(model, folder, "b", dtype="bfloat16")
     assert network.dtype == torch.bfloat16
@@ -203,21 +204,28 @@ def test_narrow_types(personal):
 
 
 @pytest.mark.parametrize(
-    ("variant", "message"),
+    ("variant", "name"),
     [
-        ({"family": "bert", "task": "base"}, "BertForSequenceClassification, which has no head `score`"),
-        ({"family": "t5", "task": "seq2seq"}, "T5ForSequenceClassification, which has no head `score`"),
+        ({"family": "bert", "task": "base"}, "BertForSequenceClassification"),
+        ({"family": "t5", "task": "seq2seq"}, "T5ForSequenceClassification"),
     ],
     ids=["bert", "t5"],
 )
-def test_architectures_that_cannot_express_it(make_model, tiny_models, variant, message):
+def test_architectures_that_cannot_express_the_reward_are_refused(make_model, tiny_models, variant, name):
     model = make_model(basis=torch.randn(32, 2), encoder=None)
-    with pytest.raises(ModelError, match=message):
+    with refused(ModelError, name, "`score`"):
         to_sequence_classifier(model, str(tiny_models.folder(**variant)), "b")
 
 
-@pytest.mark.parametrize("fault", ["squashed", "pooled elsewhere", "two layers"])
-def test_what_is_done_between_state_and_logit_is_noticed(personal, monkeypatch, fault):
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        ("squashed", "LlamaForSequenceClassification"),
+        ("pooled elsewhere", "LlamaForSequenceClassification"),
+        ("two layers", "Sequential"),
+    ],
+)
+def test_other_computations_between_state_and_logit_are_refused(personal, monkeypatch, fault, name):
     from transformers import LlamaForSequenceClassification as Network
 
     folder, _, model = personal()
@@ -244,21 +252,21 @@ def test_what_is_done_between_state_and_logit_is_noticed(personal, monkeypatch, 
         "two layers": ("__init__", two),
     }
     monkeypatch.setattr(Network, *changes[fault])
-    with pytest.raises(ModelError, match=r"logits are not its head times|a head of several layers"):
+    with refused(ModelError, name):
         to_sequence_classifier(model, folder, "b")
 
 
 def test_another_base_model_or_template_is_refused(personal, tiny_models, make_model):
     folder, encoder, model = personal()
     other = str(tiny_models.folder(seed=5))
-    with pytest.raises(ModelError, match="is not the base model that this model was trained on"):
+    with refused(ModelError, other, folder):
         to_sequence_classifier(model, other, "b")
-    with pytest.raises(ModelError, match=r"chat template of .* is not the one"):
+    with refused(ModelError, folder, argument="chat_template"):
         to_sequence_classifier(model, folder, "b", chat_template=ENDS_WITH_TURN)
     moved = dataclasses.replace(model, encoder=dataclasses.replace(encoder.identity, model="elsewhere"))
     assert to_sequence_classifier(moved, folder, "b").config.num_labels == 1
-    with pytest.raises(ModelError, match="states of dimension 32, the basis has 4"):
+    with refused(ModelError, "dimension 32", "has 4"):
         to_sequence_classifier(make_model(encoder=None), folder, "b")
-    embedded = make_model(encoder=HashingEncoder().identity)
-    with pytest.raises(ModelError, match="'lorerm-hashing', which is no network"):
-        to_sequence_classifier(embedded, folder, "b")
+    built_in = make_model(encoder=HashingEncoder().identity)
+    with refused(ModelError, "'lorerm-hashing'"):
+        to_sequence_classifier(built_in, folder, "b")

@@ -1,4 +1,4 @@
-"""Pushed to and fetched from a stand-in for the hub, by the hub's own client, in a process of its own."""
+"""Push to and download from a simulated hub with the hub's own client, in a separate process."""
 
 import inspect
 import json
@@ -13,8 +13,9 @@ from huggingface_hub import ModelHubMixin
 from hub_server import HubServer
 from lorerm.errors import ModelError
 from lorerm.model.reward_model import LowRankRewardModel
+from refusals import refused
 
-# One process for all: importing torch and the client takes seconds.
+# One process for all tests: importing torch and the client takes seconds.
 SCRIPT = """
 import json, sys
 from lorerm import LowRankRewardModel
@@ -22,27 +23,27 @@ from lorerm.errors import ModelError
 
 folder = sys.argv[1]
 model = LowRankRewardModel.from_pretrained(folder)
-told = {}
-told["first"] = model.push_to_hub("me/tastes", include_users=True, private=True, token="hf_secret", license_id="mit")
-told["fetched"] = LowRankRewardModel.from_pretrained("me/tastes", cache_dir=folder + "/cache-1").user_ids
-told["second"] = model.push_to_hub("me/tastes", token="hf_secret", commit_message="Without the users")
+results = {}
+results["first"] = model.push_to_hub("me/tastes", include_users=True, private=True, token="hf_secret", license_id="mit")
+results["fetched"] = LowRankRewardModel.from_pretrained("me/tastes", cache_dir=folder + "/cache-1").user_ids
+results["second"] = model.push_to_hub("me/tastes", token="hf_secret", commit_message="Without the users")
 again = LowRankRewardModel.from_pretrained("me/tastes", cache_dir=folder + "/cache-2")
 again.save_pretrained(folder + "/again", push_to_hub=True, repo_id="me/copy", token="hf_secret")
-told["without"] = again.user_ids
+results["without"] = again.user_ids
 for name, (target, options) in {
     "missing": ("me/nothing", {}), "offline": ("me/other", {"local_files_only": True}), "name": ("me/a b", {}),
 }.items():
     try:
         LowRankRewardModel.from_pretrained(target, cache_dir=folder + "/cache-3", **options)
     except ModelError as error:
-        told[name] = str(error)
-print(json.dumps(told))
+        results[name] = str(error)
+print(json.dumps(results))
 """
 
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory, make_shared_model):
-    """The stand-in after the script, with what the script told, and the model's folder."""
+    """The simulated hub after the script, the script's results, and the model's folder."""
     folder = tmp_path_factory.mktemp("hub")
     make_shared_model().save_pretrained(folder, include_users=True)
     hub = HubServer()
@@ -58,10 +59,10 @@ def pushed(tmp_path_factory, make_shared_model):
     return hub, json.loads(done.stdout.splitlines()[-1]), folder
 
 
-def test_a_push_is_one_commit_by_the_token_into_a_repository_made_for_it(pushed):
-    hub, told, _ = pushed
+def test_a_push_creates_the_repository_and_is_one_commit_with_the_token(pushed):
+    hub, results, _ = pushed
     assert hub.visibility == {"me/tastes": "private", "me/copy": None}
-    assert told["first"] == f"{hub.url}/me/tastes/commit/{1:040x}"
+    assert results["first"] == f"{hub.url}/me/tastes/commit/{1:040x}"
     assert [commit["summary"] for commit in hub.commits] == [
         "Push model using lorerm.",
         "Without the users",
@@ -71,32 +72,32 @@ def test_a_push_is_one_commit_by_the_token_into_a_repository_made_for_it(pushed)
     assert set(writes) == {"Bearer hf_secret"}
 
 
-def test_users_travel_only_when_asked_for_and_leave_with_the_next_push(pushed):
-    hub, told, folder = pushed
-    assert told["fetched"] == ["zoë", "b", 'c "quoted"\n']
-    assert told["without"] == []
+def test_users_are_pushed_only_on_request_and_deleted_by_the_next_push(pushed):
+    hub, results, folder = pushed
+    assert results["fetched"] == ["zoë", "b", 'c "quoted"\n']
+    assert results["without"] == []
     assert sorted(hub.repositories["me/tastes"]) == ["README.md", "config.json", "model.safetensors"]
     assert sorted(hub.repositories["me/copy"]) == ["README.md", "config.json", "model.safetensors"]
     assert not any("zoë".encode() in content for content in hub.repositories["me/tastes"].values())
     assert (folder / "users.safetensors").exists()
 
 
-def test_what_arrives_is_what_was_saved(pushed):
+def test_pushed_and_downloaded_files_are_the_saved_ones(pushed):
     hub, _, folder = pushed
     files = hub.repositories["me/tastes"]
     for name in ("config.json", "model.safetensors"):
         assert files[name] == (folder / name).read_bytes() == (folder / "again" / name).read_bytes()
 
 
-def test_what_cannot_be_had_is_said_in_one_line(pushed):
-    _, told, _ = pushed
+def test_a_failed_download_is_an_error_of_one_line(pushed):
+    _, results, _ = pushed
     for name, target in (("missing", "me/nothing"), ("offline", "me/other"), ("name", "me/a b")):
-        assert told[name].startswith(f"{target} is no folder, and cannot be had from the hub ("), told[name]
-        assert "\n" not in told[name]
+        assert results[name].startswith(target), results[name]
+        assert "\n" not in results[name]
 
 
 def test_the_arguments_are_those_of_the_hubs_own_mixin():
-    """But for the configuration, which the model has of itself, and what is about cards and patterns of files."""
+    """Without those about the configuration, which is the model's own, cards and patterns of files."""
     left_out = {"config", "model_card_kwargs", "allow_patterns", "ignore_patterns", "delete_patterns", "model_kwargs"}
     for method in ("from_pretrained", "save_pretrained", "push_to_hub"):
         theirs = inspect.signature(getattr(ModelHubMixin, method)).parameters
@@ -112,13 +113,12 @@ def test_another_base_model_is_refused_when_loading(make_model, tmp_path):
         identity = make_model().encoder
 
     make_model().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="trained on embeddings of 'an encoder', this encoder is 'another'"):
+    with refused(ModelError, "'an encoder'", "'another'", argument="encoder"):
         LowRankRewardModel.from_pretrained(tmp_path, encoder=Other())
     assert torch.equal(LowRankRewardModel.from_pretrained(tmp_path, encoder=Same()).basis, make_model().basis)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(make_model, monkeypatch):
+def test_an_unreachable_hub_is_an_error_of_one_line(make_model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=r"me/tastes could not be pushed to http://127.0.0.1:9 \(") as caught:
+    with refused(ModelError, "me/tastes", "http://127.0.0.1:9"):
         make_model().push_to_hub("me/tastes", token="none")  # noqa: S106
-    assert "\n" not in str(caught.value)

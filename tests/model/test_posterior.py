@@ -1,4 +1,4 @@
-"""The convex solve: the minimum, unique, for any number of users at once, and the curvature there."""
+"""Posterior modes and covariances: unique minima for any number of users at once, and inverse Hessians there."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from lorerm.model import posterior
-from lorerm.model.posterior import Mixture, WeightPrior, solve
+from lorerm.model.posterior import solve
+from lorerm.model.prior import Mixture, WeightPrior
 
 SPACES = ["free", "simplex"]
 
@@ -80,7 +81,7 @@ def test_equals_a_general_optimiser_user_by_user(space):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_no_answers_give_exactly_the_prior_mean(space):
+def test_without_comparisons_the_weights_are_exactly_the_prior_mean(space):
     projected, user, count, n_users, prior = draw(space)
     found = solve(projected, user, count, n_users, prior)
     torch.testing.assert_close(found.weights[-1], prior.mean, rtol=0, atol=1e-15)
@@ -91,8 +92,8 @@ def test_no_answers_give_exactly_the_prior_mean(space):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_the_blocks_change_nothing(space, monkeypatch):
-    """Nor do threads, which take a block each."""
+def test_blocks_do_not_change_the_result(space, monkeypatch):
+    """Nor does the number of threads, which take a block each."""
     problem = draw(space, n_users=9, n_pairs=80)
     whole = solve(*problem)
     monkeypatch.setattr(posterior, "_BLOCK_ELEMENTS", 9 * 25)
@@ -122,7 +123,7 @@ def test_blocks_hold_every_user_once_and_few_pairs(lengths, elements):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_users_do_not_depend_on_each_other(space):
-    """In another order of users, and alone, everybody gets the same weights."""
+    """Each user gets the same weights alone and in another order of users."""
     projected, user, count, n_users, prior = draw(space)
     together = solve(projected, user, count, n_users, prior)
     order = [3, 0, 4, 2, 1]
@@ -138,18 +139,18 @@ def test_users_do_not_depend_on_each_other(space):
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
-def test_answers_that_all_point_one_way_stay_finite(space, scale):
-    """Without a prior the weights would go to infinity."""
+def test_consistent_comparisons_give_finite_weights(space, scale):
+    """Without a prior the weights would diverge."""
     projected, user, count, n_users, prior = draw(space)
     found = solve(projected.abs() * scale, user, count, n_users, prior)
     assert found.weights.isfinite().all()
     assert found.covariance.isfinite().all()
-    if scale > 1:  # where the answers outweigh the prior
+    if scale > 1:  # where the comparisons outweigh the prior
         assert float((projected.abs() * found.weights[user]).sum(dim=1).min()) > 0
 
 
-def test_contradicting_answers_at_huge_margins_converge():
-    """An over-confident temperature makes the problem almost piecewise linear."""
+def test_contradictory_comparisons_with_huge_log_odds_converge():
+    """A temperature that is far too small makes the problem almost piecewise linear."""
     projected, user, count, n_users, prior = draw("free", n_pairs=60, scale=1e3, seed=41)
     found = solve(projected, user, count, n_users, prior)
     for u in range(n_users):
@@ -158,7 +159,7 @@ def test_contradicting_answers_at_huge_margins_converge():
         assert float(gradient @ found.covariance[u] @ gradient) < 1e-6
 
 
-def test_directions_without_spread_stay_at_the_mean():
+def test_directions_without_variance_stay_at_the_mean():
     projected, user, count, n_users, prior = draw("free")
     covariance = prior.covariance.clone()
     covariance[1], covariance[:, 1] = 0, 0
@@ -168,7 +169,7 @@ def test_directions_without_spread_stay_at_the_mean():
     assert (found.weights[:-1, 0] != prior.mean[0]).all()
 
 
-def test_a_prior_without_any_spread_is_not_moved():
+def test_a_prior_of_variance_zero_gives_its_mean():
     projected, user, count, n_users, _ = draw("free")
     mean = torch.tensor([1.0, -2.0, 0.5])
     prior = WeightPrior.fixed(mean)
@@ -188,16 +189,16 @@ def test_simplex_weights_are_positive_and_sum_to_one(rank, n_pairs, scale, seed)
     assert float(scatter) < 1e-9
 
 
-def test_a_weight_that_no_seen_user_has_can_still_grow():
+def test_a_weight_of_prior_mean_zero_can_grow():
     prior = WeightPrior(torch.tensor([1.0, 0.0], dtype=torch.float64), concentration=1.0)
-    answers = torch.tensor([[-5.0, 5.0]], dtype=torch.float64).expand(50, -1)
-    found = solve(answers, torch.zeros(50, dtype=torch.int64), torch.ones(50), 1, prior)
+    projected = torch.tensor([[-5.0, 5.0]], dtype=torch.float64).expand(50, -1)
+    found = solve(projected, torch.zeros(50, dtype=torch.int64), torch.ones(50), 1, prior)
     assert float(found.weights[0, 1]) > 0.5
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_covariance_is_the_inverse_hessian_by_finite_differences(space):
-    """In simplex weight space along the directions that keep the sum."""
+    """In simplex weight space along the directions that preserve the sum."""
     projected, user, count, n_users, prior = draw(space)
     found = solve(projected, user, count, n_users, prior)
     axes = torch.eye(3, dtype=torch.float64)
@@ -224,13 +225,13 @@ def test_the_covariance_is_the_inverse_hessian_by_finite_differences(space):
         torch.testing.assert_close(found.covariance[u], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_more_answers_narrow_the_posterior():
+def test_more_comparisons_reduce_the_variance():
     projected, user, count, n_users, prior = draw("free")
     once, often = (solve(projected, user, factor * count, n_users, prior).covariance for factor in (1, 10))
     assert (torch.diagonal(often[:-1], dim1=1, dim2=2) < torch.diagonal(once[:-1], dim1=1, dim2=2)).all()
 
 
-def test_a_judgement_of_weight_two_is_two_judgements():
+def test_a_comparison_of_weight_two_equals_two_comparisons():
     projected, user, count, n_users, prior = draw("free")
     double = solve(projected, user, 2 * count, n_users, prior).weights
     repeated = solve(
@@ -240,40 +241,42 @@ def test_a_judgement_of_weight_two_is_two_judgements():
 
 
 @pytest.fixture
-def kinds():
-    """Two kinds of people, of two weights each."""
+def mixture():
+    """Two components over two weights."""
     means = torch.tensor([[2.0, 1.0], [-1.0, 0.5]], dtype=torch.float64)
     covariances = torch.tensor([[[0.5, 0.1], [0.1, 0.3]], [[0.2, 0.0], [0.0, 1.0]]], dtype=torch.float64)
     return Mixture(torch.tensor([0.3, 0.7], dtype=torch.float64), means, covariances)
 
 
-def few_answers(n_users=4, n_pairs=12, seed=3):
+def few_comparisons(n_users=4, n_pairs=12, seed=3):
     projected, user, count, _, _ = draw("free", n_users, n_pairs, 2, 1.0, seed)
     return projected, user, count, n_users
 
 
-def test_without_answers_somebody_is_of_any_kind(kinds):
-    """The prior's moments, which are those of draws from it."""
-    prior = WeightPrior.of_kinds(kinds)
-    found = solve(*few_answers(n_pairs=0), prior)
+def test_without_comparisons_the_posterior_has_the_moments_of_the_mixture(mixture):
+    """Compared with the moments of draws from the mixture."""
+    prior = WeightPrior.from_mixture(mixture)
+    found = solve(*few_comparisons(n_pairs=0), prior)
     torch.testing.assert_close(found.weights, prior.mean.expand(4, -1))
     torch.testing.assert_close(found.covariance, prior.covariance.expand(4, -1, -1))
     rng = np.random.default_rng(0)
-    kind = rng.choice(2, 200_000, p=kinds.shares.numpy())
-    factor = torch.linalg.cholesky(kinds.covariances).numpy()
-    drawn = kinds.means.numpy()[kind] + np.einsum("nkl,nl->nk", factor[kind], rng.standard_normal((200_000, 2)))
+    component = rng.choice(2, 200_000, p=mixture.shares.numpy())
+    factor = torch.linalg.cholesky(mixture.covariances).numpy()
+    drawn = mixture.means.numpy()[component] + np.einsum(
+        "nkl,nl->nk", factor[component], rng.standard_normal((200_000, 2))
+    )
     np.testing.assert_allclose(prior.mean, drawn.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(prior.covariance, np.cov(drawn.T), atol=0.03)
 
 
-def test_weights_under_several_kinds_are_the_posterior_mean(kinds):
-    """Against the integral over a fine grid; Laplace's approximation of each kind is not exact."""
-    projected, user, count, n_users = few_answers()
-    found = solve(projected, user, count, n_users, WeightPrior.of_kinds(kinds))
+def test_weights_under_a_mixture_are_the_posterior_mean(mixture):
+    """Compared with the integral on a fine grid; the Laplace approximation of each component is not exact."""
+    projected, user, count, n_users = few_comparisons()
+    found = solve(projected, user, count, n_users, WeightPrior.from_mixture(mixture))
     side = torch.linspace(-6, 7, 261, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side)
     density = torch.zeros(len(grid), dtype=torch.float64)
-    for share, mean, covariance in zip(*kinds, strict=True):
+    for share, mean, covariance in zip(*mixture, strict=True):
         normal = torch.distributions.MultivariateNormal(mean, covariance)
         density += share * normal.log_prob(grid).exp()
     for u in range(n_users):
@@ -287,19 +290,21 @@ def test_weights_under_several_kinds_are_the_posterior_mean(kinds):
         torch.testing.assert_close(found.covariance[u], covariance, rtol=0, atol=0.25)
 
 
-def test_kinds_that_are_alike_are_one(kinds):
-    twice = Mixture(kinds.shares, kinds.means[:1].repeat(2, 1), kinds.covariances[:1].repeat(2, 1, 1))
-    one = Mixture(torch.ones(1, dtype=torch.float64), kinds.means[:1], kinds.covariances[:1])
-    assert WeightPrior.of_kinds(one).mixture is None
-    found, expected = (solve(*few_answers(), WeightPrior.of_kinds(mixture)) for mixture in (twice, one))
+def test_two_equal_components_equal_one(mixture):
+    twice = Mixture(mixture.shares, mixture.means[:1].repeat(2, 1), mixture.covariances[:1].repeat(2, 1, 1))
+    one = Mixture(torch.ones(1, dtype=torch.float64), mixture.means[:1], mixture.covariances[:1])
+    assert WeightPrior.from_mixture(one).mixture is None
+    found, expected = (solve(*few_comparisons(), WeightPrior.from_mixture(prior)) for prior in (twice, one))
     torch.testing.assert_close(found.weights, expected.weights)
     torch.testing.assert_close(found.covariance, expected.covariance)
 
 
-def test_many_answers_tell_the_kind(kinds):
-    """Somebody of the second kind ends there, whatever the shares say."""
+def test_many_comparisons_identify_the_component(mixture):
+    """The weights of a user of the second component are found although their prior mean is far away."""
     rng = np.random.default_rng(0)
     projected = torch.from_numpy(rng.standard_normal((400, 2)))
-    sign = torch.where(torch.from_numpy(rng.random(400)) < torch.sigmoid(projected @ kinds.means[1]), 1.0, -1.0)
-    found = solve(projected * sign[:, None], torch.zeros(400).long(), torch.ones(400), 1, WeightPrior.of_kinds(kinds))
-    torch.testing.assert_close(found.weights[0], kinds.means[1], rtol=0, atol=0.5)
+    sign = torch.where(torch.from_numpy(rng.random(400)) < torch.sigmoid(projected @ mixture.means[1]), 1.0, -1.0)
+    found = solve(
+        projected * sign[:, None], torch.zeros(400).long(), torch.ones(400), 1, WeightPrior.from_mixture(mixture)
+    )
+    torch.testing.assert_close(found.weights[0], mixture.means[1], rtol=0, atol=0.5)

@@ -1,16 +1,16 @@
-"""Kept answers: projected as defined, taken and joined without losing or mixing any."""
+"""Projected comparisons: projection, selection of users, and joining."""
 
 import pytest
 import torch
 
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.projected import ProjectedComparisons
 
 
-def answers(*users, start=0):
-    """One answer per entry, whose projection is its number."""
+def comparisons(*users, start=0):
+    """One comparison per entry, whose projections are its number."""
     numbers = torch.arange(start, start + len(users)).float()
-    return ProjectedAnswers(numbers[:, None].expand(-1, 2), numbers + 1, torch.tensor(users, dtype=torch.int64))
+    return ProjectedComparisons(numbers[:, None].expand(-1, 2), numbers + 1, torch.tensor(users, dtype=torch.int64))
 
 
 def as_lists(kept):
@@ -22,7 +22,7 @@ def test_projections_are_differences_times_the_basis_grouped_by_user(dtype):
     generator = torch.Generator().manual_seed(0)
     responses, basis = torch.randn(6, 3, generator=generator).to(dtype), torch.randn(3, 2, generator=generator)
     data = EmbeddedPreferences.from_arrays(responses, [0, 2, 4], [1, 3, 5], ["u", "v", "u"], weights=[1, 2, 3])
-    ids, kept = ProjectedAnswers.of(data, basis)
+    ids, kept = ProjectedComparisons.of(data, basis)
     assert ids == ("u", "v")
     assert kept.user.tolist() == [0, 0, 1]
     assert kept.count.tolist() == [1, 3, 2]
@@ -31,21 +31,25 @@ def test_projections_are_differences_times_the_basis_grouped_by_user(dtype):
     torch.testing.assert_close(kept.projected, expected)
 
 
-def test_taking_users_renumbers_them_in_the_order_asked_for():
-    kept = answers(0, 0, 2, 3)
+def test_taking_users_renumbers_them_in_the_order_given():
+    kept = comparisons(0, 0, 2, 3)
     assert as_lists(kept.take(torch.tensor([2, 1, 0]))) == ([0, 2, 2], [2, 0, 1], [3, 1, 2])
     assert as_lists(kept.take(torch.tensor([-1, 3]))) == ([1], [3], [4])
     assert len(kept.take(torch.tensor([], dtype=torch.int64))) == 0
 
 
-def test_joining_keeps_users_together_and_earlier_answers_first():
-    assert as_lists(answers(0, 2).join(answers(0, 1, start=10))) == ([0, 0, 1, 2], [0, 10, 11, 1], [1, 11, 12, 2])
+def test_joining_groups_by_user_with_earlier_comparisons_first():
+    assert as_lists(comparisons(0, 2).join(comparisons(0, 1, start=10))) == (
+        [0, 0, 1, 2],
+        [0, 10, 11, 1],
+        [1, 11, 12, 2],
+    )
 
 
-def test_parts_follow_one_another():
-    assert as_lists(ProjectedAnswers.concatenate([answers(0, 1), answers(2, start=5)])) == (
+def test_concatenation_keeps_the_order_of_the_parts():
+    assert as_lists(ProjectedComparisons.concatenate([comparisons(0, 1), comparisons(2, start=5)])) == (
         [0, 1, 2],
         [0, 1, 5],
         [1, 2, 6],
     )
-    assert ProjectedAnswers.none(3).projected.shape == (0, 3)
+    assert ProjectedComparisons.empty(3).projected.shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Rewards as TRL asks for them, and a real GRPO run of two steps."""
+"""Rewards through TRL's interface, and a GRPO run of two steps with TRL."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.reward_function import RewardFunction
+from refusals import refused
 from tiny_models import TinyModels
 
 PROMPTS = ["Tea or coffee?", "Tea or coffee?", "Would you?"]
@@ -16,7 +17,7 @@ USERS = ["b", "zoë", "b"]
 
 @pytest.fixture
 def hashed(make_model):
-    """A model on the embedded encoder, with the encoder."""
+    """A model of the built-in encoder, and the encoder."""
     encoder = HashingEncoder()
     basis = torch.randn(encoder.identity.dimension, 2, generator=torch.Generator().manual_seed(0))
     return make_model(basis=basis, encoder=encoder.identity), encoder
@@ -40,7 +41,7 @@ def test_each_row_is_rewarded_for_its_own_user(hashed):
     assert all(type(one) is float for one in found)
 
 
-def test_conversational_rows_give_the_same(hashed):
+def test_conversational_rows_have_the_rewards_of_plain_ones(hashed):
     reward = RewardFunction(*hashed)
     prompts = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
     completions = [[{"role": "assistant", "content": text}] for text in COMPLETIONS]
@@ -48,15 +49,15 @@ def test_conversational_rows_give_the_same(hashed):
     assert reward(prompts=prompts, completions=completions, user_id=USERS) == plain
 
 
-def test_the_population_is_rewarded_only_when_asked_for(hashed):
+def test_the_population_reward_is_given_only_on_request(hashed):
     model, encoder = hashed
     rows = {"prompts": PROMPTS, "completions": COMPLETIONS}
     strict = RewardFunction(model, encoder)
-    with pytest.raises(DataError, match='no column "user_id"'):
+    with refused(DataError, "user_column", column="user_id"):
         strict(**rows)
-    with pytest.raises(DataError, match='"user_id" is empty in row 1'):
+    with refused(DataError, "row 1", column="user_id"):
         strict(**rows, user_id=["b", None, "b"])
-    with pytest.raises(UnknownUserError, match="'a stranger'"):
+    with refused(UnknownUserError, "'a stranger'"):
         strict(**rows, user_id=["b", "b", "a stranger"])
     lenient = RewardFunction(model, encoder, population=True)
     users = ["b", None, "a stranger"]
@@ -66,15 +67,15 @@ def test_the_population_is_rewarded_only_when_asked_for(hashed):
     assert renamed(**rows, who=USERS) == strict(**rows, user_id=USERS)
 
 
-def test_another_encoder_is_refused_at_once(make_model):
-    with pytest.raises(ModelError, match="trained on embeddings of 'an encoder'"):
+def test_another_encoder_is_refused_by_the_constructor(make_model):
+    with refused(ModelError, "'an encoder'", argument="encoder"):
         RewardFunction(make_model(), HashingEncoder())
 
 
 @pytest.mark.xdist_group("trl")  # which takes seconds to import
-@pytest.mark.filterwarnings("default")  # what other libraries deprecate in each other is not ours
+@pytest.mark.filterwarnings("default")  # other libraries warn about each other's deprecations
 @pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
-def test_a_grpo_run(hashed, tmp_path, conversational):
+def test_a_grpo_run_gets_each_users_rewards(hashed, tmp_path, conversational):
     trl = pytest.importorskip("trl", reason="trl comes with the extra dev")
     from datasets import Dataset
     from transformers import AutoTokenizer

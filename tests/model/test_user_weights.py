@@ -1,4 +1,4 @@
-"""Users' weights: found by name, and merged without touching the original."""
+"""Weights of users: lookup, merging, and exact updates with more comparisons."""
 
 from dataclasses import replace
 
@@ -9,10 +9,11 @@ import torch
 from lorerm import AdaptationConfig, TrainingConfig, adapt, train
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import DataError, ModelError, UnknownUserError
-from lorerm.model.posterior import WeightPrior
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.prior import WeightPrior
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from planted import numbered_user, plant
+from refusals import refused
 
 
 def make(*user_ids, value=0.0, rank=2, covariance=True):
@@ -21,11 +22,11 @@ def make(*user_ids, value=0.0, rank=2, covariance=True):
     return UserWeights(user_ids, weights, torch.eye(rank).expand(n, -1, -1) * (value + 1) if covariance else None)
 
 
-def test_users_are_found_by_name():
+def test_weights_are_looked_up_by_user_id():
     users = make("u", "v")
     assert len(users) == 2
     assert users["v"].tolist() == [1.0, 1.0]
-    with pytest.raises(UnknownUserError, match="user 'w' has no weights here"):
+    with refused(UnknownUserError, "'w'", argument="user_id"):
         users["w"]
 
 
@@ -39,27 +40,27 @@ def test_merging_appends_new_users_and_replaces_known_ones():
     assert old.user_ids == ("u", "v")
 
 
-def test_merging_nobody_changes_nothing():
+def test_merging_an_empty_set_changes_nothing():
     users = make("u", "v")
     merged = users.merge(make())
     assert merged.user_ids == users.user_ids
     assert torch.equal(merged.weights, users.weights)
-    nobody = make(covariance=False)
-    assert nobody.merge(users).covariance is users.covariance is users.merge(nobody).covariance
+    empty = make(covariance=False)
+    assert empty.merge(users).covariance is users.covariance is users.merge(empty).covariance
 
 
-def test_covariances_are_kept_only_where_everybody_has_one():
+def test_covariances_are_kept_only_where_all_users_have_one():
     assert make("u").merge(make("v", covariance=False)).covariance is None
 
 
 def test_weights_of_another_model_are_refused():
-    with pytest.raises(ModelError, match="have 3 columns, the basis has 2"):
+    with refused(ModelError, "3 columns", "2", argument="users"):
         make("u").merge(make("v", rank=3))
 
 
 @pytest.fixture(scope="module")
 def planted_model():
-    """A model trained on planted preferences of 14 users, the first two not to their end; and everybody's answers."""
+    """A model trained on 14 planted users, two of them with 20 of 30 comparisons; and the data of all 20 users."""
     planted = plant(users=20, pairs=30, dimension=12, seed=3)
     who = numbered_user(planted.data)
     later = [row for user in (0, 1) for row in np.flatnonzero(who == user)[20:]]
@@ -68,7 +69,7 @@ def planted_model():
 
 
 def parts(data, who, users, first):
-    """The first few answers of some users, and the rest."""
+    """The first few comparisons of some users, and the rest."""
     rows = [np.flatnonzero(who == user) for user in users]
     return data.select(np.concatenate([r[:first] for r in rows])), data.select(
         np.concatenate([r[first:] for r in rows])
@@ -80,7 +81,7 @@ def close(one, other, atol=1e-5):
     torch.testing.assert_close(one.covariance, other.covariance, rtol=1e-4, atol=atol)
 
 
-def test_updating_equals_the_fit_on_all_answers_together(planted_model):
+def test_an_update_equals_the_fit_on_all_comparisons_together(planted_model):
     model, data, who = planted_model
     early, late = parts(data, who, range(14, 20), 9)
     updated = adapt(model, early).update(late, model)
@@ -90,26 +91,26 @@ def test_updating_equals_the_fit_on_all_answers_together(planted_model):
     assert float((adapt(model, early).weights - updated.weights).abs().max()) > 0.1
 
 
-def test_those_of_the_training_are_updated_exactly_too(planted_model):
+def test_training_users_are_updated_exactly_too(planted_model):
     model, data, who = planted_model
     before = model.users()
     late = parts(data, who, (0, 1), 20)[1]
     updated = before.update(late, model).select(["user 0", "user 1"])
     close(updated, adapt(model, data.select(np.flatnonzero(who < 2))).select(updated.user_ids))
     assert float((updated.weights - before.select(updated.user_ids).weights).abs().max()) > 0.05
-    assert before.answers.projected.shape == (14 * 30 - 20, model.basis.shape[1])
+    assert before.comparisons.projected.shape == (14 * 30 - 20, model.basis.shape[1])
 
 
-def test_one_answer_at_a_time_from_nothing_is_the_same_fit(planted_model):
+def test_one_comparison_at_a_time_gives_the_same_fit(planted_model):
     model, data, who = planted_model
     rows = np.flatnonzero(who == 15)
-    users = UserWeights((), model.weights[:0], model.covariance[:0])
+    users = UserWeights.none(model)
     for row in rows:
         users = users.update(data.select([row]), model)
     close(users, adapt(model, data.select(rows)))
 
 
-def test_people_of_a_paper_recipe_are_updated_exactly_from_the_default_adaptation_on(planted_model):
+def test_users_of_a_paper_model_are_updated_exactly_after_default_adaptation(planted_model):
     _, data, who = planted_model
     paper = train(data.select(np.flatnonzero(who < 14)), TrainingConfig(rank=3, recipe="paper", steps=60))
     early, late = parts(data, who, range(14, 20), 9)
@@ -119,30 +120,30 @@ def test_people_of_a_paper_recipe_are_updated_exactly_from_the_default_adaptatio
     new = UserWeights((), paper.weights[:0]).update(late, paper)
     close(new, adapt(paper, late).select(new.user_ids))
     published = adapt(paper, early, AdaptationConfig(recipe="paper"))
-    with pytest.raises(ModelError, match="adapt the model to all of their answers with the default recipe"):
+    with refused(ModelError, "'user 14'", argument="user_ids"):
         published.update(late, paper)
 
 
-def test_an_update_touches_only_those_who_answered(planted_model):
+def test_an_update_changes_only_users_with_new_comparisons(planted_model):
     model, data, who = planted_model
     before = adapt(model, parts(data, who, range(14, 20), 9)[0])
     after = before.update(data.select(np.flatnonzero(who == 16)[9:]), model)
     assert after.user_ids == before.user_ids
     changed = (after.weights != before.weights).any(dim=1)
     assert [after.user_ids[i] for i in changed.nonzero()[:, 0]] == ["user 16"]
-    assert len(after.answers) == len(before.answers) + 21
+    assert len(after.comparisons) == len(before.comparisons) + 21
 
 
-@pytest.mark.parametrize(("kinds", "share"), [(False, 0.25), (True, 0.5)])
-def test_without_kept_answers_the_posterior_stands_for_them_nearly(planted_model, kinds, share):
-    """The gap to the exact fit is small beside what the answers change; a Gaussian says less of people of kinds."""
+@pytest.mark.parametrize(("mixture", "share"), [(False, 0.25), (True, 0.5)])
+def test_without_kept_comparisons_an_update_is_close_to_the_exact_fit(planted_model, mixture, share):
+    """The gap is a small share of the change; it is larger where a Gaussian replaces a mixture."""
     model, data, who = planted_model
     assert model.prior.mixture is not None
-    if not kinds:
+    if not mixture:
         model = replace(model, prior=WeightPrior(model.prior.mean, model.prior.covariance))
     early, late = parts(data, who, range(14, 20), 15)
-    users = adapt(model, early, keep_answers=False)
-    assert users.answers is None
+    users = adapt(model, early, keep_comparisons=False)
+    assert users.comparisons is None
     updated = users.update(late, model)
     together = adapt(model, data.select(np.flatnonzero(who >= 14))).select(updated.user_ids)
     gap = (updated.weights - together.weights).norm(dim=1)
@@ -152,12 +153,12 @@ def test_without_kept_answers_the_posterior_stands_for_them_nearly(planted_model
     assert len(seen) == 20
 
 
-def test_updates_need_a_posterior_and_the_models_own_embeddings(planted_model):
+def test_updates_need_a_posterior_and_embeddings_of_the_models_dimension(planted_model):
     model, data, who = planted_model
     few = data.select(np.flatnonzero(who == 14))
-    with pytest.raises(ModelError, match=r"user 'user 14' neither .* were kept"):
+    with refused(ModelError, "'user 14'", argument="user_ids"):
         UserWeights(("user 14",), model.weights[:1], None).update(few, model)
-    with pytest.raises(DataError, match="have dimension 3"):
+    with refused(DataError, "dimension 3", argument="data"):
         model.users().update(EmbeddedPreferences.from_arrays(np.eye(3), [0], [1], ["u"]), model)
 
 
@@ -169,33 +170,34 @@ def test_selecting_and_forgetting(planted_model):
     assert torch.equal(some["user 17"], users["user 17"])
     left = users.forget(["user 17", "nobody"])
     assert "user 17" not in left.user_ids
-    assert len(left.answers) == len(users.answers) - 30
+    assert len(left.comparisons) == len(users.comparisons) - 30
     close(left.merge(some).select(users.user_ids), users)
-    assert len(left.merge(some).answers) == len(users.answers)
-    with pytest.raises(UnknownUserError):
+    assert len(left.merge(some).comparisons) == len(users.comparisons)
+    with refused(UnknownUserError, "'user 17'"):
         left.select(["user 17"])
 
 
-def test_a_models_users_keep_their_answers_and_can_be_forgotten(planted_model):
+def test_a_models_users_keep_their_comparisons_and_can_be_forgotten(planted_model):
     model, data, who = planted_model
     users = adapt(model, data.select(np.flatnonzero(who >= 14)))
     bigger = model.with_users(users)
-    assert len(bigger.users().select(users.user_ids).answers) == len(users.answers)
+    assert len(bigger.users().select(users.user_ids).comparisons) == len(users.comparisons)
     smaller = bigger.without_users(["user 3", "user 15"])
     assert {"user 3", "user 15"} == set(bigger.user_ids) - set(smaller.user_ids)
-    assert len(smaller.answers) == len(bigger.answers) - 60
-    places = [bigger.user_ids.index(user) for user in smaller.user_ids]
-    torch.testing.assert_close(smaller.validation_loss, bigger.validation_loss[places], equal_nan=True)
+    assert len(smaller.comparisons) == len(bigger.comparisons) - 60
+    rows = [bigger.user_ids.index(user) for user in smaller.user_ids]
+    torch.testing.assert_close(smaller.validation_loss, bigger.validation_loss[rows], equal_nan=True)
     assert "user 3" in bigger.user_ids
 
 
-def test_answers_that_are_projected_already_are_added_the_same_way(planted_model):
-    """What a server keeps: it sees each answer's embeddings once, and their projections from then on."""
+def test_projected_comparisons_are_added_as_embedded_ones(planted_model):
+    """A server keeps the projections alone."""
     model, data = planted_model[0], planted_model[1]
-    nobody = model.users().select([])
-    user_ids, projected = ProjectedAnswers.of(data, model.basis)
-    by_projection, by_data = nobody.add(user_ids, projected, model), nobody.update(data, model)
+    empty = model.users().select([])
+    user_ids, projected = ProjectedComparisons.of(data, model.basis)
+    by_projection = empty.add(user_ids, projected, model.prior, model.temperature)
+    by_data = empty.update(data, model)
     assert by_projection.user_ids == by_data.user_ids == user_ids
     assert torch.equal(by_projection.weights, by_data.weights)
     assert user_ids[0] in by_projection
-    assert user_ids[0] not in nobody
+    assert user_ids[0] not in empty

@@ -81,7 +81,9 @@ def test_nobody_else_changes(adapted):
     assert set(before.user_ids) - set(after.user_ids) == {"again-user-03"}
     for user in after.user_ids:
         assert (after.user_weights(user) == before.user_weights(user)).all()
-    assert len(after.users().select(["again-user-04"]).answers) == len(before.users().select(["again-user-04"]).answers)
+    assert len(after.users().select(["again-user-04"]).comparisons) == len(
+        before.users().select(["again-user-04"]).comparisons
+    )
 
 
 def test_the_run_goes_on_and_nothing_is_done_again(adapted):

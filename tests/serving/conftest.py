@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lorerm import HashingEncoder, LowRankRewardModel, UserWeights
-from lorerm.model.posterior import WeightPrior
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.prior import WeightPrior
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.serving.settings import Settings
 
 RANK = 3
@@ -36,10 +36,10 @@ def model():
         encoder=identity,
     )
     projected = torch.from_numpy(rng.standard_normal((6, RANK)).astype(np.float32))
-    answers = ProjectedAnswers(projected, torch.ones(6), torch.tensor([0, 0, 0, 1, 1, 1]))
-    nobody = UserWeights((), torch.zeros(0, RANK), torch.zeros(0, RANK, RANK))
-    known = nobody.add(["trained", "posterior only"], answers, empty)
-    kept = answers.take(torch.tensor([0]))
+    comparisons = ProjectedComparisons(projected, torch.ones(6), torch.tensor([0, 0, 0, 1, 1, 1]))
+    users = UserWeights.none(empty)
+    known = users.add(["trained", "posterior only"], comparisons, empty.prior, empty.temperature)
+    kept = comparisons.take(torch.tensor([0]))
     return empty.with_users(UserWeights(known.user_ids, known.weights, known.covariance, kept))
 
 

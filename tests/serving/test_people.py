@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lorerm.errors import DataError
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.prior import WeightPrior
 from lorerm.serving import people as module
 from lorerm.serving.errors import ApiError
 from lorerm.serving.people import People

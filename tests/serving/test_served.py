@@ -16,7 +16,7 @@ from lorerm import HashingEncoder, LowRankRewardModel
 from lorerm.cli import main
 from lorerm.errors import ConfigError, FolderBusyError, ModelError, RunError
 from lorerm.model.io import USERS, save_users
-from lorerm.model.posterior import Mixture
+from lorerm.model.prior import Mixture
 from lorerm.pipeline.folder import FORGETTING, RunFolder
 from lorerm.pipeline.lock import locked
 from lorerm.serving import served as module

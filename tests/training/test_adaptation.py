@@ -14,6 +14,7 @@ from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.train import train
 from planted import mean_accuracy
+from refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +94,13 @@ def test_a_model_of_one_direction_has_the_same_weights_for_everybody(models, cel
     assert (found.covariance == 0).all()
 
 
-def test_answers_of_another_dimension_or_encoder_are_refused(model, cells):
+def test_comparisons_of_another_dimension_or_encoder_are_refused(model, cells):
     narrow = replace(cells.train_unseen, responses=cells.train_unseen.responses[:, :5])
-    with pytest.raises(DataError, match="dimension 5, the model's basis 16"):
+    with refused(DataError, "dimension 5", "has 16", argument="data"):
         adapt(model, narrow)
     ours, theirs = (EncoderIdentity(name, "1", "t", "last-token", "float32", None, 16) for name in ("ours", "theirs"))
     foreign = replace(cells.train_unseen, encoder=theirs)
-    with pytest.raises(DataError, match="another encoder"):
+    with refused(DataError, argument="data"):
         adapt(replace(model, encoder=ours), foreign)
     assert len(adapt(model, foreign)) > 0
 

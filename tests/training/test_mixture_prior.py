@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.model.posterior import Mixture, WeightPrior, solve
-from lorerm.training import kinds
+from lorerm.model.posterior import solve
+from lorerm.model.prior import Mixture, WeightPrior
+from lorerm.training import mixture_prior
 from lorerm.training.mixture_prior import Likelihoods, find_kinds, spread_out
 
 CENTRES = np.array([[1.0, 3.0, 0.0], [1.0, -3.0, 1.0]])
@@ -72,7 +73,7 @@ def test_planted_kinds_are_found(learnt):
     assert float(nearest.max()) < 0.7
     truth = torch.from_numpy(CENTRES)[kind]
     one = solve(*problem, ROUGH).weights
-    several = solve(*problem, WeightPrior.of_kinds(mixture)).weights
+    several = solve(*problem, WeightPrior.from_mixture(mixture)).weights
     assert float((several - truth).square().mean()) < 0.5 * float((one - truth).square().mean())
 
 
@@ -101,7 +102,7 @@ def test_few_people_are_of_few_kinds(n_users, found):
     mixture = find_kinds(Likelihoods.around(*problem, ROUGH), ROUGH, consistency_learnt=True)
     assert len(mixture.shares) == found
     assert all(part.isfinite().all() for part in mixture)
-    assert solve(*problem, WeightPrior.of_kinds(mixture)).weights.isfinite().all()
+    assert solve(*problem, WeightPrior.from_mixture(mixture)).weights.isfinite().all()
 
 
 def test_people_who_are_all_alike_are_one_kind():
@@ -132,13 +133,13 @@ def test_expectation_maximisation_never_makes_the_answers_less_likely(monkeypatc
     problem, _ = answers(n_users=100)
     likelihoods = Likelihoods.around(*problem, ROUGH)
     found = []
-    step = kinds._of_kinds
+    step = mixture_prior._of_kinds
 
     def noted(probability, parts):
         found.append(step(probability, parts))
         return found[-1]
 
-    monkeypatch.setattr(kinds, "_of_kinds", noted)
+    monkeypatch.setattr(mixture_prior, "_of_kinds", noted)
     find_kinds(likelihoods, ROUGH, consistency_learnt=True)
     evidence = [float(likelihoods.posterior(one)[2].mean()) for one in found]
     assert all(after > before - 0.01 for before, after in pairwise(evidence))

@@ -70,9 +70,9 @@ def test_weights_are_those_of_the_convex_solve(data, trainer):
     )
     torch.testing.assert_close(found.weights, expected.weights.float(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.covariance, expected.covariance.float(), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(found.answers.projected, pairs.project(found.basis.t().contiguous()))
-    torch.testing.assert_close(found.answers.count, pairs.count.float())
-    assert torch.equal(found.answers.user, pairs.user)
+    torch.testing.assert_close(found.comparisons.projected, pairs.project(found.basis.t().contiguous()))
+    torch.testing.assert_close(found.comparisons.count, pairs.count.float())
+    assert torch.equal(found.comparisons.user, pairs.user)
     assert found.weights.shape[1] > 1
     assert float(found.weights[:, 0].std()) > 0  # how consistently each user chooses
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.model.posterior import Posterior, WeightPrior
+from lorerm.model.posterior import Posterior
+from lorerm.model.prior import WeightPrior
 from lorerm.training import refinement, regularized, selection
 from lorerm.training.pairs import PackedPairs
 from lorerm.training.refinement import expected_loss, refine

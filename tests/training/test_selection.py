@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm.model.posterior import WeightPrior
-from lorerm.training import kinds, regularized, selection
+from lorerm.model.prior import WeightPrior
+from lorerm.training import mixture_prior, regularized, selection
 from lorerm.training.mixture_prior import Likelihoods, find_kinds
 from lorerm.training.regularized import Fit, Strengths
 from lorerm.training.selection import Choice
@@ -78,8 +78,8 @@ def test_of_very_many_users_some_show_the_kinds(validation, path, shared, monkey
     everybody = Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough)
     kinds = find_kinds(everybody.thinned(some), rough, consistency_learnt=True)
     found = selection.prior_of(fit, projected, pairs, replace(shared[0], spread=1.0, consistency_learnt=True))
-    torch.testing.assert_close(found.covariance, WeightPrior.of_kinds(kinds).covariance)
-    torch.testing.assert_close(found.mean, WeightPrior.of_kinds(kinds).mean)
+    torch.testing.assert_close(found.covariance, WeightPrior.from_mixture(kinds).covariance)
+    torch.testing.assert_close(found.mean, WeightPrior.from_mixture(kinds).mean)
 
 
 @pytest.mark.parametrize("concentration", [2.0, 10.0, 60.0])
@@ -174,7 +174,7 @@ def test_a_start_on_more_pairs_is_near_its_fit(path, validation, shared):
 
 
 def test_personal_directions_are_chosen_where_people_differ(validation, shared, path, monkeypatch):
-    for limits in (kinds._STEPS, kinds._TOLERANCE):
+    for limits in (mixture_prior._STEPS, mixture_prior._TOLERANCE):
         monkeypatch.setitem(limits, False, limits[True])
     choice = selection.choose_personal(validation, shared[0], path, rank=3)
     assert choice.strengths.personal in selection.PERSONAL_PATH

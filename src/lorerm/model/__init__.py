@@ -1,1 +1,1 @@
-"""Personal reward models: the model, its users' weights, the convex solve that fits one or many of them, its files."""
+"""Personal reward models: the model, the prior and posterior of its users' weights, saving and publishing it."""

@@ -1,4 +1,4 @@
-"""The model card: what a model was made of, how well it does, how to use and to cite it."""
+"""The model card (README.md): a model's provenance, accuracy, usage and citation, as the hub shows it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lorerm.data.schema import SPLITS
 from lorerm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.parameters import ModelParameters
 
     class HasReport(Protocol):
-        """What `lorerm.evaluate` returns."""
+        """An evaluation report, as `lorerm.evaluate` returns it."""
 
         def to_dict(self) -> dict[str, Any]:
-            """Return the report as a dictionary."""
+            """Return the report as JSON values."""
             ...
 
     ReportLike = HasReport | Mapping[str, Any] | str | Path
@@ -31,21 +31,24 @@ _SPLIT_LABELS = dict(
     zip(
         SPLITS,
         (
-            "seen users, training prompts",
-            "seen users, new prompts",
+            "seen users, train prompts",
+            "seen users, test prompts",
             "unseen users, their few-shot prompts",
-            "unseen users, new prompts",
+            "unseen users, test prompts",
         ),
         strict=True,
     )
 )
-_CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
+_CONTROLS = {"shared_direction": "population weights for every user", "other_users_weights": "another user's weights"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def write_card(model: LowRankRewardModel, folder: Path, name: str, **content: Any) -> None:  # noqa: ANN401 - handed on
-    """Write the card of a model's folder; one that is there already stays, for it may have been written by hand."""
+def write_card(model: ModelParameters, folder: Path, name: str, **content: Any) -> None:  # noqa: ANN401 - handed on
+    """Write the card into a model's folder, unless there is one already: it may have been edited by hand.
+
+    `content` are keyword arguments of `model_card`.
+    """
     text = model_card(model, name, **content)
     if not (folder / CARD).exists():
         with atomic_path(folder / CARD) as temporary:
@@ -53,26 +56,26 @@ def write_card(model: LowRankRewardModel, folder: Path, name: str, **content: An
 
 
 def model_card(
-    model: LowRankRewardModel,
+    model: ModelParameters,
     name: str,
     *,
     include_users: bool,
     report: ReportLike | None = None,
     license_id: str | None = None,
 ) -> str:
-    """Return the card as Markdown, with the hub's metadata on top.
+    """Return the card as Markdown, with the hub's metadata as YAML at its start.
 
     Parameters
     ----------
     model
         The model.
     name
-        What the card calls it.
+        The model's name on the card.
     include_users
-        Whether its users' weights lie beside the card.
+        Whether the users' weights are saved beside the card.
     report
-        The evaluation: what `lorerm.evaluate` returned, its dictionary, or the path of a run's `report.json`. No
-        warning of the report's gets into the card, since some name users.
+        The evaluation: what `lorerm.evaluate` returned, its dictionary, or the path of a run's `report.json`. Its
+        warnings are left out of the card, because some name users.
     license_id
         The licence as the hub calls it, such as "apache-2.0".
     """
@@ -89,7 +92,7 @@ def model_card(
         pipeline_tag="text-ranking",
         tags=["lorerm", "reward-model", "preferences", "personalization", "arxiv:2504.14439"],
     )
-    # Markdown, not HTML: nothing is to be escaped, and every value is a number or a model's name.
+    # No escaping: the output is Markdown, and every value is a number or a model's name.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -115,8 +118,8 @@ def model_card(
     )
 
 
-def _base_model(model: LowRankRewardModel) -> str | None:
-    """Return the encoder's id on the hub, or the last part of its folder's path; None if it is no such model."""
+def _base_model(model: ModelParameters) -> str | None:
+    """Return the encoder's id on the hub or the name of its folder; None for the built-in encoder and for arrays."""
     if model.encoder is None or model.encoder.pooling == "none":
         return None
     on_hub = _COMMIT.fullmatch(model.encoder.revision or "") and _HUB_ID.fullmatch(model.encoder.model)
@@ -130,11 +133,17 @@ def _read(report: ReportLike) -> Mapping[str, Any]:
         try:
             content = json.loads(Path(report).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"report {report} cannot be read ({error})", "name a run's report.json") from error
+            raise ConfigError(
+                f"the report cannot be read ({error})", "give a run's report.json", file=report, argument="report"
+            ) from error
     else:
         content = report.to_dict()
     if not isinstance(content, Mapping) or not {"data", "ranks", "controls"} <= content.keys():
-        raise ConfigError("report is not an evaluation's", "give what lorerm.evaluate returned, or a report.json")
+        raise ConfigError(
+            "report is not an evaluation report",
+            "give what lorerm.evaluate returned, or a report.json",
+            argument="report",
+        )
     return content
 
 
@@ -143,12 +152,16 @@ def _own_row(content: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
 
 
 def _rows(content: Mapping[str, Any], rank: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (label, cells) of the model and of what it has to be better than."""
+    """Return (label, figures by split) of the model and of its baselines."""
     own = _own_row(content, rank)
     if own is None:
-        raise ConfigError(f"the report has no figures of rank {rank}, which the model has", "give the model's report")
+        raise ConfigError(
+            f"the report has no figures for rank {rank}, the model's rank",
+            "give the report of this model",
+            argument="report",
+        )
     rows = [(f"**this model, rank {rank}**", own)]
-    for other, label in ((1, "one direction for everybody"), (0, "the base model's own head")):
+    for other, label in ((1, "single Bradley-Terry model"), (0, "reference head of the base model")):
         cells = _own_row(content, other)
         if other != rank and cells:
             rows.append((label, cells))

@@ -1,4 +1,4 @@
-"""One person's reward as an ordinary sequence classifier, which runs wherever such models do, without lorerm."""
+"""Export of one user's reward as a transformers sequence classifier, which needs no lorerm to run."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lorerm.embedding.transformers.checkpoint import Checkpoint
-    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.parameters import ModelParameters
 
 _PAD = "<|pad|>"
 # Two conversations of different lengths: the shorter one is padded.
 _PROBES = (as_conversation("Which one?", "This."), as_conversation("Which of the two is better?", "The longer one."))
-# How far a reward may be off, relative to the product of the lengths of embedding and head, by rounding alone.
+# Rounding errors of a reward that are accepted, relative to the product of the norms of embedding and head.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
 class Classifier(NamedTuple):
-    """A network with the tokenizer that it needs."""
+    """A sequence classifier and its tokenizer."""
 
     network: PreTrainedModel
     tokenizer: Any
 
 
 def to_sequence_classifier(
-    model: LowRankRewardModel,
+    model: ModelParameters,
     base: str,
     user_id: str | None = None,
     **options: Any,  # noqa: ANN401 - those of `build_classifier`
 ) -> PreTrainedModel:
-    """Return a base model with one user's reward, or all directions of the basis, as the head of a classifier.
+    """Return a sequence classifier: the base model with one user's reward, or the whole basis, as its head.
 
     Parameters
     ----------
@@ -48,29 +48,29 @@ def to_sequence_classifier(
     base
         The base model, an id on the hub or a folder: a reward model or a causal language model.
     user_id
-        Whose reward is the one logit (`num_labels=1`); None gives the K rewards of the basis (`num_labels=K`), of which
-        a user's reward is the product with their weights.
+        The user whose reward is the only logit (`num_labels=1`). None gives the rewards of the K basis directions
+        (`num_labels=K`); a user's reward is their product with the user's weights.
     **options
-        As `build_classifier`, which also returns the tokenizer.
+        Further arguments of `build_classifier`, which also returns the tokenizer.
 
     Returns
     -------
     transformers.PreTrainedModel
-        What `AutoModelForSequenceClassification` would load, in evaluation mode. In float32 its logits are
-        `model.rewards`, up to rounding; the temperature is not divided out, and stands in its configuration.
+        A model of the class that `AutoModelForSequenceClassification` loads, in evaluation mode. Its logits in float32
+        equal `model.rewards` up to rounding. They are not divided by the temperature, which is in `config.lorerm`.
 
     Raises
     ------
     UnknownUserError
         If the model does not know the user.
     ModelError
-        If the base model is another one, or its architecture cannot express the reward.
+        If the base model is not that of the training, or its architecture cannot express the reward.
     """
     return build_classifier(model, base, user_id, **options).network
 
 
 def build_classifier(
-    model: LowRankRewardModel,
+    model: ModelParameters,
     base: str,
     user_id: str | None = None,
     *,
@@ -80,22 +80,22 @@ def build_classifier(
     chat_template: str | None = None,
     trust_remote_code: bool = False,
 ) -> Classifier:
-    """Return the classifier with its tokenizer; see `to_sequence_classifier`.
+    """Return the classifier of `to_sequence_classifier` together with its tokenizer.
 
     Parameters
     ----------
     model, base, user_id
-        As there.
+        As in `to_sequence_classifier`.
     population
-        Whether the one logit is the population's reward, for somebody of whom nothing is known.
+        Whether the only logit is the population's reward where `user_id` is None or unknown.
     revision
         Branch, tag or commit of the base model on the hub; by default the commit that the model was trained on.
     dtype
         "float32", "bfloat16", "float16", or "auto" for the checkpoint's own.
     chat_template
-        The template of the training, where it was not the tokenizer's own.
+        The chat template of the training; None is the tokenizer's own.
     trust_remote_code
-        Whether to run Python code that comes with the base model.
+        Whether to run Python code from the base model's repository.
     """
     from transformers import AutoTokenizer
 
@@ -103,8 +103,8 @@ def build_classifier(
     made_by = model.encoder
     if made_by is not None and made_by.pooling != "last-token":
         raise ModelError(
-            f"the model was trained on embeddings of {made_by.model!r}, which is no network with a head",
-            "train on embeddings of a reward model or language model to export it",
+            f"the model was trained on embeddings of {made_by.model!r}, which cannot be exported as a network",
+            "train on embeddings of a reward model or language model",
         )
     if revision is None and made_by is not None and made_by.model == base and not Path(base).exists():
         revision = made_by.revision
@@ -121,7 +121,7 @@ def build_classifier(
     _set_head(network, head, base)
     _set_tokenizer(tokenizer, chat, network, None if made_by is None else made_by.max_length)
     network.config.lorerm = {"temperature": model.temperature, "rank": model.requested_rank}
-    # Otherwise pipelines and vLLM would squash the reward.
+    # Otherwise pipelines and vLLM would apply a sigmoid or softmax to the reward.
     network.config.problem_type = "regression"
     labels = ["reward"] if len(head) == 1 else [f"basis reward {k}" for k in range(len(head))]
     network.config.id2label, network.config.label2id = dict(enumerate(labels)), {one: k for k, one in enumerate(labels)}
@@ -130,9 +130,9 @@ def build_classifier(
 
 
 def save_classifier(classifier: Classifier, folder: str | Path) -> None:
-    """Write a classifier's folder, which `AutoModelForSequenceClassification` and `AutoTokenizer` read.
+    """Write a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` read.
 
-    Those of transformers 4 do, too, where it has the architecture: much that takes reward models is held to it.
+    Version 4 of transformers, which many tools still require, reads it too where it has the architecture.
 
     Raises
     ------
@@ -144,14 +144,15 @@ def save_classifier(classifier: Classifier, folder: str | Path) -> None:
         classifier.tokenizer.save_pretrained(folder)
         _write_for_version_4(Path(folder), classifier.tokenizer.model_input_names)
     except OSError as error:
-        raise RunError(f"{folder} could not be written ({error})", "choose another place") from error
+        raise RunError(f"the folder could not be written ({error})", "choose another one", file=folder) from error
 
 
 def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
-    """Add the names that transformers 4 knows settings by, which version 5 reads as well.
+    """Add the settings under their names in transformers 4, which version 5 reads as well.
 
-    Version 4 passes over `rope_parameters` and would rotate by its defaults without a word. Where these are several,
-    one per kind of layer, it has no place for them: then it is left unable to load the tokenizer, as version 5 has it.
+    Version 4 ignores `rope_parameters` and would silently use default rotary embeddings. Models with different rotary
+    parameters per type of layer cannot be expressed in version 4: their files stay in the form of version 5, whose
+    tokenizer version 4 refuses to load.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     rope = config.get("rope_parameters") or {}
@@ -163,7 +164,7 @@ def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
     _write_json(folder / "config.json", config | outside)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["model_input_names"] = inputs  # which default otherwise in version 4
+    settings["model_input_names"] = inputs  # version 4 has other defaults
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(settings.get("extra_special_tokens"), list):
@@ -175,7 +176,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _head(model: LowRankRewardModel, user_id: str | None, *, population: bool) -> torch.Tensor:
+def _head(model: ModelParameters, user_id: str | None, *, population: bool) -> torch.Tensor:
     """Return the rows of the head: float64 [1, D] for a user or the population, [K, D] for the basis."""
     basis = model.basis.double()
     if user_id is None and not population:
@@ -183,8 +184,8 @@ def _head(model: LowRankRewardModel, user_id: str | None, *, population: bool) -
     return (basis @ model.user_weights(user_id, population=population).double())[None]
 
 
-def _check_base(model: LowRankRewardModel, base: str, checkpoint: Checkpoint, chat: ChatTokenizer) -> None:
-    """Refuse another base model, or another chat template, than the embeddings' own."""
+def _check_base(model: ModelParameters, base: str, checkpoint: Checkpoint, chat: ChatTokenizer) -> None:
+    """Refuse a base model or chat template other than those that made the training's embeddings."""
     made_by = model.encoder
     if made_by is None:
         return
@@ -192,12 +193,13 @@ def _check_base(model: LowRankRewardModel, base: str, checkpoint: Checkpoint, ch
         raise ModelError(
             f"{base} (version {checkpoint.revision}) is not the base model that this model was trained on, "
             f"{made_by.model} (version {made_by.revision})",
-            "name that model, with its revision",
+            "give that model and its revision",
         )
     if chat.template_hash != made_by.template:
         raise ModelError(
-            f"the chat template of {base} is not the one that this model was trained with",
-            "give that one as chat_template",
+            f"the chat template of {base} is not that of the training",
+            "give the training's template as chat_template",
+            argument="chat_template",
         )
 
 
@@ -230,13 +232,13 @@ def _set_head(network: PreTrainedModel, head: torch.Tensor, base: str) -> None:
     if not isinstance(score, torch.nn.Linear):
         what = "no head `score`" if score is None else f"a head of several layers ({type(score).__name__})"
         raise ModelError(
-            f"{base} is a {name}, which has {what}, and so no place for a reward linear in the last state",
+            f"{base} is a {name}, which has {what} and cannot express a reward that is linear in the last state",
             "use the model through lorerm",
         )
     if score.weight.shape != head.shape:
         raise ModelError(
             f"the head of {base} takes states of dimension {score.weight.shape[1]}, the basis has {head.shape[1]}",
-            "name the base model that the embeddings are of",
+            "give the base model that made the embeddings",
         )
     with torch.no_grad():
         score.weight.copy_(head)
@@ -245,10 +247,10 @@ def _set_head(network: PreTrainedModel, head: torch.Tensor, base: str) -> None:
 
 
 def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel, max_length: int | None) -> None:  # noqa: ANN401 - untyped library
-    """Make the tokenizer render as the encoder did, and pad with a token that ends no conversation.
+    """Set the encoder's chat template, and a pad token that differs from the last token of a conversation.
 
-    Classifiers take the state of the last token that is not padding: a pad token that is also the end of a turn would
-    make them take an earlier one.
+    Classifiers use the state of the last token that is not the pad token. If the pad token also ended turns, they would
+    use an earlier token.
     """
     tokenizer.chat_template = chat.pinned_template
     tokenizer.padding_side, tokenizer.truncation_side = "right", "left"
@@ -259,7 +261,7 @@ def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel
         names = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         free = [name for name, i in names.items() if i not in ends and name not in chat.template]
         spare = next((name for name in free if "pad" in name.lower() or "reserved" in name.lower()), None)
-        tokenizer.pad_token = spare or _PAD  # a new token where no spare one is to be had
+        tokenizer.pad_token = spare or _PAD  # a new token where the vocabulary has no spare one
         if len(tokenizer) > network.get_input_embeddings().num_embeddings:
             network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -267,7 +269,7 @@ def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel
 
 
 def _check_logits(network: PreTrainedModel, tokenizer: Any, head: torch.Tensor, base: str) -> None:  # noqa: ANN401 - untyped library
-    """Refuse architectures whose logits are not the head times the last token's state, whatever lies between them."""
+    """Refuse architectures whose logits are not the product of the head and the last token's state."""
     chats = [[dict(message) for message in probe] for probe in _PROBES]
     rows = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_dict=True)
     inputs = {name: rows[name].to(network.device) for name in ("input_ids", "attention_mask")}
@@ -275,7 +277,7 @@ def _check_logits(network: PreTrainedModel, tokenizer: Any, head: torch.Tensor, 
     with torch.inference_mode():
         states = network.base_model(**inputs).last_hidden_state[torch.arange(len(last)), last].double()
         expected = states @ head.to(states).t()
-        # Large rewards, for what squashes them leaves small ones as they are.
+        # Scaled to large rewards: a saturating function would leave small ones nearly unchanged.
         scale = 100 / float(expected.abs().max().clamp_min(1e-30))
         network.score.weight.copy_(scale * head)
         logits = network(**inputs).logits.double() / scale

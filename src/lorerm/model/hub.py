@@ -1,7 +1,8 @@
-"""Models as folders and on the Hugging Face hub, by the conventions of `huggingface_hub.ModelHubMixin`.
+"""Saving, loading and publishing a model, by the conventions of the Hugging Face hub.
 
-The arguments are the mixin's. It is not inherited, because it writes into every new object, which is frozen here, and
-serialises all that the constructor is given, which may be a million users.
+The methods have the names and arguments of `huggingface_hub.ModelHubMixin`. Its class is not inherited: it writes
+attributes into every new object, and models are immutable; and it serialises all constructor arguments, among them the
+weights of possibly a million users.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lorerm.errors import ModelError
+from lorerm.errors import ModelError, first_line
+from lorerm.model.card import write_card
+from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, MODEL, USERS, load_model, save_model
+from lorerm.model.parameters import ModelParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lorerm.embedding.encoder import Encoder
     from lorerm.model.card import ReportLike
-    from lorerm.model.reward_model import LowRankRewardModel
+
+Model = TypeVar("Model", bound="PretrainedModel")
 
 
-class HubMixin:
-    """Saving, loading and publishing, for `LowRankRewardModel`."""
+class PretrainedModel(ModelParameters):
+    """A model that is saved to a folder or the hub and loaded from there."""
 
     def save_pretrained(
         self,
@@ -44,7 +49,7 @@ class HubMixin:
         save_directory
             The folder, made where it is missing.
         include_users
-            Whether the users' ids, weights and answers are written too: they are personal data.
+            Whether the users' ids, weights and projected comparisons are written too: they are personal data.
         report
             The evaluation whose figures the card shows: what `evaluate` returned, or the path of a `report.json`.
         license_id
@@ -52,19 +57,17 @@ class HubMixin:
         push_to_hub
             Whether to push as well, with `push_to_hub_kwargs`; see `push_to_hub`.
         repo_id
-            Where to; by default the folder's name.
+            The repository to push to; by default the folder's name.
 
         Returns
         -------
         str or None
             The address of the commit, if there is one.
         """
-        from lorerm.model.card import write_card
-
-        model, folder = cast("LowRankRewardModel", self), Path(save_directory)
-        save_model(model, folder, include_users=include_users)
+        folder = Path(save_directory)
+        save_model(self, folder, include_users=include_users)
         name = repo_id or folder.resolve().name
-        write_card(model, folder, name, include_users=include_users, report=report, license_id=license_id)
+        write_card(self, folder, name, include_users=include_users, report=report, license_id=license_id)
         if not push_to_hub:
             return None
         return self.push_to_hub(
@@ -77,7 +80,7 @@ class HubMixin:
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[Model],
         pretrained_model_name_or_path: str | Path,
         *,
         encoder: Encoder | None = None,
@@ -86,7 +89,7 @@ class HubMixin:
         cache_dir: str | Path | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
-    ) -> LowRankRewardModel:
+    ) -> Model:
         """Read a model's folder, or fetch it from the hub.
 
         Parameters
@@ -94,9 +97,9 @@ class HubMixin:
         pretrained_model_name_or_path
             A folder, or an id on the hub.
         encoder
-            The encoder it is to be used with: another than that of the training is refused now rather than later.
+            The encoder to be used with the model: one that the model was not trained on is refused.
         revision, token, cache_dir, force_download, local_files_only
-            As in `huggingface_hub.snapshot_download`; without meaning for a folder.
+            As in `huggingface_hub.snapshot_download`; ignored for a folder.
 
         Raises
         ------
@@ -111,9 +114,9 @@ class HubMixin:
             force_download=force_download,
             local_files_only=local_files_only,
         )
-        model = load_model(folder)
+        model = load_model(folder, cls)
         if encoder is not None:
-            model.check_encoder(encoder.identity)
+            check_encoder(model, encoder.identity)
         return model
 
     def push_to_hub(
@@ -136,7 +139,7 @@ class HubMixin:
         repo_id
             Such as "name/model".
         include_users, report, license_id
-            As in `save_pretrained`. Without `include_users` the users of an earlier commit are removed as well.
+            As in `save_pretrained`. Without `include_users`, a file of users from an earlier commit is deleted.
         commit_message, private, token, branch, create_pr
             As in `huggingface_hub.ModelHubMixin.push_to_hub`.
 
@@ -158,7 +161,7 @@ class HubMixin:
             saving: dict[str, Any] = {"include_users": include_users, "report": report, "license_id": license_id}
             self.save_pretrained(folder, repo_id=repo_id, **saving)
             problem = f"{repo_id} could not be pushed to {api.endpoint}"
-            with _speaking_plainly(problem, "check the name, the network and the token (`hf auth login`)"):
+            with _as_model_error(problem, "check the name, the network and the token (`hf auth login`)"):
                 repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
                 commit = api.upload_folder(
                     repo_id=repo_id,
@@ -172,19 +175,10 @@ class HubMixin:
 
 
 def _find_folder(name: str | Path, **download: Any) -> Path:  # noqa: ANN401 - handed on to huggingface_hub
-    """Return the folder of a model: itself, or the hub's copy of it in the local cache.
+    """Return a model's folder: `name` itself, or the cached copy of the hub's files.
 
-    Parameters
-    ----------
-    name
-        A folder, or an id on the hub.
-    **download
-        `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`, as `snapshot_download` takes them.
-
-    Raises
-    ------
-    ModelError
-        If it is neither.
+    A path, an existing folder and a name that is no id on the hub are never looked up there. `download` are arguments
+    of `huggingface_hub.snapshot_download`.
     """
     folder = Path(name)
     text = os.fspath(name)
@@ -192,16 +186,15 @@ def _find_folder(name: str | Path, **download: Any) -> Path:  # noqa: ANN401 - h
         return folder
     from huggingface_hub import snapshot_download
 
-    problem = f"{text} is no folder, and cannot be had from the hub"
-    with _speaking_plainly(problem, "check the name, the revision, the token and the network"):
+    problem = f"{text} is no folder, and cannot be downloaded from the hub"
+    with _as_model_error(problem, "check the name, the revision, the token and the network"):
         return Path(snapshot_download(text, allow_patterns=[CONFIG, MODEL, USERS], **download))
 
 
 @contextmanager
-def _speaking_plainly(problem: str, remedy: str) -> Iterator[None]:
-    """Turn whatever goes wrong into one line."""
+def _as_model_error(problem: str, remedy: str) -> Iterator[None]:
+    """Turn any exception into a `ModelError` with the exception's first line as the reason."""
     try:
         yield
     except Exception as error:  # the hub's client raises its own errors, those of its HTTP library, and the system's
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".:")
-        raise ModelError(f"{problem} ({reason})", remedy) from error
+        raise ModelError(f"{problem} ({first_line(error).strip().rstrip('.:')})", remedy) from error

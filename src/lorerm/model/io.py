@@ -1,10 +1,14 @@
-"""A model's folder: `config.json`, `model.safetensors` and, when asked for, `users.safetensors`.
+"""Saved models: a folder with `config.json`, `model.safetensors` and, where asked for, `users.safetensors`.
 
-`model.safetensors` holds `basis` [D, K], `prior_mean` [K], `prior_covariance` [K, K] (free weight space), where people
-are of C kinds `prior_shares` [C], `prior_means` [C, K] and `prior_covariances` [C, K, K], and `reference` [D];
-`users.safetensors` holds `weights` [N, K], `covariance` [N, K, K], `validation_loss` [N], `user_ids`, a JSON list as
-UTF-8 bytes, and, where they were kept, `answers` [n, K], `answer_count` [n] and `answer_user` [n]. Nothing is ever
-unpickled.
+`model.safetensors` holds `basis` [D, K], `prior_mean` [K], `reference` [D] where there is one, in `free` weight space
+`prior_covariance` [K, K], and of a mixture prior with C components `prior_shares` [C], `prior_means` [C, K] and
+`prior_covariances` [C, K, K].
+
+`users.safetensors` holds `weights` [N, K], `user_ids` (a JSON list as UTF-8 bytes) and, where the model has them,
+`covariance` [N, K, K], `validation_loss` [N], and the projected comparisons as `answers` [n, K], `answer_count` [n] and
+`answer_user` [n].
+
+Nothing is pickled: a file from somebody else cannot run code.
 """
 
 from __future__ import annotations
@@ -12,35 +16,42 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
 
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
+from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import ModelError, RunError
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.parameters import ModelParameters
+from lorerm.model.prior import Mixture, WeightPrior
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
-    import torch
+Model = TypeVar("Model", bound=ModelParameters)
 
-    from lorerm.model.reward_model import LowRankRewardModel
-
-# 2: people of several kinds in the prior.
+# Format 2 added mixture priors.
 FORMAT_VERSION = 2
 CONFIG, MODEL, USERS = "config.json", "model.safetensors", "users.safetensors"
 
 
-def save_model(model: LowRankRewardModel, path: str | Path, *, include_users: bool) -> None:
-    """Write a model's folder; each file appears whole or not at all, `config.json` last."""
-    from safetensors.torch import save
+def save_model(model: ModelParameters, path: str | Path, *, include_users: bool) -> None:
+    """Write a model's folder; each file appears whole or not at all, `config.json` last.
 
+    Raises
+    ------
+    RunError
+        If a file or the folder cannot be written.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"the folder {folder} cannot be made ({error.strerror})", "choose another place") from error
+        raise RunError(f"the folder cannot be made ({error.strerror})", "choose another one", file=folder) from error
     config = {
         "format_version": FORMAT_VERSION,
         "model_type": "lorerm",
@@ -54,74 +65,115 @@ def save_model(model: LowRankRewardModel, path: str | Path, *, include_users: bo
         "encoder": None if model.encoder is None else model.encoder.to_dict(),
         "training": dict(model.training),
     }
-    tensors = {"basis": model.basis, "prior_mean": model.prior.mean}
-    if model.prior.covariance is not None:
-        tensors["prior_covariance"] = model.prior.covariance
+    tensors = {
+        "basis": model.basis,
+        "prior_mean": model.prior.mean,
+        "prior_covariance": model.prior.covariance,
+        "reference": model.reference,
+    }
     if model.prior.mixture is not None:
         tensors |= {f"prior_{name}": tensor for name, tensor in model.prior.mixture._asdict().items()}
-    if model.reference is not None:
-        tensors["reference"] = model.reference
-    with atomic_path(folder / MODEL) as temporary:
-        temporary.write_bytes(
-            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
-        )
+    _write_tensors(folder / MODEL, tensors)
     if include_users:
-        save_users(model.users(), folder / USERS, model.validation_loss)
+        save_users(UserWeights.of(model), folder / USERS, model.validation_loss)
     else:
         (folder / USERS).unlink(missing_ok=True)
     with atomic_path(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | None = None) -> None:
-    """Write users' ids, weights and covariances into one safetensors file."""
-    import torch
-    from safetensors.torch import save
+def load_model(path: str | Path, model_class: type[Model]) -> Model:
+    """Read a model's folder into an object of `model_class`.
 
+    Raises
+    ------
+    ModelError
+        If the folder holds no model, one of a newer format, or damaged files.
+    """
+    folder = Path(path)
+    config = _read_config(folder)
+    tensors = _read_tensors(folder / MODEL)
+    users = _read_tensors(folder / USERS) if (folder / USERS).exists() else {}
+    with _refusing_damage(folder):
+        return model_class(**_fields(config, tensors, users))
+
+
+def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | None = None) -> None:
+    """Write users' ids, weights, covariances and comparisons into one safetensors file."""
     ids = json.dumps(list(users.user_ids), ensure_ascii=False).encode()
-    tensors = {"weights": users.weights, "user_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8)}
-    if users.covariance is not None:
-        tensors["covariance"] = users.covariance
-    if users.answers is not None:
-        kept = users.answers
+    tensors = {
+        "weights": users.weights,
+        "user_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
+        "covariance": users.covariance,
+        "validation_loss": validation_loss,
+    }
+    if users.comparisons is not None:
+        kept = users.comparisons
         tensors |= {"answers": kept.projected, "answer_count": kept.count, "answer_user": kept.user.int()}
-    if validation_loss is not None:
-        tensors["validation_loss"] = validation_loss
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(
-            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
-        )
+    _write_tensors(path, tensors)
 
 
 def load_users(path: Path) -> UserWeights:
-    """Read what `save_users` wrote."""
+    """Read what `save_users` wrote; an unreadable or damaged file is a `ModelError`."""
     tensors = _read_tensors(path)
     with _refusing_damage(path):
-        return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _answers(tensors))
+        return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _comparisons(tensors))
 
 
 def load_losses(path: Path) -> torch.Tensor | None:
-    """Read the losses on validation pairs, float32 [N], that `save_users` was given; None where there were none."""
+    """Read the validation losses, float32 [N], that `save_users` was given; None where there were none."""
     return _read_tensors(path).get("validation_loss")
 
 
 def forget_users(path: Path, user_ids: Collection[str]) -> None:
-    """Rewrite what `save_users` wrote without some of the users; the training users' losses go with them."""
+    """Remove some users, with their validation losses, from a file that `save_users` wrote."""
     users, losses = load_users(path), load_losses(path)
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
     if len(kept) < len(users):
         save_users(users.forget(user_ids), path, None if losses is None else losses[kept])
 
 
-def _answers(tensors: dict[str, torch.Tensor]) -> ProjectedAnswers | None:
+def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the fields of `ModelParameters` that the files of a folder hold."""
+    basis, prior_covariance = tensors["basis"], tensors.get("prior_covariance")
+    for name, columns in (
+        ("prior_mean", tensors["prior_mean"]),
+        ("prior_means", tensors.get("prior_means", tensors["prior_mean"])),
+        ("weights", users.get("weights", tensors["prior_mean"])),
+    ):
+        if columns.shape[-1] != basis.shape[1]:
+            raise ValueError(f"{name} has {columns.shape[-1]} columns, the basis has {basis.shape[1]}")
+    mixture = None
+    if "prior_shares" in tensors:
+        mixture = Mixture(**{name: tensors[f"prior_{name}"] for name in Mixture._fields})
+    covariance = users.get("covariance")
+    if not users and prior_covariance is not None:  # new users' covariances can be added to none
+        covariance = torch.zeros(0, *prior_covariance.shape)
+    return {
+        "basis": basis,
+        "weights": users.get("weights", basis.new_zeros(0, basis.shape[1])),
+        "user_ids": _user_ids(users) if users else (),
+        "prior": WeightPrior(tensors["prior_mean"], prior_covariance, config["concentration"], mixture),
+        "temperature": config["temperature"],
+        "requested_rank": config["rank"],
+        "covariance": covariance,
+        "reference": tensors.get("reference"),
+        "encoder": None if config["encoder"] is None else EncoderIdentity.from_dict(config["encoder"]),
+        "training": config["training"],
+        "validation_loss": users.get("validation_loss"),
+        "comparisons": _comparisons(users),
+    }
+
+
+def _comparisons(tensors: dict[str, torch.Tensor]) -> ProjectedComparisons | None:
     if "answers" not in tensors:
         return None
     user = tensors["answer_user"].long()
     if len(user) and not (int(user.min()) >= 0 and int(user.max()) < len(tensors["weights"])):
-        raise ValueError("answers of users who are not there")
+        raise ValueError("answer_user points outside of the users")
     if tensors["answers"].shape != (len(user), tensors["weights"].shape[1]):
-        raise ValueError("answers of another shape than the weights'")
-    return ProjectedAnswers(tensors["answers"], tensors["answer_count"], user)
+        raise ValueError("answers has another shape than answer_user and weights give")
+    return ProjectedComparisons(tensors["answers"], tensors["answer_count"], user)
 
 
 def _user_ids(tensors: dict[str, torch.Tensor]) -> tuple[str, ...]:
@@ -131,67 +183,15 @@ def _user_ids(tensors: dict[str, torch.Tensor]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def load_model(path: str | Path) -> LowRankRewardModel:
-    """Read a model's folder; see `LowRankRewardModel.from_pretrained`."""
-    folder = Path(path)
-    config = _read_config(folder)
-    tensors = _read_tensors(folder / MODEL)
-    users = _read_tensors(folder / USERS) if (folder / USERS).exists() else {}
-    with _refusing_damage(folder):
-        return _model(config, tensors, users)
-
-
-def _model(
-    config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dict[str, torch.Tensor]
-) -> LowRankRewardModel:
-    """Put a model together from what its files hold."""
-    import torch
-
-    from lorerm.embedding.encoder import EncoderIdentity
-    from lorerm.model.posterior import Mixture, WeightPrior
-    from lorerm.model.reward_model import LowRankRewardModel
-
-    basis = tensors["basis"]
-    for name, columns in (
-        ("prior_mean", tensors["prior_mean"]),
-        ("prior_means", tensors.get("prior_means", tensors["prior_mean"])),
-        ("weights", users.get("weights", tensors["prior_mean"])),
-    ):
-        if columns.shape[-1] != basis.shape[1]:
-            raise ValueError(f"{name} has {columns.shape[-1]} columns, the basis has {basis.shape[1]}")
-    return LowRankRewardModel(
-        basis=basis,
-        weights=users.get("weights", basis.new_zeros(0, basis.shape[1])),
-        user_ids=_user_ids(users) if users else (),
-        prior=WeightPrior(
-            mean=tensors["prior_mean"],
-            covariance=tensors.get("prior_covariance"),
-            concentration=config["concentration"],
-            mixture=Mixture(**{name: tensors[f"prior_{name}"] for name in Mixture._fields})
-            if "prior_shares" in tensors
-            else None,
-        ),
-        temperature=config["temperature"],
-        requested_rank=config["rank"],
-        covariance=users.get(
-            "covariance",
-            None if users or "prior_covariance" not in tensors else torch.zeros(0, *tensors["prior_covariance"].shape),
-        ),
-        reference=tensors.get("reference"),
-        encoder=None if config["encoder"] is None else EncoderIdentity.from_dict(config["encoder"]),
-        training=config["training"],
-        validation_loss=users.get("validation_loss"),
-        answers=_answers(users),
-    )
-
-
 @contextmanager
 def _refusing_damage(path: Path) -> Iterator[None]:
-    """Say in one line that files were readable but do not hold what they should."""
+    """Turn errors about missing or inconsistent contents of readable files into a `ModelError`."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is damaged ({type(error).__name__}: {error})", "save the model again") from error
+        raise ModelError(
+            f"it is damaged ({type(error).__name__}: {error})", "save the model again", file=path
+        ) from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -202,12 +202,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
         version = None
     if not isinstance(version, int):
         raise ModelError(
-            f"{folder} is not the folder of a lorerm model", f"give a folder that holds {CONFIG} and {MODEL}"
+            "this is not the folder of a lorerm model", f"give a folder that holds {CONFIG} and {MODEL}", file=folder
         )
     if version > FORMAT_VERSION:
         raise ModelError(
-            f"{folder} has model format {version}, this version of lorerm reads up to {FORMAT_VERSION}",
+            f"the model has format {version}, this version of lorerm reads up to {FORMAT_VERSION}",
             "upgrade lorerm",
+            file=folder,
         )
     return config  # type: ignore[no-any-return]
 
@@ -217,7 +218,18 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        # Not `load_file`: with safetensors 0.8, each call keeps a dozen Python objects, and a server reads often.
+        # Not `load_file`: with safetensors 0.8, each call leaks a dozen Python objects, and a server reads often.
         return load(path.read_bytes())  # type: ignore[no-any-return]
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read ({error})", "save the model again") from error
+        raise ModelError(f"it cannot be read ({error})", "save the model again", file=path) from error
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor | None]) -> None:
+    """Write the tensors that are not None."""
+    from safetensors.torch import save
+
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(
+            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in given.items()})
+        )

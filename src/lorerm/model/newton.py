@@ -1,4 +1,8 @@
-"""Newton's method on one small convex problem per user and kind of people, in batches: minima for `posterior`."""
+"""Newton's method on many small convex problems at once: one problem per user and mixture component of the prior.
+
+`lorerm.model.posterior` states the problems. Each prior contributes a penalty in coordinates t of the weights,
+w = mean + axes t, chosen so that t = 0 is the penalty's minimum.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,31 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from lorerm.model.posterior import Mixture
+    from lorerm.model.prior import Mixture
 
-# A Newton decrement (squared, halved: an estimate of the distance to the minimum in nats) below this is converged.
+# Converged when half the squared Newton decrement, an estimate of the distance to the minimum in nats, is below this.
 _TOLERANCE = 1e-12
-# Margins of a thousand nats with contradicting answers take about a hundred steps; the usual ones take six.
+# Log-odds in the thousands with contradictory comparisons take about 100 steps; typical problems take 6.
 _NEWTON_STEPS = 200
 _HALVINGS = 40
-# Problems that have converged are left out when they are more than the others, and more than this.
-_WORTH_A_COPY = 256
+# Converged problems are dropped when they outnumber both the open ones and this number: below it, copying the rest of
+# the tensors costs more than it saves.
+_MIN_DROPPED = 256
+# Eigenvalues of a covariance below this share of the largest one count as 0.
+_NO_VARIANCE = 1e-12
 
 
 class GaussianPenalty:
-    """1/2 |t|^2 for w = mean + axes t, the axes of each of C kinds of people scaled by how much it spreads along them.
+    """Negative log density of each Gaussian component, 1/2 |t|^2, for w = mean + axes t.
 
-    Axes without any spread are left out, and 0 in a kind that lacks what another one has.
+    The axes of a component are the eigenvectors of its covariance, scaled by its standard deviations. Axes without
+    variance in any component are left out; an axis without variance in one component is 0 there.
     """
 
-    def __init__(self, kinds: Mixture) -> None:
-        self.means = kinds.means.double()
-        variance, vectors = torch.linalg.eigh(kinds.covariances.double())
-        kept = variance > variance.amax(dim=1, keepdim=True).clamp_min(0.0) * 1e-12
+    def __init__(self, components: Mixture) -> None:
+        self.means = components.means.double()
+        variance, vectors = torch.linalg.eigh(components.covariances.double())
+        kept = variance > variance.amax(dim=1, keepdim=True).clamp_min(0.0) * _NO_VARIANCE
         self.axes = (vectors * torch.where(kept, variance, 0.0).sqrt()[:, None])[:, :, kept.any(dim=0)]
         self.identity = torch.eye(self.axes.shape[2], dtype=torch.float64)
 
@@ -39,16 +47,16 @@ class GaussianPenalty:
         """Return [N, r]."""
         return t
 
-    def hessian(self, t: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - as the other's
-        """Return [r, r], the same everywhere."""
+    def hessian(self, t: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - the signature of `SimplexPenalty`
+        """Return [r, r]: it is constant."""
         return self.identity
 
 
 class SimplexPenalty:
-    """concentration * KL(mean || w) for w = mean + axes t, the axes an orthonormal basis of what sums to 0; C is 1."""
+    """concentration * KL(mean || w) for w = mean + axes t; the axes are an orthonormal basis of {v : sum v = 0}."""
 
     def __init__(self, mean: torch.Tensor, concentration: float) -> None:
-        # A weight of exactly 0 could never grow again; 1e-6 is below anything that changes a ranking.
+        # A weight whose prior mean is exactly 0 could never grow; 1e-6 is too small to change a ranking.
         mean = mean.double().clamp_min(1e-6)
         self.means: torch.Tensor = mean[None] / mean.sum()
         self.scale = concentration
@@ -61,7 +69,7 @@ class SimplexPenalty:
         return torch.add(self.means, t @ self.axes[0].t())
 
     def value(self, t: torch.Tensor) -> torch.Tensor:
-        """Return [N]."""
+        """Return [N]; infinite outside the simplex."""
         weights = self._weights(t)
         inside = (weights > 0).all(dim=-1)
         kl = (self.means * (self.means / weights.clamp_min(1e-300)).log()).sum(dim=-1)
@@ -79,18 +87,18 @@ class SimplexPenalty:
 
 
 class Problem:
-    """The objectives of N users, each under one kind of people, in the coordinates t [N, r] of w = mean + axes t.
+    """Negative log posteriors of N users, each under one mixture component, in the coordinates t [N, r].
 
     Parameters
     ----------
     features
-        Float64 [N, m, r]: what t changes in the log-odds of each of a user's pairs.
+        Float64 [N, m, r]: the derivative of each comparison's log-odds with respect to t.
     offset
         Float64 [N, m]: the log-odds at t = 0.
     count
-        Float64 [N, m]: how many judgements each pair stands for; 0 fills up those who have fewer pairs.
+        Float64 [N, m]: the weight of each comparison; 0 pads users with fewer than m comparisons.
     penalty
-        The prior's.
+        The negative log prior.
     """
 
     def __init__(
@@ -102,30 +110,33 @@ class Problem:
     ) -> None:
         self.features, self.offset, self.count, self.penalty = features, offset, count, penalty
 
-    def margin(self, t: torch.Tensor) -> torch.Tensor:
-        """Return each pair's log-odds [N, m]: what the next two need of t, and so computed once for both."""
+    def log_odds(self, t: torch.Tensor) -> torch.Tensor:
+        """Return each comparison's log-odds [N, m], which `value` and `derivatives` both need."""
         return torch.baddbmm(self.offset[..., None], self.features, t[..., None])[..., 0]
 
-    def value(self, t: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-        """Return [N]."""
-        return self.penalty.value(t) - (self.count * torch.nn.functional.logsigmoid(margin)).sum(dim=1)
+    def value(self, t: torch.Tensor, log_odds: torch.Tensor) -> torch.Tensor:
+        """Return the objectives [N]."""
+        return self.penalty.value(t) - (self.count * torch.nn.functional.logsigmoid(log_odds)).sum(dim=1)
 
-    def derivatives(self, t: torch.Tensor, margin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradient [N, r] and the Hessian [N, r, r]."""
-        wrong = torch.sigmoid(-margin)
+    def derivatives(self, t: torch.Tensor, log_odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradients [N, r] and the Hessians [N, r, r]."""
+        wrong = torch.sigmoid(-log_odds)
         slope = self.count * wrong
         gradient = self.penalty.gradient(t) - (slope[:, None] @ self.features)[:, 0]
         scaled = self.features * (slope * (1 - wrong))[..., None]
         return gradient, self.penalty.hessian(t) + scaled.mT @ self.features
 
     def minimise(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Newton's method from t, with halved steps where a full one does not descend; users and kinds are independent.
+        """Minimise by Newton's method from t, halving a problem's step until it satisfies Armijo's rule.
 
-        Return the minimum t, its value, and the Hessian there.
+        Returns
+        -------
+        tuple
+            The minima t [N, r], their values [N] and the Hessians there [N, r, r].
         """
-        margin = self.margin(t)
-        value = self.value(t, margin)
-        gradient, hessian = self.derivatives(t, margin)
+        log_odds = self.log_odds(t)
+        value = self.value(t, log_odds)
+        gradient, hessian = self.derivatives(t, log_odds)
         for _ in range(_NEWTON_STEPS if t.numel() else 0):
             step = torch.linalg.solve(hessian, gradient)
             decrement = (gradient * step).sum(dim=1)
@@ -133,27 +144,27 @@ class Problem:
             n, n_going = t.shape[0], int(torch.count_nonzero(going))
             if n_going == 0:
                 break
-            if n - n_going > max(n_going, _WORTH_A_COPY):
-                # Some need twice as many steps as most: the others do not wait for them.
+            if n - n_going > max(n_going, _MIN_DROPPED):
+                # Some problems need twice as many steps as most.
                 rest = Problem(self.features[going], self.offset[going], self.count[going], self.penalty)
                 found = zip((t, value, hessian), rest.minimise(t[going]), strict=True)
                 t, value, hessian = (of_all.index_put((going,), of_rest) for of_all, of_rest in found)
                 break
-            # The slack lets users who have converged keep their step within rounding.
-            ceiling = value + 1e-13 * (1 + value.abs())
+            # The slack accepts the steps of converged problems, which change the value by rounding alone.
+            limit = value + 1e-13 * (1 + value.abs())
             for _ in range(_HALVINGS):
                 new = t - step
-                new_margin = self.margin(new)
-                new_value = self.value(new, new_margin)
-                short = new_value > ceiling - 1e-4 * decrement  # Armijo's rule
+                new_log_odds = self.log_odds(new)
+                new_value = self.value(new, new_log_odds)
+                short = new_value > limit - 1e-4 * decrement  # Armijo's rule is violated
                 if not bool(short.any()):
                     break
                 length = torch.where(short, 0.5, 1.0).double()
                 step, decrement = length[:, None] * step, length * decrement
             else:
                 new = torch.where(short[:, None], t, new)
-                new_margin = self.margin(new)
+                new_log_odds = self.log_odds(new)
                 new_value = torch.where(short, value, new_value)
-            t, margin, value = new, new_margin, new_value
-            gradient, hessian = self.derivatives(t, margin)
+            t, log_odds, value = new, new_log_odds, new_value
+            gradient, hessian = self.derivatives(t, log_odds)
         return t, value, hessian

@@ -1,8 +1,7 @@
-"""Users' answers as their posterior needs them: d . V of each, from which weights are fitted again exactly.
+"""Comparisons projected on a basis: the K numbers d . V of each, which its user's posterior depends on.
 
-A pair's difference d of embeddings enters a user's posterior through its K projections alone. Keeping these, K numbers
-an answer, makes an update equal to the fit on all answers together; the posterior's Gaussian alone would not be. They
-are personal data, as the weights are.
+With these kept, adding comparisons to a user's weights gives the fit on all of the user's comparisons together. The
+earlier posterior alone, a Gaussian, would give an approximation of it. They are personal data, as the weights are.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class ProjectedAnswers:
-    """Answers of some users, grouped by user.
+class ProjectedComparisons:
+    """Projected comparisons of some users, grouped by user.
 
     Parameters
     ----------
     projected
-        Float32 [n, K]: d . V of each answer.
+        Float32 [n, K]: d . V of each comparison.
     count
-        Float32 [n]: how many judgements each stands for.
+        Float32 [n]: the weight of each comparison in the likelihood.
     user
-        Int64 [n], non-decreasing: the user's place among the users whom these are the answers of.
+        Int64 [n], non-decreasing: the index of each comparison's user.
     """
 
     projected: torch.Tensor
@@ -39,47 +38,53 @@ class ProjectedAnswers:
     user: torch.Tensor
 
     @classmethod
-    def none(cls, rank: int) -> ProjectedAnswers:
-        """Return no answers."""
+    def empty(cls, rank: int) -> ProjectedComparisons:
+        """Return no comparisons, with K = `rank` columns."""
         return cls(torch.zeros(0, rank), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
     @classmethod
-    def of(cls, data: EmbeddedPreferences, basis: torch.Tensor) -> tuple[tuple[str, ...], ProjectedAnswers]:
-        """Return the users of some comparisons, in order of first appearance, and their answers projected on a basis.
+    def of(cls, data: EmbeddedPreferences, basis: torch.Tensor) -> tuple[tuple[str, ...], ProjectedComparisons]:
+        """Project a few comparisons; `lorerm.adapt` projects many in bounded memory.
 
-        Meant for a few answers at a time; `adapt` takes many.
+        Returns
+        -------
+        tuple
+            The users in order of first appearance, and their comparisons.
         """
-        user_ids, place = data.index_users()
-        order = torch.from_numpy(place).argsort(stable=True)
+        user_ids, index = data.index_users()
+        order = torch.from_numpy(index).argsort(stable=True)
         chosen, rejected = (torch.from_numpy(rows)[order] for rows in data.rows())
-        held = data.responses if isinstance(data.responses, StoredMatrix) else as_tensor(data.responses)
-        # In float32 before the subtraction: in bfloat16 it would lose most digits.
-        difference = held[chosen].to(basis) - held[rejected].to(basis)
+        responses = data.responses if isinstance(data.responses, StoredMatrix) else as_tensor(data.responses)
+        # Converted to float32 first: subtracting two similar bfloat16 vectors would lose most digits.
+        difference = responses[chosen].to(basis) - responses[rejected].to(basis)
         count = torch.tensor(data.weights, dtype=torch.float32)[order]
-        return user_ids, cls(difference @ basis, count, torch.from_numpy(place)[order])
+        return user_ids, cls(difference @ basis, count, torch.from_numpy(index)[order])
 
     @classmethod
-    def concatenate(cls, parts: Sequence[ProjectedAnswers]) -> ProjectedAnswers:
-        """Return the answers of some users after those of others, numbered throughout already."""
+    def concatenate(cls, parts: Sequence[ProjectedComparisons]) -> ProjectedComparisons:
+        """Return all parts in order; the user indices of a part must follow those of the part before it."""
         columns = zip(*((part.projected, part.count, part.user) for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
     def __len__(self) -> int:
-        """Return the number of answers."""
+        """Return the number of comparisons."""
         return len(self.user)
 
-    def take(self, places: torch.Tensor) -> ProjectedAnswers:
-        """Return the answers of the users at `places` (int64 [m]), numbered in that order."""
-        first = torch.searchsorted(self.user, places)
-        lengths = torch.searchsorted(self.user, places, right=True) - first
-        user = torch.repeat_interleave(torch.arange(len(places)), lengths)
+    def take(self, users: torch.Tensor) -> ProjectedComparisons:
+        """Return the comparisons of the users with these indices (int64 [m]), who get the indices 0..m-1.
+
+        An index that does not occur gives a user without comparisons.
+        """
+        first = torch.searchsorted(self.user, users)
+        lengths = torch.searchsorted(self.user, users, right=True) - first
+        user = torch.repeat_interleave(torch.arange(len(users)), lengths)
         before = torch.repeat_interleave(first - (lengths.cumsum(0) - lengths), lengths)
         rows = torch.arange(len(user)) + before
-        return ProjectedAnswers(self.projected[rows], self.count[rows], user)
+        return ProjectedComparisons(self.projected[rows], self.count[rows], user)
 
-    def join(self, more: ProjectedAnswers) -> ProjectedAnswers:
-        """Return both, each user's earlier answers first; the two number the same users."""
+    def join(self, more: ProjectedComparisons) -> ProjectedComparisons:
+        """Return these comparisons and `more` of the same users, each user's earlier ones first."""
         user = torch.cat([self.user, more.user])
         order = user.argsort(stable=True)
         projected = torch.cat([self.projected, more.projected])
-        return ProjectedAnswers(projected[order], torch.cat([self.count, more.count])[order], user[order])
+        return ProjectedComparisons(projected[order], torch.cat([self.count, more.count])[order], user[order])

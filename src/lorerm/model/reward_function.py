@@ -1,4 +1,4 @@
-"""Personal rewards for reinforcement learning: what TRL's `GRPOTrainer` calls."""
+"""Reward function for reinforcement learning with TRL: each completion gets the reward of its row's user."""
 
 from __future__ import annotations
 
@@ -9,54 +9,53 @@ import torch
 
 from lorerm.data.conversation import as_conversation
 from lorerm.errors import DataError
+from lorerm.model.compatibility import check_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorerm.data.conversation import Message
     from lorerm.embedding.encoder import Encoder
-    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.parameters import ModelParameters
 
 
 class RewardFunction:
-    """Rewards completions for the user of each row, as TRL's trainers ask for them.
+    """Personal rewards of completions, for the argument `reward_funcs` of TRL's `GRPOTrainer`.
 
-    Give it as `reward_funcs` to `GRPOTrainer`. The data set needs a column of users beside `prompt`, unless everybody
-    is the population.
+    The data set needs a column of user ids beside `prompt`, unless `user_column` is None.
 
     Parameters
     ----------
     model
         The personal reward model.
     encoder
-        The encoder that it was trained on.
+        The encoder that the model was trained on.
     user_column
-        The data set's column of user ids; None rewards every row as the population would.
+        The data set's column of user ids; None gives every row the population's reward.
     population
-        Whether users whom the model does not know, or rows without a user, are rewarded as the population would;
-        otherwise they are an error.
+        Whether unknown users and rows without a user id get the population's reward; otherwise they are an error.
 
     Raises
     ------
     ModelError
-        If the encoder is another one.
+        If the encoder is not the one that the model was trained on.
     """
 
     def __init__(
         self,
-        model: LowRankRewardModel,
+        model: ModelParameters,
         encoder: Encoder,
         *,
         user_column: str | None = "user_id",
         population: bool = False,
     ) -> None:
-        model.check_encoder(encoder.identity)
+        check_encoder(model, encoder.identity)
         self.model = model
         self.encoder = encoder
         self.user_column = user_column
         self.population = population
         self.__name__ = "lorerm"
-        """TRL's name for the reward in its logs."""
+        """the name of the reward in TRL's logs"""
 
     def __call__(
         self,
@@ -69,15 +68,15 @@ class RewardFunction:
         Parameters
         ----------
         prompts, completions
-            Strings or lists of messages. A plain prompt counts as one user turn, a plain completion as one of the
-            assistant's, as in the training of the reward model.
+            Strings or lists of messages. A plain string is one turn, of the user in a prompt and of the assistant in a
+            completion, as in the training of the reward model.
         **columns
-            The data set's other columns, among them the users'; everything else is ignored.
+            The data set's other columns and arguments that TRL adds; all but the column of user ids are ignored.
 
         Raises
         ------
         DataError
-            If the column of users is missing.
+            If the column of user ids is missing, or empty in some row.
         UnknownUserError
             If the model does not know a user.
         """
@@ -94,15 +93,17 @@ class RewardFunction:
         users = columns.get(self.user_column)
         if users is None and not self.population:
             raise DataError(
-                f'the data set has no column "{self.user_column}" that says whose reward is asked for',
+                f'the data set has no column "{self.user_column}" of user ids',
                 "add it, name another one as user_column, or pass user_column=None for the population's reward",
+                column=self.user_column,
             )
         if users is None:
             users = [None] * n
         if None in users and not self.population:
             raise DataError(
                 f'column "{self.user_column}" is empty in row {list(users).index(None)} of the batch',
-                "name the user, or pass population=True",
+                "give the user id, or pass population=True",
+                column=self.user_column,
             )
         known = [None if user is None else str(user) for user in users]
         return torch.stack([self.model.user_weights(user, population=self.population) for user in known])

@@ -1,4 +1,4 @@
-"""The weights of some users, as adaptation returns them."""
+"""Weights of some users of a model: the result of adaptation, and its updates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorerm.errors import ModelError, UnknownUserError
-from lorerm.model.posterior import WeightPrior, solve
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.compatibility import check_embeddings
+from lorerm.model.posterior import solve
+from lorerm.model.prior import WeightPrior
+from lorerm.model.projected import ProjectedComparisons
 
 if TYPE_CHECKING:
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-    from lorerm.model.reward_model import LowRankRewardModel
+    from lorerm.model.parameters import ModelParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,22 +27,33 @@ class UserWeights:
     Parameters
     ----------
     user_ids
-        The M users, in order of first appearance in their answers.
+        The M users, in order of first appearance in their comparisons.
     weights
         Float32 [M, K].
     covariance
-        Float32 [M, K, K], the posterior's (Laplace), or None where the recipe has none.
-    answers
-        What the weights were fitted on, so that more answers can be added exactly; None where it was not kept.
+        Float32 [M, K, K]: the posterior covariance (Laplace approximation); None where the recipe computes none.
+    comparisons
+        The projected comparisons that the weights were fitted to, so that more can be added exactly; None where they
+        were not kept.
     """
 
     user_ids: tuple[str, ...]
     weights: torch.Tensor
     covariance: torch.Tensor | None = None
-    answers: ProjectedAnswers | None = None
+    comparisons: ProjectedComparisons | None = None
+
+    @classmethod
+    def of(cls, model: ModelParameters) -> UserWeights:
+        """Return the users of a model."""
+        return cls(model.user_ids, model.weights, model.covariance, model.comparisons)
+
+    @classmethod
+    def none(cls, model: ModelParameters) -> UserWeights:
+        """Return an empty set of users of a model, with a covariance where the model's users have one."""
+        return cls((), model.weights[:0], None if model.covariance is None else model.covariance[:0])
 
     def __repr__(self) -> str:
-        """Return the sizes alone: who the users are and what they like is not for a log."""
+        """Return the sizes alone: user ids and weights are personal data and must not get into logs."""
         return f"{type(self).__name__}(users={len(self)}, rank={self.weights.shape[1]})"
 
     def __len__(self) -> int:
@@ -49,44 +62,46 @@ class UserWeights:
 
     def __getitem__(self, user_id: str) -> torch.Tensor:
         """Return one user's weights [K]; an unknown user is an `UnknownUserError`."""
-        return self.weights[self._place_of(user_id)]
+        return self.weights[self._row_of(user_id)]
 
     def __contains__(self, user_id: object) -> bool:
-        """Tell whether a user is among them."""
-        return user_id in self._place
+        """Return whether a user has weights here."""
+        return user_id in self._row
 
     @cached_property
-    def _place(self) -> dict[str, int]:
+    def _row(self) -> dict[str, int]:
         return {user: i for i, user in enumerate(self.user_ids)}
 
-    def _place_of(self, user_id: str) -> int:
+    def _row_of(self, user_id: str) -> int:
         try:
-            return self._place[user_id]
+            return self._row[user_id]
         except KeyError:
             raise UnknownUserError(
-                f"user {user_id!r} has no weights here", "adapt the model to some of their answers first"
+                f"user {user_id!r} has no weights here",
+                "adapt the model to some of the user's comparisons first",
+                argument="user_id",
             ) from None
 
     def select(self, user_ids: Collection[str]) -> UserWeights:
         """Return some of the users, in the order given; an unknown one is an `UnknownUserError`."""
-        return self._take(torch.tensor([self._place_of(user) for user in user_ids], dtype=torch.int64))
+        return self._take(torch.tensor([self._row_of(user) for user in user_ids], dtype=torch.int64))
 
     def forget(self, user_ids: Collection[str]) -> UserWeights:
-        """Return everybody but these users; of whom nothing is known, there is nothing to forget."""
+        """Return all users but these; ids without weights here are ignored."""
         gone = set(user_ids)
         kept = [i for i, user in enumerate(self.user_ids) if user not in gone]
         return self._take(torch.tensor(kept, dtype=torch.int64))
 
-    def _take(self, places: torch.Tensor) -> UserWeights:
+    def _take(self, rows: torch.Tensor) -> UserWeights:
         return UserWeights(
-            tuple(self.user_ids[i] for i in places.tolist()),
-            self.weights[places],
-            None if self.covariance is None else self.covariance[places],
-            None if self.answers is None else self.answers.take(places),
+            tuple(self.user_ids[i] for i in rows.tolist()),
+            self.weights[rows],
+            None if self.covariance is None else self.covariance[rows],
+            None if self.comparisons is None else self.comparisons.take(rows),
         )
 
     def merge(self, users: UserWeights) -> UserWeights:
-        """Return these users and `users`; whoever is in both keeps their place and has what the latter has of them.
+        """Return these users and `users`; a user of both keeps the row here and gets the weights of `users`.
 
         Raises
         ------
@@ -97,89 +112,107 @@ class UserWeights:
             raise ModelError(
                 f"the users' weights have {users.weights.shape[1]} columns, the basis has {self.weights.shape[1]}",
                 "adapt them with this model",
+                argument="users",
             )
-        if not (len(self) and len(users)):  # nobody has no covariance to lack
+        if not (len(self) and len(users)):  # an empty set without covariance does not remove the other's
             return users if len(users) else self
-        place = self._place
-        again = [i for i, user in enumerate(users.user_ids) if user in place]
-        new = [i for i, user in enumerate(users.user_ids) if user not in place]
-        # Where each of the merged users is in the two, one behind the other.
+        row = self._row
+        again = [i for i, user in enumerate(users.user_ids) if user in row]
+        new = [i for i, user in enumerate(users.user_ids) if user not in row]
+        # Rows of the merged users in the concatenation of the two.
         source = torch.arange(len(self) + len(new))
-        source[[place[users.user_ids[i]] for i in again]] = torch.tensor(again, dtype=torch.int64) + len(self)
+        source[[row[users.user_ids[i]] for i in again]] = torch.tensor(again, dtype=torch.int64) + len(self)
         source[len(self) :] = torch.tensor(new, dtype=torch.int64) + len(self)
 
         covariance = None
         if self.covariance is not None and users.covariance is not None:
             covariance = torch.cat([self.covariance, users.covariance])[source]
-        answers = None
-        if self.answers is not None or users.answers is not None:
-            none = ProjectedAnswers.none(self.weights.shape[1])
-            mine, theirs = self.answers or none, users.answers or none
-            answers = replace(theirs, user=theirs.user + len(self))
-            answers = mine.join(answers).take(source)
+        comparisons = None
+        if self.comparisons is not None or users.comparisons is not None:
+            empty = ProjectedComparisons.empty(self.weights.shape[1])
+            mine, theirs = self.comparisons or empty, users.comparisons or empty
+            comparisons = mine.join(replace(theirs, user=theirs.user + len(self))).take(source)
         ids = self.user_ids + tuple(users.user_ids[i] for i in new)
-        return UserWeights(ids, torch.cat([self.weights, users.weights])[source], covariance, answers)
+        return UserWeights(ids, torch.cat([self.weights, users.weights])[source], covariance, comparisons)
 
-    def update(self, answers: EmbeddedPreferences, model: LowRankRewardModel) -> UserWeights:
-        """Add answers to what is known of their users; everybody else stays as they are.
+    def update(self, comparisons: EmbeddedPreferences, model: ModelParameters) -> UserWeights:
+        """Add comparisons to the users that they are of, and return all users; the others' weights stay unchanged.
 
-        Who is not here yet starts from the model's prior. With the earlier answers kept, the result is the fit on all
-        answers together. Without them the posterior so far, a Gaussian, takes the prior's place, which is close but not
-        the same. It takes milliseconds for a user; of very many users, `select` those who answered first.
+        A user without weights here starts from the model's prior. Where the earlier comparisons were kept, the result
+        is the fit on all of the user's comparisons together. Where they were not, the earlier posterior, a Gaussian,
+        replaces the prior, which is close to that fit but not equal. The time is milliseconds per user in `self`: with
+        many users, `select` those with new comparisons first.
 
         Parameters
         ----------
-        answers
-            The new answers alone, embedded by the encoder that the model was trained on.
+        comparisons
+            The new comparisons alone, embedded by the encoder that the model was trained on.
         model
-            The model that the weights belong to: its basis, prior and temperature.
+            The reward model that the weights belong to: its basis, prior and temperature.
 
         Raises
         ------
         DataError
-            If the answers were embedded otherwise than the model's training data.
+            If the comparisons were embedded otherwise than the model's training data.
         ModelError
-            If the weights were fitted without a posterior, as the published adaptation does.
+            If a user's weights have no posterior, as those of the published adaptation.
         """
-        model.check_embeddings(answers)
-        return self.add(*ProjectedAnswers.of(answers, model.basis), model)
+        check_embeddings(model, comparisons)
+        user_ids, projected = ProjectedComparisons.of(comparisons, model.basis)
+        return self.add(user_ids, projected, model.prior, model.temperature)
 
-    def add(self, user_ids: Sequence[str], new: ProjectedAnswers, model: LowRankRewardModel) -> UserWeights:
-        """Add answers of the users named, projected on the model's basis already; otherwise as `update`.
+    def add(
+        self, user_ids: Sequence[str], new: ProjectedComparisons, prior: WeightPrior, temperature: float
+    ) -> UserWeights:
+        """Add comparisons that are projected on the model's basis already; otherwise as `update`.
+
+        Parameters
+        ----------
+        user_ids
+            The users, by the indices in `new.user`.
+        new
+            Their new comparisons.
+        prior, temperature
+            Those of the model.
 
         Raises
         ------
         ModelError
             As `update`.
         """
-        before = self.select([user for user in user_ids if user in self._place])
-        kept = before.answers or ProjectedAnswers.none(model.basis.shape[1])
-        place = {user: i for i, user in enumerate(before.user_ids)}
+        before = self.select([user for user in user_ids if user in self._row])
+        kept = before.comparisons or ProjectedComparisons.empty(self.weights.shape[1])
+        row = {user: i for i, user in enumerate(before.user_ids)}
         refittable = {None, *kept.user.tolist()}
-        exact = [i for i, user in enumerate(user_ids) if place.get(user) in refittable]
+        exact = [i for i, user in enumerate(user_ids) if row.get(user) in refittable]
         result = UserWeights((), self.weights[:0], None if self.covariance is None else self.covariance[:0])
         if exact:
-            old = torch.tensor([place.get(user_ids[i], -1) for i in exact])
-            all_answers = kept.take(old).join(new.take(torch.tensor(exact)))
-            result = _fit([user_ids[i] for i in exact], all_answers, model.prior, model.temperature)
+            old = torch.tensor([row.get(user_ids[i], -1) for i in exact])
+            together = kept.take(old).join(new.take(torch.tensor(exact)))
+            result = _fit([user_ids[i] for i in exact], together, prior, temperature)
         for i in sorted(set(range(len(user_ids))) - set(exact)):
-            refined = _refine(before, user_ids[i], new.take(torch.tensor([i])), model)
-            result = refined if not len(result) else result.merge(refined)
+            approximate = _fit_from_posterior(before, user_ids[i], new.take(torch.tensor([i])), prior, temperature)
+            result = approximate if not len(result) else result.merge(approximate)
         return self.merge(result)
 
 
-def _refine(users: UserWeights, user_id: str, new: ProjectedAnswers, model: LowRankRewardModel) -> UserWeights:
-    """Return one user's weights after more answers, with the posterior so far in the prior's place."""
+def _fit_from_posterior(
+    users: UserWeights, user_id: str, new: ProjectedComparisons, prior: WeightPrior, temperature: float
+) -> UserWeights:
+    """Return one user's weights after more comparisons, with the earlier posterior as the prior."""
     known = users.select([user_id])
-    if known.covariance is None or model.weight_space != "free":
+    if known.covariance is None or prior.weight_space != "free":
         raise ModelError(
-            f"of user {user_id!r} neither the answers so far nor a Gaussian posterior were kept",
-            "adapt the model to all of their answers with the default recipe",
+            f"user {user_id!r} has neither kept comparisons nor a Gaussian posterior to add to",
+            "adapt the model to all of the user's comparisons with the default recipe",
+            argument="user_ids",
         )
-    prior = WeightPrior(known.weights[0].double(), known.covariance[0].double())
-    return replace(_fit([user_id], new, prior, model.temperature), answers=None)
+    before = WeightPrior(known.weights[0].double(), known.covariance[0].double())
+    return replace(_fit([user_id], new, before, temperature), comparisons=None)
 
 
-def _fit(user_ids: Sequence[str], answers: ProjectedAnswers, prior: WeightPrior, temperature: float) -> UserWeights:
-    posterior = solve(answers.projected, answers.user, answers.count, len(user_ids), prior, temperature)
-    return UserWeights(tuple(user_ids), posterior.weights.float(), posterior.covariance.float(), answers)
+def _fit(
+    user_ids: Sequence[str], comparisons: ProjectedComparisons, prior: WeightPrior, temperature: float
+) -> UserWeights:
+    posterior = solve(comparisons.projected, comparisons.user, comparisons.count, len(user_ids), prior, temperature)
+    return UserWeights(tuple(user_ids), posterior.weights.float(), posterior.covariance.float(), comparisons)

@@ -83,7 +83,7 @@ def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRa
     try:
         model = LowRankRewardModel.from_pretrained(folder)
     except ModelError as error:
-        raise RunError(error.problem, remedy) from error
+        raise RunError(error.problem, remedy, file=error.location.file) from error
     if not model.user_ids:
         raise RunError(f"{folder} has lost its users", remedy)
     return model
@@ -149,6 +149,6 @@ def _load_users(path: Path) -> UserWeights:
     try:
         return load_users(path)
     except ModelError as error:
-        raise RunError(error.problem, remedy) from error
+        raise RunError(error.problem, remedy, file=error.location.file) from error
     except (KeyError, ValueError) as error:
         raise RunError(f"{path} is damaged", remedy) from error

@@ -123,8 +123,9 @@ def measure_reward_bench(
         If the model does not know a user.
     """
     from lorerm.evaluation.rewardbench import score_subsets
+    from lorerm.model.compatibility import check_encoder
 
-    model.check_encoder(encoder.identity)
+    check_encoder(model, encoder.identity)
     directions = reward_directions(model, users)
     embeddings = _embed(prompts, encoder, folder, progress)
     ends = np.cumsum([len(prompt.completions) for prompt in prompts])[:-1]

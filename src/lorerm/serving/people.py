@@ -13,7 +13,7 @@ import torch
 
 from lorerm.errors import DataError
 from lorerm.model.acquisition import posterior_of
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
 from lorerm.serving.errors import RETRY_AFTER, ApiError
@@ -190,7 +190,7 @@ class People:
             count = _floats(b"".join(each.count for each in kept.updates))
             place = torch.zeros(len(count), dtype=torch.int64)
             try:
-                base = base.add([user], ProjectedAnswers(projected, count, place), model)
+                base = base.add([user], ProjectedComparisons(projected, count, place), model.prior, model.temperature)
             except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # the prior is lost in rounding
                 raise _too_large() from None
         weights = base.weights[0].numpy()

@@ -15,6 +15,7 @@ import numpy as np
 
 from lorerm.embedding.registry import build_encoder
 from lorerm.errors import ConfigError, FolderBusyError, LorermError, RunError, UnknownUserError
+from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, USERS, forget_users
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.pipeline.folder import FORGETTING, MANIFEST, RunFolder
@@ -138,7 +139,7 @@ class Served:
         self._signature, self.model = self._read()
         self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, **settings.running)
         if self.encoder is not None:
-            self.model.check_encoder(self.encoder.identity)
+            check_encoder(self.model, self.encoder.identity)
         self.fingerprint = fingerprint(self.model)
         self.basis = np.ascontiguousarray(self.model.basis.numpy())
         self.population = self.model.population_weights.numpy()

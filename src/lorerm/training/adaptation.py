@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from lorerm.errors import ConfigError
+from lorerm.model.compatibility import check_embeddings
 from lorerm.model.posterior import solve
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from lorerm.threads import torch_on_one_thread
 from lorerm.training import paper
@@ -34,7 +35,7 @@ def adapt(
     data: EmbeddedPreferences,
     config: AdaptationConfig | None = None,
     *,
-    keep_answers: bool = True,
+    keep_comparisons: bool = True,
 ) -> UserWeights:
     """Fit the weights of every user in `data`.
 
@@ -47,7 +48,7 @@ def adapt(
     config
         The recipe; None is the default one: the posterior's mode under the model's prior, with its covariance. Users
         who have answers in the model already are fitted on `data` alone.
-    keep_answers
+    keep_comparisons
         Whether the K numbers of each answer that its posterior needs are kept beside the weights, so that
         `UserWeights.update` adds later answers exactly. The paper's recipe has no use for them.
 
@@ -59,9 +60,9 @@ def adapt(
         If the paper's recipe is asked for a model whose weights are not on the simplex.
     """
     config = config or AdaptationConfig()
-    model.check_embeddings(data)
+    check_embeddings(model, data)
     if not len(data):  # a split without unseen users
-        return UserWeights((), model.weights[:0], None if model.covariance is None else model.covariance[:0])
+        return UserWeights.none(model)
     if config.recipe == "paper":
         return _adapt_as_published(model, data, config)
     directions = model.basis.t().contiguous()
@@ -71,12 +72,12 @@ def adapt(
         pairs = PackedPairs.pack(some)
         projected = pairs.project(directions)
         posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, model.prior, model.temperature)
-        if keep_answers:
-            answers.append(ProjectedAnswers(projected, pairs.count.float(), pairs.user + len(user_ids)))
+        if keep_comparisons:
+            answers.append(ProjectedComparisons(projected, pairs.count.float(), pairs.user + len(user_ids)))
         user_ids.extend(pairs.user_ids)
         weights.append(posterior.weights.float())
         covariances.append(posterior.covariance.float())
-    kept = ProjectedAnswers.concatenate(answers) if keep_answers else None
+    kept = ProjectedComparisons.concatenate(answers) if keep_comparisons else None
     return UserWeights(tuple(user_ids), torch.cat(weights), torch.cat(covariances), kept)
 
 

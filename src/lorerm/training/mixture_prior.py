@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.model.posterior import Mixture, Posterior, combine, solve
+from lorerm.model.posterior import Posterior, combine, solve
+from lorerm.model.prior import Mixture
 
 if TYPE_CHECKING:
-    from lorerm.model.posterior import WeightPrior
+    from lorerm.model.prior import WeightPrior
 
 # On planted mixtures of five tastes 8 were no better than 4, and 2 a little worse.
 N_KINDS = 4

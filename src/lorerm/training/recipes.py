@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lorerm.errors import ConfigError
-from lorerm.model.posterior import WeightPrior, solve
-from lorerm.model.projected import ProjectedAnswers
+from lorerm.model.posterior import solve
+from lorerm.model.prior import WeightPrior
+from lorerm.model.projected import ProjectedComparisons
 from lorerm.training import paper, regularized, selection
 from lorerm.training.pairs import PackedPairs
 from lorerm.training.validation import Score, Validation, best_temperature
@@ -40,7 +41,7 @@ class Trained:
         On validation pairs, before any refinement, or None without them.
     covariance
         [N, K, K], or None where the recipe has none.
-    answers
+    comparisons
         The training pairs as the posterior needs them, or None where there is no posterior.
     chosen
         What selection chose, as JSON-able values.
@@ -52,7 +53,7 @@ class Trained:
     temperature: float
     score: Score | None
     covariance: torch.Tensor | None = None
-    answers: ProjectedAnswers | None = None
+    comparisons: ProjectedComparisons | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
 
 
@@ -137,7 +138,7 @@ class DefaultTrainer(Trainer):
             progress(1, 1)
         basis = fit.basis * self._scale
         pairs = self.pairs
-        answers = ProjectedAnswers(pairs.project(basis), pairs.count.float(), pairs.user)
+        answers = ProjectedComparisons(pairs.project(basis), pairs.count.float(), pairs.user)
         prior = selection.prior_of(fit, answers.projected, pairs, choice)
         posterior = solve(answers.projected, pairs.user, pairs.count, pairs.n_users, prior)
         return Trained(
@@ -147,7 +148,7 @@ class DefaultTrainer(Trainer):
             temperature=1.0,  # the one that validation chose is in the basis: rewards are log-odds
             score=self.validate(rank),
             covariance=posterior.covariance.float(),
-            answers=answers,
+            comparisons=answers,
             chosen={
                 "lambda_shared": strengths.shared,
                 "lambda_personal": strengths.personal,

@@ -20,7 +20,8 @@ import torch
 from lorerm.training.regularized import MAX_STEPS, Fit, judgement_weight, minimise, principal
 
 if TYPE_CHECKING:
-    from lorerm.model.posterior import Posterior, WeightPrior
+    from lorerm.model.posterior import Posterior
+    from lorerm.model.prior import WeightPrior
     from lorerm.training.pairs import PackedPairs
     from lorerm.training.regularized import Strengths
 

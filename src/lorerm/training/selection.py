@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.model.posterior import WeightPrior, solve
+from lorerm.model.posterior import solve
+from lorerm.model.prior import WeightPrior
 from lorerm.threads import torch_on_one_thread
 from lorerm.training.mixture_prior import Likelihoods, find_kinds, spread_out
 from lorerm.training.refinement import refine
@@ -95,7 +96,7 @@ def prior_of(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choi
         return rough
     likelihoods = Likelihoods.around(*_of_some_users(projected, pairs), rough)
     kinds = find_kinds(likelihoods, rough, consistency_learnt=choice.consistency_learnt)
-    return WeightPrior.of_kinds(spread_out(kinds, choice.spread, consistency_learnt=choice.consistency_learnt))
+    return WeightPrior.from_mixture(spread_out(kinds, choice.spread, consistency_learnt=choice.consistency_learnt))
 
 
 def _of_some_users(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
@@ -261,7 +262,7 @@ def _with_best_prior(validation: Validation, choice: Choice, fit: Fit, *, thorou
                 best, best_mixture = candidate, mixture
     if best_mixture is None:
         return choice
-    prior = WeightPrior.of_kinds(best_mixture)
+    prior = WeightPrior.from_mixture(best_mixture)
     exact = (solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights for pairs, projected in known)
     return replace(best, score=score(exact))
 

@@ -170,7 +170,7 @@ def _model(data: EmbeddedPreferences, trainer: Trainer, trained: Trained, rank: 
         temperature=trained.temperature,
         requested_rank=rank,
         covariance=trained.covariance,
-        answers=trained.answers,
+        comparisons=trained.comparisons,
         reference=trainer.reference,
         encoder=data.encoder,
         training={

@@ -228,7 +228,7 @@ def test_users_without_uncertainty_are_not_asked_nor_taught(start, model, tmp_pa
     """As the paper's recipes leave them; deleted, they begin anew."""
     from dataclasses import replace
 
-    replace(model, covariance=None, answers=None).save_pretrained(tmp_path / "model", include_users=True)
+    replace(model, covariance=None, comparisons=None).save_pretrained(tmp_path / "model", include_users=True)
     client = start(settings)
     found = client.get("/v1/users/trained").json()
     assert found["covariance"] is found["standard_deviation"] is None

@@ -1,0 +1,120 @@
+"""The parameters of a low-rank reward model as plain data.
+
+Saving, the hub, the model card, the next question and export work on these. `lorerm.model.reward_model` adds rewards
+and rankings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lorerm.errors import UnknownUserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorerm.embedding.encoder import EncoderIdentity
+    from lorerm.model.prior import WeightPrior, WeightSpace
+    from lorerm.model.projected import ProjectedComparisons
+
+
+@dataclass(frozen=True, eq=False)
+class ModelParameters:
+    """Basis, user weights, weight prior and provenance of a reward model.
+
+    Parameters
+    ----------
+    basis
+        Float32 [D, K]: the reward directions V, for embeddings as the encoder returns them.
+    weights
+        Float32 [N, K]: W, one row per user.
+    user_ids
+        The N users, in order of first appearance in the training data.
+    prior
+        The prior over weights; its mean is the population weights.
+    temperature
+        s in P(chosen > rejected | u) = sigmoid(d . V w_u / s).
+    requested_rank
+        The rank given to training.
+    covariance
+        Float32 [N, K, K]: the posterior covariance of the weights; None where the recipe computes none.
+    reference
+        Float32 [D]: the encoder's own reward head, or None.
+    encoder
+        Identity of the encoder that made the embeddings; None where they were given as arrays.
+    training
+        Settings of the training and what validation chose, as JSON values.
+    validation_loss
+        Float32 [N]: each training user's loss on held-out comparisons (NaN for users without any), or None.
+    comparisons
+        The projected comparisons that the weights were fitted to, so that more can be added exactly; or None.
+    """
+
+    basis: torch.Tensor
+    weights: torch.Tensor
+    user_ids: tuple[str, ...]
+    prior: WeightPrior
+    temperature: float
+    requested_rank: int
+    covariance: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+    encoder: EncoderIdentity | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    validation_loss: torch.Tensor | None = None
+    comparisons: ProjectedComparisons | None = None
+
+    def __repr__(self) -> str:
+        """Return the sizes alone: user ids and weights are personal data and must not get into logs."""
+        dimension, rank = self.basis.shape
+        return f"{type(self).__name__}(dimension={dimension}, rank={rank}, users={len(self.user_ids)})"
+
+    @property
+    def fitted_rank(self) -> int:
+        """Number of directions K, which can be smaller than the requested rank; 0 for the reference head alone."""
+        return 0 if self.requested_rank == 0 else self.basis.shape[1]
+
+    @property
+    def weight_space(self) -> WeightSpace:
+        """`simplex` (weights are positive and sum to 1, as in the paper) or `free` (signed)."""
+        return self.prior.weight_space
+
+    @property
+    def population_weights(self) -> torch.Tensor:
+        """Float32 [K]: the prior mean, used for users without comparisons."""
+        return self.prior.mean.float()
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {user: i for i, user in enumerate(self.user_ids)}
+
+    def user_weights(self, user_id: str | None, *, population: bool = False) -> torch.Tensor:
+        """Return the weights [K] of a user.
+
+        Parameters
+        ----------
+        user_id
+            The user; None is the population.
+        population
+            Whether an unknown user gets the population weights; otherwise an unknown user is an error.
+
+        Raises
+        ------
+        UnknownUserError
+            If the model has no weights for `user_id` and `population` is False.
+        """
+        if user_id is None:
+            return self.population_weights
+        row = self._row.get(user_id)
+        if row is not None:
+            return self.weights[row]
+        if population:
+            return self.population_weights
+        known = f"it has {len(self.user_ids)} other users" if self.user_ids else "it was saved without its users"
+        raise UnknownUserError(
+            f"user {user_id!r} is unknown to this model ({known})",
+            "adapt the model to some of the user's comparisons, or ask for the population's rewards (population=True)",
+            argument="user_id",
+        )

@@ -1,0 +1,78 @@
+"""Prior over user weights: what is assumed about a user before any of their comparisons is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+
+WeightSpace = Literal["free", "simplex"]
+"""`free`: weights of either sign. `simplex`: positive weights that sum to 1, as in the paper."""
+
+
+class Mixture(NamedTuple):
+    """Mixture of C Gaussians over the weights."""
+
+    shares: torch.Tensor
+    """float64 [C], summing to 1: the probability of each component"""
+    means: torch.Tensor
+    """float64 [C, K]"""
+    covariances: torch.Tensor
+    """float64 [C, K, K]"""
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean [K] and the covariance [K, K] of the whole mixture."""
+        mean = self.shares @ self.means
+        off = self.means - mean
+        within = torch.einsum("c,ckl->kl", self.shares, self.covariances)
+        return mean, within + torch.einsum("c,ck,cl->kl", self.shares, off, off)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightPrior:
+    """Prior p(w) over the weights of a user: Gaussian, mixture of Gaussians, or a penalty on the simplex.
+
+    Parameters
+    ----------
+    mean
+        Float64 [K]: the population weights.
+    covariance
+        Float64 [K, K], `free` weight space: the covariance of weights between users. Along an eigenvector of
+        eigenvalue 0 every user has the mean's weight.
+    concentration
+        `simplex` weight space: kappa in the penalty kappa * KL(mean || w), in nats.
+    mixture
+        The components of which `mean` and `covariance` are the moments; None where the prior is a single Gaussian or on
+        the simplex.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor | None = None
+    concentration: float | None = None
+    mixture: Mixture | None = None
+
+    @classmethod
+    def from_mixture(cls, mixture: Mixture) -> WeightPrior:
+        """Return the prior of a mixture; a single component gives a Gaussian prior."""
+        mean, covariance = mixture.moments()
+        return cls(mean, covariance, mixture=mixture if len(mixture.shares) > 1 else None)
+
+    @classmethod
+    def fixed(cls, mean: torch.Tensor) -> WeightPrior:
+        """Return a prior of variance 0: every user has the weights `mean`, whatever their comparisons."""
+        return cls(mean=mean.double(), covariance=torch.zeros(len(mean), len(mean), dtype=torch.float64))
+
+    @property
+    def weight_space(self) -> WeightSpace:
+        """`simplex` where a concentration is given, else `free`."""
+        return "free" if self.concentration is None else "simplex"
+
+    @property
+    def components(self) -> Mixture:
+        """The mixture, with one component where the prior is a single Gaussian (`free` weight space only)."""
+        if self.mixture is not None:
+            return self.mixture
+        if self.covariance is None:
+            raise AssertionError
+        return Mixture(torch.ones(1, dtype=torch.float64), self.mean[None], self.covariance[None])
