@@ -28,11 +28,12 @@ import numpy as np
 from scipy import stats
 
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.evaluation.accuracy import Cell
 from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.predictions import sample_of
 from lorerm.model.user_weights import UserWeights
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import TrainingConfig
+from lorerm.training.pairs import PackedPairs
 from lorerm.training.train import train_ranks
 
 DIMENSION, DIRECTIONS, RANK = 12, 2, 3
@@ -147,12 +148,14 @@ def repetition(seed: int) -> tuple[dict, dict]:
 def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return [3, 2] by method: the intervals from these people's choices on fresh prompts."""
     test = People.draw(rng, tastes, TEST_PROMPTS, TEST_PAIRS)
-    packed = Cell.pack(test.data())
-    gap = packed.pairs.project(models[RANK].basis.new_tensor(np.eye(DIMENSION))).double().numpy()
-    place = [int(packed.user_ids[user][1:]) for user in packed.sample.user]
+    data = test.data()
+    pairs = PackedPairs.pack(data)
+    sample = sample_of(pairs, data)
+    gap = pairs.project(models[RANK].basis.new_tensor(np.eye(DIMENSION))).double().numpy()
+    place = [int(pairs.user_ids[user][1:]) for user in sample.user]
     directions = scored_with(models, test, weights)
     values = {name: ((gap * found[place]).sum(axis=1) > 0).astype(float) for name, found in directions.items()}
-    return all_intervals(figures(values), packed.sample, rng)
+    return all_intervals(figures(values), sample, rng)
 
 
 def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndarray:

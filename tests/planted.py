@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.evaluation.accuracy import Cell
+from lorerm.evaluation.predictions import is_correct, project, sample_of, weights_of
+from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.training.pairs import PackedPairs
 
 
 class Planted(NamedTuple):
@@ -65,10 +67,15 @@ def plant(
     return Planted(data, shared * axes[0], axes[1:], deviations)
 
 
-def mean_accuracy(cell: Cell, basis: torch.Tensor, weights: torch.Tensor) -> float:
-    """Return the mean over a cell's users of their share of pairs with a positive reward difference."""
-    right = torch.from_numpy(cell.right(cell.project(basis), weights))
-    return float(cell.pairs.sum_by_user(right * cell.pairs.weight.double()).mean())
+def mean_accuracy(model: LowRankRewardModel, data: EmbeddedPreferences, weights: torch.Tensor | None = None) -> float:
+    """Return the mean over users of the share of their comparisons with a positive reward difference.
+
+    Users are scored with the model's weights of theirs or, where `weights` [K] are given, all with these.
+    """
+    pairs = PackedPairs.pack(data)
+    weights = weights_of(model, pairs.user_ids) if weights is None else weights
+    correct = is_correct(pairs, project(pairs, model.basis), weights)
+    return float(sample_of(pairs, data).by_user(correct[:, None]).mean())
 
 
 def numbered_user(data: EmbeddedPreferences) -> np.ndarray:

@@ -8,14 +8,8 @@ from dataclasses import replace
 import pytest
 
 from lorerm.errors import DataError
-from lorerm.evaluation.evaluate import measure
 from lorerm.evaluation.report import Estimate, FewShotCurve, Gains, Report, SplitSize, UserGain, focus_rank
 from refusals import refused
-
-
-@pytest.fixture(scope="module")
-def report(models, cells):
-    return Report.from_dict(measure(models, cells))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Prefer
 from lorerm.data.shared import CHOICES, RESPONSES, SharedPreferences
 from lorerm.embedding import shards
 from lorerm.errors import ConfigError, RunError, UnknownUserError
-from lorerm.evaluation.few_shot_config import ShotsConfig
+from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
 from lorerm.pipeline.config import SplitConfig
 from lorerm.pipeline.experiment import Recipe
@@ -160,7 +160,7 @@ def whole(request, tmp_path_factory):
     if request.param == "default":
         steps.train(run, TrainingConfig(), [1, 2])
         studies.seeds(run, 2)
-        studies.shots(run, [1, 2], ShotsConfig(trials=2))
+        studies.few_shot(run, [1, 2], FewShotConfig(trials=2))
     else:  # a sweep
         steps.train(run, TrainingConfig(recipe="paper", steps=20), [1, 2], [0.0])
     data = EmbeddedPreferences.load(run.path)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from lorerm import AdaptationConfig, TrainingConfig, train
 from lorerm.embedding.store import load_embedded
 from lorerm.errors import ConfigError, RunError
 from lorerm.evaluation.evaluate import measure
-from lorerm.evaluation.few_shot_config import ShotsConfig
+from lorerm.evaluation.few_shot import FewShotConfig
+from lorerm.evaluation.report import Report
 from lorerm.pipeline import steps, studies
 from lorerm.pipeline.experiment import Recipe
 from lorerm.pipeline.folder import RunFolder
+from refusals import refused
 
 
 def report_of(run):
@@ -31,34 +34,34 @@ def test_a_report_has_axes_with_texts_and_no_studies_that_were_not_made(finished
 
 
 def test_the_curve_stands_in_the_report_that_follows(run):
-    studies.shots(run, [1, 3], ShotsConfig(trials=2))
+    studies.few_shot(run, [1, 3], FewShotConfig(trials=2))
     steps.report(run)
     report = report_of(run)
-    assert report["shots"] == studies.shots_content(run)
+    assert Report.from_dict(report).few_shot == studies.read_few_shot(run)
     assert [point["shots"] for point in report["shots"]["points"]] == [0, 1, 3]
 
 
 def test_a_curve_that_was_swept_before_is_not_replaced_by_the_default(run):
-    studies.shots(run, [2], ShotsConfig(trials=2))
+    studies.few_shot(run, [2], FewShotConfig(trials=2))
     swept = (run.path / "shots.json").read_bytes()
-    studies.shots_by_default(run)
+    studies.few_shot_by_default(run)
     assert (run.path / "shots.json").read_bytes() == swept
     (run.path / "shots.json").unlink()
-    studies.shots_by_default(run)
+    studies.few_shot_by_default(run)
     assert (run.path / "shots.json").read_bytes() == swept
 
 
 def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
-    monkeypatch.setattr(studies, "_CHEAP_ANSWERS", 3)
-    studies.shots_by_default(run)
+    monkeypatch.setattr(studies, "_QUICK_COMPARISONS", 3)
+    studies.few_shot_by_default(run)
     assert not (run.path / "shots.json").exists()
     monkeypatch.undo()
-    studies.shots_by_default(run)
+    studies.few_shot_by_default(run)
     assert (run.path / "shots.json").exists()
 
 
 def test_training_again_drops_what_was_made_of_it(run):
-    studies.shots(run, [2], ShotsConfig(trials=2))
+    studies.few_shot(run, [2], FewShotConfig(trials=2))
     studies.seeds(run, 2)
     steps.train(run, TrainingConfig(seed=5), [1, 2])
     assert set(run.manifest()["steps"]) == {"prepare", "embed", "train"}
@@ -71,7 +74,7 @@ def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
     studies.seeds(run, 3)
     assert (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns == changed
     assert (run.path / "seeds" / "seed-2.json").read_bytes() != first
-    studies.shots(run, [2], ShotsConfig(trials=2))
+    studies.few_shot(run, [2], FewShotConfig(trials=2))
     assert "seeds" in run.manifest()["steps"], "a curve does not undo the seeds"
     steps.report(run)
     report = report_of(run)
@@ -127,30 +130,49 @@ def test_curve_and_seeds_adapt_as_the_report_does(run):
     data = load_embedded(run.path)
     few_shot = data.user_ids[np.asarray(data.splits) == "train_unseen"]
     studies.seeds(run, 2)
-    studies.shots(run, [max(Counter(few_shot).values())], ShotsConfig(trials=2))
+    studies.few_shot(run, [max(Counter(few_shot).values())], FewShotConfig(trials=2))
     steps.report(run)
     report = report_of(run)
     assert report["config"]["adaptation"]["recipe"] == "default"
-    all_answers = report["shots"]["points"][-1]
-    assert all_answers["mean"] == pytest.approx(report["ranks"][-1]["cells"]["test_unseen"]["mean"])
-    cells = studies._split_anew(run, data, 1)
-    model = train(cells.train_seen, TrainingConfig(recipe="paper", steps=5, seed=1, rank=2))
+    all_comparisons = report["shots"]["points"][-1]
+    assert all_comparisons["mean"] == pytest.approx(report["ranks"][-1]["cells"]["test_unseen"]["mean"])
+    splits = studies._split_anew(run, data, 1)
+    model = train(splits.train_seen, TrainingConfig(recipe="paper", steps=5, seed=1, rank=2))
     kept = json.loads((run.path / "seeds" / "seed-1.json").read_text("utf-8"))
-    assert kept["ranks"] == measure(model, cells, adaptation=AdaptationConfig(seed=1), seed=1)["ranks"]
+    assert kept["ranks"] == measure(model, splits, adaptation=AdaptationConfig(seed=1), seed=1).to_dict()["ranks"]
 
 
 def test_bad_input_is_refused(run):
-    with pytest.raises(ConfigError, match="--seeds is 0"):
+    with refused(ConfigError, "0", argument="seeds"):
         studies.seeds(run, 0)
-    with pytest.raises(ConfigError, match="no model of rank 9"):
-        studies.shots(run, None, ShotsConfig(), rank=9)
+    with refused(ConfigError, "rank 9", argument="rank"):
+        studies.few_shot(run, None, FewShotConfig(), rank=9)
 
 
 def test_two_runs_side_by_side(finished, run, tmp_path):
     found = studies.compare([finished, run])
-    assert [row["mean"] for row in found["paired"]] == [0] * len(found["paired"])
+    assert [row.estimate.mean for row in found.paired] == [0, 0]
     same_name = RunFolder.open(shutil.copytree(run.path, tmp_path / "again" / run.path.name))
-    assert len({row["name"] for row in studies.compare([run, same_name])["runs"]}) == 2
-    (run.path / "report" / "predictions.parquet").unlink()
-    with pytest.raises(RunError, match="lost its predictions"):
+    assert len({row.name for row in studies.compare([run, same_name]).runs}) == 2
+
+
+def test_damaged_files_are_named(finished, run):
+    predictions = run.path / "report" / "predictions.parquet"
+    predictions.write_bytes(b"")
+    with refused(RunError, str(predictions)):
         studies.compare([finished, run])
+    report = run.path / "report" / "report.json"
+    report.write_text(report.read_text("utf-8").replace('"chosen_rank"', '"chosen_rang"'), "utf-8")
+    with refused(RunError, str(report), "report.chosen_rank "):
+        studies.compare([finished, run])
+
+
+def test_the_focus_rank_follows_the_rule_of_the_report(finished, monkeypatch):
+    assert studies._focus_rank(finished) == Report.from_dict(report_of(finished)).focus_rank == 2
+    monkeypatch.setattr(studies, "chosen_rank", lambda run: 1)
+    assert studies._focus_rank(finished) == 2, "the largest personal rank"
+    monkeypatch.setattr(studies, "load_trained", lambda run, rank, alpha: SimpleNamespace(fitted_rank=1))
+    assert studies._focus_rank(finished) == 2, "even if it collapsed"
+    monkeypatch.setattr(RunFolder, "result", lambda self, step: {"ranks": [0]})
+    monkeypatch.setattr(studies, "chosen_rank", lambda run: 0)
+    assert studies._focus_rank(finished) == 0

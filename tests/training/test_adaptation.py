@@ -8,7 +8,6 @@ import torch
 
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import ConfigError, DataError
-from lorerm.evaluation.accuracy import Cell
 from lorerm.model.posterior import solve
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
@@ -67,12 +66,11 @@ def test_seen_users_adapted_on_their_training_answers_keep_their_weights(model, 
 
 
 def test_accuracy_grows_with_shots_and_few_are_no_worse_than_none(model, cells):
-    cell = Cell.pack(cells.test_unseen)
-    population = mean_accuracy(cell, model.basis, model.population_weights.expand(len(cell.user_ids), -1))
+    population = mean_accuracy(model, cells.test_unseen, model.population_weights)
     accuracy = {}
     for shots in (1, 3, 10, 30):
         adapted = model.with_users(adapt(model, first_shots(cells.train_unseen, shots)))
-        accuracy[shots] = mean_accuracy(cell, model.basis, cell.weights_of(adapted))
+        accuracy[shots] = mean_accuracy(adapted, cells.test_unseen)
     assert accuracy[1] > population - 0.01
     assert accuracy[3] > population
     assert accuracy[10] > population + 0.05

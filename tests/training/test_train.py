@@ -10,7 +10,6 @@ import torch
 from lorerm.data.splits import split
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import ConfigError, DataError
-from lorerm.evaluation.accuracy import Cell
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.train import (
@@ -27,10 +26,9 @@ from planted import mean_accuracy, numbered_user, plant
 
 def accuracy(model, cells, name):
     """Return the mean accuracy in a cell, unseen users adapted first."""
-    cell = Cell.pack(getattr(cells, name))
     if name.endswith("unseen"):
         model = model.with_users(adapt(model, getattr(cells, name.replace("test", "train"))))
-    return mean_accuracy(cell, model.basis, cell.weights_of(model))
+    return mean_accuracy(model, getattr(cells, name))
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +119,8 @@ def test_the_scale_of_the_embeddings_does_not_matter(cells, models):
     rewards = model.rewards(10 * cells.train_seen.responses[:200], model.user_ids[0])
     before = models[3].rewards(cells.train_seen.responses[:200], model.user_ids[0])
     assert float(torch.corrcoef(torch.stack([rewards, before]))[0, 1]) > 0.999
-    cell, scaled_cell = (
-        Cell.pack(replace(cells.test_seen, responses=factor * cells.test_seen.responses)) for factor in (1, 10)
-    )
-    one = mean_accuracy(scaled_cell, model.basis, scaled_cell.weights_of(model))
-    assert one == pytest.approx(mean_accuracy(cell, models[3].basis, cell.weights_of(models[3])), abs=0.01)
+    scaled = replace(cells.test_seen, responses=10 * cells.test_seen.responses)
+    assert mean_accuracy(model, scaled) == pytest.approx(mean_accuracy(models[3], cells.test_seen), abs=0.01)
 
 
 def test_the_order_of_users_does_not_matter(cells, models):

@@ -27,7 +27,7 @@ def call(parsed: argparse.Namespace) -> None:
 
     if len(parsed.runs) < 2:
         raise ConfigError("there is one run to compare", "name two run folders or more")
-    found = compare([RunFolder.open(path) for path in parsed.runs])
+    found = compare([RunFolder.open(path) for path in parsed.runs]).to_dict()
     console = output()
     if parsed.json:
         console.print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False), soft_wrap=True)

@@ -40,7 +40,7 @@ def call(parsed: argparse.Namespace) -> None:
 def report(run: RunFolder, seeds: int | None = None) -> None:
     """Do all that the report shows: further seeds where asked for, the few-shot curve where it is cheap, the report."""
     studies.seeds(run, seeds)
-    studies.shots_by_default(run)
+    studies.few_shot_by_default(run)
     steps.report(run)
 
 

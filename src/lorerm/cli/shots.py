@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.options import add_options, given_options
-from lorerm.evaluation.few_shot_config import ShotsConfig
+from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
 from lorerm.pipeline.experiment import stored_recipe
 from lorerm.pipeline.folder import RunFolder
@@ -29,22 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rank", type=int, metavar="K", help="whose curve (default: the rank that validation chose, or the largest)"
     )
-    add_options(parser, ShotsConfig)
+    add_options(parser, FewShotConfig)
 
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it, and write the report with it."""
+    from lorerm.evaluation.json_records import to_json
     from lorerm.reporting.tables import console_shots
 
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
         recipe = stored_recipe(run.path)
-        settings = {**recipe.shots, **given_options(parsed, ShotsConfig)}
+        settings = {**recipe.shots, **given_options(parsed, FewShotConfig)}
         counts, rank = settings.pop("shots", None), settings.pop("rank", None)
-        config = ShotsConfig(**settings)
-        studies.shots(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
+        config = FewShotConfig(**settings)
+        studies.few_shot(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
         steps.report(run)
+    content = to_json(studies.read_few_shot(run), "shots")
     console = output()
     console.print()
-    console.print(console_shots(studies.shots_content(run)))
+    console.print(console_shots(content))
     console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True)

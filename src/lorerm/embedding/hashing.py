@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.embedding.encoder import EncoderIdentity, Progress
+from lorerm.embedding.text_patterns import (
+    CONTRACTION,
+    EXCLAMATION,
+    FIRST_PERSON,
+    HEDGES,
+    LIST_ITEM,
+    QUESTION,
+    REASONS,
+    SECOND_PERSON,
+    SENTENCE_END,
+    WORD,
+    any_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,29 +36,24 @@ VERSION = "1"
 WORD_FEATURES, LETTER_FEATURES = 512, 256
 _BATCH = 2048
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
-_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 _COUNTED = {
-    "sentences": _SENTENCE_END,
-    "list items": _LIST_ITEM,
+    "sentences": SENTENCE_END,
+    "list items": LIST_ITEM,
     "headings": re.compile(r"^[ \t]*(?:#+\s|\*\*.+\*\*\s*$)|:\s*$", re.MULTILINE),
     "lines": re.compile(r"\n"),
-    "questions": re.compile(r"\?"),
-    "exclamations": re.compile(r"!"),
+    "questions": QUESTION,
+    "exclamations": EXCLAMATION,
     "commas": re.compile(r"[,;]"),
-    "contractions": re.compile(r"\w'(?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE),
+    "contractions": CONTRACTION,
     "digits": re.compile(r"\d"),
     "capitals": re.compile(r"[A-ZÀ-ÖØ-ÞΑ-ΩЀ-Я]"),
     "quotes": re.compile(r"[\"“”«»]"),
     "brackets": re.compile(r"[()\[\]]"),
-    "first person": re.compile(r"\b(?:i|we|my|our|me|us)\b", re.IGNORECASE),
-    "second person": re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE),
-    "hedges": re.compile(
-        r"\b(?:may|might|could|perhaps|maybe|possibly|seems?|usually|often|probably)\b", re.IGNORECASE
-    ),
-    "thanks": re.compile(r"\b(?:please|thanks?|sorry|glad|happy|great|wonderful|hope)\b", re.IGNORECASE),
-    "because": re.compile(r"\b(?:because|since|therefore|thus|hence|so that|which means)\b", re.IGNORECASE),
+    "first person": FIRST_PERSON,
+    "second person": SECOND_PERSON,
+    "hedges": any_of(*HEDGES, "often"),
+    "thanks": any_of("please", "thanks?", "sorry", "glad", "happy", "great", "wonderful", "hope"),
+    "because": any_of(*REASONS, "which means"),
     "negations": re.compile(r"\b(?:not|no|never)\b|n't\b", re.IGNORECASE),
 }
 _STYLE_FEATURES = 4 + 2 * len(_COUNTED)
@@ -58,7 +66,7 @@ class HashingEncoder:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._words = HashingVectorizer(
-            n_features=WORD_FEATURES, ngram_range=(1, 2), norm="l2", token_pattern=_WORD.pattern
+            n_features=WORD_FEATURES, ngram_range=(1, 2), norm="l2", token_pattern=WORD.pattern
         )
         self._letters = HashingVectorizer(n_features=LETTER_FEATURES, analyzer="char_wb", ngram_range=(3, 4), norm="l2")
 
@@ -104,7 +112,7 @@ class HashingEncoder:
 
 def _style(text: str) -> list[float]:
     """Return lengths, and each count as it is (on a log scale) and per word."""
-    words = _WORD.findall(text)
+    words = WORD.findall(text)
     n_words = max(1, len(words))
     counts = np.array([len(pattern.findall(text)) for pattern in _COUNTED.values()], dtype=np.float64)
     lengths = [

@@ -1,90 +1,88 @@
-"""Several evaluations side by side, paired where their users and prompts coincide."""
+"""Comparison of several runs, paired where their users and prompts coincide."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lorerm.data.schema import TEST_SPLITS
 from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.report import ComparedRun, RunComparison, RunDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pyarrow as pa
 
+    from lorerm.evaluation.report import Estimate, Report
+
+# Columns of the stored predictions; `cell` is the split.
 _KEY = ["cell", "user_id", "prompt_id"]
 
 
-def compare_runs(
-    names: Sequence[str], reports: Sequence[Mapping[str, Any]], predictions: Sequence[pa.Table]
-) -> dict[str, Any]:
+def compare_runs(names: Sequence[str], reports: Sequence[Report], predictions: Sequence[pa.Table]) -> RunComparison:
     """Compare the chosen ranks of several runs.
 
     Parameters
     ----------
     names
-        Of the runs.
+        The runs' names.
     reports
-        Each as `measure` returns it.
+        Their reports.
     predictions
-        Each as `Measured.predictions` returns it.
-
-    Returns
-    -------
-    dict
-        `runs`: of each its name, `source`, `encoder`, `recipe`, `chosen_rank` and that rank's `cells`; and `paired`:
-        for each run after the first, and each cell of test prompts, its accuracy less that of the first on the users
-        and prompts that both have in that cell, with interval. A cell without two such users has no entry.
+        Their predictions, as `Predictions.to_table` returns them.
     """
-    runs = []
-    for name, report in zip(names, reports, strict=True):
-        rank = report["chosen_rank"]
-        entry = next(entry for entry in report["ranks"] if entry["rank"] == rank)
-        runs.append(
-            {
-                "name": name,
-                "source": report["data"].get("source"),
-                "encoder": (report["data"].get("encoder") or {}).get("model"),
-                "recipe": (report.get("config") or {}).get("training", {}).get("recipe"),
-                "chosen_rank": rank,
-                "cells": entry["cells"],
-            }
-        )
-    first = _of_chosen(predictions[0], runs[0]["chosen_rank"])
+    runs = tuple(_describe(name, report) for name, report in zip(names, reports, strict=True))
+    first = _of_rank(predictions[0], runs[0].chosen_rank)
     paired = []
     for run, table in zip(runs[1:], predictions[1:], strict=True):
-        other = _of_chosen(table, run["chosen_rank"])
-        paired += [{"run": run["name"], "against": runs[0]["name"], **row} for row in _paired(other, first)]
-    return {"runs": runs, "paired": paired}
+        differences = _differences(_of_rank(table, run.chosen_rank), first)
+        paired += [RunDifference(run.name, runs[0].name, split, found) for split, found in differences.items()]
+    return RunComparison(runs, tuple(paired))
 
 
-def _of_chosen(predictions: pa.Table, rank: int) -> pa.Table:
-    """Return one row per cell, user and prompt: the share of pairs predicted rightly, and what they count."""
+def _describe(name: str, report: Report) -> ComparedRun:
+    row = report.row(report.chosen_rank)
+    recipe = report.settings.training.get("recipe")
+    return ComparedRun(
+        name=name,
+        source=report.data.source,
+        encoder=None if report.data.encoder is None else report.data.encoder.model,
+        recipe=None if recipe is None else str(recipe),
+        chosen_rank=report.chosen_rank,
+        accuracies=None if row is None else row.accuracies,
+    )
+
+
+def _of_rank(predictions: pa.Table, rank: int) -> pa.Table:
+    """Return one row per split, user and prompt: the share of comparisons predicted correctly, and their weight."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not predictions.num_columns:
-        return pa.table({name: pa.array([], pa.string()) for name in _KEY} | {"right": [], "share": []})
+        return pa.table({name: pa.array([], pa.string()) for name in _KEY} | {"correct": [], "share": []})
     share = predictions["share"]
-    right = pc.multiply(predictions[f"rank_{rank}"].cast("float64"), share)
-    table = pa.table({name: predictions[name].cast("string") for name in _KEY} | {"right": right, "share": share})
-    summed = table.group_by(_KEY).aggregate([("right", "sum"), ("share", "sum")])
-    mean = pc.divide(summed["right_sum"], summed["share_sum"])
-    return pa.table({name: summed[name] for name in _KEY} | {"right": mean, "share": summed["share_sum"]})
+    correct = pc.multiply(predictions[f"rank_{rank}"].cast("float64"), share)
+    table = pa.table({name: predictions[name].cast("string") for name in _KEY} | {"correct": correct, "share": share})
+    summed = table.group_by(_KEY).aggregate([("correct", "sum"), ("share", "sum")])
+    mean = pc.divide(summed["correct_sum"], summed["share_sum"])
+    return pa.table({name: summed[name] for name in _KEY} | {"correct": mean, "share": summed["share_sum"]})
 
 
-def _paired(one: pa.Table, other: pa.Table) -> list[dict[str, Any]]:
-    """Return the differences of two runs per cell, over the meetings of user and prompt that both have."""
+def _differences(one: pa.Table, other: pa.Table) -> dict[str, Estimate]:
+    """Return the difference of two runs by split, over the users and prompts of the split that both have.
+
+    A split in which they have fewer than two users in common is left out.
+    """
     import pyarrow.compute as pc
 
     joined = one.join(other, _KEY, join_type="inner", right_suffix="_other").sort_by(
         [(name, "ascending") for name in _KEY]
     )
-    rows = []
-    for cell in TEST_SPLITS:
-        both = joined.filter(pc.equal(joined["cell"], cell))
+    differences = {}
+    for split in TEST_SPLITS:
+        both = joined.filter(pc.equal(joined["cell"], split))
         if not len(both):
             continue
         user, prompt = (
@@ -93,8 +91,8 @@ def _paired(one: pa.Table, other: pa.Table) -> list[dict[str, Any]]:
         )
         share = both["share"].to_numpy()
         sample = Sample(user, prompt, share / np.bincount(user, weights=share)[user])
-        difference = both["right"].to_numpy() - both["right_other"].to_numpy()
+        difference = both["correct"].to_numpy() - both["correct_other"].to_numpy()
         (found,) = estimate(difference[:, None], sample)
         if found.ci95 is not None:
-            rows.append({"cell": cell, **found.to_dict()})
-    return rows
+            differences[split] = found
+    return differences

@@ -1,79 +1,73 @@
-"""Who gains: each test user's accuracy less that of the shared direction; and how far people agree at all."""
+"""Gain of every test user over the shared direction, and agreement between users."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lorerm.data.schema import TEST_SPLITS
+from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.evaluation.axes import personal_axes
-from lorerm.evaluation.measured import OWN
+from lorerm.evaluation.predictions import OWN, project
+from lorerm.evaluation.report import Agreement, ChoiceAgreement, Gains, ModelAgreement, UserGain
 
 if TYPE_CHECKING:
-    from lorerm.evaluation.accuracy import Cell
-    from lorerm.evaluation.measured import Measured
+    from lorerm.arrays import Bools, Floats, Ints
+    from lorerm.data.splits import Splits
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.evaluation.intervals import Sample
+    from lorerm.evaluation.predictions import Predictions
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
-    Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 _NORMAL_95 = 1.959963984540054
-# Pairs of responses on which all users' rewards are compared: enough for a share to three digits.
-_COMPARED = 4000
+# Test comparisons on which the rewards of all users are compared: enough for a share to three digits.
+_MOST_COMPARED = 4000
+# Users whose rewards are computed at once, which bounds the memory.
+_BLOCK_USERS = 4096
 
 
-def gains_of_users(measured: Measured) -> dict[str, Any]:
-    """Return each test user's gain over the shared direction, at the rank in focus.
+def user_gains(predictions: Predictions) -> Gains:
+    """Return each test user's gain over the shared direction, at the focus rank.
 
-    Rank 1 is its own shared direction, so that without a personal rank nobody gains.
-
-    Returns
-    -------
-    dict
-        By cell the gains alone, and under `users` who they belong to: `user_id`, `n_answers` (that the weights were
-        fitted to), `n_pairs`, `gain`, `ci95`, and `place` on the two leading personal axes (None where
-        there are not two).
+    Ranks 0 and 1 are their own shared direction, so that no user gains without a personal rank.
     """
-    rank = measured.focus_rank
-    gains: dict[str, Any] = {"rank": rank, "against": "shared_direction"}
-    rows: list[dict[str, Any]] = []
-    places = _map(measured, rank)
-    for name in TEST_SPLITS:
-        cell = measured.cells[name]
-        own, shared = measured.right.get((rank, name, OWN)), measured.right.get((rank, name, "shared_direction"))
-        if cell is None or own is None or shared is None:
-            gains[name] = []
+    rank = predictions.focus_rank
+    positions = _positions(predictions, rank)
+    by_split: dict[str, tuple[float, ...]] = dict.fromkeys(TEST_SPLITS, ())
+    users: list[UserGain] = []
+    for split in TEST_SPLITS:
+        own = predictions.correct.get((rank, split, OWN))
+        shared = predictions.correct.get((rank, split, "shared_direction"))
+        if own is None or shared is None:
             continue
-        gain, low, high = _intervals(own, shared, cell)
-        gains[name] = gain.tolist()
-        answers = _answers(measured.cells[name.replace("test", "train")])
-        n_pairs = np.bincount(cell.sample.user)
-        for i, user in enumerate(cell.user_ids):
-            rows.append(
-                {
-                    "user_id": user,
-                    "cell": name,
-                    "n_answers": answers.get(user, 0),
-                    "n_pairs": int(n_pairs[i]),
-                    "gain": float(gain[i]),
-                    "ci95": [float(low[i]), float(high[i])],
-                    "place": places.get(user),
-                }
+        sample = predictions.samples[split]
+        gain, low, high = _intervals(own, shared, sample)
+        by_split[split] = tuple(gain.tolist())
+        n_fitted = _comparisons_per_user(predictions, split.replace("test", "train"))
+        users += [
+            UserGain(
+                user_id=user_id,
+                split=split,
+                n_fitted=n_fitted.get(user_id, 0),
+                n_test=n_test,
+                gain=float(gain[i]),
+                ci95=(float(low[i]), float(high[i])),
+                position=positions.get(user_id),
             )
-    return {**gains, "users": rows}
+            for i, (user_id, n_test) in enumerate(_comparisons_per_user(predictions, split).items())
+        ]
+    return Gains(rank=rank, against="shared_direction", **by_split, users=tuple(users))
 
 
-def _intervals(own: Floats, shared: Floats, cell: Cell) -> tuple[Floats, Floats, Floats]:
+def _intervals(own: Floats, shared: Floats, sample: Sample) -> tuple[Floats, Floats, Floats]:
     """Return each user's gain and its 95% interval, by Agresti and Min's adjusted interval for paired shares.
 
-    Half a pair is added to each of the four outcomes (both right, one, the other, none), so that a user with few pairs
-    and no difference has an interval, too (Agresti and Min 2005, doi 10.1002/sim.1781). Weighted pairs count as their
-    effective number.
+    Half a comparison is added to each of the four outcomes (both correct, only one, only the other, neither), so that
+    a user with few comparisons and no difference has an interval, too (Agresti and Min 2005, doi 10.1002/sim.1781).
+    Weighted comparisons count as their effective number.
     """
-    sample = cell.sample
-    found = sample.by_user(np.stack([own - shared, np.abs(own - shared)], axis=1))
-    gain, discordant = found.T
+    gain, discordant = sample.by_user(np.stack([own - shared, np.abs(own - shared)], axis=1)).T
     n = 1 / np.bincount(sample.user, weights=sample.share**2)
     middle = gain * n / (n + 2)
     moved = (discordant * n + 1) / (n + 2)
@@ -81,79 +75,75 @@ def _intervals(own: Floats, shared: Floats, cell: Cell) -> tuple[Floats, Floats,
     return gain, np.maximum(middle - reach, -1), np.minimum(middle + reach, 1)
 
 
-def _answers(cell: Cell | None) -> dict[str, int]:
-    """Return how many answers each user's weights were fitted to."""
-    if cell is None:
+def _comparisons_per_user(predictions: Predictions, split: str) -> dict[str, int]:
+    if split not in predictions.pairs:
         return {}
-    return dict(zip(cell.user_ids, np.bincount(cell.sample.user).tolist(), strict=True))
+    counts = np.bincount(predictions.samples[split].user).tolist()
+    return dict(zip(predictions.pairs[split].user_ids, counts, strict=True))
 
 
-def _map(measured: Measured, rank: int) -> dict[str, list[float]]:
-    """Return each user's place on the two leading personal axes; empty where there are not two."""
-    model = measured.models[rank]
-    cell = next((found for found in measured.cells.values() if found is not None), None)
-    if cell is None or model.basis.shape[1] < 2 or len(model.user_ids) < 3:
+def _positions(predictions: Predictions, rank: int) -> dict[str, tuple[float, float]]:
+    """Return each user's coordinates on the two leading personal axes; empty where there are not two."""
+    model = predictions.models[rank]
+    if not predictions.pairs or model.basis.shape[1] < 2 or len(model.user_ids) < 3:
         return {}
-    places = personal_axes(model, cell.project(model.basis)).places
-    if places.shape[1] < 2:
+    pairs = next(iter(predictions.pairs.values()))
+    found = personal_axes(model, project(pairs, model.basis)).positions
+    if found.shape[1] < 2:
         return {}
-    return dict(zip(model.user_ids, places[:, :2].tolist(), strict=True))
+    return {user: (x, y) for user, (x, y) in zip(model.user_ids, found[:, :2].tolist(), strict=True)}
 
 
-def agreement(measured: Measured) -> dict[str, Any]:
-    """Return how often people agree: their choices where two judged the same pair, and their models on all pairs.
+def agreement(predictions: Predictions) -> Agreement:
+    """Return how often two users agree: in their comparisons, and by their models' rewards.
 
-    Returns
-    -------
-    dict
-        `choices`: `share` of two users' choices on the same two responses that are the same, `n_compared` such twos,
-        `n_response_pairs`; None where no pair has two users. `models`: `share` of pairs on which two users' own
-        weights prefer the same response, at `rank`; None at rank 1 and below.
+    The former is None where no two users compared the same two responses, the latter without a personal rank.
     """
-    return {"choices": _agreement_of_choices(measured), "models": _agreement_of_models(measured)}
+    return Agreement(_agreement_of_choices(predictions.data), _agreement_of_models(predictions))
 
 
-def _agreement_of_choices(measured: Measured) -> dict[str, Any] | None:
-    """Count over unordered pairs of responses: two users agree where both chose the same one.
+def _agreement_of_choices(data: Splits[EmbeddedPreferences]) -> ChoiceAgreement | None:
+    """Count over unordered pairs of responses: two users agree where both preferred the same response.
 
-    What one user answers again says nothing of two.
+    Several comparisons of one user are not compared with each other.
     """
-    cells = [cell for cell in measured.cells.values() if cell is not None]
-    if not cells:
+    filled = [part for split in SPLITS if len(part := getattr(data, split))]
+    if not filled:
         return None
-    chosen, rejected = (np.concatenate([cell.rows[end] for cell in cells]) for end in (0, 1))
+    chosen, rejected = (np.concatenate(ends) for ends in zip(*(part.rows() for part in filled), strict=True))
     low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
     _, pair = np.unique(low * (high.max() + 1) + high, return_inverse=True)
-    place: dict[str, int] = {}
-    for cell in cells:
-        for user_id in cell.user_ids:
-            place.setdefault(user_id, len(place))
-    user = np.concatenate([np.array([place[user_id] for user_id in cell.user_ids])[cell.sample.user] for cell in cells])
-    meetings, meeting = np.unique(pair * len(place) + user, return_inverse=True)
-    same, twos = _alike(pair, chosen == low) - _alike(meeting, chosen == low)
-    if not twos:
+    index: dict[str, int] = {}
+    columns = []
+    for part in filled:
+        user_ids, user = part.index_users()
+        columns.append(np.array([index.setdefault(user_id, len(index)) for user_id in user_ids])[user])
+    user = np.concatenate(columns)
+    meetings, meeting = np.unique(pair * len(index) + user, return_inverse=True)
+    same, n_compared = _count_equal(pair, chosen == low) - _count_equal(meeting, chosen == low)
+    if not n_compared:
         return None
-    shared = np.bincount(meetings // len(place)) > 1
-    return {"share": float(same / twos), "n_compared": int(twos), "n_response_pairs": int(shared.sum())}
+    shared = np.bincount(meetings // len(index)) > 1
+    return ChoiceAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
 
 
-def _alike(group: Ints, first: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
-    """Return how many twos of choices within groups are the same, and how many twos there are."""
+def _count_equal(group: Ints, first: Bools) -> Floats:
+    """Return how many pairs of comparisons of one group have the same outcome, and how many pairs there are."""
     n, ones = np.bincount(group), np.bincount(group, weights=first)
     return np.array([(ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum() / 2, (n * (n - 1)).sum() / 2])
 
 
-def _agreement_of_models(measured: Measured) -> dict[str, Any] | None:
-    rank = measured.focus_rank
-    model = measured.models[rank]
-    cell = next((measured.cells[name] for name in TEST_SPLITS if measured.cells[name] is not None), None)
+def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
+    rank = predictions.focus_rank
+    model = predictions.models[rank]
+    pairs = next((predictions.pairs[split] for split in TEST_SPLITS if split in predictions.pairs), None)
     n = len(model.user_ids)
-    if rank < 2 or n < 2 or cell is None:
+    if rank < 2 or n < 2 or pairs is None:
         return None
-    projected = cell.project(model.basis)
-    some = torch.linspace(0, len(projected) - 1, min(len(projected), _COMPARED)).long()
+    projected = project(pairs, model.basis)
+    some = torch.linspace(0, len(projected) - 1, min(len(projected), _MOST_COMPARED)).long()
     ahead = torch.zeros(len(some), dtype=torch.float64)
-    for weights in torch.split(model.weights, 4096):
+    for weights in torch.split(model.weights, _BLOCK_USERS):
         ahead += (projected[some] @ weights.t() > 0).double().sum(dim=1)
     same = (ahead * (ahead - 1) + (n - ahead) * (n - ahead - 1)) / (n * (n - 1))
-    return {"rank": rank, "share": float(same.mean()), "n_users": n}
+    return ModelAgreement(rank, float(same.mean()), n)

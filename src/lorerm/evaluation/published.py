@@ -1,53 +1,48 @@
-"""The eight arrays of the published code, in its order and under its names, for whoever compares with its tables."""
+"""The eight arrays of the published code, in its order and under its names, to compare with its tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lorerm.evaluation.report import Published
 from lorerm.training.paper import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorerm.evaluation.report import Estimate, RankRow
     from lorerm.training.config import TrainingConfig
 
-# What the published code calls the four cells.
+# The published code's names of the four splits.
 PUBLISHED_NAMES = {
     "train_seen": "train_accuracies_joint",
     "test_seen": "seen_user_unseen_prompts_accuracies_joint",
     "train_unseen": "few_shot_train_accuracies_few_shot",
     "test_unseen": "unseen_user_unseen_prompts_accuracies_few_shot",
 }
-# The published "std" is this much of the spread over users, which there is that of all of them and no sample's.
+# The published "std" is the standard deviation over users times this, with their number and not one less as divisor.
 _STD_FACTOR = 0.25
 
 
-def published_arrays(ranks: Sequence[dict[str, Any]], config: TrainingConfig) -> dict[str, Any]:
+def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Published:
     """Return `alpha_list`, `K_list` and the eight arrays, one entry per available rank: four means, then four "std".
 
     Parameters
     ----------
     ranks
-        The report's entries of ranks.
+        The report's rows of ranks.
     config
         Its alpha is the only one; None in the default recipe, which has none.
     """
-    available = [entry for entry in ranks if entry["available"]]
+    available = [row for row in ranks if row.available]
+    accuracies = {name: [row.accuracy(split) for row in available] for split, name in PUBLISHED_NAMES.items()}
+    arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}
+    arrays |= {f"{name}_std": tuple(map(_std, found)) for name, found in accuracies.items()}
+    alpha = ALPHA.get(config.recipe) if config.alpha is None else config.alpha
+    return Published((alpha,), tuple(row.rank for row in available), arrays)
 
-    def values(cell: str, figure: str) -> list[float | None]:
-        return [(entry["cells"][cell] or {}).get(figure) for entry in available]
 
-    def spread(cell: str) -> list[float | None]:
-        found = [entry["cells"][cell] for entry in available]
-        return [
-            None if one is None or one["std"] is None
-            else _STD_FACTOR * one["std"] * ((one["n_users"] - 1) / one["n_users"]) ** 0.5
-            for one in found
-        ]  # fmt: skip
-
-    return {
-        "alpha_list": [ALPHA.get(config.recipe) if config.alpha is None else config.alpha],
-        "K_list": [entry["rank"] for entry in available],
-        **{name: values(cell, "mean") for cell, name in PUBLISHED_NAMES.items()},
-        **{f"{name}_std": spread(cell) for cell, name in PUBLISHED_NAMES.items()},
-    }
+def _std(accuracy: Estimate | None) -> float | None:
+    if accuracy is None or accuracy.std is None:
+        return None
+    return float(_STD_FACTOR * accuracy.std * ((accuracy.n_users - 1) / accuracy.n_users) ** 0.5)

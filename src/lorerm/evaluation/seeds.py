@@ -1,92 +1,88 @@
-"""Several seeds: how far the figures move with the split and the fit, told apart from the spread between people."""
+"""Spread of the figures over several seeds, separated into that of the fit and that over users and prompts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
+from lorerm.evaluation.report import SeedDifference, SeedRow, SeedSpread, SeedStudy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lorerm.evaluation.report import Report, SeedEvaluation
+
+    # A mean and its standard error over users and prompts, None for one user.
+    _Figure = tuple[float, float | None]
+
 CHOICE = "choice"
+_BASELINES = ("shared_direction", "bradley_terry")
 
 
-def spread_over_seeds(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the reports of several seeds of one data set beside each other.
+def spread_over_seeds(evaluations: Mapping[int, Report | SeedEvaluation]) -> SeedStudy:
+    """Compare evaluations of one data set with several seeds.
 
     Parameters
     ----------
-    reports
-        By seed, each as `measure` returns it.
+    evaluations
+        By seed.
 
     Returns
     -------
-    dict
-        `seeds`, `chosen_ranks` (of each seed), `ranks` (per rank, and for "choice", the rank that each seed's own
-        validation chose: `cells`), and `differences` (of these to the shared direction and to one direction, on test
-        prompts). Each figure has `mean` over seeds, `std_seeds`, `stderr_seeds`, `stderr_within` (what one seed's
-        standard error over people and prompts is: root of the mean square), `std_fit` (what is left of the former when
-        the latter is taken out; 0 where the seeds differ by no more than different people would) and `n_seeds`.
+    SeedStudy
+        Accuracies per rank and, under "choice", of the rank that each seed's own validation chose; and the differences
+        of these to the shared direction and to the single Bradley-Terry model on test prompts.
     """
-    seeds = sorted(reports)
-    ranks = sorted({entry["rank"] for report in reports.values() for entry in report["ranks"] if entry["available"]})
-    rows: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
+    seeds = sorted(evaluations)
+    ordered = [evaluations[seed] for seed in seeds]
+    ranks: list[int | str] = sorted({rank for one in ordered for rank in one.available_ranks})
+    rows, differences = [], []
     for rank in [*ranks, CHOICE]:
-        cells = {
-            name: _spread([_cell(reports[seed], _rank(rank, reports[seed]), name) for seed in seeds]) for name in SPLITS
-        }
-        rows.append({"rank": rank, "cells": cells})
-        for against in ("shared_direction", "bradley_terry"):
-            for name in TEST_SPLITS:
-                figures = [_gain(reports[seed], rank, against, name) for seed in seeds]
-                found = _spread(figures)
-                if found is not None:
-                    differences.append({"rank": rank, "against": against, "cell": name, **found})
-    return {
-        "seeds": seeds,
-        "chosen_ranks": [reports[seed]["chosen_rank"] for seed in seeds],
-        "ranks": rows,
-        "differences": differences,
-    }
+        accuracies = {split: _spread([_accuracy(one, rank, split) for one in ordered]) for split in SPLITS}
+        rows.append(SeedRow(rank, accuracies))
+        for against in _BASELINES:
+            for split in TEST_SPLITS:
+                spread = _spread([_difference(one, rank, against, split) for one in ordered])
+                if spread is not None:
+                    differences.append(SeedDifference(rank, against, split, spread))
+    return SeedStudy(tuple(seeds), tuple(one.chosen_rank for one in ordered), tuple(rows), tuple(differences))
 
 
-def _rank(rank: int | str, report: Mapping[str, Any]) -> int:
-    return int(report["chosen_rank"]) if rank == CHOICE else int(rank)
+def _own_rank(evaluation: Report | SeedEvaluation, rank: int | str) -> int:
+    return evaluation.chosen_rank if rank == CHOICE else int(rank)
 
 
-def _cell(report: Mapping[str, Any], rank: int, name: str) -> Mapping[str, Any] | None:
-    entry = next((entry for entry in report["ranks"] if entry["rank"] == rank and entry["available"]), None)
-    return None if entry is None else entry["cells"][name]
+def _accuracy(evaluation: Report | SeedEvaluation, rank: int | str, split: str) -> _Figure | None:
+    found = evaluation.accuracy(_own_rank(evaluation, rank), split)
+    return None if found is None else (found.mean, found.stderr_two_way)
 
 
-def _gain(report: Mapping[str, Any], rank: int | str, against: str, name: str) -> Mapping[str, Any] | None:
-    """Return a rank's difference; validation's choice of one direction for everybody gains nothing over it."""
-    own = _rank(rank, report)
-    if rank == CHOICE and own == 1 and _cell(report, 1, name) is not None:
-        return {"mean": 0.0, "stderr_two_way": 0.0}
-    key = (own, against, name)
-    return next((row for row in report["differences"] if (row["rank"], row["against"], row["cell"]) == key), None)
+def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: str, split: str) -> _Figure | None:
+    own = _own_rank(evaluation, rank)
+    # A seed that chose the single Bradley-Terry model has no difference to it, nor to the shared direction.
+    if rank == CHOICE and own == 1 and evaluation.accuracy(1, split) is not None:
+        return 0.0, 0.0
+    found = evaluation.difference(own, against, split)
+    return None if found is None else (found.estimate.mean, found.estimate.stderr_two_way)
 
 
-def _spread(figures: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def _spread(figures: Sequence[_Figure | None]) -> SeedSpread | None:
     """Summarise one figure over seeds; None unless every seed has it."""
     known = [figure for figure in figures if figure is not None]
     if len(known) < len(figures) or not known:
         return None
-    means = np.array([figure["mean"] for figure in known])
-    errors = [figure["stderr_two_way"] for figure in known]
+    means = np.array([mean for mean, _ in known])
+    errors = [error for _, error in known if error is not None]
     n = len(means)
     std = float(means.std(ddof=1)) if n > 1 else None
-    within = None if None in errors else float(np.sqrt(np.mean(np.square(errors))))
-    return {
-        "mean": float(means.mean()),
-        "std_seeds": std,
-        "stderr_seeds": None if std is None else std / n**0.5,
-        "stderr_within": within,
-        "std_fit": None if std is None or within is None else max(0.0, std**2 - within**2) ** 0.5,
-        "n_seeds": n,
-    }
+    within = None if len(errors) < n else float(np.sqrt(np.mean(np.square(errors))))
+    return SeedSpread(
+        mean=float(means.mean()),
+        std_seeds=std,
+        stderr_seeds=None if std is None else std / n**0.5,
+        stderr_within=within,
+        std_fit=None if std is None or within is None else max(0.0, std**2 - within**2) ** 0.5,
+        n_seeds=n,
+    )

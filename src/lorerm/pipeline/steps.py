@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lorerm.data.splits import SplitSummary
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.encoder import Encoder
+    from lorerm.evaluation.report import Report
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.pipeline.config import SplitConfig
     from lorerm.pipeline.folder import RunFolder, Work
@@ -211,7 +212,8 @@ def report(run: RunFolder) -> dict[str, Any]:
 
         def work() -> dict[str, Any]:
             for alpha, models in by_alpha.items():
-                content, predictions = _measure(run, data, models, adaptation, run.arguments("train")["seed"], alpha)
+                found, predictions = _measure(run, data, models, adaptation, run.arguments("train")["seed"], alpha)
+                content = found.to_dict()
                 if alpha == chosen_alpha(run):
                     write_report(content, run.path / REPORT)
                     with atomic_path(run.path / PREDICTIONS) as temporary:
@@ -237,34 +239,40 @@ def _measure(
     adaptation: AdaptationConfig,
     seed: int,
     alpha: float | None,
-) -> tuple[dict[str, Any], pa.Table]:
-    """Adapt the unseen users and evaluate one alpha's models: the report's content, and every prediction."""
+) -> tuple[Report, pa.Table]:
+    """Adapt the unseen users and evaluate one alpha's models: the report, and every prediction on test prompts."""
     from lorerm.data.splits import Splits
     from lorerm.embedding.store import reference_reason
     from lorerm.evaluation.evaluate import NO_REFERENCE, describe
-    from lorerm.evaluation.measured import Measured
+    from lorerm.evaluation.json_records import from_json
+    from lorerm.evaluation.predictions import predict
+    from lorerm.evaluation.report import Leaks
     from lorerm.model.io import save_users
     from lorerm.pipeline.studies import add_studies
     from lorerm.training.adaptation import adapt
 
-    cells = Splits.from_labels(data, np.asarray(data.splits))
-    for place, (rank, model) in enumerate(models.items(), 1):
-        if len(cells.train_unseen):
-            save_users(adapt(model, cells.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
-        run.tell("adapting", place, len(models))
+    splits = Splits.from_labels(data, np.asarray(data.splits))
+    for done, (rank, model) in enumerate(models.items(), 1):
+        if len(splits.train_unseen):
+            save_users(adapt(model, splits.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
+        run.tell("adapting", done, len(models))
     run.tell("evaluating", 0, 1)
-    measured = Measured.of(models, cells, adaptation, seed)
-    content = describe(measured, cells, reference_reason(run.path) or NO_REFERENCE)
+    predictions = predict(models, splits, adaptation, seed)
+    report = describe(predictions, reference_reason(run.path) or NO_REFERENCE)
     first = "embed" if is_imported(run) else "prepare"
     found, arguments = run.result(first), run.arguments(first)
-    source = ", ".join(entry["name"] for entry in arguments["input"])
     warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
-    content["data"] |= {"source": source, "leaks": found["leaks"], "warnings": warnings}
-    content["config"]["split"] = arguments["split"]
+    described = replace(
+        report.data,
+        source=", ".join(entry["name"] for entry in arguments["input"]),
+        leaks=None if found["leaks"] is None else from_json(Leaks, found["leaks"], "leaks"),
+        warnings=tuple(warnings),
+    )
+    report = replace(report, data=described, settings=replace(report.settings, split=arguments["split"]))
     if alpha == chosen_alpha(run):
-        add_studies(run, content, measured.models[measured.focus_rank], data)
+        report = add_studies(run, report, predictions.models[predictions.focus_rank], data)
     run.tell("evaluating", 1, 1)
-    return content, measured.predictions()
+    return report, predictions.to_table()
 
 
 def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -1,110 +1,121 @@
-"""What goes beyond one evaluation of a run: several seeds, the few-shot curve, the meaning of the axes."""
+"""Studies of a run beyond one evaluation: further seeds, the few-shot curve, the axes, the comparison of runs."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from lorerm.atomic import atomic_path
-from lorerm.errors import ConfigError, RunError
+from lorerm.errors import ConfigError, DataError, RunError, first_line
 from lorerm.pipeline.models import adaptation_of, chosen_alpha, chosen_rank, given_adaptation, load_trained
 from lorerm.pipeline.sources import read_preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lorerm.data.splits import Splits
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-    from lorerm.evaluation.few_shot_config import ShotsConfig
+    from lorerm.evaluation.few_shot import FewShotConfig
+    from lorerm.evaluation.report import FewShotCurve, Report, RunComparison, SeedEvaluation
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.pipeline.folder import RunFolder, Work
 
+    T = TypeVar("T")
+
 SEEDS, SHOTS = "seeds", "shots.json"
-# Few-shot answers up to which the default sweep, of 20 orders and 10 counts, takes seconds.
-_CHEAP_ANSWERS = 200_000
+# Few-shot comparisons up to which the default curve, of 20 orders and 10 values of n_shots, takes seconds.
+_QUICK_COMPARISONS = 200_000
 _SEED_FILES = (f"{SEEDS}/seed-*.json", f"{SEEDS}/seed-*/config.json", f"{SEEDS}/seed-*/model.safetensors")
 
 
-def shots(run: RunFolder, counts: Sequence[int] | None, config: ShotsConfig, rank: int | None = None) -> dict[str, Any]:
-    """Sweep the few-shot curve of the chosen rank (or another); writes `shots.json`, which the report shows.
+def few_shot(
+    run: RunFolder, shots: Sequence[int] | None, config: FewShotConfig, rank: int | None = None
+) -> dict[str, Any]:
+    """Measure the few-shot curve of one rank; writes `shots.json`, which the report shows.
 
     Parameters
     ----------
     run
         A run with trained models.
-    counts
-        Numbers of answers; None is 1 to 50 as far as anybody has so many.
+    shots
+        Values of n_shots; None is 1 to 50 up to the most comparisons of a user.
     config
         Trials and seed.
     rank
-        Whose curve; None is the chosen one or, where that is not personal, the largest.
+        The rank; None is the focus rank.
     """
     run.result("train")
 
     def begin() -> Work:
         from lorerm.data.splits import Splits
         from lorerm.embedding.store import load_embedded
-        from lorerm.evaluation.few_shot import shots_curve
+        from lorerm.evaluation.few_shot import few_shot_curve
 
         data = load_embedded(run.path)
-        model = load_trained(run, _personal_rank(run) if rank is None else _known_rank(run, rank), chosen_alpha(run))
-        cells = Splits.from_labels(data, np.asarray(data.splits))
-        _check_unseen(cells)
+        model = load_trained(run, _focus_rank(run) if rank is None else _known_rank(run, rank), chosen_alpha(run))
+        splits = Splits.from_labels(data, np.asarray(data.splits))
+        if not (len(splits.train_unseen) and len(splits.test_unseen)):
+            raise RunError(
+                f"{run.path} has no unseen users with both few-shot comparisons and comparisons on test prompts",
+                "prepare a run with --unseen-users",
+            )
 
         def work() -> dict[str, Any]:
-            found = shots_curve(model, cells, counts, config, adaptation=adaptation_of(run), progress=run.progress)
-            _write_json(run.path / SHOTS, found)
-            return {"rank": found["rank"], "clear_from": found["clear_from"]}
+            curve = few_shot_curve(model, splits, shots, config, adaptation=adaptation_of(run), progress=run.progress)
+            _write(curve, run.path / SHOTS)
+            return {"rank": curve.rank, "clear_from": curve.clear_from}
 
         return work
 
-    settings = {"shots": None if counts is None else list(counts), "rank": rank, **asdict(config)}
+    settings = {"shots": None if shots is None else list(shots), "rank": rank, **asdict(config)}
     arguments = {**settings, "adaptation": given_adaptation(run)}
     return run.step("shots", arguments, begin, outputs=(SHOTS,))
 
 
-def shots_by_default(run: RunFolder) -> None:
-    """Sweep the few-shot curve as it was swept before or, where that is a matter of seconds, by default.
+def few_shot_by_default(run: RunFolder) -> None:
+    """Measure the few-shot curve as it was measured before or, where that takes seconds, with the default settings.
 
-    That is by the default adaptation, with a personal model and people to adapt it to.
+    The default needs a personal rank, unseen users, and the default adaptation.
     """
-    from lorerm.evaluation.few_shot_config import ShotsConfig
+    from lorerm.evaluation.few_shot import FewShotConfig
 
     before = run.arguments("shots")
     if before:
-        shots(run, before["shots"], ShotsConfig(before["trials"], before["seed"]), before["rank"])
+        few_shot(run, before["shots"], FewShotConfig(before["trials"], before["seed"]), before["rank"])
         return
-    rank = _personal_rank(run)
+    rank = _focus_rank(run)
     first = "prepare" if run.arguments("prepare") else "embed"
-    cells = run.result(first)["cells"]
-    is_cheap = 0 < cells["train_unseen"]["n_pairs"] <= _CHEAP_ANSWERS and cells["test_unseen"]["n_pairs"] > 0
-    if rank > 1 and is_cheap and adaptation_of(run).recipe == "default":
-        shots(run, None, ShotsConfig())
+    sizes = run.result(first)["cells"]
+    is_quick = 0 < sizes["train_unseen"]["n_pairs"] <= _QUICK_COMPARISONS and sizes["test_unseen"]["n_pairs"] > 0
+    if rank > 1 and is_quick and adaptation_of(run).recipe == "default":
+        few_shot(run, None, FewShotConfig())
 
 
-def shots_content(run: RunFolder) -> dict[str, Any]:
-    """Return what the last sweep found."""
+def read_few_shot(run: RunFolder) -> FewShotCurve:
+    """Return the run's few-shot curve."""
+    from lorerm.evaluation.report import FewShotCurve
+
     run.result("shots")
-    return _read_json(run.path / SHOTS)
+    return _read(FewShotCurve, run.path / SHOTS)
 
 
 def seeds(run: RunFolder, n: int | None = None) -> None:
-    """Repeat split, training and evaluation with the next seeds on the pairs in use; writes `seeds/`.
+    """Repeat split, training and evaluation with further seeds on the comparisons in use; writes `seeds/`.
 
-    Nothing is embedded again: the pairs in use are split anew. Where the input said which prompts are test prompts,
-    only the people are; where it gave all cells, only the fit has another seed.
+    No text is embedded again: the comparisons in use are split anew. If the input named the test prompts, only the
+    users are split anew; if it named all four splits, only the training has another seed.
 
     Parameters
     ----------
     run
         A run with trained models, which is the first seed.
     n
-        How many seeds in all; None for as many as before, 1 at first. Those done before are kept.
+        Number of seeds in all; None for as many as before, 1 at first. Finished seeds are kept.
     """
     before: int = run.manifest()["steps"].get("seeds", {}).get("parts", {}).get("n", 1)
     n = before if n is None else n
@@ -117,42 +128,44 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
         from lorerm.embedding.store import load_embedded
 
         data = load_embedded(run.path)
-        return lambda: _train_seeds(run, data, n)
+        return lambda: _evaluate_seeds(run, data, n)
 
     run.step("seeds", {"adaptation": given_adaptation(run)}, begin, outputs=_SEED_FILES, parts={"n": n})
 
 
 def check_seeds(n: int | None) -> None:
-    """Refuse a number of seeds that is none."""
+    """Raise `ConfigError` unless the number of seeds is positive or not given."""
     if n is not None and n < 1:
-        raise ConfigError(f"--seeds is {n}", "give a whole number from 1 on: the run itself is the first")
+        raise ConfigError(
+            f"--seeds is {n}", "give a whole number from 1 on: the run itself is the first", argument="seeds"
+        )
 
 
-def _train_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str, Any]:
+def _evaluate_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[str, Any]:
     from lorerm.evaluation.evaluate import measure
+    from lorerm.evaluation.report import SeedEvaluation
     from lorerm.model.io import save_model
     from lorerm.training.config import TrainingConfig
     from lorerm.training.train import train_ranks
 
     ranks = run.result("train")["ranks"]
     config = TrainingConfig(**load_trained(run, chosen_rank(run), chosen_alpha(run)).training["config"])
-    focus, adaptation = _personal_rank(run), adaptation_of(run)
+    focus, adaptation = _focus_rank(run), adaptation_of(run)
     done = set(run.done("seeds"))
     if not done:
         shutil.rmtree(run.path / SEEDS, ignore_errors=True)
     (run.path / SEEDS).mkdir(exist_ok=True)
     wanted = [config.seed + k for k in range(1, n)]
-    for place, seed in enumerate(wanted):
-        run.tell("seeds", place, len(wanted))
+    for index, seed in enumerate(wanted):
+        run.tell("seeds", index, len(wanted))
         path = run.path / SEEDS / f"seed-{seed}.json"
         if str(seed) in done and path.exists():
             continue
-        cells = _split_anew(run, data, seed)
-        models = dict(train_ranks(cells.train_seen, ranks, replace(config, seed=seed)))
-        found = measure(models, cells, adaptation=replace(adaptation, seed=seed), seed=seed)
-        kept = {name: found[name] for name in ("ranks", "differences", "chosen_rank")}
+        splits = _split_anew(run, data, seed)
+        models = dict(train_ranks(splits.train_seen, ranks, replace(config, seed=seed)))
+        found = measure(models, splits, adaptation=replace(adaptation, seed=seed), seed=seed)
         save_model(models[focus], run.path / SEEDS / f"seed-{seed}", include_users=False)
-        _write_json(path, kept)
+        _write(SeedEvaluation(found.ranks, found.differences, found.chosen_rank), path)
         run.mark_done("seeds", str(seed))
     run.tell("seeds", len(wanted), len(wanted))
     return {"seeds": [config.seed, *wanted]}
@@ -162,38 +175,40 @@ def _split_anew(run: RunFolder, data: EmbeddedPreferences, seed: int) -> Splits[
     from lorerm.data.splits import Splits, assign_splits
 
     first = "prepare" if run.arguments("prepare") else "embed"
-    cells = np.asarray(data.splits)
+    labels = np.asarray(data.splits)
     given = run.result(first).get("given")
     if given == "cells":
-        return Splits.from_labels(data, cells)
-    sides = [str(cell).split("_", maxsplit=1)[0] for cell in cells] if given == "prompts" else None
+        return Splits.from_labels(data, labels)
+    sides = [str(label).split("_", maxsplit=1)[0] for label in labels] if given == "prompts" else None
     settings = {**run.arguments(first)["split"], "seed": seed}
     return Splits.from_labels(data, assign_splits(data.user_ids, data.prompt_ids, given=sides, **settings))
 
 
-def add_studies(run: RunFolder, content: dict[str, Any], model: LowRankRewardModel, data: EmbeddedPreferences) -> None:
-    """Add to a report what the run holds beyond it: `shots`, `seeds`, and `axes` of the rank in focus."""
+def add_studies(run: RunFolder, report: Report, model: LowRankRewardModel, data: EmbeddedPreferences) -> Report:
+    """Return the report with the run's few-shot curve, its seeds, and the axes of a model, that of the focus rank."""
     from lorerm.evaluation.axes import describe_axes
+    from lorerm.evaluation.report import Axes, SeedEvaluation
     from lorerm.evaluation.seeds import spread_over_seeds
     from lorerm.model.reward_model import LowRankRewardModel
 
-    content["shots"] = _read_json(run.path / SHOTS) if run.is_finished("shots") else None
-    content["seeds"], others = None, {}
+    study, others = None, {}
     if run.is_finished("seeds"):
         own, *more = run.result("seeds")["seeds"]
-        reports: dict[int, Mapping[str, Any]] = {own: content}
+        evaluations: dict[int, Report | SeedEvaluation] = {own: report}
         for seed in more:
-            reports[seed] = _read_json(run.path / SEEDS / f"seed-{seed}.json")
+            evaluations[seed] = _read(SeedEvaluation, run.path / SEEDS / f"seed-{seed}.json")
             others[seed] = LowRankRewardModel.from_pretrained(run.path / SEEDS / f"seed-{seed}")
-        content["seeds"] = spread_over_seeds(reports) if more else None
-    content["axes"] = {
-        "rank": model.requested_rank,
-        "directions": describe_axes(model, data, _texts_of(run), others),
-    }
+        study = spread_over_seeds(evaluations) if more else None
+    return replace(
+        report,
+        few_shot=read_few_shot(run) if run.is_finished("shots") else None,
+        seeds=study,
+        axes=Axes(model.requested_rank, describe_axes(model, data, _text_reader(run), others)),
+    )
 
 
-def _texts_of(run: RunFolder) -> Any:  # noqa: ANN401 - a function or None
-    """Return what gives the texts of comparisons; None for imported embeddings."""
+def _text_reader(run: RunFolder) -> Callable[[Sequence[int]], list[tuple[str, str]]] | None:
+    """Return a function from indices of comparisons to their responses' texts; None for imported embeddings."""
     if not run.arguments("prepare"):
         return None
 
@@ -205,56 +220,63 @@ def _texts_of(run: RunFolder) -> Any:  # noqa: ANN401 - a function or None
     return texts_of
 
 
-def _personal_rank(run: RunFolder) -> int:
-    """Return the rank in focus, as a report has it: the chosen one or, where that is not personal, the largest."""
-    chosen = chosen_rank(run)
-    if chosen > 1:
-        return chosen
-    ranks: list[int] = sorted(run.result("train")["ranks"], reverse=True)
-    return next(
-        (rank for rank in ranks if rank > 1 and load_trained(run, rank, chosen_alpha(run)).fitted_rank > 1), ranks[0]
-    )
-
-
-def _known_rank(run: RunFolder, rank: int) -> int:
-    ranks = run.result("train")["ranks"]
-    if rank not in ranks:
-        raise ConfigError(f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}")
-    return rank
-
-
-def _check_unseen(cells: Splits[EmbeddedPreferences]) -> None:
-    if not (len(cells.train_unseen) and len(cells.test_unseen)):
-        raise RunError("the run has no unseen users with answers and test pairs", "prepare it with --unseen-users")
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is missing or damaged", "delete it and run its step again") from error
-
-
-def compare(runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """Compare runs that have reports, each by the rank that its validation chose; the first is the one to beat."""
+def compare(runs: Sequence[RunFolder]) -> RunComparison:
+    """Compare runs that have reports, each by the rank that its validation chose, with the first of them."""
     import pyarrow.parquet as pq
 
     from lorerm.evaluation.comparison import compare_runs
+    from lorerm.evaluation.report import Report
 
     names = [run.path.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in runs]
     for run in runs:
         run.result("report")
-    reports = [_read_json(run.path / "report" / "report.json") for run in runs]
-    try:
-        tables = [pq.read_table(run.path / "report" / "predictions.parquet") for run in runs]
-    except (OSError, ValueError) as error:
-        raise RunError(f"a run has lost its predictions ({error})", "run `lorerm report` on it again") from error
+    reports = [_read(Report, run.path / "report" / "report.json") for run in runs]
+    tables = []
+    for run in runs:
+        path = run.path / "report" / "predictions.parquet"
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} cannot be read ({first_line(error)})", f"run `lorerm report {run.path}` again"
+            ) from error
     return compare_runs(names, reports, tables)
+
+
+def _focus_rank(run: RunFolder) -> int:
+    """Return the focus rank, by the rule of the report."""
+    from lorerm.evaluation.report import focus_rank
+
+    chosen, ranks = chosen_rank(run), run.result("train")["ranks"]
+    if chosen > 1:
+        return chosen
+    return focus_rank(chosen, {rank: load_trained(run, rank, chosen_alpha(run)).fitted_rank for rank in ranks})
+
+
+def _known_rank(run: RunFolder, rank: int) -> int:
+    ranks = run.result("train")["ranks"]
+    if rank not in ranks:
+        raise ConfigError(
+            f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}", argument="rank"
+        )
+    return rank
+
+
+def _write(record: object, path: Path) -> None:
+    from lorerm.evaluation.json_records import to_json
+
+    text = json.dumps(to_json(record, path.stem), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _read(kind: type[T], path: Path) -> T:
+    from lorerm.evaluation.json_records import from_json
+
+    try:
+        return from_json(kind, json.loads(path.read_text(encoding="utf-8")), path.stem)
+    except (OSError, ValueError) as error:
+        why = error.problem if isinstance(error, DataError) else first_line(error)
+        raise RunError(f"{path} is missing or damaged ({why})", "delete it and run its step again") from error

@@ -178,4 +178,4 @@ def evaluate(
     """
     from lorerm.evaluation.evaluate import measure
 
-    return Report(measure(models, cells, adaptation=adaptation, seed=seed))
+    return Report(measure(models, cells, adaptation=adaptation, seed=seed).to_dict())

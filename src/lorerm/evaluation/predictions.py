@@ -1,0 +1,254 @@
+"""Predictions of every rank on every split: which comparisons it orders correctly, with own and with other weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lorerm.data.schema import SPLITS, TEST_SPLITS
+from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.report import Difference, Estimate, focus_rank
+from lorerm.training.adaptation import adapt
+from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.pairs import PackedPairs
+from lorerm.training.train import adaptation_for, choose_rank, train_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+    from lorerm.arrays import Floats
+    from lorerm.data.splits import Splits
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.model.reward_model import LowRankRewardModel
+
+
+OWN = "own"
+# What a rank is scored with in place of its users' own weights, and the name of that in a report.
+CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
+# Exchanges of weights among users that "another user's weights" is the mean of: more change the mean by less than its
+# standard error.
+_EXCHANGES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions of several ranks on the four splits.
+
+    Parameters
+    ----------
+    models
+        By rank, in ascending order; the unseen users are among their users.
+    data
+        The four splits.
+    chosen_rank
+        The rank that validation chose.
+    config, adaptation
+        Settings of the chosen model's training, and of the adaptation of the unseen users.
+    pairs
+        The comparisons of each split that has any, grouped by user.
+    samples
+        The user and the prompt of each of these comparisons.
+    correct
+        Float64 [n], 1 where a comparison is predicted correctly, by rank, split, and the weights that it is scored
+        with: `own`, or one of `CONTROLS` (from rank 2 on).
+    """
+
+    models: Mapping[int, LowRankRewardModel]
+    data: Splits[EmbeddedPreferences]
+    chosen_rank: int
+    config: TrainingConfig
+    adaptation: AdaptationConfig
+    pairs: Mapping[str, PackedPairs]
+    samples: Mapping[str, Sample]
+    correct: Mapping[tuple[int, str, str], Floats]
+
+    @property
+    def focus_rank(self) -> int:
+        """The rank that gains, agreement and axes are about."""
+        return focus_rank(self.chosen_rank, {rank: model.fitted_rank for rank, model in self.models.items()})
+
+    def accuracies(self, rank: int, weights: str = OWN) -> dict[str, Estimate | None]:
+        """Return the accuracy of a rank on each split; None where there is none.
+
+        Parameters
+        ----------
+        rank
+            One of the ranks of `models`.
+        weights
+            What it is scored with: `own` or one of `CONTROLS`.
+        """
+        found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
+        for split, sample in self.samples.items():
+            correct = self.correct.get((rank, split, weights))
+            if correct is not None:
+                (found[split],) = estimate(correct[:, None], sample)
+        return found
+
+    def differences(self) -> tuple[Difference, ...]:
+        """Return what each rank is more accurate than its baselines on the test splits, paired within comparisons."""
+        found: list[Difference] = []
+        for split in TEST_SPLITS:
+            keys, columns = [], []
+            for rank in self.models:
+                own = self.correct.get((rank, split, OWN))
+                baselines = {
+                    "shared_direction": self.correct.get((rank, split, "shared_direction")),
+                    "bradley_terry": self.correct.get((1, split, OWN)) if rank > 1 else None,
+                    "reference_head": self.correct.get((0, split, OWN)) if rank > 0 else None,
+                    "other_users_weights": self.correct.get((rank, split, "other_users_weights")),
+                }
+                for against, correct in baselines.items():
+                    if own is not None and correct is not None:
+                        keys.append((rank, against, split))
+                        columns.append(own - correct)
+            if columns:
+                estimates = estimate(np.stack(columns, axis=1), self.samples[split])
+                found += [Difference(*key, one) for key, one in zip(keys, estimates, strict=True)]
+        return tuple(sorted(found, key=lambda difference: difference.rank))
+
+    def to_table(self) -> pa.Table:
+        """Return every prediction on test prompts: split, user, prompt, share within the user, and a column per rank.
+
+        The column of the split is called `cell`, as in `report.json`.
+        """
+        import pyarrow as pa
+
+        tables = []
+        for split in TEST_SPLITS:
+            if split not in self.pairs:
+                continue
+            pairs, sample, data = self.pairs[split], self.samples[split], getattr(self.data, split)
+            prompts = pa.array([str(prompt) for prompt in data.prompt_ids], pa.string())
+            columns: dict[str, Any] = {
+                "cell": pa.array([split] * len(pairs)).dictionary_encode(),
+                "user_id": pa.array(pairs.user_ids, pa.string()).take(pa.array(sample.user)),
+                "prompt_id": prompts.take(pa.array(pairs.order)),
+                "share": sample.share,
+            }
+            for rank in self.models:
+                columns[f"rank_{rank}"] = self.correct[rank, split, OWN].astype(bool)
+            tables.append(pa.table(columns))
+        return pa.concat_tables(tables).unify_dictionaries() if tables else pa.table({})
+
+
+def predict(
+    models: Mapping[int, LowRankRewardModel],
+    data: Splits[EmbeddedPreferences],
+    adaptation: AdaptationConfig | None = None,
+    seed: int = 0,
+) -> Predictions:
+    """Adapt the unseen users and predict every comparison with every rank.
+
+    Parameters
+    ----------
+    models
+        By rank, trained on `data.train_seen`. The reference head (rank 0) and the single Bradley-Terry model (rank 1)
+        are added where they are missing, the latter trained by the chosen model's own recipe.
+    data
+        The four splits; the unseen users are adapted on `data.train_unseen`.
+    adaptation
+        None is the adaptation that goes with the recipe of training.
+    seed
+        Seed of the exchange of weights among users.
+    """
+    chosen = choose_rank(models)
+    config = TrainingConfig(**models[chosen].training["config"])
+    adaptation = adaptation or adaptation_for(config)
+    complete = _with_baselines(dict(models), data.train_seen, config)
+    packed = {split: PackedPairs.pack(getattr(data, split)) for split in SPLITS if len(getattr(data, split))}
+    correct: dict[tuple[int, str, str], Floats] = {}
+    adapted = {}
+    for rank in sorted(complete):
+        model = complete[rank]
+        # A model of one direction has the same weights for everybody.
+        if model.basis.shape[1] > 1 and len(data.train_unseen):
+            model = model.with_users(adapt(model, data.train_unseen, adaptation))
+        adapted[rank] = model
+        for split, pairs in packed.items():
+            for weights, values in _predict_split(model, pairs, seed).items():
+                correct[rank, split, weights] = values
+    samples = {split: sample_of(pairs, getattr(data, split)) for split, pairs in packed.items()}
+    return Predictions(adapted, data, chosen, config, adaptation, packed, samples, correct)
+
+
+def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
+    """Return the user and the prompt of each packed comparison of some data."""
+    import pyarrow as pa  # its hash table is faster than sorting
+
+    prompts = pa.array([str(prompt) for prompt in data.prompt_ids], pa.string()).dictionary_encode()
+    user, count = pairs.user.numpy(), pairs.count.numpy()
+    share = count / np.bincount(user, weights=count)[user]
+    return Sample(user, prompts.indices.to_numpy().astype(np.int64)[pairs.order], share)
+
+
+def weights_of(model: LowRankRewardModel, user_ids: Sequence[str]) -> torch.Tensor:
+    """Return the weights [M, K] of M users; those that the model does not know have the population's."""
+    index = {user: i for i, user in enumerate(model.user_ids)}
+    known = torch.tensor([index.get(user, -1) for user in user_ids])
+    weights = model.population_weights.expand(len(known), -1).clone()
+    weights[known >= 0] = model.weights[known[known >= 0]]
+    return weights
+
+
+def project(pairs: PackedPairs, basis: torch.Tensor) -> torch.Tensor:
+    """Return the difference of every comparison along each direction: [n, K] from a basis [D, K]."""
+    return pairs.project(basis.t().contiguous())
+
+
+def is_correct(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor) -> Floats:
+    """Return float64 [n]: 1 for each comparison with a positive reward difference, else 0 (a tie counts as wrong).
+
+    Parameters
+    ----------
+    pairs
+        n comparisons of M users.
+    projected
+        [n, K]: their differences along the basis.
+    weights
+        [M, K], in the order of `pairs.user_ids`; or [K], the same for everybody.
+    """
+    margin = projected @ weights if weights.ndim == 1 else (projected * weights[pairs.user]).sum(dim=1)
+    return (margin > 0).double().numpy()
+
+
+def correct_with_others(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor, seed: int) -> Floats | None:
+    """Return `is_correct` with the weights of *another* user, the mean over several exchanges; None for one user."""
+    n_users = len(weights)
+    if n_users < 2:
+        return None
+    rng = np.random.Generator(np.random.PCG64(seed))
+    total = np.zeros(len(pairs))
+    for _ in range(_EXCHANGES):
+        # Each user takes the weights of the next in a random ring: nobody keeps their own.
+        ring = rng.permutation(n_users)
+        donor = np.empty(n_users, dtype=np.int64)
+        donor[ring] = np.roll(ring, 1)
+        total += is_correct(pairs, projected, weights[torch.from_numpy(donor)])
+    return total / _EXCHANGES
+
+
+def _predict_split(model: LowRankRewardModel, pairs: PackedPairs, seed: int) -> dict[str, Floats]:
+    weights, projected = weights_of(model, pairs.user_ids), project(pairs, model.basis)
+    found = {OWN: is_correct(pairs, projected, weights)}
+    if model.requested_rank > 1:
+        found["shared_direction"] = is_correct(pairs, projected, model.population_weights)
+        others = correct_with_others(pairs, projected, weights, seed)
+        if others is not None:
+            found["other_users_weights"] = others
+    return found
+
+
+def _with_baselines(
+    models: dict[int, LowRankRewardModel], train_seen: EmbeddedPreferences, config: TrainingConfig
+) -> dict[int, LowRankRewardModel]:
+    reference = next(iter(models.values())).reference
+    missing = [rank for rank in (0, 1) if rank not in models and (rank == 1 or reference is not None)]
+    if not missing:
+        return models
+    head = None if reference is None else reference.numpy()
+    return {**models, **dict(train_ranks(train_seen, missing, config, head))}
