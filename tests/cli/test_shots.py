@@ -13,6 +13,6 @@ def test_a_table_and_the_report_with_it(lorerm, run):
 
 
 def test_bad_input_is_one_line(refuses, run):
-    assert "-2 shots" in refuses("shots", run, "--shots", "-2")
+    assert "shots holds -2" in refuses("shots", run, "--shots", "-2")
     assert "trials is 0" in refuses("shots", run, "--trials", 0)
     assert "no model of rank 8" in refuses("shots", run, "--rank", 8)

@@ -22,7 +22,7 @@ from lorerm.evaluation.predictions import (
     sample_of,
     weights_of,
 )
-from lorerm.model.posterior import WeightPrior
+from lorerm.model.prior import WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.training.config import TrainingConfig
 from lorerm.training.pairs import PackedPairs
