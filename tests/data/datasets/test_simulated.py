@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lorerm.data.datasets.simulated import CARELESS_FACTOR, TASTES, SimulatedPopulation, load, simulate
-from lorerm.data.datasets.simulated_questions import KINDS, topics
+from lorerm.data.datasets.simulated_texts import KINDS, topics
 from lorerm.errors import ConfigError, UnknownUserError
 
 DIGEST = """

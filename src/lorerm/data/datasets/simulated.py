@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.data.datasets.loaded import Loaded
-from lorerm.data.datasets.simulated_questions import ask_questions
-from lorerm.data.datasets.simulated_responses import ATTRIBUTES, StyledResponse, write_responses
+from lorerm.data.datasets.simulated_texts import ATTRIBUTES, StyledResponse, ask_questions, write_responses
 from lorerm.errors import ConfigError, UnknownUserError
 
 if TYPE_CHECKING:
