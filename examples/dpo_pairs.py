@@ -10,7 +10,7 @@ from lorerm import HashingEncoder, Preferences, TrainingConfig, embed, train
 from lorerm.data.datasets.simulated import simulate
 
 encoder = HashingEncoder()
-model = train(embed(simulate(n_users=40, median_choices=40).preferences, encoder), TrainingConfig(rank=3))
+model = train(embed(simulate(n_users=40, median_comparisons=40).preferences, encoder), TrainingConfig(rank=3))
 
 samples = {
     "How do I learn to cook?": [

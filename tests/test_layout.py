@@ -13,8 +13,7 @@ MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 UNTESTED = {
     "__main__.py": "hands over to the command",
     "_version.py": "one constant, which test_package.py compares with the changelog",
-    "data/datasets/simulated_questions.py": "part of the simulated population: test_simulated.py",
-    "data/datasets/simulated_responses.py": "part of the simulated population: test_simulated.py",
+    "data/datasets/simulated_texts.py": "part of the simulated population: test_simulated.py",
     "serving/migrations/env.py": "run by every test of the database: test_database.py",
     "serving/migrations/versions/v0001_users_and_updates.py": "what it makes is compared in test_database.py",
     "serving/tables.py": "names alone, compared with what the migrations make: test_database.py",

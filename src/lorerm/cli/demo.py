@@ -71,7 +71,7 @@ def call(parsed: argparse.Namespace) -> None:
     _show_one_person(run, population)
     tell_report(run)
     console.print(
-        f"The true tastes would reach {population.noise_ceiling:.1%} (annotators slip). "
+        f"The true tastes would reach {population.upper_bound:.1%} (annotators slip). "
         f"Done in {time.monotonic() - started:.0f} s.",
         soft_wrap=True,
     )

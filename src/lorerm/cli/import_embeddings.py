@@ -128,10 +128,8 @@ def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> C
 
 
 def _read_for_dataset(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> Imported:
-    from dataclasses import asdict
-
     from lorerm.data.datasets import read_dataset
     from lorerm.embedding.external.imported import read_for_dataset
 
-    loaded = read_dataset(parsed.dataset, split=asdict(split), **options)
+    loaded = read_dataset(parsed.dataset, split=split, **options)
     return read_for_dataset(parsed.files, loaded, parsed.reference)

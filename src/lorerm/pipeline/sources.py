@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lorerm.data.datasets import DATASETS, read_dataset
 from lorerm.data.schema import SPLITS, UNUSED
 from lorerm.errors import ConfigError, DataError
+from lorerm.pipeline.config import SplitConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,13 +29,13 @@ def read_sources(
 ) -> Loaded:
     """Read preferences from files, or from one data set by its name, which takes `options`.
 
-    `split` is for data sets that bring their own cells.
+    `split` has the fields of `SplitConfig`, for data sets that have their own split.
     """
     from lorerm.data.datasets.loaded import Loaded
     from lorerm.data.preferences import Preferences
 
     if is_dataset(sources, options):
-        return read_dataset(sources[0], split=split, **options)
+        return read_dataset(sources[0], split=SplitConfig(**split), **options)
     if options:
         raise ConfigError(
             f"{next(iter(options))} is an option of data sets known by name, and files were given",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from lorerm.data.datasets.community_alignment import load
+from lorerm.data.datasets import read_dataset
 from lorerm.errors import DataError
 from published_samples import community_row, write_jsonl
 from refusals import refused
 
 FOUR = ["ay", "bee", "cee", "dee"]
+
+
+def load(data, split=None, **options):
+    return read_dataset("community-alignment", split=split, data=data, **options)
 
 
 def read(tmp_path, *rows, **options):
@@ -48,7 +52,7 @@ def test_languages_are_a_filter_and_an_unknown_one_an_error(tmp_path):
     loaded = read(tmp_path, *rows, languages=["it", "hi"])
     assert set(loaded.preferences.user_ids) == {"a2", "a3"}
     assert "1 left out, in other languages than those asked for: 2 left" in loaded.reading
-    with pytest.raises(DataError, match="no conversation in 'Klingon': choose among en, hi, it"):
+    with refused(DataError, "'Klingon'", "en, hi, it", file=str(tmp_path / "full.jsonl"), argument="languages"):
         read(tmp_path, *rows, languages=["it", "Klingon"])
 
 
@@ -63,7 +67,7 @@ def test_incomplete_turns_are_counted_and_end_the_conversation(tmp_path):
     assert loaded.reading[:3] == (
         "conversations read: 6",
         "1 left out, without a first message: 5 left",
-        "1 left out, that were there already: 4 left",
+        "1 left out, that were read already: 4 left",
     )
     assert [line.split(" left out")[0] for line in loaded.reading[4:]] == ["1", "1", "2"]
     assert list(dict.fromkeys(loaded.preferences.user_ids)) == ["a1", "a2", "a4"]

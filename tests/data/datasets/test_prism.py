@@ -8,11 +8,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lorerm.data.datasets.prism import load, split_dialogues
+from lorerm.data.datasets import read_dataset
+from lorerm.data.datasets.prism import PUBLISHED_SPLIT, split_dialogues
 from lorerm.data.leakage import check_leaks
 from lorerm.errors import DataError
 from published_samples import prism_sample, write_jsonl
 from refusals import refused
+
+
+def load(data, split=None, **options):
+    return read_dataset("prism", split=split, data=data, **options)
 
 
 @pytest.fixture(scope="module")
@@ -185,22 +190,23 @@ def test_rejected_reply_of_the_chosen_text_is_a_tie(tmp_path):
 def test_dialogues_of_unknown_people_are_counted(tmp_path):
     strangers = [dict(one, user_id="stranger") for one in odd()]
     loaded = load(write(tmp_path, [dict(one, conversation_id=f"k{i}") for i, one in enumerate(strangers)] + odd()))
-    assert any(line.startswith("8 left out, of people whom the survey") for line in loaded.reading)
+    assert any(line.startswith("8 left out, of users who are not in the survey") for line in loaded.reading)
 
 
 def test_nothing_left_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no pair is left"):
+    with refused(DataError, file=str(tmp_path / "conversations.jsonl"), row=None):
         load(write(tmp_path, odd()[:2]))
 
 
 def test_other_shares_and_seeds_make_other_splits(sample):
-    def cells(**split):
-        preferences = load(sample, split=split).preferences
+    def splits(**changes):
+        preferences = load(sample, split=PUBLISHED_SPLIT._replace(**changes)).preferences
         return dict(zip(preferences.prompt_ids, preferences.splits, strict=True))
 
-    assert cells() == cells(seed=123, unseen_users=0.2, test_prompts=0.5)
-    assert cells(seed=1) != cells()
-    share = np.mean([cell.endswith("unseen") for cell in cells(unseen_users=0.5).values()])
+    published = load(sample).preferences
+    assert splits() == dict(zip(published.prompt_ids, published.splits, strict=True))
+    assert splits(seed=1) != splits()
+    share = np.mean([name.endswith("unseen") for name in splits(unseen_users=0.5).values()])
     assert 0.35 < share < 0.65
 
 

@@ -1,10 +1,14 @@
-import pytest
+from dataclasses import MISSING, fields
 
-from lorerm.data.datasets import DATASETS, load_dataset, read_dataset
+import pytest
+from docstring_parser import parse_from_object
+
+from lorerm.data.datasets import DATASETS, dataset_options, load_dataset, read_dataset
 from lorerm.data.schema import SPLITS
 from lorerm.data.splits import assign_splits
 from lorerm.errors import ConfigError, DataError
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
+from refusals import refused
 
 SAMPLES = {
     "tldr": tldr_sample,
@@ -23,12 +27,12 @@ def loaded(request, tmp_path_factory):
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ConfigError, match="'nothing' is not known: choose one of simulated"):
+    with refused(ConfigError, "'nothing'", *DATASETS, argument="name"):
         read_dataset("nothing")
 
 
 def test_unknown_option_lists_the_known():
-    with pytest.raises(ConfigError, match="has no option 'languages': its options are data, revision, include_cnn_dm"):
+    with refused(ConfigError, "tldr", "data, revision, include_cnn_dm", argument="languages"):
         read_dataset("tldr", languages=["en"])
 
 
@@ -81,5 +85,14 @@ def test_reading_is_accounted_for(loaded):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_missing_copy_is_one_line(name, tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with refused(DataError, str(tmp_path / "nothing"), row=None):
         read_dataset(name, data=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_option_has_a_default_and_a_help_text(name):
+    """As the command and `load_dataset` need them."""
+    options = dataset_options(name)
+    texts = {parameter.arg_name: parameter.description for parameter in parse_from_object(options).params}
+    assert all(field.default is not MISSING for field in fields(options))
+    assert all(len(texts.get(name) or "") > 10 for name in options.__annotations__)

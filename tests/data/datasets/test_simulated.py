@@ -1,4 +1,4 @@
-"""The simulated population: its texts show the styles they were composed in, and its choices follow known tastes."""
+"""The simulated population: texts show the style they were composed in, and comparisons follow known tastes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from lorerm.data.datasets.simulated import CARELESS_FACTOR, TASTES, SimulatedPopulation, load, simulate
+from lorerm.data.datasets.simulated import LOW_RELIABILITY, TASTES, Options, SimulatedPopulation, load, simulate
 from lorerm.data.datasets.simulated_texts import KINDS, topics
 from lorerm.errors import ConfigError, UnknownUserError
+from refusals import refused
 
 DIGEST = """
 import hashlib
@@ -30,8 +31,8 @@ def population() -> SimulatedPopulation:
 
 
 def column(population: SimulatedPopulation, attribute: str) -> np.ndarray:
-    place = population.attributes.index(attribute)
-    return np.array([response.style[place] for response in population.responses])
+    index = population.attributes.index(attribute)
+    return np.array([response.style[index] for response in population.responses])
 
 
 def per_response(population: SimulatedPopulation, pattern: str) -> np.ndarray:
@@ -47,6 +48,11 @@ def test_same_bytes_whatever_the_hash_seed(hash_seed):
     ).stdout
     here = repr(simulate(n_users=5, seed=3).preferences.table.to_pylist())
     assert printed.strip() == hashlib.sha256(here.encode()).hexdigest()
+
+
+def test_texts_are_those_that_documented_figures_were_measured_on(population):
+    texts = [(response.prompt_id, response.prompt, response.text) for response in population.responses]
+    assert hashlib.sha256(repr(texts).encode()).hexdigest().startswith("2c29686c28cba4fd")
 
 
 def test_seeds_differ():
@@ -67,16 +73,15 @@ def test_no_global_random_state():
     assert first.preferences.table.equals(simulate(n_users=2, seed=0).preferences.table)
 
 
-def test_load_is_the_default_population(population):
-    """The registry's entry has 300 users and the same texts."""
-    preferences = load(seed=0).preferences
+def test_load_has_300_users_and_the_same_texts(population):
+    preferences = load(Options()).preferences
     assert len(set(preferences.user_ids)) == 300
     texts = {r.text for r in population.responses}
     assert preferences.conversations("chosen")[0][-1]["content"] in texts
 
 
-def test_preferences_state_the_choices(population):
-    """Rows of the preferences and rows of the truth are the same pairs, of two responses to one prompt."""
+def test_preferences_are_the_comparisons(population):
+    """Rows of the preferences and of the truth are the same comparisons, of two responses to one prompt."""
     preferences, prompt_ids = population.preferences, population.preferences.prompt_ids
     assert len(preferences) == len(population.chosen) == len(population.rejected) == len(population.true_margin)
     sides = zip(preferences.conversations("chosen"), preferences.conversations("rejected"), strict=True)
@@ -100,7 +105,7 @@ def test_no_user_sees_a_prompt_twice(population):
     assert len(set(seen)) == len(seen)
 
 
-def test_choices_per_user_vary(population):
+def test_number_of_comparisons_per_user_varies(population):
     counts = np.unique(population.preferences.user_ids, return_counts=True)[1]
     assert len(counts) == 200
     assert counts.min() >= 8
@@ -157,7 +162,7 @@ def test_list_markup_needs_structure(population):
 
 
 def test_quality_is_specific(population):
-    """Poor responses say nothing in particular; the best hardly ever do."""
+    """Poor responses are vague far more often than good ones."""
     vague = per_response(
         population, r"Some things work|Everything has its|the proper method|various factors|all of the"
     )
@@ -170,18 +175,20 @@ def test_tastes_are_mixtures(population):
     np.testing.assert_allclose(population.tastes.sum(axis=1), 1)
     assert (population.tastes >= 0).all()
     np.testing.assert_allclose(np.linalg.norm(population.profiles, axis=1), 1)
-    assert np.median(population.tastes.max(axis=1)) > 0.5  # most people are of one or two minds
+    assert np.median(population.tastes.max(axis=1)) > 0.5  # one or two tastes dominate for most users
     assert len(set(population.tastes.argmax(axis=1))) == len(TASTES)
 
 
 def test_noise_level(population):
-    """The true utilities explain about 87% of the choices, as promised, and careless annotators are far noisier."""
-    assert 0.85 < population.noise_ceiling < 0.89
-    careless = np.isin(population.preferences.user_ids, np.array(population.user_ids)[population.careless])
-    assert 0 < population.careless.mean() < 0.08
+    """The true utilities agree with about 87% of the comparisons, and with far fewer of unreliable users."""
+    assert 0.85 < population.upper_bound < 0.89
+    reliability = dict(zip(population.user_ids, population.reliability, strict=True))
+    factors = np.array([reliability[user] for user in population.preferences.user_ids])
+    assert set(reliability.values()) == {LOW_RELIABILITY, 1.0}
+    assert 0 < (population.reliability < 1).mean() < 0.08
     right = population.true_margin > 0
-    assert right[careless].mean() < right[~careless].mean() - 0.1
-    expected = 1 / (1 + np.exp(-np.abs(population.true_margin) * np.where(careless, CARELESS_FACTOR, 1.0)))
+    assert right[factors < 1].mean() < right[factors == 1].mean() - 0.1
+    expected = 1 / (1 + np.exp(-np.abs(population.true_margin) * factors))
     assert abs(right.mean() - expected.mean()) < 0.01
 
 
@@ -194,7 +201,7 @@ def test_true_rewards_give_the_margins(population):
 
 
 def test_personal_taste_matters(population):
-    """Quality alone, the common direction, predicts some of the choices, but far fewer than the personal utilities."""
+    """Quality alone, which all users value alike, predicts far fewer comparisons than the personal utilities."""
     quality = np.array([response.quality for response in population.responses])
     common = np.mean(quality[population.chosen] > quality[population.rejected])
     assert 0.62 < common < 0.74
@@ -208,8 +215,8 @@ def test_taste_in_words(population):
         assert len(words) == max(1, np.sum(taste >= 0.15))
 
 
-def test_unknown_annotator(population):
-    with pytest.raises(UnknownUserError, match=r"annotator-999.*name one from annotator-000 to annotator-199"):
+def test_unknown_user(population):
+    with refused(UnknownUserError, "annotator-999", "annotator-000", "annotator-199", argument="user_id"):
         population.taste_of("annotator-999")
 
 
@@ -220,8 +227,8 @@ def test_population_is_read_only(population):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"n_users": 0}, "n_users"), ({"median_choices": 5}, "median_choices")]
+    ("arguments", "named"), [({"n_users": 0}, "n_users"), ({"median_comparisons": 5}, "median_comparisons")]
 )
 def test_arguments_out_of_range(arguments, named):
-    with pytest.raises(ConfigError, match=named):
+    with refused(ConfigError, argument=named):
         simulate(**arguments)

@@ -1,9 +1,14 @@
-"""The data sets known by name: one file and one line in this registry each."""
+"""Data sets known by name: one module per data set, and one line in this registry.
+
+A module has a frozen dataclass `Options`, whose attribute docstrings are the help texts of its command-line options,
+and a function `load(options, split)`, which returns `Loaded`. It imports nothing heavy at its top, since the command
+lists the options of all data sets.
+"""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError
@@ -11,7 +16,8 @@ from lorerm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.data.datasets.loaded import AnyPreferences, Loaded
+    from lorerm.data.datasets.loaded import Loaded, SplitSettings
+    from lorerm.data.preferences import Preferences
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.data.datasets.simulated",
@@ -20,23 +26,41 @@ DATASETS: Mapping[str, str] = {
     "personalllm": "lorerm.data.datasets.personalllm",
     "community-alignment": "lorerm.data.datasets.community_alignment",
 }
-"""Name of the data set -> the module whose `load` reads it; imported only when asked for."""
+"""Name of the data set -> its module."""
 
 
-def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 - as the loaders take them
-    """Load the preferences of a data set by its name.
+def dataset_options(name: str) -> type[Any]:
+    """Return the dataclass with the options of a data set.
+
+    Raises
+    ------
+    ConfigError
+        No data set has that name.
+    """
+    if name not in DATASETS:
+        raise ConfigError(
+            f"data set {name!r} is not known",
+            f"choose one of {', '.join(DATASETS)}, or give a file",
+            argument="name",
+        )
+    options: type[Any] = import_module(DATASETS[name]).Options
+    return options
+
+
+def load_dataset(name: str, **options: object) -> Preferences:
+    """Load the comparisons of a data set by its name.
 
     Parameters
     ----------
     name
         One of `DATASETS`.
     **options
-        Of the data set's own `load`, `data` (local files) and `revision` (on the hub) among them.
+        Fields of `dataset_options(name)`. Published data sets have `data` (local files) and `revision` (on the hub)
+        among them.
 
     Returns
     -------
-    Preferences or SharedPreferences
-        The latter where everybody judges the same responses; both are split, embedded and checked for leaks alike.
+    Preferences
 
     Raises
     ------
@@ -54,22 +78,22 @@ def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 -
     return read_dataset(name, **options).preferences
 
 
-def read_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options: object) -> Loaded:
-    """Load a data set by its name, with the account of what was read and what was left out.
+def read_dataset(name: str, *, split: SplitSettings | None = None, **options: object) -> Loaded:
+    """Load a data set by its name, with an account of what was read and what was left out.
 
     Parameters
     ----------
     name
         One of `DATASETS`.
     split
-        Settings of the split (`seed`, `unseen_users`, `test_prompts`), for data sets that bring their own cells.
+        How to draw the split, for data sets that have their own; None is as published.
     **options
-        Of the data set's own `load`, `data` (local files) and `revision` (on the hub) among them.
+        As in `load_dataset`.
 
     Returns
     -------
     Loaded
-        The preferences, what was read, and how many rows each step kept.
+        The comparisons, what was read, and how many rows each step kept.
 
     Raises
     ------
@@ -78,15 +102,12 @@ def read_dataset(name: str, *, split: Mapping[str, Any] | None = None, **options
     DataError
         The data set cannot be read.
     """
-    if name not in DATASETS:
-        raise ConfigError(f"data set {name!r} is not known", f"choose one of {', '.join(DATASETS)}, or give a file")
-    load = import_module(DATASETS[name]).load
-    known = list(signature(load).parameters)
+    kind = dataset_options(name)
+    known = [field.name for field in fields(kind)]
     for option in options:
-        if option not in known or option == "split":
-            own = ", ".join(one for one in known if one != "split")
-            raise ConfigError(f"data set {name} has no option {option!r}", f"its options are {own}")
-    if "split" in known:
-        options["split"] = split
-    loaded: Loaded = load(**options)
+        if option not in known:
+            raise ConfigError(
+                f"data set {name} has no option {option!r}", f"its options are {', '.join(known)}", argument=option
+            )
+    loaded: Loaded = import_module(DATASETS[name]).load(kind(**options), split)
     return loaded

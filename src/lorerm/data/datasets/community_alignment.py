@@ -1,23 +1,24 @@
 """Community Alignment: choices among four responses, of annotators in five languages (arXiv 2507.09650).
 
-At each of up to four turns an annotator prefers one of four responses, which the conversation goes on with; it is
-paired with each of the three others, and these pairs share the weight of one judgement. Conversations that begin with
-the same prompt (over 2,500 prompts were given to ten annotators or more) stay on one side of train and test together.
+At each of up to four turns, an annotator prefers one of four responses, with which the conversation continues. It is
+compared with each of the three others; these comparisons share the weight 1. Conversations that begin with the same
+prompt (over 2,500 prompts were given to ten annotators or more) are all in train or all in test.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorerm.data.datasets.loaded import Loaded, Tally
-from lorerm.data.datasets.raw import Repository, column, of_published_layout, raw_rows
+from lorerm.data.datasets.raw import PublishedOptions, Repository, column, of_published_layout, raw_rows
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("facebook/community-alignment-dataset")
@@ -26,7 +27,7 @@ RESPONSES = ("response_a", "response_b", "response_c", "response_d")
 _CONVERSATION_STEPS = {
     "language": "in other languages than those asked for",
     "empty": "without a first message",
-    "repeated": "that were there already",
+    "repeated": "that were read already",
 }
 _TURN_STEPS = {
     "unpreferred": "no response is preferred, or the preferred one is missing",
@@ -35,26 +36,21 @@ _TURN_STEPS = {
 }
 
 
-def load(
-    data: str | Path | None = None, revision: str | None = None, *, languages: Sequence[str] | None = None
-) -> Loaded:
-    """Load every turn's preferred response against each other one.
+@dataclass(frozen=True)
+class Options(PublishedOptions):
+    """Community Alignment."""
 
-    Parameters
-    ----------
-    data
-        A file or folder as the hub has them (Parquet, CSV or JSON lines); None downloads them.
-    revision
-        Of the hub's repository. The data set grows: give one.
-    languages
-        Which `assigned_lang` to take, for instance `["en", "it"]`, as they are written in the data; None takes all.
+    languages: tuple[str, ...] | None = None
+    """take conversations in these languages alone, as `assigned_lang` has them: "en it"; None: all"""
 
-    Returns
-    -------
-    Loaded
-        Annotators are the users.
+
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+    """Load every turn's preferred response against each other response; annotators are the users.
+
+    Local files are as on the hub: Parquet, CSV or JSON lines. The data set grows, so give a revision.
     """
-    rows = raw_rows(REPOSITORY, data, revision)
+    languages = options.languages
+    rows = raw_rows(REPOSITORY, options.data, options.revision)
     conversations, turns = Tally("conversations", _CONVERSATION_STEPS), Tally("turns", _TURN_STEPS)
     found: set[str] = set()
     seen: set[str] = set()
@@ -77,7 +73,10 @@ def load(
     unknown = [language for language in languages or () if language not in found]
     if unknown:
         raise DataError(
-            f"{rows.source} has no conversation in {unknown[0]!r}", f"choose among {', '.join(sorted(found)) or 'none'}"
+            f"there is no conversation in {unknown[0]!r}",
+            f"choose among {', '.join(sorted(found)) or 'none'}",
+            file=rows.source,
+            argument="languages",
         )
     from lorerm.data.preferences import Preferences
 
@@ -86,13 +85,13 @@ def load(
 
 
 def _records(row: Row, tally: Tally) -> Iterator[dict[str, object]]:
-    """Make a row of the contract for each turn, after the earlier turns and their preferred responses."""
+    """Yield a row of the data contract for each turn; its prompt has the earlier turns with preferred responses."""
     context: list[dict[str, str]] = []
     broken = False
     for turn in TURNS:
         prompt = column(row, f"{turn}_turn_prompt")
         if not (prompt or "").strip():
-            # The conversation may end before the fourth turn; what follows a gap has no context.
+            # The conversation may end before the fourth turn; a turn after a gap has no context.
             broken = True
             continue
         tally.add()

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
     from lorerm.data.shared import SharedPreferences
 
     AnyPreferences: TypeAlias = "Preferences | SharedPreferences"
+
+
+class SplitSettings(Protocol):
+    """The settings of a split that a data set with a split of its own follows."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random draws."""
+
+    @property
+    def unseen_users(self) -> float:
+        """Share of the users to hold out."""
+
+    @property
+    def test_prompts(self) -> float:
+        """Share of the prompts to hold out."""
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ against the worst. Every response stands once, whoever judges it: a user's pairs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lorerm.data.coercion import as_number
 from lorerm.data.datasets.loaded import Loaded, Tally
-from lorerm.data.datasets.raw import RawRows, Repository, column, raw_rows
+from lorerm.data.datasets.raw import OWN_FILES, PublishedOptions, RawRows, Repository, column, raw_rows
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("namkoong-lab/PersonalLLM")
@@ -55,58 +55,50 @@ class _Prompts(NamedTuple):
     """places of the prompts that people judge"""
 
 
-def load(
-    data: str | Path | None = None,
-    revision: str | None = None,
-    *,
-    seen_users: int = 1000,
-    unseen_users: int = 500,
-    concentration: float = 0.1,
-    seen_share: float = 0.005,
-    unseen_share: float = 0.001,
-    split: Mapping[str, Any] | None = None,
-) -> Loaded:
-    """Simulate people, and load their pairs, each with its cell.
+@dataclass(frozen=True)
+class Options(PublishedOptions):
+    """PersonalLLM."""
 
-    Parameters
-    ----------
-    data
-        A folder with the files of the train and the test split; None downloads them.
-    revision
-        Of the hub's repository.
-    seen_users, unseen_users
-        How many people of each kind are drawn.
-    concentration
-        Of the Dirichlet distribution that they are drawn from: w ~ Dirichlet(concentration * 1_10). At the published
-        0.1 most people are of one or two of the ten minds; the larger it is, the more alike they are.
-    seen_share, unseen_share
-        Which part of the train prompts a seen user's training pairs, and an unseen user's few-shot pairs, are on: drawn
-        for each user anew, rounded down, but one at least. Test pairs are on all test prompts.
-    split
-        `seed`: of the people and of their prompts.
+    seen_users: int = 1000
+    """number of seen users to draw"""
+    unseen_users: int = 500
+    """number of unseen users to draw"""
+    concentration: float = 0.1
+    """users are drawn from Dirichlet(concentration * 1_10); at 0.1, as published, one or two reward models dominate for
+    most users; the larger it is, the more alike users are"""
+    seen_share: float = 0.005
+    """share of the train prompts that a seen user's training comparisons are on: drawn for each user, rounded down, but
+    at least one prompt"""
+    unseen_share: float = 0.001
+    """share of the train prompts that an unseen user's few-shot comparisons are on: drawn likewise"""
 
-    Returns
-    -------
-    Loaded
-        `SharedPreferences`, whose responses are all eight of each train prompt in their order, then those of each test
-        prompt. The first of equally good, or equally bad, responses is taken; a user to whom all eight are equal has no
-        pair on that prompt.
+
+def load(options: Options, split: SplitSettings | None = None) -> Loaded:
+    """Draw users, and load their comparisons, each with its split.
+
+    Local files are a folder with the files of the train and of the test split. Of `split`, the seed decides the users
+    and their prompts. Test comparisons are on all test prompts.
+
+    The responses are all eight of each train prompt in their order, then those of each test prompt. Of equally good, or
+    equally bad, responses the first is taken. A user to whom all eight are equal has no comparison on that prompt.
     """
-    for name, number in (("seen_users", seen_users), ("unseen_users", unseen_users)):
-        if number < (1 if name == "seen_users" else 0):
-            raise ConfigError(f"{name} is {number}", "give a larger number of people")
-    for name, value in (("concentration", concentration), ("seen_share", seen_share), ("unseen_share", unseen_share)):
+    seen_users, unseen_users = options.seen_users, options.unseen_users
+    if seen_users < 1 or unseen_users < 0:
+        name = "seen_users" if seen_users < 1 else "unseen_users"
+        raise ConfigError(f"{name} is {getattr(options, name)}", "give a larger number of users", argument=name)
+    for name in ("concentration", "seen_share", "unseen_share"):
+        value = getattr(options, name)
         if not value > 0 or (name != "concentration" and value > 1):
-            raise ConfigError(f"{name} is {value}", "give a positive number, and a share of at most 1")
-    rows = raw_rows(REPOSITORY, data, revision)
+            raise ConfigError(f"{name} is {value}", "give a positive number, and a share of at most 1", argument=name)
+    rows = raw_rows(REPOSITORY, options.data, options.revision)
     tally = Tally("prompts", _STEPS)
     train, test = _read(rows, tally)
-    rng = np.random.default_rng((split or {}).get("seed", 0))
-    tastes = rng.dirichlet(np.full(len(REWARD_MODELS), concentration), seen_users + unseen_users)
+    rng = np.random.default_rng(0 if split is None else split.seed)
+    tastes = rng.dirichlet(np.full(len(REWARD_MODELS), options.concentration), seen_users + unseen_users)
     names = [f"seen-{i:04d}" for i in range(seen_users)] + [f"unseen-{i:04d}" for i in range(unseen_users)]
     seen = np.arange(len(names)) < seen_users
     n_train = len(train.texts)
-    n_pairs = np.where(seen, max(1, int(seen_share * n_train)), max(1, int(unseen_share * n_train)))
+    n_pairs = np.where(seen, max(1, int(options.seen_share * n_train)), max(1, int(options.unseen_share * n_train)))
     on_train = [np.sort(rng.permutation(train.usable)[:n]) for n in n_pairs.tolist()]
     parts = [
         _judge(train.scores, tastes, on_train, 0),
@@ -163,7 +155,9 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
     scores: dict[str, list[NDArray[np.float64]]] = {"train": [], "test": []}
     for label, row in rows:
         if label not in texts:
-            raise DataError(f"{row.source} is neither of the train nor of the test split", "keep the files' names")
+            raise DataError(
+                "the file is neither of the train nor of the test split", "keep the files' names", file=row.source
+            )
         tally.add()
         texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _answers(row)))
         scores[label].append(_scores(row))
@@ -176,7 +170,9 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
         tally.drop("repeated", int((whole & repeated).sum()))
         usable = np.flatnonzero(whole & ~repeated)
         if not len(usable):
-            raise DataError(f"{rows.source} has no usable prompt in its {label} split", "give the files of both splits")
+            raise DataError(
+                f"there is no usable prompt in the {label} split", "give the files of both splits", file=rows.source
+            )
         sides.append(_Prompts(found, np.nan_to_num(np.stack(scores[label])), usable))
     return sides[0], sides[1]
 
@@ -188,7 +184,7 @@ def _answers(row: Row) -> list[str]:
 def _text(row: Row, name: str) -> str:
     text = column(row, name)
     if not isinstance(text, str):
-        raise DataError(f"{row.source}, row {row.number}: {name} is missing", "give the data set's own files")
+        raise DataError(f"{name} is missing", OWN_FILES, file=row.source, row=row.number, column=name)
     return text
 
 

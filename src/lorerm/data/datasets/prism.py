@@ -1,43 +1,71 @@
-"""PRISM: dialogues of 1,500 people from 75 countries with 21 language models (Kirk et al., 2024, arXiv 2404.16019).
+"""PRISM: dialogues of 1,500 users from 75 countries with 21 language models (Kirk et al., 2024, arXiv 2404.16019).
 
-At each turn a person sees several replies and chooses one, which the dialogue goes on with. A turn's prompt holds all
-earlier turns with the chosen replies; the chosen reply is paired with each rejected one, and these pairs share the
-weight of one judgement. A dialogue is the unit that train and test never share.
+At each turn a user sees several replies and chooses one, with which the dialogue continues. The prompt of a turn holds
+all earlier turns with the chosen replies. The chosen reply is compared with each rejected one; these comparisons share
+the weight 1. A dialogue is either in train or in test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lorerm.data.conversation import Message, parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
-from lorerm.data.datasets.raw import RawRows, Repository, column, of_published_layout, raw_file, resolve
+from lorerm.data.datasets.raw import (
+    OWN_FILES,
+    PublishedOptions,
+    RawRows,
+    Repository,
+    column,
+    of_published_layout,
+    raw_file,
+    resolve,
+)
 from lorerm.data.schema import UNUSED, Comparison
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lorerm.data.conversation import Conversation
+    from lorerm.data.datasets.loaded import SplitSettings
 
 REPOSITORY = Repository("HannahRoseKirk/prism-alignment")
-# The published split, and the protocol's numbers beside it.
-SEED, UNSEEN_USERS, TEST_DIALOGUES, FEWEST_DIALOGUES = 123, 0.2, 0.5, 5
+MAX_DIALOGUES_TOO_FEW = 5
+"""Users with at most this number of dialogues are left out, as published."""
+
 _DIALOGUE_STEPS = {
-    "user": "of people whom the survey does not know, or who completed no conversation there",
+    "user": "of users who are not in the survey, or who completed no conversation by it",
     "unqualified": "no turn has a message, a chosen and a rejected reply",
-    "few": f"of people with {FEWEST_DIALOGUES} dialogues or fewer",
+    "few": f"of users with {MAX_DIALOGUES_TOO_FEW} dialogues or fewer",
 }
-_PAIR_STEPS = {
+_TURN_STEPS = {
     "broken": "the message or the chosen reply is missing there, or in an earlier turn of the dialogue",
     "unrejected": "no reply was rejected",
     "blank": "the messages are blank",
     "same": "all rejected replies are the chosen one's text",
 }
+
+
+class _Split(NamedTuple):
+    seed: int = 123
+    unseen_users: float = 0.2
+    test_prompts: float = 0.5
+
+
+PUBLISHED_SPLIT = _Split()
+"""The split of the published code."""
+
+
+@dataclass(frozen=True)
+class Options(PublishedOptions):
+    """PRISM."""
+
+    published_format: bool = False
+    """render comparisons as the published pipeline did: one per turn, the chosen reply as a string against the printed
+    list of all rejected ones; the brackets give the chosen reply away, so use it only to match a published table"""
 
 
 @dataclass(frozen=True)
@@ -54,121 +82,93 @@ class _Dialogue:
     turns: tuple[_Turn, ...]
 
 
-def load(
-    data: str | Path | None = None,
-    revision: str | None = None,
-    *,
-    published_format: bool = False,
-    split: Mapping[str, Any] | None = None,
-) -> Loaded:
-    """Load the pairs of the people with more than five dialogues, each with its cell.
+def load(options: Options, split: SplitSettings | None = None) -> Loaded:
+    """Load the comparisons of the users with more than five dialogues, each with its split.
 
-    The cells are the published ones for the defaults of `split`: NumPy's legacy generator with seed 123; people in
-    the order of the survey, one shuffle, cut at int(0.8 n); then people with five dialogues or fewer leave; then one
-    shuffle of each one's dialogues, seen people first, cut at int(0.5 n).
-
-    Parameters
-    ----------
-    data
-        A folder with `survey.jsonl` and `conversations.jsonl`; None downloads them.
-    revision
-        Of the hub's repository.
-    published_format
-        Whether to render the pairs as the published pipeline did: one pair per turn, the chosen reply as a string
-        against the printed list of all rejected ones. The brackets tell the sides apart, so that no accuracy on such
-        pairs means anything; only for whoever must match a published table.
-    split
-        `seed`, `unseen_users` (share of the people) and `test_prompts` (share of each one's dialogues).
-
-    Returns
-    -------
-    Loaded
-        Users in the order of their ids, as in the published code.
+    Local files are a folder with `survey.jsonl` and `conversations.jsonl`. Where `split` is None, the splits are the
+    published ones; see `split_dialogues`. Users are in the order of their ids, as in the published code.
     """
-    split = {"seed": SEED, "unseen_users": UNSEEN_USERS, "test_prompts": TEST_DIALOGUES, **(split or {})}
-    commit = resolve(REPOSITORY, revision) if data is None else None
-    survey = raw_file(REPOSITORY, "survey.jsonl", data, commit)
-    people = [
+    split = split or PUBLISHED_SPLIT
+    commit = resolve(REPOSITORY, options.revision) if options.data is None else None
+    survey = raw_file(REPOSITORY, "survey.jsonl", options.data, commit)
+    users = [
         str(column(row, "user_id")) for _, row in survey if column(row, "num_completed_conversations") not in (0, None)
     ]
-    conversations = raw_file(REPOSITORY, "conversations.jsonl", data, commit)
+    conversations = raw_file(REPOSITORY, "conversations.jsonl", options.data, commit)
     tally = Tally("dialogues", _DIALOGUE_STEPS)
-    dialogues = _read_dialogues(conversations, people, tally)
-    people = [user for user in people if dialogues.get(user, True)]
-    cells = split_dialogues(people, dialogues, split["seed"], split["unseen_users"], split["test_prompts"])
-    tally.drop("few", sum(cells[name] == UNUSED for names in dialogues.values() for name in names))
-    turns = Tally("turns", _PAIR_STEPS)
-    pairs = [
-        pair
+    dialogues = _read_dialogues(conversations, users, tally)
+    users = [user for user in users if dialogues.get(user, True)]
+    splits = split_dialogues(users, dialogues, split)
+    tally.drop("few", sum(splits[name] == UNUSED for names in dialogues.values() for name in names))
+    turns = Tally("turns", _TURN_STEPS)
+    comparisons = [
+        comparison
         for user in sorted(dialogues)
         for dialogue in dialogues[user].values()
-        if cells[dialogue.name] != UNUSED
-        for pair in _pairs(dialogue, cells[dialogue.name], turns, published_format)
+        if splits[dialogue.name] != UNUSED
+        for comparison in _comparisons(dialogue, splits[dialogue.name], turns, options.published_format)
     ]
-    if not pairs:
-        raise DataError(f"{conversations.source}: no pair is left", "give the data set's own files, whole")
+    if not comparisons:
+        raise DataError("no comparison is left", OWN_FILES, file=conversations.source)
     from lorerm.data.preferences import Preferences, ReadingSummary
     from lorerm.data.table import build_table
 
     warnings: tuple[str, ...] = ()
-    if published_format:
+    if options.published_format:
         warnings = (
-            "The pairs are rendered as published, rejected replies as a printed list: their accuracies measure that "
-            "format, not people's preferences.",
+            "The comparisons are rendered as published, rejected replies as a printed list: their accuracies measure "
+            "that format, not the users' preferences.",
         )
-    preferences = Preferences(build_table(pairs), ReadingSummary(turns.left, len(pairs)))
-    source = f"{REPOSITORY.name} at {commit}" if data is None else str(data)
+    preferences = Preferences(build_table(comparisons), ReadingSummary(turns.left, len(comparisons)))
+    source = f"{REPOSITORY.name} at {commit}" if options.data is None else str(options.data)
     return Loaded(preferences, source, (*tally.lines(), *turns.lines()), warnings)
 
 
 def split_dialogues(
-    people: Sequence[str],
-    dialogues: Mapping[str, Mapping[str, object]],
-    seed: int = SEED,
-    unseen_users: float = UNSEEN_USERS,
-    test_dialogues: float = TEST_DIALOGUES,
+    users: Sequence[str], dialogues: Mapping[str, Mapping[str, object]], split: SplitSettings = PUBLISHED_SPLIT
 ) -> dict[str, str]:
-    """Draw the cell of each dialogue as the published code does; those of people with too few are `unused`.
+    """Draw the split of each dialogue as the published code does.
+
+    NumPy's legacy generator shuffles the users once; the first int(0.8 n) are seen. Users with five dialogues or fewer
+    leave. Then the dialogues of each user are shuffled, seen users first; the first int(0.5 n) are train.
 
     Parameters
     ----------
-    people
+    users
         In the order of the survey.
     dialogues
         User -> their dialogues by name, in the order of the file.
-    seed
-        Of `numpy.random.RandomState`.
-    unseen_users, test_dialogues
-        Shares; what is *kept* is rounded down.
+    split
+        The seed and the held-out shares; the numbers that are *kept* are rounded down.
 
     Returns
     -------
     dict
-        Name of each dialogue -> its cell.
+        Name of each dialogue -> its split; `unused` for those of users who left.
     """
-    rng = np.random.RandomState(seed)
-    users = np.array(list(people))
-    rng.shuffle(users)
-    n_seen = int(len(users) * (1 - unseen_users))
-    cells = {name: UNUSED for names in dialogues.values() for name in names}
-    for place, user in enumerate(users.tolist()):
+    rng = np.random.RandomState(split.seed)
+    order = np.array(list(users))
+    rng.shuffle(order)
+    n_seen = int(len(order) * (1 - split.unseen_users))
+    splits = {name: UNUSED for names in dialogues.values() for name in names}
+    for position, user in enumerate(order.tolist()):
         names = np.array(list(dialogues.get(user, ())))
-        if len(names) <= FEWEST_DIALOGUES:
+        if len(names) <= MAX_DIALOGUES_TOO_FEW:
             continue
         rng.shuffle(names)
-        n_train = int(len(names) * (1 - test_dialogues))
-        who = "seen" if place < n_seen else "unseen"
-        cells |= {name: f"{'train' if i < n_train else 'test'}_{who}" for i, name in enumerate(names.tolist())}
-    return cells
+        n_train = int(len(names) * (1 - split.test_prompts))
+        group = "seen" if position < n_seen else "unseen"
+        splits |= {name: f"{'train' if i < n_train else 'test'}_{group}" for i, name in enumerate(names.tolist())}
+    return splits
 
 
-def _read_dialogues(rows: RawRows, people: Sequence[str], tally: Tally) -> dict[str, dict[str, _Dialogue]]:
-    """Read the dialogues that have a usable turn, by user and name, in the order of the file.
+def _read_dialogues(rows: RawRows, users: Sequence[str], tally: Tally) -> dict[str, dict[str, _Dialogue]]:
+    """Return the dialogues that have a usable turn, by user and name, in the order of the file.
 
-    Somebody whose dialogues are all left out has none; somebody who is not in the file is not in the result either.
+    A user whose dialogues are all left out has an empty entry; a user without dialogues in the file has none.
     """
     found: dict[str, dict[str, _Dialogue]] = {}
-    known = set(people)
+    known = set(users)
     for _, row in rows:
         tally.add()
         user, name = str(column(row, "user_id")), str(column(row, "conversation_id"))
@@ -186,7 +186,7 @@ def _read_dialogues(rows: RawRows, people: Sequence[str], tally: Tally) -> dict[
 
 
 def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
-    """Put the utterances of each turn together; one without content is none."""
+    """Group the utterances of a dialogue by turn; utterances without content are left out."""
     by_turn: dict[int, list[Mapping[str, Any]]] = {}
     for utterance in history:
         of_turn = by_turn.setdefault(int(utterance["turn"]), [])
@@ -202,8 +202,8 @@ def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
     return tuple(turns)
 
 
-def _pairs(dialogue: _Dialogue, cell: str, tally: Tally, published_format: bool) -> Iterator[Comparison]:
-    """Pair the chosen reply of each turn with the rejected ones, after the earlier turns and their chosen replies."""
+def _comparisons(dialogue: _Dialogue, split: str, tally: Tally, published_format: bool) -> Iterator[Comparison]:
+    """Yield the comparisons of each turn; its prompt holds the earlier turns with the chosen replies."""
     context: list[Message] = []
     broken = False
     for turn in dialogue.turns:
@@ -220,7 +220,7 @@ def _pairs(dialogue: _Dialogue, cell: str, tally: Tally, published_format: bool)
         if rejected and any(message["content"].strip() for message in context):
             prompt, chosen = parse_messages(context, "the turns", "user"), _reply(turn.chosen)
             for reply in rejected:
-                yield Comparison(dialogue.user, dialogue.name, prompt, chosen, _reply(reply), cell, 1 / len(rejected))
+                yield Comparison(dialogue.user, dialogue.name, prompt, chosen, _reply(reply), split, 1 / len(rejected))
         else:
             tally.drop("unrejected" if not turn.rejected else "same" if not rejected else "blank")
         context.append(Message(role="assistant", content=turn.chosen))

@@ -35,6 +35,16 @@ _LABELS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
+class PublishedOptions:
+    """Where a published data set is read."""
+
+    data: str | Path | None = None
+    """local files in the layout that the data set has on the hub; None: the hub"""
+    revision: str | None = None
+    """branch, tag or commit of the data set on the hub; None: the newest"""
+
+
+@dataclass(frozen=True)
 class Repository:
     """The repository of a data set on the hub."""
 

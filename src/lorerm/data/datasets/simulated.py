@@ -1,9 +1,9 @@
-"""A simulated population: annotators with different tastes choose between responses in different styles.
+"""A simulated population: users with known tastes compare responses of different styles.
 
-Tastes are drawn as in PersonalLLM (Zollo et al., 2024): each annotator is a mixture, Dirichlet(0.1), over a few named
-tastes, so that most people are of one or two minds. A named taste is a direction in the space of style attributes, and
-every annotator also values quality. Choices follow Bradley-Terry on that utility, so that the truth is known and
-`SimulatedPopulation.noise_ceiling` says how far any model can get.
+Tastes are drawn as in PersonalLLM (Zollo et al., 2024): each user is a mixture, Dirichlet(0.1), of a few named tastes,
+so that one or two tastes dominate for most users. A named taste is a direction in the space of style attributes; every
+user also values quality. Comparisons follow the Bradley-Terry model on that utility. The truth is therefore known, and
+`SimulatedPopulation.upper_bound` is the accuracy that no model can exceed by much.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lorerm.data.datasets.simulated_texts import ATTRIBUTES, StyledResponse, ask
 from lorerm.errors import ConfigError, UnknownUserError
 
 if TYPE_CHECKING:
+    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.preferences import Preferences
 
 TASTES: dict[str, dict[str, float]] = {
@@ -37,52 +38,62 @@ TASTES: dict[str, dict[str, float]] = {
 }
 """The named tastes: which attributes each likes (positive) or dislikes (negative); scaled to unit length in use."""
 
-# Log-odds per standard deviation. Together they make the true utilities agree with about 87% of the choices, while
-# quality alone, the one thing that all annotators share, predicts about two in three.
+# Log-odds per standard deviation. Together they make the true utilities agree with about 87% of the comparisons, while
+# quality alone, which all users value alike, predicts about two in three.
 TASTE_STRENGTH = 3.5
 QUALITY_STRENGTH = 2.0
 CONCENTRATION = 0.1
-CARELESS_SHARE = 0.03
-CARELESS_FACTOR = 0.2
-MIN_CHOICES, MEDIAN_CHOICES, MAX_CHOICES = 8, 60, 200
+UNRELIABLE_SHARE = 0.03
+LOW_RELIABILITY = 0.2
+MIN_COMPARISONS, MEDIAN_COMPARISONS, MAX_COMPARISONS = 8, 60, 200
 N_RESPONSES = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """Simulated population."""
+
+    n_users: int = 300
+    """number of users"""
+    seed: int = 0
+    """seed of the texts, the tastes and the comparisons"""
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedPopulation:
-    """What the simulated annotators chose, and the truth behind it."""
+    """Comparisons of simulated users, and the truth behind them."""
 
     preferences: Preferences
-    """One row per choice; user ids "annotator-000", prompt ids "prompt-000"."""
+    """one row per comparison; user ids "annotator-000", prompt ids "prompt-000\""""
     attributes: tuple[str, ...]
-    """Names of the style attributes, A of them."""
+    """names of the style attributes, A of them"""
     components: tuple[str, ...]
-    """Names of the tastes that annotators mix, M of them."""
+    """names of the tastes that users mix, M of them"""
     profiles: np.ndarray
-    """[M, A] float64: each named taste as a unit direction over the attributes."""
+    """[M, A] float64: each named taste as a unit direction over the attributes"""
     user_ids: tuple[str, ...]
-    """The N annotators."""
+    """the N users"""
     tastes: np.ndarray
-    """[N, M] float64: each annotator's mixture; rows sum to 1."""
-    careless: np.ndarray
-    """[N] bool: annotators whose choices are far noisier than the others'."""
+    """[N, M] float64: each user's mixture; rows sum to 1"""
+    reliability: np.ndarray
+    """[N] float64: factor on the log-odds of each user's comparisons; 1 but for a few, who err far more often"""
     responses: tuple[StyledResponse, ...]
-    """Every response there was to choose from, R of them, with its latent style and quality."""
+    """all R responses, with their latent style and quality"""
     chosen: np.ndarray
-    """[n] int64: row of `responses` that was chosen."""
+    """[n] int64: row of `responses` that was preferred"""
     rejected: np.ndarray
-    """[n] int64: row of `responses` that was not."""
+    """[n] int64: row of `responses` that was not"""
     true_margin: np.ndarray
-    """[n] float64: utility of the chosen less that of the rejected response; negative where the annotator slipped."""
+    """[n] float64: utility of the chosen less that of the rejected response; negative where the user erred"""
 
     @cached_property
-    def noise_ceiling(self) -> float:
-        """Accuracy of the true utilities, as the mean over annotators: no model can do much better."""
+    def upper_bound(self) -> float:
+        """Accuracy of the true utilities, as the mean over users: no model can do much better."""
         users = np.asarray(self.preferences.user_ids)
         return float(np.mean([np.mean(self.true_margin[users == user] > 0) for user in self.user_ids]))
 
     def true_rewards(self, user_id: str) -> np.ndarray:
-        """Return how much an annotator truly likes every response.
+        """Return the true utility of every response for a user.
 
         Parameters
         ----------
@@ -92,18 +103,18 @@ class SimulatedPopulation:
         Returns
         -------
         ndarray [R] float64
-            Utilities in log-odds, in the order of `responses`.
+            In log-odds, in the order of `responses`.
 
         Raises
         ------
         UnknownUserError
-            If there is no such annotator.
+            There is no such user.
         """
         taste = self.tastes[self._row(user_id)]
         return _utilities(self.responses, taste[None] @ self.profiles)[:, 0]
 
     def taste_of(self, user_id: str) -> str:
-        """Return an annotator's taste in words, the strongest first: "brief, little warmth".
+        """Return a user's taste in words, the strongest first: "brief, little warmth".
 
         Parameters
         ----------
@@ -113,68 +124,74 @@ class SimulatedPopulation:
         Raises
         ------
         UnknownUserError
-            If there is no such annotator.
+            There is no such user.
         """
         taste = self.tastes[self._row(user_id)]
         order = np.argsort(-taste, kind="stable")
-        return ", ".join(self.components[m] for place, m in enumerate(order) if place == 0 or taste[m] >= 0.15)
+        return ", ".join(self.components[m] for position, m in enumerate(order) if position == 0 or taste[m] >= 0.15)
 
     def _row(self, user_id: str) -> int:
         if user_id not in self.user_ids:
             last = self.user_ids[-1]
-            raise UnknownUserError(f"no annotator is called {user_id!r}", f"name one from {self.user_ids[0]} to {last}")
+            raise UnknownUserError(
+                f"there is no user {user_id!r}", f"give one from {self.user_ids[0]} to {last}", argument="user_id"
+            )
         return self.user_ids.index(user_id)
 
 
-def simulate(n_users: int = 300, seed: int = 0, *, median_choices: int = MEDIAN_CHOICES) -> SimulatedPopulation:
-    """Simulate annotators who choose between responses according to their own taste.
+def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MEDIAN_COMPARISONS) -> SimulatedPopulation:
+    """Simulate users who compare responses by their own taste.
 
     Parameters
     ----------
     n_users
-        Number of annotators, at least 1.
+        Number of users, at least 1.
     seed
-        Decides the texts, the tastes and the choices. The texts do not depend on `n_users`.
-    median_choices
-        Median number of choices per annotator; the numbers are log-normal, between 8 and 200.
+        Of the texts, the tastes and the comparisons. The texts do not depend on `n_users`.
+    median_comparisons
+        Median number of comparisons per user; the numbers are log-normal, cut at 8 and 200.
 
     Returns
     -------
     SimulatedPopulation
-        The choices and the truth behind them; equal arguments give equal bytes.
+        Equal arguments give equal bytes.
 
     Raises
     ------
     ConfigError
-        If an argument is out of its range.
+        An argument is out of its range.
     """
     from lorerm.data.preferences import Preferences
 
     if n_users < 1:
-        raise ConfigError(f"n_users is {n_users}", "ask for at least one annotator")
-    if not MIN_CHOICES <= median_choices <= MAX_CHOICES:
-        raise ConfigError(f"median_choices is {median_choices}", f"choose from {MIN_CHOICES} to {MAX_CHOICES}")
-    text_rng, taste_rng, choice_rng = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+        raise ConfigError(f"n_users is {n_users}", "give a number of at least 1", argument="n_users")
+    if not MIN_COMPARISONS <= median_comparisons <= MAX_COMPARISONS:
+        raise ConfigError(
+            f"median_comparisons is {median_comparisons}",
+            f"choose from {MIN_COMPARISONS} to {MAX_COMPARISONS}",
+            argument="median_comparisons",
+        )
+    text_rng, taste_rng, comparison_rng = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
     questions = ask_questions(text_rng)
     responses = write_responses(questions, N_RESPONSES, text_rng)
-    profiles = _profiles()
+    profiles = np.array([[likes.get(attribute, 0.0) for attribute in ATTRIBUTES] for likes in TASTES.values()])
+    profiles /= np.linalg.norm(profiles, axis=1, keepdims=True)
     tastes = taste_rng.dirichlet(np.full(len(profiles), CONCENTRATION), size=n_users)
-    careless = taste_rng.random(n_users) < CARELESS_SHARE
+    reliability = np.where(taste_rng.random(n_users) < UNRELIABLE_SHARE, LOW_RELIABILITY, 1.0)
     utilities = _utilities(responses, tastes @ profiles)
 
     user_ids = tuple(f"annotator-{number:03d}" for number in range(n_users))
-    n_choices = np.exp(np.log(median_choices) + 0.6 * choice_rng.standard_normal(n_users))
-    users, chosen, rejected, margins = [], [], [], []
-    for user, n in enumerate(np.clip(n_choices, MIN_CHOICES, MAX_CHOICES).astype(int)):
-        pairs = _draw_pairs(n, len(questions), choice_rng)
-        margin = utilities[pairs[:, 0], user] - utilities[pairs[:, 1], user]
-        log_odds = margin * (CARELESS_FACTOR if careless[user] else 1.0)
-        first_wins = choice_rng.random(n) < 1 / (1 + np.exp(-log_odds))
+    numbers = np.exp(np.log(median_comparisons) + 0.6 * comparison_rng.standard_normal(n_users))
+    users, pairs, margins = [], [], []
+    for user, n in enumerate(np.clip(numbers, MIN_COMPARISONS, MAX_COMPARISONS).astype(int)):
+        shown = _draw_pairs(n, len(questions), comparison_rng)
+        margin = utilities[shown[:, 0], user] - utilities[shown[:, 1], user]
+        first_wins = comparison_rng.random(n) < 1 / (1 + np.exp(-margin * reliability[user]))
         users += [user_ids[user]] * n
-        chosen.append(np.where(first_wins, pairs[:, 0], pairs[:, 1]))
-        rejected.append(np.where(first_wins, pairs[:, 1], pairs[:, 0]))
+        pairs.append(np.where(first_wins[:, None], shown, shown[:, ::-1]))
         margins.append(np.where(first_wins, margin, -margin))
-    winners, losers, true_margin = np.concatenate(chosen), np.concatenate(rejected), np.concatenate(margins)
+    chosen, rejected = np.concatenate(pairs).T.copy()
+    true_margin = np.concatenate(margins)
     records = [
         {
             "user_id": user,
@@ -183,9 +200,9 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_choices: int = MEDIAN_
             "chosen": responses[winner].text,
             "rejected": responses[loser].text,
         }
-        for user, winner, loser in zip(users, winners, losers, strict=True)
+        for user, winner, loser in zip(users, chosen, rejected, strict=True)
     ]
-    for array in (profiles, tastes, careless, winners, losers, true_margin):
+    for array in (profiles, tastes, reliability, chosen, rejected, true_margin):
         array.flags.writeable = False
     return SimulatedPopulation(
         preferences=Preferences.from_records(records, source="simulated"),
@@ -194,36 +211,22 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_choices: int = MEDIAN_
         profiles=profiles,
         user_ids=user_ids,
         tastes=tastes,
-        careless=careless,
+        reliability=reliability,
         responses=responses,
-        chosen=winners,
-        rejected=losers,
+        chosen=chosen,
+        rejected=rejected,
         true_margin=true_margin,
     )
 
 
-def load(n_users: int = 300, seed: int = 0) -> Loaded:
-    """Return the choices of a simulated population.
-
-    Parameters
-    ----------
-    n_users, seed
-        As in `simulate`.
-    """
-    return Loaded(simulate(n_users, seed).preferences, f"{n_users} simulated annotators, seed {seed}")
-
-
-def _profiles() -> np.ndarray:
-    """Return the named tastes as unit vectors, [M, A]."""
-    profiles: np.ndarray = np.array(
-        [[likes.get(attribute, 0.0) for attribute in ATTRIBUTES] for likes in TASTES.values()]
-    )
-    profiles /= np.linalg.norm(profiles, axis=1, keepdims=True)
-    return profiles
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+    """Return the comparisons of a simulated population."""
+    population = simulate(options.n_users, options.seed)
+    return Loaded(population.preferences, f"{options.n_users} simulated users, seed {options.seed}")
 
 
 def _utilities(responses: tuple[StyledResponse, ...], directions: np.ndarray) -> np.ndarray:
-    """Return utilities [R, N] of responses for annotators who like the directions [N, A] in the space of attributes."""
+    """Return utilities [R, N] of responses for users who like the directions [N, A] in the space of attributes."""
     styles = np.stack([response.style for response in responses])
     quality = np.array([response.quality for response in responses])
     utilities: np.ndarray = TASTE_STRENGTH * styles @ directions.T + QUALITY_STRENGTH * quality[:, None]

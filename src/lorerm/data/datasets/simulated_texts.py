@@ -1,8 +1,8 @@
 """Texts of the simulated population: everyday questions, and responses to them in many styles.
 
-The facts that a text states come from its topic (``simulated_topics.json``), its wording from pools of sentence patterns
-(``simulated_phrases.json``). Both are drawn with probabilities that depend on the style of the response. No attribute of
-style is written as one fixed phrase, so that the text shows the style only with noise.
+The facts that a text states come from its topic (``simulated_topics.json``), its wording from pools of sentence
+patterns (``simulated_phrases.json``). Both are drawn with probabilities that depend on the style of the response. No
+attribute of style is written as one fixed phrase, so that the text shows the style only with noise.
 """
 
 from __future__ import annotations

@@ -1,24 +1,24 @@
 """Reddit TLDR: which of two summaries of a post a worker preferred (Stiennon et al., 2020, arXiv 2009.01325).
 
-A worker is a user, the post's text verbatim the prompt, a summary verbatim the response. The published train and
-validation rows (`valid1` and `valid2` in the original files) are train and test.
+A worker is a user, the text of the post is the prompt, and a summary is a response, all verbatim. The published train
+and validation rows (`valid1` and `valid2` in the original files) are train and test.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorerm.data.datasets.loaded import Loaded, Tally
-from lorerm.data.datasets.raw import Repository, column, of_published_layout, raw_rows
+from lorerm.data.datasets.raw import PublishedOptions, Repository, column, of_published_layout, raw_rows
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
 
-# The repository's own loading script is no longer run by `datasets`: the hub's conversion of it to Parquet is read.
+# `datasets` no longer runs the loading script of the repository, so the hub's conversion of it to Parquet is read.
 REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
 _SPLITS = {"train": "train", "valid": "test", "valid1": "test", "valid2": "test", "validation": "test", "test": "test"}
 _STEPS = {
@@ -29,7 +29,18 @@ _STEPS = {
 }
 
 
-class _Choice(NamedTuple):
+@dataclass(frozen=True)
+class Options(PublishedOptions):
+    """Reddit TLDR."""
+
+    include_cnn_dm: bool = False
+    """take comparisons on news articles, too"""
+    keep_shared_posts: bool = False
+    """keep the training comparisons on posts that are in both published splits, as published: train and test then share
+    prompts, and a warning counts them; otherwise the split drops and counts them"""
+
+
+class _Comparison(NamedTuple):
     worker: str
     text_id: str
     text: str
@@ -38,68 +49,51 @@ class _Choice(NamedTuple):
     split: str
 
 
-def load(
-    data: str | Path | None = None,
-    revision: str | None = None,
-    *,
-    include_cnn_dm: bool = False,
-    keep_shared_posts: bool = False,
-) -> Loaded:
-    """Load the choices of the workers who are in both published splits.
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+    """Load the comparisons of the workers who are in both published splits.
 
-    Parameters
-    ----------
-    data
-        The original `comparisons/batch*.json`, or files as the hub has them; None downloads them.
-    revision
-        Of the hub's repository.
-    include_cnn_dm
-        Whether choices on news articles are taken too.
-    keep_shared_posts
-        Whether a post that stands in both published splits keeps its training pairs, as published: then train and test
-        share prompts, and a warning says how many. Otherwise the split drops them, and counts them.
-
-    Returns
-    -------
-    Loaded
-        Users in ascending order of their number of training pairs, as in the published code, `split` train or test.
+    Local files are the original `comparisons/batch*.json`, or files as on the hub. Users are in ascending order of
+    their number of training comparisons, as in the published code; `split` is train or test.
     """
-    rows = raw_rows(REPOSITORY, data, revision)
+    rows = raw_rows(REPOSITORY, options.data, options.revision)
     tally = Tally("rows", _STEPS)
-    choices = []
+    comparisons = []
     for label, row in rows:
         tally.add()
         with of_published_layout(row):
-            choice = _read(row, label, include_cnn_dm)
-        if isinstance(choice, str):
-            tally.drop(choice)
+            comparison = _read(row, label, options.include_cnn_dm)
+        if isinstance(comparison, str):
+            tally.drop(comparison)
         else:
-            choices.append(choice)
-    n_train = Counter(choice.worker for choice in choices if choice.split == "train")
-    n_test = Counter(choice.worker for choice in choices if choice.split == "test")
-    kept = [choice for choice in choices if choice.worker in n_train and choice.worker in n_test]
-    tally.drop("one_split", len(choices) - len(kept))
+            comparisons.append(comparison)
+    n_train = Counter(one.worker for one in comparisons if one.split == "train")
+    n_test = Counter(one.worker for one in comparisons if one.split == "test")
+    kept = [one for one in comparisons if one.worker in n_train and one.worker in n_test]
+    tally.drop("one_split", len(comparisons) - len(kept))
     if not kept:
         raise DataError(
-            f"{rows.source}: no worker has usable choices in both the train and the validation split",
+            "no worker has usable comparisons in both the train and the validation split",
             "give the files of both splits",
+            file=rows.source,
         )
-    kept.sort(key=lambda choice: (n_train[choice.worker], choice.worker))
-    shared = {c.text_id for c in kept if c.split == "train"} & {c.text_id for c in kept if c.split == "test"}
+    kept.sort(key=lambda one: (n_train[one.worker], one.worker))
+    shared = {one.text_id for one in kept if one.split == "train"} & {
+        one.text_id for one in kept if one.split == "test"
+    }
     warnings: tuple[str, ...] = ()
-    if keep_shared_posts and shared:
+    if options.keep_shared_posts and shared:
         warnings = (
             f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
             f"{len(shared):,}.",
         )
     from lorerm.data.preferences import Preferences
 
-    records = (_record(choice, keep_shared_posts and choice.text_id in shared) for choice in kept)
+    records = (_record(one, options.keep_shared_posts and one.text_id in shared) for one in kept)
     return Loaded(Preferences.from_records(records, rows.source), rows.source, tally.lines(), warnings)
 
 
-def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Choice | str:
-    """Read one comparison, or say by which of the steps it is left out."""
+def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Comparison | str:
+    """Return one comparison, or the name of the step that leaves it out."""
     info, summaries = column(row, "info"), column(row, "summaries")
     text = info.get("post")
     if text is None and info.get("article") is not None:
@@ -130,16 +124,19 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Choice | str:
             row=row.number,
             column="split",
         )
-    return _Choice(str(column(row, "worker")), str(info.get("id") or text), text, chosen, rejected, split)
+    return _Comparison(str(column(row, "worker")), str(info.get("id") or text), text, chosen, rejected, split)
 
 
-def _record(choice: _Choice, apart: bool) -> dict[str, object]:
-    """Make a row of the contract; lists of messages, since a summary may look like a printed list."""
+def _record(comparison: _Comparison, by_split: bool) -> dict[str, object]:
+    """Return a row of the data contract; lists of messages, since a summary may look like a printed list.
+
+    Where `by_split`, the prompt's id differs between the splits, so that neither drops it.
+    """
     return {
-        "user_id": choice.worker,
-        "prompt_id": f"{choice.text_id} ({choice.split})" if apart else choice.text_id,
-        "prompt": [{"role": "user", "content": choice.text}],
-        "chosen": [{"role": "assistant", "content": choice.chosen}],
-        "rejected": [{"role": "assistant", "content": choice.rejected}],
-        "split": choice.split,
+        "user_id": comparison.worker,
+        "prompt_id": f"{comparison.text_id} ({comparison.split})" if by_split else comparison.text_id,
+        "prompt": [{"role": "user", "content": comparison.text}],
+        "chosen": [{"role": "assistant", "content": comparison.chosen}],
+        "rejected": [{"role": "assistant", "content": comparison.rejected}],
+        "split": comparison.split,
     }
