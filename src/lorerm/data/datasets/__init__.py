@@ -16,8 +16,7 @@ from lorerm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.data.datasets.loaded import Loaded, SplitSettings
-    from lorerm.data.preferences import Preferences
+    from lorerm.data.datasets.loaded import AnyPreferences, Loaded, SplitSettings
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.data.datasets.simulated",
@@ -47,7 +46,7 @@ def dataset_options(name: str) -> type[Any]:
     return options
 
 
-def load_dataset(name: str, **options: object) -> Preferences:
+def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 - of the types of the fields
     """Load the comparisons of a data set by its name.
 
     Parameters
@@ -60,7 +59,7 @@ def load_dataset(name: str, **options: object) -> Preferences:
 
     Returns
     -------
-    Preferences
+    Preferences or SharedPreferences
 
     Raises
     ------
