@@ -1,4 +1,4 @@
-"""A process that dies in the middle: run again it goes on, repeats little, and ends with the same bytes."""
+"""A command that is interrupted or killed: the next one continues, repeats little, and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from small_choices import contents
 SHARD_ROWS = 8
 N_RESPONSES = 30
 
-# The command with small shards, and a signal to itself at a point that the environment names.
+# The command with small shards, which sends itself a signal at a point that the environment names. It restores Python's
+# handler of SIGINT, because a process started by a parent that ignores SIGINT, such as a job in the background of a
+# shell, ignores it too.
 SCRIPT = """
-import os, sys
+import os, signal, sys
 import lorerm.cli.embed
 from lorerm.cli import main
 from lorerm.embedding import shards
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.pipeline.folder import RunFolder
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 shards.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
 point, count, number = os.environ["POINT"], int(os.environ["COUNT"]), int(os.environ["SIGNAL"])
 seen = 0
@@ -70,7 +73,10 @@ def script(tmp_path_factory):
 
 @pytest.fixture
 def start(script):
-    """Run the command in a process that sends itself a signal when it reaches a point for the n-th time."""
+    """Run the command in a process that sends itself a signal when it reaches a point for the n-th time.
+
+    It is started while SIGINT is ignored here, as the process that runs the tests may ignore it.
+    """
 
     def call(*arguments, point, count, number=signal.SIGKILL):
         environment = {
@@ -82,14 +88,18 @@ def start(script):
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, script, *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     return call
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, choices_file):
-    """The same run, never interrupted."""
+    """The files of the same run without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
@@ -99,7 +109,7 @@ def whole(tmp_path_factory, choices_file):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file, number, monkeypatch):
-    """Killed in the third of four shards: two are kept, so at most one is embedded twice."""
+    """In the third of four shards: the first two are not embedded again."""
     arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
     stopped = start(*arguments, point="row", count=2 * SHARD_ROWS + 3, number=number)
     if number == signal.SIGINT:
@@ -110,7 +120,7 @@ def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file
         assert stopped.returncode == -number
     assert len(list((tmp_path / "run" / "embeddings").glob("*.safetensors"))) == 2
 
-    encode, encoded = HashingEncoder.encode, []  # what is left to do, by the lengths of the shards
+    encode, encoded = HashingEncoder.encode, []
     monkeypatch.setattr(
         HashingEncoder,
         "encode",
@@ -123,7 +133,7 @@ def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file
 
 
 def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_file, monkeypatch):
-    """The rank that was done is not trained again."""
+    """A rank that is finished is not trained again."""
     arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
     assert start(*arguments, point="rank", count=1).returncode == -signal.SIGKILL
     monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
@@ -134,25 +144,25 @@ def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_f
     assert contents(tmp_path / "run") == whole
 
 
-def test_whenever_the_manifest_is_written(lorerm, whole, tmp_path, choices_file, monkeypatch):
-    """Interrupted before the first writing of the manifest, then the second, and so on: it always goes on."""
+def test_at_every_writing_of_the_manifest(lorerm, whole, tmp_path, choices_file, monkeypatch):
+    """Interrupted before the first writing of the manifest, then the second, and so on: the next command continues."""
     from lorerm.pipeline.folder import RunFolder
 
     monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
     write = RunFolder.write
-    left = 0
+    remaining = 0
 
     def interrupted(self, manifest):
-        nonlocal left
-        if left == 0:
+        nonlocal remaining
+        if remaining == 0:
             raise KeyboardInterrupt
-        left -= 1
+        remaining -= 1
         write(self, manifest)
 
     monkeypatch.setattr(RunFolder, "write", interrupted)
     codes = []
     for attempt in range(30):
-        left = attempt
+        remaining = attempt
         codes.append(lorerm("run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2).code)
         if codes[-1] == 0:
             break
@@ -168,8 +178,8 @@ def test_leftovers_of_a_killed_process_are_swept(lorerm, run, choices_file):
     assert not list(run.rglob(".*"))
 
 
-def test_two_at_once_do_not_mix(refuses, run):
-    """A second process is refused while the first writes; the lock ends with it."""
+def test_second_process_is_refused_while_the_first_writes(refuses, run):
+    """The lock ends with the first process."""
     holder = f"""
 import sys
 from pathlib import Path

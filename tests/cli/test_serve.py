@@ -37,13 +37,17 @@ def test_a_model_is_served_by_the_encoder_it_names(settings_of, done, tmp_path):
     assert settings_of(tmp_path / "model").encoder == {"model": None}
     from dataclasses import replace
 
-    named = replace(model.encoder, model="somebody/encoder", revision="abc", dtype="bfloat16", max_length=512)
+    named = replace(
+        model.encoder, model="org/m", revision="abc", dtype="bfloat16", max_length=512, pooling="last-token"
+    )
     replace(model, encoder=named).save_pretrained(tmp_path / "named")
     assert settings_of(tmp_path / "named").encoder == {
-        "model": "somebody/encoder",
+        "model": "org/m",
         "revision": "abc",
         "dtype": "bfloat16",
         "max_length": 512,
+        "attn": None,
+        "chat_template": None,
     }
     replace(model, encoder=None).save_pretrained(tmp_path / "unnamed")
     assert settings_of(tmp_path / "unnamed").encoder is None

@@ -1,10 +1,24 @@
-"""Which encoder: the embedded one, or a model through transformers."""
+"""Options of the encoders, and the encoder that they or a run's manifest describe."""
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorerm.cli.options import add_options, given_options
+from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.registry import (
+    BUILT_IN,
+    ENCODERS,
+    WITH_MODEL,
+    build_encoder,
+    implied_encoder,
+    pin_settings,
+    read_settings,
+    record_settings,
+    settings_class,
+)
 from lorerm.errors import ConfigError, RunError
 from lorerm.pipeline.steps import is_imported
 
@@ -15,116 +29,107 @@ if TYPE_CHECKING:
     from lorerm.embedding.encoder import Encoder
     from lorerm.pipeline.folder import RunFolder
 
-# What decides an encoder's numbers, and is therefore recorded; the other options only decide how it runs.
-_RECORDED = ("model", "revision", "dtype", "max_length", "attn", "chat_template")
-
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--model` and what goes with it."""
-    group = parser.add_argument_group("Encoder")
-    group.add_argument(
-        "--model",
-        metavar="ID_OR_PATH",
-        help="a reward model or language model for transformers (default: the embedded encoder)",
+    """Add the choice of an encoder, the settings of all encoders, and how they run."""
+    parser.add_argument_group("Encoder").add_argument(
+        "--encoder",
+        choices=list(ENCODERS),
+        help=f"how conversations become vectors (default: {WITH_MODEL} if --model is given, otherwise {BUILT_IN})",
     )
-    group.add_argument("--revision", metavar="REVISION", help="branch, tag or commit of the model on the hub")
-    group.add_argument(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16", "float16"],
-        help="number type; auto: the checkpoint's own on a GPU, float32 elsewhere (default: the recipe's, else auto)",
-    )
-    group.add_argument(
-        "--max-length", type=int, metavar="INT", help="most tokens of a conversation (default: the model's positions)"
-    )
-    group.add_argument("--attn", choices=["sdpa", "flash_attention_2", "eager"], help="attention implementation")
-    group.add_argument(
-        "--chat-template", type=Path, metavar="FILE", help="a Jinja chat template, in place of the tokenizer's own"
-    )
+    _add_once(parser, [settings_class(name) for name in ENCODERS])
     add_running_options(parser)
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
-    """Add what decides how an encoder runs, but not its numbers.
+    """Add how an encoder runs; these options are never recorded in a run."""
+    _add_once(parser, [settings_class(name).execution for name in ENCODERS])
 
-    Trust in a model's code is among them, and no setting of the run: whoever passes a run folder on cannot give it.
-    """
-    group = parser.add_argument_group("Running the encoder")
-    group.add_argument("--device", metavar="DEVICE", help="where the model runs (default: cuda if there is one)")
-    group.add_argument(
-        "--batch-tokens",
-        type=int,
-        metavar="INT",
-        help="most tokens at once (default: 16384 on a GPU, 2048 elsewhere)",
-    )
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+
+def _add_once(parser: argparse.ArgumentParser, configs: list[type[Any]]) -> None:
+    """Add the options of several classes; one that several classes have is added once. The default of all is None."""
+    added: list[str] = []
+    for config in configs:
+        add_options(parser, config, leave_out=added)
+        added += [field.name for field in fields(config)]
+    parser.set_defaults(**dict.fromkeys(added))
 
 
 def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that decide the encoder's numbers, as JSON-able values.
+    """Return the settings of the encoder that the options describe, as the manifest records them.
 
     Raises
     ------
     ConfigError
-        If a setting of a model is given without `--model`, or the template's file cannot be read.
+        If an option of another encoder is given, a required one is missing, or a file cannot be read.
     """
-    settings = {name: getattr(parsed, name) for name in _RECORDED}
-    if settings["model"] is None:
-        given = [name for name, value in settings.items() if value is not None]
-        if given:
-            raise ConfigError(
-                f"--{given[0].replace('_', '-')} is about a model, and none is given", "add --model, or leave it out"
-            )
-        return {"model": None}
-    settings["dtype"] = settings["dtype"] or "auto"
-    if settings["chat_template"] is not None:
-        try:
-            settings["chat_template"] = settings["chat_template"].read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"--chat-template {parsed.chat_template} cannot be read ({error})", "check the file"
-            ) from error
-    return settings
+    options = {field.name: field for name in ENCODERS for field in fields(settings_class(name))}
+    given = {name: value for name in options if (value := getattr(parsed, name, None)) is not None}
+    name = parsed.encoder or implied_encoder(given)
+    found = settings_class(name)
+    own = {field.name: field for field in fields(found)}
+    if other := sorted(given.keys() - own.keys()):
+        raise ConfigError(
+            f"{_flag(other[0])} is not a setting of the encoder {name!r}",
+            f"leave it out, or {_how_to_choose(other[0])}",
+            argument=other[0],
+        )
+    required = [field.name for field in own.values() if field.default is MISSING and field.name not in given]
+    if required:
+        raise ConfigError(
+            f"the encoder {name!r} needs {_flag(required[0])}", f"add {_flag(required[0])}", argument=required[0]
+        )
+    values = {key: _read_text(key, value) if own[key].metadata.get("file") else value for key, value in given.items()}
+    return record_settings(found(**values))
+
+
+def _how_to_choose(setting: str) -> str:
+    """Say how to choose the encoder that has a setting."""
+    owner = next(name for name in ENCODERS if setting in {field.name for field in fields(settings_class(name))})
+    return "add --model" if owner == WITH_MODEL else f"add --encoder {owner}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _read_text(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{_flag(name)} {path} cannot be read ({error})", "check the file", argument=name) from error
 
 
 def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder that `encoder_settings` describes, to run as the options say."""
-    from lorerm.embedding.registry import build_encoder
-
-    return build_encoder(settings, **running_options(parsed))
+    """Build the encoder of recorded settings, to run as the options say."""
+    return build_encoder(settings, running_options(parsed))
 
 
 def running_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return what decides how an encoder runs, for `build_encoder`."""
-    return {
-        "device": parsed.device,
-        "batch_tokens": parsed.batch_tokens,
-        "trust_remote_code": parsed.trust_remote_code,
-    }
+    """Return the options of how the encoder runs that were given, as JSON-able values for `build_encoder`."""
+    given: dict[str, Any] = {}
+    for name in ENCODERS:
+        given |= given_options(parsed, settings_class(name).execution)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder that the run's embeddings were made by; see `run_encoder_settings`."""
+    """Build the encoder that gives the embeddings of a run; see `run_encoder_settings`."""
     return make_encoder(run_encoder_settings(run), parsed)
 
 
 def run_encoder_settings(run: RunFolder) -> dict[str, Any]:
-    """Return the settings of the encoder that the run's embeddings were made by, for `make_encoder`.
+    """Return the settings of the encoder that gives the embeddings of a run, for `make_encoder`.
 
     Raises
     ------
     RunError
-        If the embeddings were imported, so that no encoder is known.
+        If the embeddings were imported, so that the encoder is unknown.
     """
     if is_imported(run):
         raise RunError(
-            f"{run.path} holds imported embeddings, so that text cannot be embedded as they were",
+            f"{run.path} has imported embeddings, so that their encoder is unknown and texts cannot be embedded",
             "use the Python library with embeddings of your own",
         )
-    made_by = run.result("embed")["encoder"]
-    settings = run.arguments("embed")
-    if settings["model"] is not None:
-        # As they came out then: "auto" and a branch can mean something else today.
-        settings["dtype"] = made_by["dtype"]
-        if not Path(settings["model"]).exists():
-            settings["revision"] = made_by["revision"]
-    return settings
+    identity = EncoderIdentity.from_dict(run.result("embed")["encoder"])
+    return record_settings(pin_settings(read_settings(run.arguments("embed")), identity))

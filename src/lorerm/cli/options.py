@@ -30,7 +30,12 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out
         text, _, none = (texts.get(field.name) or "").replace("\n", " ").replace("%", "%%").partition("; None: ")
         meaning = none if default is None else str(default)
         hint = hints[field.name]
-        choices = get_args(hint) if get_origin(hint) is Literal else None
+        if hint is bool:
+            flag = f"--{field.name.replace('_', '-')}"
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            continue
+        literal = next((one for one in (hint, *get_args(hint)) if get_origin(one) is Literal), None)
+        choices = get_args(literal) if literal is not None else None
         kind: type[Any] = next((kind for kind in (float, int, str) if kind in (hint, *get_args(hint))), str)
         unlimited = type(None) in get_args(hint) and default is not None
         if unlimited:
@@ -40,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out
             type=_number_or_all(kind) if unlimited else kind,
             choices=choices,
             default=argparse.SUPPRESS,  # so that what was given can be told from what was not
-            metavar=None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}",
+            metavar=field.metadata.get("metavar")
+            or (None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}"),
             help=f"{text} (default: {meaning})" if meaning else text,
         )
 

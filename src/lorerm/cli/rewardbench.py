@@ -78,18 +78,9 @@ def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:
 
 def _encoder_of(model: LowRankRewardModel, parsed: argparse.Namespace) -> Encoder:
     """Build the encoder that a saved model names."""
-    from lorerm.embedding.hashing import HashingEncoder
+    from lorerm.embedding.registry import identify_settings, record_settings
 
     identity = model.encoder
     if identity is None:
         raise ModelError(f"{parsed.model} does not say which encoder it goes with", "give a run, or train on text")
-    if identity.model == HashingEncoder().identity.model:
-        return HashingEncoder()
-    local = Path(identity.model).exists()
-    settings = {
-        "model": identity.model,
-        "revision": None if local else identity.revision,
-        "dtype": identity.dtype,
-        "max_length": identity.max_length,
-    }
-    return make_encoder(settings, parsed)
+    return make_encoder(record_settings(identify_settings(identity)), parsed)

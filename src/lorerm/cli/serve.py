@@ -122,20 +122,11 @@ def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
     if (Path(parsed.path) / MANIFEST).exists():
         run = RunFolder.open(parsed.path, half_forgotten=True)
         return None if is_imported(run) else run_encoder_settings(run)
-    from lorerm.embedding.hashing import HashingEncoder
+    from lorerm.embedding.registry import identify_settings, record_settings
     from lorerm.model.reward_model import LowRankRewardModel
 
     identity = LowRankRewardModel.from_pretrained(parsed.path).encoder
-    if identity is None:
-        return None
-    if identity.model == HashingEncoder().identity.model:
-        return {"model": None}
-    return {
-        "model": identity.model,
-        "revision": None if Path(identity.model).exists() else identity.revision,
-        "dtype": identity.dtype,
-        "max_length": identity.max_length,
-    }
+    return None if identity is None else record_settings(identify_settings(identity))
 
 
 class _NewKey(argparse.Action):

@@ -1,10 +1,11 @@
-"""The protocol of encoders, which turn conversations into vectors, and the identity that names their numbers."""
+"""The protocol of encoders, which turn conversations into vectors; their identity and their settings."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from lorerm.errors import DataError
 
@@ -98,3 +99,51 @@ class Encoder(Protocol):
             float32 [n, D], in the order given.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Running the encoder.
+
+    Settings of how an encoder runs, which change its embeddings by rounding at most. They are never recorded in a run:
+    whoever passes a run folder on must not decide, for instance, whether code that comes with a model is trusted.
+    """
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the encoder runs on a GPU where there is one."""
+        return False
+
+
+E = TypeVar("E", bound=Execution)
+
+
+@dataclass(frozen=True)
+class EncoderSettings(ABC, Generic[E]):
+    """Everything that a user sets to decide an encoder's embeddings; recorded in the run's manifest.
+
+    A subclass is a frozen dataclass of JSON-able fields. Each field, here and in `execution`, is an option of the
+    command, and the docstring under it is the option's help. `metadata` of a field may have `metavar`, the placeholder
+    in the help, and `file`, which makes the option the path of a text file whose content is the value.
+    """
+
+    execution: ClassVar[type[Execution]] = Execution
+    """The class of the settings of how the encoder runs."""
+
+    @abstractmethod
+    def build(self, execution: E) -> Encoder:
+        """Build the encoder, to run as `execution` says."""
+
+    @classmethod
+    @abstractmethod
+    def of_identity(cls, identity: EncoderIdentity) -> EncoderSettings[E] | None:
+        """Return settings of the encoder with this identity; None if the identity is that of another encoder.
+
+        What the identity does not say keeps its default.
+        """
+
+    @classmethod
+    def read_execution(cls, values: Mapping[str, Any]) -> E:
+        """Return the settings of how the encoder runs, with those values that it has."""
+        names = [field.name for field in fields(cls.execution)]
+        return cls.execution(**{name: value for name, value in values.items() if name in names})  # type: ignore[return-value]

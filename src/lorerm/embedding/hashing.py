@@ -1,17 +1,18 @@
-"""The embedded encoder: hashed words and letter groups plus counts of plain style, with no download and nothing to fit.
+"""The built-in encoder: hashed words and character n-grams, and counts of plain style; nothing to download or fit.
 
-It reads the last assistant turn alone, for what a prompt adds is the same on both sides of a comparison. Stateless, so
-that a new text gets the same vector in every run; built on scikit-learn's HashingVectorizer.
+It embeds the last assistant turn only, because the prompt is the same on both sides of a comparison. It has no state:
+a text gets the same vector in every run. Built on scikit-learn's HashingVectorizer.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.embedding.encoder import EncoderIdentity, Progress
+from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution, Progress
 from lorerm.embedding.text_patterns import (
     CONTRACTION,
     EXCLAMATION,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from lorerm.data.conversation import Conversation
 
-# Raised whenever the same text would get another vector.
+NAME = "lorerm-hashing"
+# Raised by every change that gives a text another vector.
 VERSION = "1"
 WORD_FEATURES, LETTER_FEATURES = 512, 256
 _BATCH = 2048
@@ -60,7 +62,7 @@ _STYLE_FEATURES = 4 + 2 * len(_COUNTED)
 
 
 class HashingEncoder:
-    """Vectors of style and words without a model; see the module."""
+    """Encoder without a model: hashed words, character n-grams, and counts of style."""
 
     def __init__(self) -> None:
         from sklearn.feature_extraction.text import HashingVectorizer
@@ -72,9 +74,9 @@ class HashingEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """All that decides the numbers."""
+        """Everything that decides the embeddings."""
         return EncoderIdentity(
-            model="lorerm-hashing",
+            model=NAME,
             revision=VERSION,
             template="last assistant turn",
             pooling="none",
@@ -85,13 +87,13 @@ class HashingEncoder:
 
     @property
     def reference(self) -> None:
-        """There is no reference head."""
+        """None: there is no reference head."""
         return
 
     @property
     def reference_reason(self) -> str:
         """Why there is no reference head."""
-        return "the embedded encoder is no reward model"
+        return "the built-in encoder is no reward model"
 
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None
@@ -110,8 +112,22 @@ class HashingEncoder:
         return embedded
 
 
+@dataclass(frozen=True)
+class HashingSettings(EncoderSettings[Execution]):
+    """Built-in encoder, which has no settings."""
+
+    def build(self, execution: Execution) -> HashingEncoder:  # noqa: ARG002
+        """Build the encoder."""
+        return HashingEncoder()
+
+    @classmethod
+    def of_identity(cls, identity: EncoderIdentity) -> HashingSettings | None:
+        """Return the settings if the identity is that of the built-in encoder, of any version."""
+        return cls() if identity.model == NAME else None
+
+
 def _style(text: str) -> list[float]:
-    """Return lengths, and each count as it is (on a log scale) and per word."""
+    """Return four lengths, and each count twice: on a log scale, and per word."""
     words = WORD.findall(text)
     n_words = max(1, len(words))
     counts = np.array([len(pattern.findall(text)) for pattern in _COUNTED.values()], dtype=np.float64)

@@ -137,7 +137,7 @@ class Served:
         self.name = settings.name or Path(settings.path).resolve().name
         self.created = int(time.time())
         self._signature, self.model = self._read()
-        self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, **settings.running)
+        self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, settings.running)
         if self.encoder is not None:
             check_encoder(self.model, self.encoder.identity)
         self.fingerprint = fingerprint(self.model)

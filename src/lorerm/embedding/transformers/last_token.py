@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from lorerm.embedding.batch_encoder import N_CHECKED, EncodingSummary, InexactError, Plan, encode_in_batches
-from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution
 from lorerm.embedding.transformers.batching import plan_batches
 from lorerm.embedding.transformers.chat import ChatTokenizer
 from lorerm.embedding.transformers.checkpoint import find_checkpoint, is_out_of_memory, loading
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lorerm.embedding.transformers.batching import TokenBatch
     from lorerm.embedding.transformers.network import Network
 
+POOLING = "last-token"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
 """Default of the maximum number of tokens per batch."""
@@ -136,7 +139,7 @@ class TransformersEncoder:
             model=model,
             revision=checkpoint.revision,
             template=self._chat.template_hash,
-            pooling="last-token",
+            pooling=POOLING,
             dtype=self._forward.dtype,
             max_length=max_length,
             dimension=states.shape[-1],
@@ -303,6 +306,69 @@ class TransformersEncoder:
                 "choose bfloat16 or float32 as dtype",
                 argument="dtype",
             )
+
+
+@dataclass(frozen=True)
+class TransformersExecution(Execution):
+    """Running the encoder."""
+
+    device: str | None = field(default=None, metadata={"metavar": "DEVICE"})
+    """where the model runs, for instance cpu or cuda:1; None: cuda if there is a GPU, otherwise cpu"""
+    batch_tokens: int | None = None
+    """maximum number of tokens per batch; None: 16384 on a GPU, 2048 on a CPU"""
+    trust_remote_code: bool = False
+    """run Python code that comes with the model"""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the encoder runs on a GPU where there is one."""
+        return self.device is None or self.device.startswith("cuda")
+
+
+@dataclass(frozen=True)
+class TransformersSettings(EncoderSettings[TransformersExecution]):
+    """Encoder of a reward model or language model, through transformers."""
+
+    execution: ClassVar[type[Execution]] = TransformersExecution
+
+    model: str = field(metadata={"metavar": "ID_OR_PATH"})
+    """a reward model or language model, as an id on the hub or the path of a folder"""
+    revision: str | None = field(default=None, metadata={"metavar": "REVISION"})
+    """branch, tag or commit of the model on the hub; None: the main branch"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """number type; auto means the checkpoint's own on a GPU and float32 on a CPU"""
+    max_length: int | None = None
+    """maximum number of tokens of a conversation; None: the model's number of positions"""
+    attn: Literal["sdpa", "flash_attention_2", "eager"] | None = None
+    """attention implementation; None: the model's default"""
+    chat_template: str | None = field(default=None, metadata={"metavar": "FILE", "file": True})
+    """a Jinja chat template; None: the tokenizer's own"""
+
+    def build(self, execution: TransformersExecution) -> TransformersEncoder:
+        """Load the model."""
+        return TransformersEncoder(
+            self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            max_length=self.max_length,
+            attn_implementation=self.attn,
+            chat_template=self.chat_template,
+            device=execution.device,
+            batch_tokens=execution.batch_tokens,
+            trust_remote_code=execution.trust_remote_code,
+        )
+
+    @classmethod
+    def of_identity(cls, identity: EncoderIdentity) -> TransformersSettings | None:
+        """Return the settings if the identity is that of a model with this pooling; a folder has no revision."""
+        if identity.pooling != POOLING:
+            return None
+        return cls(
+            identity.model,
+            revision=None if Path(identity.model).exists() else identity.revision,
+            dtype=identity.dtype,  # type: ignore[arg-type]
+            max_length=identity.max_length,
+        )
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
