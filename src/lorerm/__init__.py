@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lorerm.model.reward_function import RewardFunction
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
-    from lorerm.reporting.report import Report, evaluate
+    from lorerm.pipeline.evaluate import evaluate
+    from lorerm.reporting.report import Report
     from lorerm.training.adaptation import adapt
     from lorerm.training.config import AdaptationConfig, TrainingConfig
     from lorerm.training.train import train
@@ -41,7 +42,7 @@ _HOMES = {
     "UserWeights": "model.user_weights",
     "adapt": "training.adaptation",
     "embed": "embedding.embed",
-    "evaluate": "reporting.report",
+    "evaluate": "pipeline.evaluate",
     "split": "data.splits",
     "to_sequence_classifier": "model.export",
     "train": "training.train",

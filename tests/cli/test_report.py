@@ -10,7 +10,8 @@ from small_choices import contents
 def test_shows_the_table_and_where_the_page_is(lorerm, done):
     outcome = lorerm("report", done)
     assert outcome.code == 0
-    assert "one Bradley-Terry direction" in outcome.out
+    assert "K = 1" in outcome.out
+    assert "What to do next:" in outcome.out
     assert f"Report: {done / 'report' / 'report.html'}" in outcome.out
 
 
@@ -22,7 +23,7 @@ def test_lost_page_is_made_again_with_the_same_bytes(lorerm, run):
     assert contents(run) == before
 
 
-def test_tells_the_origin_and_the_split(done):
+def test_the_report_has_the_source_and_the_split(done):
     report = json.loads((done / "report" / "report.json").read_text())
     assert report["data"]["source"] == "choices.jsonl"
     assert report["config"]["split"]["test_prompts"] == 0.3

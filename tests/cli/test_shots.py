@@ -6,7 +6,7 @@ import json
 def test_a_table_and_the_report_with_it(lorerm, run):
     outcome = lorerm("shots", run, "--shots", 1, 4, "--trials", 3)
     assert outcome.code == 0, outcome
-    assert "people with as many" in outcome.out
+    assert "unseen users" in outcome.out
     shots = json.loads((run / "report" / "report.json").read_text("utf-8"))["shots"]
     assert [point["shots"] for point in shots["points"]] == [0, 1, 4]
     assert shots["trials"] == 3

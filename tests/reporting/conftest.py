@@ -1,4 +1,4 @@
-"""The sample reports as fixtures, a fresh copy for every test."""
+"""The sample reports as JSON objects, a fresh copy for every test."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ SAMPLES = vars(sample_reports)
 
 @pytest.fixture(scope="session")
 def samples():
-    """What makes the sample reports, by name."""
+    """The functions that return the sample reports, by name."""
     return {name: SAMPLES[name] for name in ("rich_report", "impersonal_report", "seen_only_report")}
 
 
 @pytest.fixture
-def rich_report():
+def rich():
+    """A report with every part: seven ranks, 300 users."""
     return SAMPLES["rich_report"]()
 
 
 @pytest.fixture
-def impersonal_report():
+def impersonal():
+    """A report whose validation chose rank 1; no reference head, a leak, as an earlier version wrote it."""
     return SAMPLES["impersonal_report"]()
 
 
 @pytest.fixture
-def seen_only_report():
+def seen_only():
+    """A report of one rank without unseen users and optional parts."""
     return SAMPLES["seen_only_report"]()
 
 
 @pytest.fixture(params=["rich_report", "impersonal_report", "seen_only_report"])
-def report(request):
+def content(request):
     """Each of the sample reports in turn."""
     return SAMPLES[request.param]()

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorerm.evaluation.report import Estimate, RankRow
 from lorerm.reporting import phrases
+
+
+def estimate(**changes):
+    return Estimate(**{"mean": 0.7131, "stderr": 0.0082, "ci95": None, "n_users": 9} | changes)
 
 
 @pytest.mark.parametrize(
@@ -19,15 +24,15 @@ def test_points(difference, text):
 
 @given(st.floats(-1, 1))
 def test_points_keep_sign_and_size(difference):
-    """What is read back is the difference to half a unit of the last place, and never of the other sign."""
+    """The written number is the difference to half a unit of the last decimal, and never of the other sign."""
     read = float(phrases.points(difference).replace("−", "-"))
     assert read == pytest.approx(100 * difference, abs=0.051)
     assert read * difference >= 0
 
 
-def test_accuracy_has_its_standard_error_where_there_is_one():
-    assert phrases.accuracy({"mean": 0.7131, "stderr": 0.0082}) == "71.3 ± 0.8"
-    assert phrases.accuracy({"mean": 0.7131, "stderr": None}) == "71.3"
+def test_accuracy_with_and_without_standard_error():
+    assert phrases.accuracy(estimate()) == "71.3 ± 0.8"
+    assert phrases.accuracy(estimate(stderr=None)) == "71.3"
     assert phrases.accuracy(None) == "-"
 
 
@@ -37,18 +42,41 @@ def test_intervals():
     assert phrases.interval(None) == phrases.percent_interval(None) == "-"
 
 
-def test_ranks_have_names():
-    names = [phrases.rank_label({"rank": rank, "fitted_rank": rank}) for rank in (0, 1, 5)]
-    assert names == ["reference head", "one Bradley-Terry direction", "LoRe, K = 5"]
+@pytest.mark.parametrize(
+    ("ci95", "text"),
+    [
+        ((0.01, 0.03), "better"),
+        ((-0.03, -0.01), "worse"),
+        ((-0.01, 0.03), "too few users to tell"),
+        ((0.0, 0.03), "too few users to tell"),
+        (None, "too few users to tell"),
+    ],
+)
+def test_result_of_a_difference(ci95, text):
+    assert phrases.result(estimate(ci95=ci95)) == text
 
 
-def test_a_rank_that_lost_directions_says_so():
-    assert phrases.rank_label({"rank": 5, "fitted_rank": 3}) == "LoRe, K = 5 (3 fitted)"
+def test_a_correlation_that_rounds_to_0_has_no_sign():
+    assert [phrases.correlation(value) for value in (0.42, -0.1, -0.001)] == ["+0.42", "−0.10", "0.00"]
+
+
+def test_names_of_ranks():
+    names = [phrases.rank_label(RankRow(rank=rank, fitted_rank=rank, available=True)) for rank in (0, 1, 5)]
+    assert names == ["reference head (K = 0)", "single Bradley-Terry (K = 1)", "personal weights (K = 5)"]
+
+
+def test_a_rank_that_lost_directions_has_their_number():
+    assert phrases.rank_label(RankRow(rank=5, fitted_rank=3, available=True)) == "personal weights (K = 5, 3 kept)"
 
 
 def test_counts():
     assert [phrases.count(n, "user") for n in (0, 1, 1200)] == ["0 users", "1 user", "1,200 users"]
     assert phrases.count(None) == "-"
+
+
+def test_long_names_lose_their_middle():
+    assert phrases.shortened("annotator-17", 12) == "annotator-17"
+    assert phrases.shortened("a-user-with-a-long-name@example.org", 14) == "a-user-wi….org"
 
 
 @pytest.mark.parametrize(

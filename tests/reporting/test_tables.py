@@ -1,84 +1,180 @@
-"""The report as Markdown and for the terminal."""
+"""The tables as plain values."""
 
 from __future__ import annotations
 
-import io
-import re
+from lorerm.evaluation.json_records import from_json
+from lorerm.evaluation.report import Report, RunComparison
+from lorerm.reporting import tables
+from lorerm.reporting.phrases import points
 
-import pytest
-from rich.console import Console
-
-from lorerm.errors import DataError
-from lorerm.reporting.tables import console_table, headline, to_markdown
-
-
-def printed(report, width=100):
-    """Return the lines that a terminal of some width shows."""
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(console_table(report))
-    return console.file.getvalue().splitlines()
+ACCURACY = {"mean": 0.7, "stderr": 0.01, "stderr_two_way": 0.012, "ci95": [0.67, 0.73], "n_users": 9}
+ACCURACIES = {"train_seen": ACCURACY, "test_seen": ACCURACY, "train_unseen": None, "test_unseen": None}
 
 
-def test_markdown_answers_first(report):
-    assert to_markdown(report).splitlines()[2] == f"**{headline(report)}**"
+def test_every_table_is_rectangular(content):
+    report = Report.from_dict(content)
+    gains = report.gains
+    found = [
+        tables.rank_table(report),
+        tables.interval_table(report),
+        tables.control_table(report),
+        *tables.difference_tables(report, report.focus_rank),
+        tables.accuracy_numbers(report),
+        tables.gain_numbers(gains),
+        tables.losing_users(gains),
+        tables.splits_table(report),
+        tables.selection_table(report),
+        tables.published_table(report),
+        report.few_shot and tables.few_shot_table(report.few_shot),
+        *(tables.seeds_tables(report.seeds, report.ranks) if report.seeds else ()),
+    ]
+    for table in filter(None, found):
+        assert {len(row.values) + 1 for row in table.rows} <= {len(table.columns)}, table.caption
 
 
-def test_markdown_has_every_rank_with_its_error(rich_report):
-    text = to_markdown(rich_report)
-    cell = rich_report["ranks"][4]["cells"]["test_unseen"]
-    assert f"**{100 * cell['mean']:.1f} ± {100 * cell['stderr']:.1f}** |" in text
-    assert "| **LoRe, K = 4** (chosen) |" in text
-    assert "| another user's weights |" in text
+def test_rank_table_marks_the_chosen_rank_alone(rich):
+    rows = tables.rank_table(Report.from_dict(rich)).rows
+    assert [row.heading for row in rows if row.chosen] == ["personal weights (K = 4)"]
 
 
-def test_markdown_tables_have_as_many_cells_as_columns(report):
-    """A bar in a user's text must not open a new column."""
-    for block in to_markdown(report).split("\n\n"):
-        if block.startswith("|"):
-            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+def test_a_rank_that_is_not_available_has_dashes_and_its_reason(impersonal):
+    table = tables.rank_table(Report.from_dict(impersonal))
+    assert table.rows[0].values == ("-", "-", "-", "-")
+    (note,) = table.notes
+    assert "K = 0" in note
+    assert impersonal["ranks"][0]["reason"] in note
 
 
-def test_markdown_shows_users_texts_as_they_are(impersonal_report):
-    text = to_markdown(impersonal_report)
-    assert "<script>" not in text
-    assert "&lt;script>" in text
-    assert r"warning \| with a bar" in text
+def test_empty_splits_are_named(seen_only):
+    table = tables.rank_table(Report.from_dict(seen_only))
+    assert table.columns == ("Rank", "seen users, train prompts", "seen users, test prompts")
+    assert "unseen users, test prompts" in table.notes[0]
 
 
-def test_markdown_warns_of_leaks_before_the_numbers(impersonal_report):
-    text = to_markdown(impersonal_report)
-    assert text.index("**Leak warning.**") < text.index("| Rank |")
+def test_intervals_with_both_standard_errors_and_the_sample_size(rich):
+    found = rich["ranks"][4]["cells"]["test_unseen"]
+    found |= {"mean": 0.7, "ci95": [0.67, 0.73], "stderr": 0.01, "stderr_two_way": 0.012, "n_prompts": 84}
+    row = next(row for row in reversed(tables.interval_table(Report.from_dict(rich)).rows) if row.chosen)
+    assert row.values == ("70.0", "67.0 to 73.0", "1.0", "1.2", "90", "1,260", "84")
 
 
-def test_markdown_has_no_wide_gaps(report):
-    assert "\n\n\n" not in to_markdown(report)
-    assert to_markdown(report).endswith("\n")
+def test_controls_are_those_of_the_focus_rank(rich):
+    report = Report.from_dict(rich)
+    table = tables.control_table(report)
+    assert [row.heading for row in table.rows] == ["own weights (rank 4)", "population model", "another user's weights"]
+    assert table.rows[0].values == tables.rank_table(report).rows[4].values
+    assert tables.control_table(Report.from_dict(rich | {"controls": []})) is None
 
 
-def test_markdown_without_optional_parts(rich_report):
-    for key in ("config", "controls", "differences", "gains", "lorerm_version"):
-        del rich_report[key]
-    assert "| LoRe, K = 6 |" in to_markdown(rich_report)
+def test_differences_are_split_by_split_unseen_users_first(rich):
+    unseen, seen = tables.difference_tables(Report.from_dict(rich), 4)
+    assert "unseen users" in unseen.caption
+    assert "unseen users" not in seen.caption
+    assert len(unseen.rows) == len(seen.rows) == 4
 
 
-def test_markdown_refuses_what_is_no_report():
-    with pytest.raises(DataError):
-        to_markdown({})
+def test_the_result_of_a_difference_is_in_words_before_its_numbers(rich):
+    row = next(row for row in rich["differences"] if row["rank"] == 4 and row["cell"] == "test_unseen")
+    row.update(against="shared_direction", mean=0.14, ci95=[-0.03, 0.31])
+    found = tables.difference_tables(Report.from_dict(rich), 4)[0].rows[0]
+    assert found.values[:3] == ("too few users to tell", "+14.0", "−3.0 to +31.0")
+    assert found.bounds == (-0.03, 0.14, 0.31)
 
 
-def test_console_table_fits_a_hundred_columns(report):
-    """No value is cut or broken: every row is one line."""
-    lines = printed(report)
-    assert max(map(len, lines)) <= 100
-    assert not any("…" in line for line in lines)
-    rows = [line for line in lines if "±" in line and "standard error" not in line]
-    assert len(rows) == sum(entry["available"] for entry in report["ranks"]) + 2
+def test_a_difference_without_interval_is_not_drawn(rich):
+    for row in rich["differences"]:
+        row["ci95"] = None
+    found = tables.difference_tables(Report.from_dict(rich), 4)
+    assert {row.bounds for table in found for row in table.rows} == {None}
 
 
-def test_console_table_marks_the_chosen_rank_alone(rich_report):
-    assert [line.split("  ")[1] for line in printed(rich_report) if line.strip().startswith("▸")] == ["▸ LoRe, K = 4"]
+def test_gain_numbers_of_known_gains(rich):
+    rich["gains"].update(test_unseen=[-0.1, 0.0, 0.0, 0.2, 0.4], test_seen=[])
+    (row,) = tables.gain_numbers(Report.from_dict(rich).gains).rows
+    assert row.values == ("5", "+10.0", "0.0", "0.0", "+20.0", "20.0", "40.0", "40.0")
 
 
-def test_console_table_takes_texts_literally(rich_report):
-    rich_report["controls"][4]["label"] = "[red]shared[/red]"
-    assert any("[red]shared[/red]" in line for line in printed(rich_report))
+def test_the_largest_losses_come_first_and_all_are_counted(rich):
+    losing = sorted((row for row in rich["gains"]["users"] if row["gain"] < 0), key=lambda row: row["gain"])
+    table = tables.losing_users(Report.from_dict(rich).gains)
+    assert len(losing) > tables.LISTED_USERS == len(table.rows)
+    assert table.rows[0].values[0] == points(losing[0]["gain"])
+    assert table.notes[0].startswith(f"{len(losing)} of 300 users")
+    assert str(tables.LISTED_USERS) in table.notes[1]
+
+
+def test_without_losses_the_table_is_empty(rich):
+    for row in rich["gains"]["users"]:
+        row.update(gain=0.1, ci95=[0.0, 0.2])
+    table = tables.losing_users(Report.from_dict(rich).gains)
+    assert table.rows == ()
+    assert table.notes[0].startswith("0 of 300 users")
+
+
+def test_agreement(rich, impersonal):
+    (_, choices), (_, models) = tables.agreement_facts(Report.from_dict(rich))
+    assert choices.startswith("61.7% of 36,501 ")
+    assert models.startswith("70.4% ")
+    assert tables.agreement_facts(Report.from_dict(impersonal)) == ()
+
+
+def test_few_shot_curve(rich):
+    table = tables.few_shot_table(Report.from_dict(rich).few_shot)
+    assert table.rows[0].values == ("66.0", "63.4 to 68.6", "-", "-", "90")
+    assert table.rows[-1].heading == "50"
+    assert table.rows[-1].values[2:4] == ("+4.2", "+2.2 to +6.2")
+
+
+def test_seeds_mark_each_seeds_own_choice(rich):
+    report = Report.from_dict(rich)
+    unseen, _, gains = tables.seeds_tables(report.seeds, report.ranks)
+    assert [row.heading for row in unseen.rows if row.chosen] == ["each seed's own choice"]
+    assert unseen.rows[0].values[1:] == ("1.2", "0.9", "0.8")
+    assert gains.rows[0].values[0] == "+4.0"
+
+
+def test_axes_with_their_strongest_properties(rich):
+    shared, first, _ = map(tables.axis_words, Report.from_dict(rich).axes.directions)
+    assert shared.name == "population model"
+    assert [value for _, value in shared.facts] == ["+0.42", "correlation +0.93, lowest +0.88"]
+    assert first.facts[0][1] == "70.0%"
+    assert first.properties == (("length", 0.52, "+0.52"), ("hedges", -0.31, "−0.31"))
+
+
+def test_optional_parts_may_be_missing(seen_only):
+    report = Report.from_dict(seen_only)
+    assert tables.encoder_facts(report) == tables.leak_facts(report) == tables.config_facts(report) == ()
+    assert tables.selection_table(report) is None
+    assert tables.published_table(report) is None
+
+
+def run(name):
+    return {
+        "name": name, "source": "x.jsonl", "encoder": None, "recipe": "paper", "chosen_rank": 3, "cells": ACCURACIES
+    }  # fmt: skip
+
+
+def test_runs_and_their_paired_differences():
+    row = {
+        "run": "b",
+        "against": "a",
+        "cell": "test_seen",
+        **ACCURACY,
+        "mean": 0.02,
+        "ci95": [0.01, 0.03],
+        "n_pairs": 90,
+    }
+    runs, paired = tables.comparison_tables(
+        from_json(RunComparison, {"runs": [run("a"), run("b")], "paired": [row]}, "comparison")
+    )
+    assert runs.columns == ("Run", "rank", "seen users, train prompts", "seen users, test prompts")
+    assert runs.rows[0].heading.split() == ["a", "x.jsonl", "recipe", "paper"]
+    assert runs.rows[0].values == ("3", "70.0 ± 1.0", "70.0 ± 1.0")
+    assert len(runs.notes) == 1
+    assert paired.rows[0].values[1:] == ("better", "+2.0", "+1.0 to +3.0", "9", "90")
+
+
+def test_runs_without_common_users_are_not_paired():
+    found = from_json(RunComparison, {"runs": [run("a"), run("b")], "paired": []}, "comparison")
+    (runs,) = tables.comparison_tables(found)
+    assert len(runs.notes) == 2

@@ -23,15 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it."""
-    from lorerm.reporting.comparison import console_comparison
+    from lorerm.reporting.terminal import comparison_blocks
 
     if len(parsed.runs) < 2:
         raise ConfigError("there is one run to compare", "name two run folders or more")
-    found = compare([RunFolder.open(path) for path in parsed.runs]).to_dict()
+    found = compare([RunFolder.open(path) for path in parsed.runs])
     console = output()
     if parsed.json:
-        console.print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False), soft_wrap=True)
+        console.print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False), soft_wrap=True)
         return
-    for table in console_comparison(found):
+    for table in comparison_blocks(found):
         console.print()
         console.print(table)

@@ -46,10 +46,12 @@ def report(run: RunFolder, seeds: int | None = None) -> None:
 
 def tell_report(run: RunFolder) -> None:
     """Show the answer with the table of the four cells, and where the page is."""
-    from lorerm.reporting.tables import console_table
+    from lorerm.evaluation.report import Report
+    from lorerm.reporting.terminal import report_blocks
 
     content = json.loads((run.path / steps.REPORT / "report.json").read_text(encoding="utf-8"))
     console = output()
-    console.print()
-    console.print(console_table(content))
+    for block in report_blocks(Report.from_dict(content)):
+        console.print()
+        console.print(block)
     console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True, markup=False)

@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Do it, and write the report with it."""
-    from lorerm.evaluation.json_records import to_json
-    from lorerm.reporting.tables import console_shots
+    from lorerm.reporting.terminal import few_shot_block
 
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
@@ -45,8 +44,7 @@ def call(parsed: argparse.Namespace) -> None:
         config = FewShotConfig(**settings)
         studies.few_shot(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
         steps.report(run)
-    content = to_json(studies.read_few_shot(run), "shots")
     console = output()
     console.print()
-    console.print(console_shots(content))
+    console.print(few_shot_block(studies.read_few_shot(run)))
     console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True)

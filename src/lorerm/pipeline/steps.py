@@ -213,13 +213,12 @@ def report(run: RunFolder) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             for alpha, models in by_alpha.items():
                 found, predictions = _measure(run, data, models, adaptation, run.arguments("train")["seed"], alpha)
-                content = found.to_dict()
                 if alpha == chosen_alpha(run):
-                    write_report(content, run.path / REPORT)
+                    write_report(found, run.path / REPORT)
                     with atomic_path(run.path / PREDICTIONS) as temporary:
                         pq.write_table(predictions, temporary, compression="zstd")
                 if alpha is not None:
-                    write_report(content, run.path / REPORT / alpha_name(alpha))
+                    write_report(found, run.path / REPORT / alpha_name(alpha))
             return {"report": f"{REPORT}/report.html"}
 
         return work

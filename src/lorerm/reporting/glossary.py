@@ -1,71 +1,43 @@
-"""The terms of the report, explained for a reader who meets them for the first time."""
+"""The terms of the report, explained for a first reading."""
 
 from __future__ import annotations
 
-GLOSSARY = (
-    (
-        "accuracy",
-        "The share of a user's pairs in which the chosen answer gets the higher reward; a tie counts as wrong. "
-        "Every user counts once, however many pairs they gave.",
-    ),
-    (
-        "rank, K",
-        "The number of reward directions that all users share. A person is K weights on them.",
-    ),
-    (
-        "reference head (K = 0)",
-        "The frozen reward model's own scoring vector: the same for everybody, and fitted to nobody here.",
-    ),
-    (
-        "one Bradley-Terry direction (K = 1)",
-        "One scoring vector for everybody, fitted to the training pairs of all seen users.",
-    ),
-    (
-        "shared direction",
-        "A rank's directions with the average weights: what the model says before it knows the person.",
-    ),
-    (
-        "another user's weights",
-        "Every user scored with somebody else's weights. If that does as well, the weights are not personal.",
-    ),
-    (
-        "seen users",
-        "People whose pairs trained the directions.",
-    ),
-    (
-        "unseen users",
-        "People for whom only weights were fitted, from their few-shot pairs, while the directions stayed fixed.",
-    ),
-    (
-        "few-shot prompts",
-        "The prompts whose pairs an unseen user's weights are fitted to. No prompt is on both sides of train and test.",
-    ),
-    (
-        "standard error, 95% interval",
-        "How far a mean would move with other people, and in the interval with other prompts too, of the same kind. "
-        "Differences are paired within people and prompts, so their intervals are narrower than those of the two "
-        "accuracies.",
-    ),
-    (
-        "shots",
-        "The number of answers that a new person's weights are fitted to.",
-    ),
-    (
-        "personal axis",
-        "A way in which people differ beside the shared direction: one of the axes that their rewards spread along.",
-    ),
-    (
-        "seed",
-        "What decides who and what is held out, and the fit's random numbers. Other seeds show how much that matters.",
-    ),
-    (
-        "percentage point",
-        "The unit of a difference of two percentages: from 70% to 71% is +1 point.",
-    ),
-    (
-        "leak",
-        "A way to tell the chosen answer without reading it, by its length or its format. "
-        "High accuracies then mean little.",
-    ),
-)
-"""Terms and explanations, in the order in which a reader meets them."""
+_TERMS = {
+    "comparison": "One row of the data: a user preferred one of two responses to a prompt.",
+    "accuracy": "The share of a user's comparisons in which the model gives the preferred response the higher reward; "
+    "a tie counts as wrong. Every user counts once, however many comparisons they gave.",
+    "percentage point": "The unit of a difference of two percentages: from 70% to 71% is +1 point.",
+    "personal ranking, personal weights": "The model has a few reward directions that all users share. Each user has "
+    "one weight per direction, and the weighted sum of the directions ranks the responses for that user.",
+    "rank (K)": "The number of reward directions.",
+    "one ranking for everybody, population model": "The reward directions of the same rank with the population "
+    "weights: what the model assumes of a user without feedback.",
+    "single Bradley-Terry model (K = 1)": "Another model with one ranking for everybody: a single reward direction, "
+    "fitted to the training comparisons of all seen users without personal weights.",
+    "reference head (K = 0)": "The linear head of the reward model that made the embeddings: one ranking for "
+    "everybody, not fitted to these data.",
+    "another user's weights": "Every user ranked with the weights of another user. If these do as well as the user's "
+    "own, the weights are not personal.",
+    "seen users": "Users whose comparisons on train prompts trained the model.",
+    "unseen users": "Users whose comparisons did not train the reward directions. Only their weights are fitted, to "
+    "their few-shot comparisons.",
+    "few-shot comparisons, few-shot prompts": "The comparisons that an unseen user's weights are fitted to, and their "
+    "prompts, which are train prompts.",
+    "train prompts, test prompts": "Comparisons on train prompts are used in training; those on test prompts only "
+    "measure the result. No prompt is both.",
+    "split": "One of the four parts of the data: seen or unseen users, train or test prompts.",
+    "standard error": "How far a mean typically is from the mean of all users of the same kind.",
+    "95% interval": "The range in which the mean of all users and prompts of the same kind is expected: about 95 of "
+    "100 such intervals hold it. In a difference, both models are measured on the same comparisons, so that its "
+    "interval is narrower than those of the two accuracies suggest.",
+    "too few users to tell": "The 95% interval of a difference holds 0: the data show neither a gain nor a loss. More "
+    "users make the interval narrower.",
+    "personal axis": "A direction along which users' rewards differ, after what they share is taken out.",
+    "seed": "The number that starts all random choices: which users and prompts are held out, and how training starts. "
+    "Other seeds show how much these choices matter.",
+    "leak": "Something other than the words, such as length or format, that gives the preferred response away. High "
+    "accuracies then mean little.",
+}
+
+GLOSSARY = tuple(_TERMS.items())
+"""Terms and their explanations, in the order in which a reader meets them."""

@@ -1,43 +1,55 @@
-"""How the report writes numbers and names: one decimal, real minus signs, the words of the field."""
+"""Numbers and names as the report writes them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from lorerm.reporting.reading import Record
+from lorerm.evaluation.report import Estimate, RankRow
 
 NOTHING = "-"
-"""What stands where there is no value."""
+"""Written where there is no value."""
 
 MINUS = "\N{MINUS SIGN}"
 
-_AGAINST = {
-    "shared_direction": "the shared direction alone",
-    "bradley_terry": "one Bradley-Terry direction",
-    "reference_head": "the reference head",
+SPLIT_NAMES = {
+    "train_seen": "seen users, train prompts",
+    "test_seen": "seen users, test prompts",
+    "train_unseen": "unseen users, few-shot prompts",
+    "test_unseen": "unseen users, test prompts",
+}
+"""The four splits in words."""
+
+USERS = {"test_unseen": "unseen users", "test_seen": "seen users"}
+"""The users of the splits with test prompts; reports show unseen users first."""
+
+BASELINES = {
+    "shared_direction": "population model",
+    "bradley_terry": "single Bradley-Terry (K = 1)",
+    "reference_head": "reference head (K = 0)",
     "other_users_weights": "another user's weights",
 }
+"""The baselines of differences, and the controls, in words."""
 
 
 def percent(share: float | None) -> str:
-    """Write a share of 0..1 as a percentage without its sign: 0.7131 is ``71.3``."""
+    """Write a share from 0 to 1 in per cent, without the sign: 0.7131 is ``71.3``."""
     return NOTHING if share is None else f"{100 * share:.1f}"
 
 
-def accuracy(cell: Record | None) -> str:
-    """Write an accuracy with its standard error, in per cent: ``71.3 ± 0.8``."""
-    if cell is None:
+def accuracy(estimate: Estimate | None) -> str:
+    """Write an accuracy with its standard error over users, in per cent: ``71.3 ± 0.8``."""
+    if estimate is None:
         return NOTHING
-    if cell.get("stderr") is None:
-        return percent(cell["mean"])
-    return f"{percent(cell['mean'])} ± {percent(cell['stderr'])}"
+    if estimate.stderr is None:
+        return percent(estimate.mean)
+    return f"{percent(estimate.mean)} ± {percent(estimate.stderr)}"
 
 
 def points(difference: float) -> str:
     """Write a difference of two shares in signed percentage points: ``+1.4``, ``−0.3``.
 
-    One decimal, two where one would round a difference to nothing and so lose its sign.
+    It has one decimal, or two if one decimal would round it to 0 and so lose its sign.
     """
     value = 100 * difference
     text = f"{abs(value):.1f}"
@@ -49,7 +61,7 @@ def points(difference: float) -> str:
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """Write an interval of a difference in points: ``+0.4 to +2.4``."""
+    """Write an interval of a difference in percentage points: ``+0.4 to +2.4``."""
     return NOTHING if bounds is None else f"{points(bounds[0])} to {points(bounds[1])}"
 
 
@@ -58,39 +70,42 @@ def percent_interval(bounds: Sequence[float] | None) -> str:
     return NOTHING if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
+def result(difference: Estimate) -> str:
+    """Say what a difference shows: ``better``, ``worse``, or that there are too few users to tell."""
+    return "better" if difference.is_gain else "worse" if difference.is_loss else "too few users to tell"
+
+
+def correlation(value: float) -> str:
+    """Write a correlation or cosine: ``+0.42``, ``−0.10``."""
+    text = f"{abs(value):.2f}"
+    return text if text == "0.00" else f"{MINUS if value < 0 else '+'}{text}"
+
+
 def count(number: int | None, noun: str = "", plural: str | None = None) -> str:
-    """Write a count with thousands separators, and its noun in the plural where there is one: ``1,200 users``."""
+    """Write a count with thousands separators and, if given, its noun in singular or plural: ``1,200 users``."""
     if number is None:
         return NOTHING
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}" if noun else f"{number:,}"
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a name that is no longer than `length`, its middle left out."""
+    """Shorten a name to `length` characters by leaving out its middle."""
     if len(text) <= length:
         return text
     end = length // 3
     return f"{text[: length - end - 1]}…{text[-end:]}"
 
 
-def rank_label(entry: Record) -> str:
-    """Name a rank: the reference head, one Bradley-Terry direction, or LoRe with its rank (and what was left of it)."""
-    rank, fitted = entry["rank"], entry.get("fitted_rank")
-    if rank == 0:
-        return "reference head"
-    if rank == 1:
-        return "one Bradley-Terry direction"
-    kept = f" ({fitted} fitted)" if fitted is not None and fitted != rank else ""
-    return f"LoRe, K = {rank}{kept}"
-
-
-def against_label(name: str) -> str:
-    """Name what a rank is compared with."""
-    return _AGAINST.get(name, name.replace("_", " "))
+def rank_label(row: RankRow) -> str:
+    """Name the model of a rank, with the number of directions that training kept if it is another one."""
+    if row.rank < 2:
+        return BASELINES[("reference_head", "bradley_terry")[row.rank]]
+    kept = f", {row.fitted_rank} kept" if row.fitted_rank not in (None, row.rank) else ""
+    return f"personal weights (K = {row.rank}{kept})"
 
 
 def setting(value: object) -> str:
-    """Write the value of a configuration field."""
+    """Write the value of a setting."""
     if value is None:
         return "not set"
     if isinstance(value, bool):

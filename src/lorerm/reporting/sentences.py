@@ -1,178 +1,192 @@
-"""What the report found, in sentences: the headline and the readings beside the tables."""
+"""What a report found, in sentences for a reader who knows no statistics."""
 
 from __future__ import annotations
 
-from lorerm.reporting import reading
-from lorerm.reporting.phrases import accuracy, count, interval, percent, points
-from lorerm.reporting.reading import Record
+from lorerm.evaluation.report import Difference, Estimate, FewShotCurve, Report, SeedStudy
+from lorerm.reporting.phrases import USERS, count, interval, percent, points
 
-_PEOPLE = {"test_unseen": "people never seen", "test_seen": "people seen in training"}
-# The personal model before it knows the person. It is another one than that of rank 1, which is trained for itself.
-_SHARED = "the same model with average weights (its shared direction)"
-_ONE = "one direction trained for everybody (K = 1)"
+_ONE_RANKING = "one ranking for everybody"
+_BASELINES = {
+    "shared_direction": f"{_ONE_RANKING} (the population model)",
+    "bradley_terry": "a single Bradley-Terry model (K = 1, trained without personal weights)",
+    "reference_head": "the reference head (K = 0, not fitted to these data)",
+}
 
 
-def headline(report: Record) -> str:
-    """Answer in one sentence whether personal weights help, and by how much.
-
-    The answer is about unseen users on test prompts, and about seen users where the data have no unseen ones. A
-    difference whose 95% interval contains 0 is called no clear difference.
+def compared(estimate: Estimate, baseline: str, subject: str = "personal ranking is") -> str:
+    """Say in one sentence, the result before the numbers, whether something is better than a baseline.
 
     Parameters
     ----------
-    report
-        The report, as ``docs/report.md`` describes it.
-
-    Returns
-    -------
-    str
-        One sentence, with its full stop.
+    estimate
+        Its accuracy minus that of the baseline. If the 95% interval holds 0, or there is none, the sentence begins
+        with "Too few users to tell".
+    baseline
+        What it is compared with.
+    subject
+        What is compared, with its verb.
     """
-    chosen, focus = report["chosen_rank"], reading.focus_rank(report)
-    if focus < 2:
-        return _impersonal_headline(report, chosen)
-    if chosen >= 2 or not reading.was_validated(report):
-        return _personal_headline(report, focus)
-    best = _gain(report, focus)
-    what = _impersonal(chosen)
-    if best is not None and _verdict(best) == "gain":
-        return (
-            f"Validation chose {what}, yet on the test prompts rank {best['rank']} adds {points(best['mean'])} points "
-            f"(95% interval {interval(best['ci95'])}) for {_PEOPLE[best['cell']]}, over {_SHARED}."
+    bounds = f"95% interval {interval(estimate.ci95)}" if estimate.ci95 else "no 95% interval"
+    numbers = f"{points(estimate.mean)} points, {bounds}"
+    if not estimate.is_clear:
+        return f"Too few users to tell whether {subject} better than {baseline}: {numbers}."
+    return f"{subject.capitalize()} {'better' if estimate.is_gain else 'worse'} than {baseline}: {numbers}."
+
+
+def headline(report: Report) -> str:
+    """Answer in one sentence, from `Report.main_difference`, whether personal ranking is better than one for all."""
+    main, own = report.main_difference, _accuracy(report)
+    if main is not None and _validation_chose_one(report) and main.estimate.is_gain:
+        text = compared(main.estimate, "it", "yet on test prompts, personal ranking is")
+        return f"Validation chose {_ONE_RANKING}, {text[0].lower()}{text[1:]}"
+    if main is not None:
+        return compared(main.estimate, _ONE_RANKING)
+    if own is None:
+        return "There are no comparisons on test prompts to measure the model on."
+    predicts = f"predicts {percent(own.mean)}% of the comparisons on test prompts"
+    if report.focus_rank < 2:
+        return f"{_ONE_RANKING.capitalize()} {predicts}; personal ranking was not trained."
+    return f"Personal ranking {predicts}; it was not compared with {_ONE_RANKING}."
+
+
+def _accuracy(report: Report) -> Estimate | None:
+    """Return the accuracy of the focus rank on test prompts, of the unseen users if there are any."""
+    found = (report.accuracy(report.focus_rank, split) for split in USERS)
+    return next((accuracy for accuracy in found if accuracy is not None), None)
+
+
+def _validation_chose_one(report: Report) -> bool:
+    return report.was_validated and report.chosen_rank < 2 <= report.focus_rank
+
+
+def summary(report: Report) -> str:
+    """Explain the headline: whose comparisons were used, how much better personal ranking is, how sure that is."""
+    data, main = report.data, report.main_difference
+    source = f" (source: {data.source})" if data.source else ""
+    sentences = [
+        f"The data are {count(data.n_comparisons, 'comparison')} by {count(data.n_users, 'user')}{source}; in each "
+        "comparison, a user preferred one of two responses to a prompt."
+    ]
+    if _validation_chose_one(report):
+        sentences.append(
+            f"Validation chose {_ONE_RANKING} (rank {report.chosen_rank}); rank {report.focus_rank} shows what "
+            "personal ranking would change."
         )
-    return f"Validation chose {what}: personal weights do not help on these data."
+    if main is not None:
+        sentences += [_which_users(report, main), _how_much(report, main), _how_sure(main.estimate)]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _personal_headline(report: Record, rank: int) -> str:
-    """Answer for a run whose chosen rank is personal."""
-    gain = _gain(report, rank)
-    if gain is None:
-        name, found = _answer_cell(report, rank)
-        if found is None:
-            return f"Rank {rank} was fitted; no pairs on test prompts were left to measure it on."
-        return (
-            f"With rank {rank}, {percent(found['mean'])}% of the choices of {_PEOPLE[name]} are predicted; "
-            f"no comparison with {_SHARED} was made."
-        )
-    change = points(gain["mean"])
-    at_rank = "" if rank == report["chosen_rank"] else f" at rank {rank}"
-    compared = f"for {_PEOPLE[gain['cell']]}{at_rank}, over {_SHARED}"
-    if gain["ci95"] is None:
-        return (
-            f"Personal weights change accuracy by {change} points {compared}; "
-            f"{count(gain['n_users'], 'user')} gives no interval, so this may be chance."
-        )
-    bounds = f"(95% interval {interval(gain['ci95'])})"
-    verdict = _verdict(gain)
-    if verdict == "gain":
-        return f"Personalisation adds {change} points {bounds} {compared}{_from_when(report, gain)}."
-    if verdict == "loss":
-        return f"Personalisation costs {change[1:]} points {bounds} {compared}."
-    return f"No clear difference: personal weights change accuracy by {change} points {bounds} {compared}."
-
-
-def _from_when(report: Record, gain: Record) -> str:
-    """Say from how many answers on a new person gains for sure; nothing where that is not known."""
-    shots = report.get("shots")
-    if gain["cell"] != "test_unseen" or not shots or shots["rank"] != gain["rank"] or shots["clear_from"] is None:
-        return ""
-    return f"; the gain is clear from {count(shots['clear_from'], 'answer')} on"
-
-
-def _impersonal_headline(report: Record, chosen: int) -> str:
-    """Answer for a run in which no personal rank was trained."""
-    what = _impersonal(chosen)
-    name, found = _answer_cell(report, chosen)
-    if found is None:
-        return f"This run fitted {what}, and no pairs on test prompts were left to measure it on."
+def _which_users(report: Report, main: Difference) -> str:
+    data = report.data
+    if main.split == "test_seen":
+        return "The figures are of users whose comparisons on other prompts trained the model (seen users)."
+    size = data.splits.get("train_unseen")
+    own = f"{size.mean_comparisons:.0f} comparisons" if size is not None else "comparisons"
     return (
-        f"This run has {what}, which predicts {percent(found['mean'])}% of the choices of {_PEOPLE[name]}; "
-        "personal weights were not tried."
+        f"The model was trained on {count(data.n_seen_users)} of the users. The other {count(data.n_unseen_users)} "
+        "(the unseen users) show what it does for a new user: for each of them, personal weights were fitted to "
+        f"{own} on average."
     )
 
 
-def _impersonal(rank: int) -> str:
-    """Name what rank 0 or 1 is."""
-    return "the reference head alone" if rank == 0 else "one direction for everybody"
+def _how_much(report: Report, main: Difference) -> str:
+    own, other = report.accuracy(main.rank, main.split), report.baseline_accuracy(main)
+    if own is None or other is None:
+        return ""
+    names = {
+        "shared_direction": "population model",
+        "bradley_terry": "single Bradley-Terry model, K = 1",
+        "reference_head": "reference head, K = 0",
+    }
+    return (
+        f"On prompts that were not used in training, personal ranking predicts {percent(own.mean)}% of the "
+        f"comparisons of the {USERS[main.split]}, and {_ONE_RANKING} (the {names[main.against]}) "
+        f"{percent(other.mean)}%."
+    )
 
 
-def _answer_cell(report: Record, rank: int) -> tuple[str, Record | None]:
-    """Return the cell that the headline is about, and its value at a rank: unseen users before seen ones."""
-    entry = reading.rank_entry(report, rank)
-    for name in ("test_unseen", "test_seen"):
-        found = reading.cell(entry, name)
-        if found is not None:
-            return name, found
-    return "test_seen", None
+def _how_sure(estimate: Estimate) -> str:
+    difference = f"The difference is {points(estimate.mean)} percentage points"
+    if estimate.ci95 is None:
+        return f"{difference}; one user alone says nothing about other users."
+    if estimate.is_clear:
+        meaning = f"is {'above' if estimate.is_gain else 'below'} 0, so chance alone hardly explains the difference"
+    else:
+        meaning = "holds 0, so personal ranking may be better or worse"
+    return (
+        f"{difference}, 95% interval {interval(estimate.ci95)}: that is where it is expected for all users and prompts "
+        f"of the same kind. The interval {meaning}."
+    )
 
 
-def _gain(report: Record, rank: int) -> Record | None:
-    """Return the difference against the shared direction that the headline is about, unseen users before seen ones."""
-    for name in ("test_unseen", "test_seen"):
-        found = reading.difference(report, rank, "shared_direction", name)
-        if found is not None:
-            return found
-    return None
+def next_step(report: Report) -> str:
+    """Say what to do next, given what the report found."""
+    main, leaks = report.main_difference, report.data.leaks
+    if leaks is not None and leaks.warnings:
+        return "Remove the leak that the warning describes; until then the accuracies mean little."
+    if report.focus_rank < 2:
+        return "Train personal ranks (2 or more) to see whether personal ranking is better."
+    if main is None:
+        return "Evaluate again with users who have comparisons on test prompts."
+    if main.estimate.is_loss:
+        return f"Use {_ONE_RANKING}."
+    if not main.estimate.is_clear:
+        return f"Collect comparisons from more users and run again. Until then, {_ONE_RANKING} is the simpler choice."
+    if main.against != "shared_direction":
+        return "Repeat with other seeds: validation and test prompts disagree."
+    for against, doubt in (
+        ("bradley_terry", "personal ranking is not clearly better than a single Bradley-Terry model (K = 1)"),
+        ("other_users_weights", "the gain does not clearly come from each user's own weights"),
+    ):
+        other = report.difference(main.rank, against, main.split)
+        if other is not None and not other.estimate.is_gain:
+            return f"Collect comparisons from more users before relying on the gain: {doubt}."
+    clear = report.clear_from
+    ask = "" if clear is None else f", and collect at least {count(clear, 'comparison')} from each new user"
+    return f"Use personal ranking (rank {main.rank}){ask}."
 
 
-def _verdict(difference: Record) -> str:
-    """Say whether a difference is a gain, a loss, or unclear: its 95% interval contains 0, or it has none."""
-    if difference["ci95"] is None:
-        return "unclear"
-    low, high = difference["ci95"]
-    if low > 0:
-        return "gain"
-    return "loss" if high < 0 else "unclear"
+def further(report: Report) -> str:
+    """Compare the focus rank with the other baselines, and for the other users; one baseline in each sentence."""
+    main = report.main_difference
+    if main is None:
+        return ""
+    wanted = [(main.split, against) for against in _BASELINES if against != main.against]
+    wanted += [(split, main.against) for split in USERS if split != main.split]
+    return " ".join(
+        compared(found.estimate, f"{_BASELINES[against]} for {USERS[split]}")
+        for split, against in wanted
+        if (found := report.difference(main.rank, against, split)) is not None
+    )
 
 
-def supporting(report: Record) -> str:
-    """Say what stands behind the headline: the accuracy reached, the gain in the cell it left out, and over K = 1."""
-    focus = reading.focus_rank(report)
-    rank = focus if not reading.was_validated(report) else report["chosen_rank"]
-    entry = reading.rank_entry(report, rank)
-    reached = [
-        f"{accuracy(found)}% of the choices of {people}"
-        for name, people in _PEOPLE.items()
-        if (found := reading.cell(entry, name)) is not None
-    ]
-    sentences = [f"On prompts not trained on, rank {rank} predicts {' and '.join(reached)}."] if reached else []
-    headlined = _gain(report, focus) if rank >= 2 else None
-    for name, people in _PEOPLE.items():
-        found = reading.difference(report, focus, "shared_direction", name)
-        if found is not None and found is not headlined:
-            sentences.append(_change(focus, found, people, "its shared direction"))
-    found = headlined and reading.difference(report, focus, "bradley_terry", headlined["cell"])
-    if headlined and found is not None:
-        sentences.append(_change(focus, found, _PEOPLE[headlined["cell"]], _ONE))
-    return " ".join(sentences)
-
-
-def _change(rank: int, difference: Record, people: str, other: str) -> str:
-    """Say what a rank changes against something else."""
-    bounds = f" (95% interval {interval(difference['ci95'])})" if difference["ci95"] is not None else ""
-    clear = "" if _verdict(difference) != "unclear" else ": no clear difference"
-    change = points(difference["mean"])
-    return f"For {people}, rank {rank} changes accuracy by {change} points{bounds} over {other}{clear}."
-
-
-def really_personal(report: Record) -> str | None:
-    """Say whether the weights belong to their users: what swapping them does. None where that was not measured."""
-    rank = reading.focus_rank(report)
-    for name, people in _PEOPLE.items():
-        swap = reading.difference(report, rank, "other_users_weights", name)
-        if swap is None or swap["ci95"] is None:
+def is_personal(report: Report) -> str | None:
+    """Say whether own weights are better than another user's; None where that was not measured."""
+    for split, users in USERS.items():
+        found = report.difference(report.focus_rank, "other_users_weights", split)
+        if found is None or found.estimate.ci95 is None:
             continue
-        change, bounds = points(swap["mean"]), f"(95% interval {interval(swap['ci95'])})"
-        verdict = _verdict(swap)
-        if verdict == "gain":
-            return (
-                f"Yes: for {people}, their own weights do {change[1:]} points {bounds} better than another user's. "
-                "The weights belong to their users."
-            )
-        if verdict == "loss":
-            return f"No: for {people}, their own weights do {change[1:]} points {bounds} worse than another user's."
-        return (
-            f"Not clearly: for {people}, their own weights and another user's differ by {change} points {bounds}, "
-            "an interval that contains 0. Whatever is gained need not come from knowing the person."
-        )
+        text = compared(found.estimate, f"those of another user for {users}", "own weights are")
+        if found.estimate.is_clear:
+            return f"{'Yes' if found.estimate.is_gain else 'No'}. {text}"
+        return f"{text} A gain over {_ONE_RANKING} need not come from knowing the user."
     return None
+
+
+def few_shot_result(curve: FewShotCurve) -> str:
+    """Say from how many few-shot comparisons on personal ranking is better than without any."""
+    if curve.clear_from is None:
+        return "Too few users to tell from how many few-shot comparisons on personal ranking is better."
+    return f"Personal ranking is better from {count(curve.clear_from, 'few-shot comparison')} on."
+
+
+def seeds_note(seeds: SeedStudy) -> str:
+    """Say which ranks the seeds chose, and what the columns of the tables over seeds mean."""
+    chosen = ", ".join(f"rank {rank}" for rank in seeds.chosen_ranks)
+    return (
+        f"Split and training were repeated with the seeds {', '.join(map(str, seeds.seeds))}; validation chose "
+        f"{chosen}. Between seeds: standard deviation of the seeds' means. Within a seed: standard error that users "
+        "and prompts leave within one seed. From training alone: what the standard deviation between seeds has beyond "
+        "that standard error; 0 means that the seeds differ no more than other users and prompts would."
+    )

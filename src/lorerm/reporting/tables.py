@@ -1,225 +1,469 @@
-"""The report as Markdown and as a table for the terminal."""
+"""The report's tables and lists of facts as plain values, the same for every medium."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
-from lorerm.reporting import content, people, reading, studies
-from lorerm.reporting.axes import axes_of
-from lorerm.reporting.content import Facts, Row, Table
-from lorerm.reporting.phrases import count
-from lorerm.reporting.reading import Record
-from lorerm.reporting.sentences import headline, really_personal, supporting
+from lorerm.evaluation.report import (
+    Axis,
+    Control,
+    Difference,
+    Estimate,
+    FewShotCurve,
+    Gains,
+    RankRow,
+    Report,
+    RunComparison,
+    SeedSpread,
+    SeedStudy,
+)
+from lorerm.reporting.phrases import (
+    BASELINES,
+    NOTHING,
+    SPLIT_NAMES,
+    USERS,
+    accuracy,
+    correlation,
+    count,
+    field_name,
+    interval,
+    percent,
+    percent_interval,
+    points,
+    rank_label,
+    result,
+    setting,
+)
 
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+LISTED_USERS = 12
+"""Number of users who lose that are listed; `report.json` has all."""
 
-__all__ = ["console_table", "headline", "to_markdown"]
-
-
-def to_markdown(report: Record) -> str:
-    """Write the report as Markdown: the answer first, then the tables, the data and how it was made.
-
-    Parameters
-    ----------
-    report
-        The report, as ``docs/report.md`` describes it.
-
-    Returns
-    -------
-    str
-        GitHub-flavoured Markdown, ending in a line break.
-
-    Raises
-    ------
-    DataError
-        The report is not of this schema.
-    """
-    reading.check(report)
-    blocks = ["# Report", f"**{headline(report)}**", supporting(report)]
-    blocks += [f"> **Leak warning.** {_plain(text)}" for text in content.leak_warnings(report)]
-    blocks += ["## Accuracy by rank", *_table(content.rank_table(report))]
-    blocks += _table(content.interval_table(report))
-    controls, verdict = content.control_table(report), really_personal(report)
-    if controls is not None or verdict is not None:
-        blocks += ["## Is it really personal?", verdict or "", *_table(controls)]
-    rank = reading.focus_rank(report)
-    differences = content.difference_tables(report, rank)
-    if differences:
-        blocks += ["## Differences", *(block for table in differences for block in _table(table))]
-        others = sorted({entry["rank"] for entry in report["differences"]} - {rank})
-        if others:
-            blocks.append(f"`report.json` also has those of the other ranks ({', '.join(map(str, others))}).")
-    if report.get("shots"):
-        blocks += ["## From few answers", *_table(studies.shots_table(report["shots"]))]
-    gains = content.gain_numbers(report)
-    if gains is not None:
-        blocks += ["## Who gains", *_table(gains), *_table(people.worse_served(report))]
-        blocks.append(_facts(people.agreement_facts(report)))
-    blocks += _axes_blocks(report)
-    seeds = studies.seeds_note(report)
-    if seeds is not None:
-        blocks += [
-            "## Several seeds",
-            seeds,
-            *(block for table in studies.seeds_tables(report) for block in _table(table)),
-        ]
-    blocks += _data_blocks(report) + _made_blocks(report)
-    return "\n\n".join(block for block in blocks if block) + "\n"
+_SHOWN_PROPERTIES = 5
+_WEAK_CORRELATION = 0.05  # rounds to nothing in a bar of a few centimetres
 
 
-def _axes_blocks(report: Record) -> list[str]:
-    """Return the section on what the axes mean, the texts at their ends left to the page."""
-    axes = axes_of(report)
-    blocks = ["## What the axes mean"] if axes else []
-    for axis in axes:
-        goes_with = ", ".join(f"{name} {text}" for name, _, text in axis.properties)
-        facts = (*axis.facts, *((("goes with", goes_with),) if goes_with else ()))
-        blocks += [f"### {_plain(axis.name.capitalize())}", _facts(facts)]
-    return blocks
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: its heading and its values."""
+
+    heading: str
+    values: tuple[str, ...]
+    chosen: bool = False
+    """whether it is the rank that validation chose"""
+    bounds: tuple[float, float, float] | None = None
+    """lower end, mean and upper end of the row's interval, to be drawn beside the numbers"""
 
 
-def _data_blocks(report: Record) -> list[str]:
-    """Return the section on the data and their warnings."""
-    blocks = ["## Data", _facts(content.data_facts(report)), *_table(content.data_cells_table(report))]
-    warnings = content.data_warnings(report)
-    if warnings:
-        blocks += ["### Warnings", "\n".join(f"- {_plain(text)}" for text in warnings)]
-    for title, facts in (
-        ("Leak check", content.leak_facts(report)),
-        ("Encoder", content.encoder_facts(report)),
-    ):
-        if facts:
-            blocks += [f"### {title}", _facts(facts)]
-    return blocks
+@dataclass(frozen=True)
+class Table:
+    """A table: caption, column heads (the first is that of the row headings), rows and notes."""
+
+    kind: ClassVar[str] = "table"
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    style: str = ""
+    """class of the style sheet: `splits`, `differences`, `users` or none"""
 
 
-def _made_blocks(report: Record) -> list[str]:
-    """Return the section on how the numbers were made."""
-    blocks = ["## How it was made", *_table(content.selection_table(report)), *_table(studies.published_table(report))]
-    for part, facts in content.config_facts(report):
-        blocks += [f"### {part.capitalize()}", _facts(facts)]
-    version = report.get("lorerm_version")
-    return [*blocks, f"Made by lorerm {_plain(str(version))}." if version else ""]
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Names and values."""
 
 
-def _table(table: Table | None) -> list[str]:
-    """Write a table, its caption before and its notes after it."""
-    if table is None:
-        return []
-    lines = [
-        _line(table.columns),
-        _line(["---", *("---:" for _ in table.columns[1:])]),
-        *(
-            _line([_heading(row), *(_bold(value) if row.chosen else _plain(value) for value in row.values)])
-            for row in table.rows
-        ),
+@dataclass(frozen=True)
+class Facts:
+    """Names and their values, in reading order."""
+
+    kind: ClassVar[str] = "facts"
+
+    items: Pairs
+    style: str = "facts"
+    """classes of the style sheet: `facts`, `facts two` (in two columns) or `glossary`"""
+
+
+def rank_table(report: Report) -> Table:
+    """Tabulate the accuracy of every rank on every split that has users."""
+    splits = report.filled_splits
+    rows = tuple(
+        Row(rank_label(row), _accuracies(row, splits), chosen=row.rank == report.chosen_rank) for row in report.ranks
+    )
+    notes = [
+        f"No values for the {rank_label(row)}: {row.reason or 'not available'}."
+        for row in report.ranks
+        if not row.available
     ]
-    return [f"{table.caption}.", "\n".join(lines), *(_plain(note) for note in table.notes)]
+    empty = [words for name, words in SPLIT_NAMES.items() if name not in splits]
+    if empty:
+        notes.append(f"No comparisons in the split {' and '.join(empty)}.")
+    caption = "Accuracy in per cent, mean over users ± standard error over users"
+    return Table(caption, ("Rank", *(SPLIT_NAMES[name] for name in splits)), rows, tuple(notes), "splits")
 
 
-def _line(values: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(values)} |"
+def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
+    return tuple(accuracy(row.accuracy(name)) for name in splits)
 
 
-def _heading(row: Row) -> str:
-    """Write the heading of a row; the chosen one is bold and says so."""
-    return f"{_bold(row.heading)} (chosen)" if row.chosen else _plain(row.heading)
+def interval_table(report: Report) -> Table:
+    """Tabulate intervals, standard errors and sample sizes of every rank on every split."""
+    rows = tuple(
+        Row(f"{rank_label(row)}: {words}", _interval_values(found), chosen=row.rank == report.chosen_rank)
+        for row in report.ranks
+        for name, words in SPLIT_NAMES.items()
+        if (found := row.accuracy(name)) is not None
+    )
+    columns = (
+        "Rank and split",
+        "mean",
+        "95% interval",
+        "standard error over users",
+        "standard error over users and prompts",
+        "users",
+        "comparisons",
+        "prompts",
+    )
+    note = "The 95% interval is Student's t interval, from the standard error over users and prompts."
+    return Table("Accuracy in per cent", columns, rows, (note,))
 
 
-def _bold(text: str) -> str:
-    return f"**{_plain(text)}**"
-
-
-def _facts(facts: Facts) -> str:
-    return "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts)
-
-
-def _plain(text: str) -> str:
-    """Write a user's text on one line so that Markdown shows it as it is."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")
-
-
-def console_table(report: Record) -> RichTable:
-    """Return the main table for the terminal, at most 100 columns wide, the chosen rank marked.
-
-    The rows below the line are the controls of the chosen rank, or of the largest where the chosen one is not personal.
-
-    Parameters
-    ----------
-    report
-        The report, as ``docs/report.md`` describes it.
-
-    Returns
-    -------
-    rich.table.Table
-        To be printed by a `rich.console.Console`; its title is the headline, its caption the notes.
-
-    Raises
-    ------
-    DataError
-        The report is not of this schema.
-    """
-    reading.check(report)
-    ranks, controls = content.rank_table(report), content.control_table(report)
-    legend = [f"{ranks.caption}; ▸ the chosen rank."]
-    if controls is not None:
-        legend.append(f"Below the line: rank {reading.focus_rank(report)} with other weights.")
-    table = console_frame(headline(report), " ".join([*legend, *ranks.notes]))
-    table.add_column(ranks.columns[0], max_width=32)
-    for name in ranks.columns[1:]:
-        table.add_column(name.replace(", ", ",\n"), justify="right", no_wrap=True)
-    for row in ranks.rows:
-        _add_row(table, row, "▸ " if row.chosen else "  ", end_section=row is ranks.rows[-1])
-    for row in controls.rows[1:] if controls is not None else ():
-        _add_row(table, row, "  ")
-    return table
-
-
-def console_frame(title: str, caption: str) -> RichTable:
-    """Return a table for the terminal without columns yet, its texts taken literally."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    return RichTable(
-        title=Text(title, style="bold"),
-        caption=Text(caption),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
+def _interval_values(found: Estimate) -> tuple[str, ...]:
+    return (
+        percent(found.mean),
+        percent_interval(found.ci95),
+        percent(found.stderr),
+        percent(found.standard_error),
+        count(found.n_users),
+        count(found.n_comparisons),
+        count(found.n_prompts),
     )
 
 
-def _add_row(table: RichTable, row: Row, mark: str = "", *, end_section: bool = False) -> None:
-    """Add one row, its texts taken literally."""
-    from rich.text import Text
+def control_table(report: Report) -> Table | None:
+    """Tabulate the focus rank beside its controls; None where no control was measured."""
+    rank, splits = report.focus_rank, report.filled_splits
+    controls = report.controls_of(rank)
+    if not controls:
+        return None
+    own = report.row(rank)
+    first = Row(f"own weights (rank {rank})", () if own is None else _accuracies(own, splits))
+    rows = (first, *(Row(BASELINES.get(row.name, row.label), _accuracies(row, splits)) for row in controls))
+    caption = f"Rank {rank} with other weights: accuracy in per cent, mean over users ± standard error over users"
+    return Table(caption, ("Ranked with", *(SPLIT_NAMES[name] for name in splits)), rows, style="splits")
 
-    style = "bold" if row.chosen else ""
-    table.add_row(*(Text(text, style=style) for text in (mark + row.heading, *row.values)), end_section=end_section)
+
+def difference_tables(report: Report, rank: int) -> tuple[Table, ...]:
+    """Tabulate what a rank gains over each baseline: one table per test split, unseen users first."""
+    columns = ("Compared with", "result", "difference", "95% interval", "users")
+    tables = []
+    for split in USERS:
+        rows = tuple(_difference_row(row) for row in report.differences_of(rank) if row.split == split)
+        caption = f"Accuracy of rank {rank} minus that of a baseline, in percentage points: {SPLIT_NAMES[split]}"
+        if rows:
+            tables.append(Table(caption, columns, rows, style="differences"))
+    return tuple(tables)
 
 
-def console_shots(shots: Record) -> RichTable:
-    """Return the few-shot curve for the terminal, at most 100 columns wide.
+def _difference_row(row: Difference) -> Row:
+    found = row.estimate
+    values = (result(found), points(found.mean), interval(found.ci95), count(found.n_users))
+    bounds = None if found.ci95 is None else (found.ci95[0], found.mean, found.ci95[1])
+    return Row(BASELINES.get(row.against, field_name(row.against)), values, bounds=bounds)
 
-    Parameters
-    ----------
-    shots
-        The curve, as ``docs/report.md`` describes it.
-    """
-    numbers = studies.shots_table(shots)
-    clear = shots["clear_from"]
-    title = (
-        "No number of answers gives a clear gain."
-        if clear is None
-        else f"The gain is clear from {count(clear, 'answer')} on."
+
+def accuracy_numbers(report: Report) -> Table:
+    """Tabulate the numbers behind the figure of accuracy against rank."""
+    splits = [name for name in USERS if name in report.filled_splits]
+    rows = []
+    for row in report.ranks:
+        rows.append(Row(str(row.rank), _with_intervals(row, splits), chosen=row.rank == report.chosen_rank))
+        population = report.control(row.rank, "shared_direction")
+        if population is not None:
+            rows.append(Row(f"{row.rank}, population model", _with_intervals(population, splits)))
+    columns = [column for name in splits for column in (SPLIT_NAMES[name], "95% interval")]
+    return Table("Accuracy on test prompts by rank, in per cent", ("Rank", *columns), tuple(rows))
+
+
+def _with_intervals(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
+    values: list[str] = []
+    for name in splits:
+        found = row.accuracy(name)
+        values += [NOTHING, NOTHING] if found is None else [percent(found.mean), percent_interval(found.ci95)]
+    return tuple(values)
+
+
+def gain_numbers(gains: Gains) -> Table:
+    """Tabulate the numbers behind the figure of the users' gains."""
+    rows = []
+    for name in gains.by_split:
+        found = gains.distribution(name)
+        shares = (percent(share) for share in (found.lose, found.same, found.gain))
+        values = (count(found.n_users), points(found.mean), *map(points, found.quartiles), *shares)
+        rows.append(Row(SPLIT_NAMES[name], values))
+    columns = (
+        "Split",
+        "users",
+        "mean gain",
+        "lower quartile",
+        "median",
+        "upper quartile",
+        "lose, per cent",
+        "no change, per cent",
+        "gain, per cent",
     )
-    table = console_frame(title, f"{numbers.caption}. {' '.join(numbers.notes)}")
-    for column in numbers.columns:
-        table.add_column(column, justify="right")
-    for row in numbers.rows:
-        _add_row(table, row)
-    return table
+    caption = f"Gain of each user at rank {gains.rank} over one ranking for everybody, in percentage points"
+    return Table(caption, columns, tuple(rows))
+
+
+def losing_users(gains: Gains) -> Table:
+    """Tabulate the users whose own weights serve them worse than the population model, the largest loss first."""
+    losing = gains.losing
+    rows = tuple(
+        Row(
+            user.user_id,
+            (
+                points(user.gain),
+                interval(user.ci95),
+                count(user.n_fitted),
+                count(user.n_test),
+                USERS[user.split].removesuffix(" users"),
+            ),
+        )
+        for user in losing[:LISTED_USERS]
+    )
+    clearly = sum(user.is_loss for user in losing)
+    notes = [
+        f"{count(len(losing))} of {count(len(gains.users), 'user')} lose; for {count(clearly)} the whole 95% interval "
+        f"is below 0. If no user lost or gained, that would be so for about {gains.n_expected_losses:.0f} by chance."
+    ]
+    if len(losing) > LISTED_USERS:
+        notes.append(f"These are the {LISTED_USERS} largest losses; report.json lists every user.")
+    columns = ("User", "gain", "95% interval", "comparisons fitted", "comparisons tested", "seen or unseen")
+    caption = "Users whom one ranking for everybody serves better, in percentage points"
+    return Table(caption, columns, rows, tuple(notes), "users")
+
+
+def agreement_facts(report: Report) -> Pairs:
+    """Return how often two users agree, in their comparisons and by their models; empty where that is not known."""
+    choices, models = report.agreement.choices, report.agreement.models
+    facts = []
+    if choices is not None:
+        agreed = f"{percent(choices.share)}% of {count(choices.n_compared)} pairs of comparisons"
+        facts.append(("two users who compared the same two responses preferred the same one", agreed))
+    if models is not None:
+        prefers = f"the weights of two users (rank {models.rank}) prefer the same response"
+        facts.append((prefers, f"{percent(models.share)}% of comparisons"))
+    return tuple(facts)
+
+
+def few_shot_table(curve: FewShotCurve) -> Table:
+    """Tabulate the numbers behind the few-shot curve."""
+    rows = tuple(
+        Row(
+            count(point.n_shots),
+            (
+                percent(point.accuracy.mean),
+                percent_interval(point.accuracy.ci95),
+                points(point.gain.mean) if point.n_shots else NOTHING,
+                interval(point.gain.ci95) if point.n_shots else NOTHING,
+                count(point.n_users_with),
+            ),
+        )
+        for point in curve.points
+    )
+    caption = (
+        f"Rank {curve.rank}, {count(curve.n_users, 'unseen user')}, mean over {count(curve.trials, 'random order')} of "
+        "each user's comparisons: accuracy in per cent, gain in percentage points"
+    )
+    note = "A user with fewer comparisons gives all of them, so that every row is about the same users."
+    columns = (
+        "Few-shot comparisons",
+        "accuracy",
+        "95% interval",
+        "gain over none",
+        "95% interval of the gain",
+        "users with as many",
+    )
+    return Table(caption, columns, rows, (note,))
+
+
+def seeds_tables(seeds: SeedStudy, ranks: tuple[RankRow, ...]) -> tuple[Table, ...]:
+    """Tabulate accuracies over several seeds, per test split, and what each seed's own choice of rank adds."""
+    labels: dict[int | str, str] = {row.rank: rank_label(row) for row in ranks}
+    labels["choice"] = "each seed's own choice"
+    columns = ("Rank", "mean", "between seeds", "within a seed", "from training alone")
+    tables = []
+    for name in USERS:
+        rows = tuple(
+            Row(labels[row.rank], _spread(found, percent), chosen=row.rank == "choice")
+            for row in seeds.ranks
+            if (found := row.accuracies.get(name)) is not None
+        )
+        if rows:
+            caption = f"Accuracy in per cent over {len(seeds.seeds)} seeds: {SPLIT_NAMES[name]}"
+            tables.append(Table(caption, columns, rows, style="splits"))
+    gains = tuple(
+        Row(f"{BASELINES[row.against]}: {SPLIT_NAMES[row.split]}", _spread(row.spread, points))
+        for row in seeds.differences
+        if row.rank == "choice"
+    )
+    if gains:
+        caption = "Accuracy of each seed's own choice minus that of a baseline, in percentage points"
+        tables.append(Table(caption, ("Compared with", *columns[1:]), gains, style="splits"))
+    return tuple(tables)
+
+
+def _spread(found: SeedSpread, write: Callable[[float], str]) -> tuple[str, ...]:
+    return (write(found.mean), *map(percent, (found.std_seeds, found.stderr_within, found.std_fit)))
+
+
+def published_table(report: Report) -> Table | None:
+    """Tabulate the eight arrays of the published code under its names; None where the report has none."""
+    published = report.published
+    if published is None or not published.ranks:
+        return None
+    rows = tuple(
+        Row(name, tuple(NOTHING if value is None else f"{value:.4f}" for value in values))
+        for name, values in published.arrays.items()
+    )
+    columns = ("Array", *(f"K = {rank}" for rank in published.ranks))
+    note = "Means, and what the published code calls std: a quarter of the standard deviation over users."
+    return Table("The eight arrays of the published code, in its order", columns, rows, (note,))
+
+
+def key_facts(report: Report) -> Pairs:
+    """Return the few values below the summary: the chosen rank, its accuracies, the size of the data."""
+    facts = [("rank chosen", str(report.chosen_rank))]
+    for split, users in USERS.items():
+        found = report.accuracy(report.chosen_rank, split)
+        if found is not None:
+            facts.append((f"accuracy, {users}", f"{percent(found.mean)}%"))
+    return (*facts, ("users", count(report.data.n_users)), ("comparisons", count(report.data.n_comparisons)))
+
+
+def data_facts(report: Report) -> Pairs:
+    """Return source and size of the data."""
+    data = report.data
+    users = f"{count(data.n_seen_users)} seen, {count(data.n_unseen_users)} unseen"
+    return (
+        ("source", data.source or "not named"),
+        ("comparisons", count(data.n_comparisons)),
+        ("prompts", count(data.n_prompts)),
+        ("responses", count(data.n_responses)),
+        ("users", f"{count(data.n_users)} ({users})"),
+        ("embedding dimension", count(data.dimension)),
+    )
+
+
+def encoder_facts(report: Report) -> Pairs:
+    """Return what identifies the encoder; empty where it is not known."""
+    encoder = report.data.encoder
+    return () if encoder is None else _settings(encoder.to_dict())
+
+
+def splits_table(report: Report) -> Table | None:
+    """Tabulate the sizes of the splits; None where the report does not have them."""
+    rows = tuple(
+        Row(words, (count(size.n_users), count(size.n_comparisons)))
+        for name, words in SPLIT_NAMES.items()
+        if (size := report.data.splits.get(name)) is not None
+    )
+    return Table("Users and comparisons of each split", ("Split", "users", "comparisons"), rows) if rows else None
+
+
+def leak_facts(report: Report) -> Pairs:
+    """Return the accuracies of scorers that read no words; empty where the leak check was not made."""
+    leaks = report.data.leaks
+    if leaks is None:
+        return ()
+    return (
+        ("chosen response is the longer one", f"{percent(leaks.longer_chosen)}%"),
+        ("accuracy from length alone", f"{percent(leaks.length_accuracy)}%"),
+        ("accuracy from the rendered format alone", f"{percent(leaks.format_accuracy)}%"),
+        ("comparisons checked", count(leaks.n_comparisons)),
+    )
+
+
+def selection_table(report: Report) -> Table | None:
+    """Tabulate loss and accuracy of every rank on the validation comparisons; None where there were none."""
+    rows = tuple(
+        Row(
+            rank_label(row),
+            (f"{row.selection.validation_loss:.4f}", percent(row.selection.validation_accuracy)),
+            chosen=row.rank == report.chosen_rank,
+        )
+        for row in report.ranks
+        if row.selection is not None
+    )
+    caption = "Selection on validation comparisons, which were held out from the training comparisons"
+    return Table(caption, ("Rank", "validation loss", "validation accuracy, per cent"), rows) if rows else None
+
+
+def config_facts(report: Report) -> tuple[tuple[str, Pairs], ...]:
+    """Return the settings of split, training and adaptation, each with its title."""
+    settings = report.settings
+    parts = (("split", settings.split), ("training", settings.training), ("adaptation", settings.adaptation))
+    return tuple((title, _settings(fields)) for title, fields in parts if fields)
+
+
+def _settings(fields: Mapping[str, object]) -> Pairs:
+    return tuple((field_name(name), setting(value)) for name, value in fields.items())
+
+
+@dataclass(frozen=True)
+class AxisWords:
+    """One axis in words."""
+
+    kind: ClassVar[str] = "axis"
+
+    name: str
+    facts: Pairs
+    properties: tuple[tuple[str, float, str], ...]
+    """properties of texts that the axis correlates with, strongest first: name, correlation, correlation as text"""
+    highest: tuple[str, ...]
+    lowest: tuple[str, ...]
+
+
+def axis_words(axis: Axis) -> AxisWords:
+    """Put an axis into words, with its strongest correlations only."""
+    facts = []
+    if axis.share is not None:
+        what = "mean weight" if axis.name.startswith("direction") else "share of the differences between users"
+        facts.append((what, f"{percent(axis.share)}%"))
+    if axis.reference_cosine is not None:
+        facts.append(("cosine with the reference head", correlation(axis.reference_cosine)))
+    if axis.stability is not None:
+        found = axis.stability
+        lowest = f", lowest {correlation(found.lowest)}" if found.n_seeds > 1 else ""
+        facts.append(("found again with other seeds", f"correlation {correlation(found.mean)}{lowest}"))
+    strong = [row for row in axis.properties or () if abs(row.correlation) >= _WEAK_CORRELATION]
+    properties = tuple((row.name, row.correlation, correlation(row.correlation)) for row in strong[:_SHOWN_PROPERTIES])
+    name = "population model" if axis.name == "shared direction" else axis.name
+    return AxisWords(name, tuple(facts), properties, axis.highest or (), axis.lowest or ())
+
+
+def comparison_tables(comparison: RunComparison) -> tuple[Table, ...]:
+    """Tabulate several runs side by side, and the differences of later runs to the first where users coincide."""
+    splits = [name for name in SPLIT_NAMES if any(run.accuracy(name) is not None for run in comparison.runs)]
+    runs = []
+    for run in comparison.runs:
+        made_of = (run.source, run.encoder, run.recipe and f"recipe {run.recipe}")
+        heading = "\n".join([run.name, *(f"  {text}" for text in made_of if text)])
+        runs.append(Row(heading, (str(run.chosen_rank), *(accuracy(run.accuracy(name)) for name in splits))))
+    notes = ["Accuracy in per cent, mean over users ± standard error over users."]
+    if not comparison.paired:
+        notes.append("Nothing is paired: no two runs have two users with prompts in common in the same split.")
+    columns = ("Run", "rank", *(SPLIT_NAMES[name] for name in splits))
+    tables = [Table("Each run with the rank that its validation chose", columns, tuple(runs), tuple(notes))]
+    if comparison.paired:
+        rows = []
+        for row in comparison.paired:
+            found = row.estimate
+            values = (SPLIT_NAMES[row.split], result(found), points(found.mean), interval(found.ci95))
+            rows.append(Row(row.run, (*values, count(found.n_users), count(found.n_comparisons))))
+        columns = ("Run", "split", "result", "difference", "95% interval", "users", "comparisons")
+        caption = f"Accuracy minus that of {comparison.paired[0].against}, in percentage points"
+        tables.append(Table(caption, columns, tuple(rows), ("On the users and prompts that both runs have.",)))
+    return tuple(tables)

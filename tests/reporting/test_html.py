@@ -1,4 +1,4 @@
-"""The page: what it says, that it needs nothing, and how it stands in a browser."""
+"""The page: what it shows, that it needs no other file, and how a browser draws it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lorerm.reporting.page import to_html
-from lorerm.reporting.tables import headline
+from lorerm.evaluation.report import Report
+from lorerm.reporting.html import to_html
+from lorerm.reporting.outline import outline
 
 N_FIGURES = {"rich_report": 6, "impersonal_report": 2, "seen_only_report": 3}
 NAMES = ["rich_report", "impersonal_report", "seen_only_report"]
@@ -53,7 +54,7 @@ class Outline(HTMLParser):
 @pytest.fixture(scope="module")
 def pages(samples):
     """The pages of all sample reports, by the report's name."""
-    return {name: to_html(make()) for name, make in samples.items()}
+    return {name: to_html(Report.from_dict(make())) for name, make in samples.items()}
 
 
 @pytest.fixture(params=NAMES)
@@ -71,7 +72,7 @@ def visible(page):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_headline_opens_the_page(samples, pages, name):
     heading = re.search(r"<h1>(.*?)</h1>", pages[name])[1]
-    assert html.unescape(re.sub(r"</?em>", "", heading)) == headline(samples[name]())
+    assert html.unescape(re.sub(r"</?em>", "", heading)) == outline(Report.from_dict(samples[name]())).headline
     assert pages[name].index("<h1>") < pages[name].index("<main")
 
 
@@ -97,54 +98,59 @@ def test_the_page_needs_nothing_else(page):
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
-def test_users_texts_are_escaped(pages):
+def test_texts_of_the_data_are_escaped(pages):
     page = pages["impersonal_report"]
     assert "<script" not in page
     assert "<b>bold</b>" not in page
     assert "&lt;script&gt;" in page
 
 
-def test_texts_in_every_place_are_escaped(rich_report):
-    """Whatever string of the report a user may have written, it stays text."""
+def test_texts_in_every_place_are_escaped(rich):
+    """Every string of the report that somebody else may have written is shown as text."""
     evil = "<script>alert(1)</script>"
-    rich_report["data"].update(source=evil, warnings=[evil])
-    rich_report["data"]["leaks"]["warnings"] = [evil]
-    rich_report["data"]["encoder"] = {evil: evil}
-    rich_report["config"]["training"] = {evil: evil}
-    rich_report["ranks"][0] |= {"available": False, "cells": None, "reason": evil}
-    for control in rich_report["controls"]:
-        control["label"] = evil
-    for person in [*rich_report["gains"]["users"], *rich_report["shots"]["examples"]]:
-        person["user_id"] = evil
-    for axis in rich_report["axes"]["directions"]:
+    rich["data"].update(source=evil, warnings=[evil])
+    rich["data"]["leaks"]["warnings"] = [evil]
+    rich["data"]["encoder"].update(model=evil, template=evil)
+    rich["config"]["training"] = {evil: evil}
+    rich["ranks"][0] |= {"available": False, "cells": None, "reason": evil}
+    for control in rich["controls"]:
+        control |= {"name": evil, "label": evil}
+    for user in [*rich["gains"]["users"], *rich["shots"]["examples"]]:
+        user["user_id"] = evil
+    for axis in rich["axes"]["directions"]:
         axis |= {"highest": [evil], "lowest": [evil], "name": evil}
-    rich_report["lorerm_version"] = evil
-    assert "<script" not in to_html(rich_report)
+        axis["properties"][0]["name"] = evil
+    rich["published"][evil] = [0.7] * 7
+    rich["lorerm_version"] = evil
+    assert "<script" not in to_html(Report.from_dict(rich))
 
 
-def test_leaks_are_loud(pages):
+def test_a_leak_is_shown_above_all_figures(pages):
     page = pages["impersonal_report"]
     assert page.index('class="alarm"') < page.index("<main")
     assert 'class="alarm"' not in pages["rich_report"]
 
 
-def test_every_number_of_the_main_table_is_there(rich_report, pages):
+def test_every_number_of_the_main_table_is_there(rich, pages):
     text = visible(pages["rich_report"])
-    for entry in rich_report["ranks"]:
-        for cell in entry["cells"].values():
-            assert f"{100 * cell['mean']:.1f} ± {100 * cell['stderr']:.1f}" in text
+    for row in rich["ranks"]:
+        for accuracy in row["cells"].values():
+            assert f"{100 * accuracy['mean']:.1f} ± {100 * accuracy['stderr']:.1f}" in text
 
 
-def test_sections_without_content_are_left_out(seen_only_report):
-    bare = {key: seen_only_report[key] for key in ("schema_version", "data", "ranks", "chosen_rank")}
-    page = to_html(bare)
+def test_every_section_is_in_the_list_of_sections(samples, pages, seen_only):
+    for name in NAMES:
+        ids = [section.id for section in outline(Report.from_dict(samples[name]())).sections]
+        assert re.findall(r'<a href="#([^"]+)">', pages[name]) == ids
+        assert re.findall(r'<h2 id="([^"]+)">', pages[name][pages[name].index("<main") :]) == ids
+    bare = {key: seen_only[key] for key in ("schema_version", "data", "ranks", "chosen_rank")}
+    page = to_html(Report.from_dict(bare))
     assert 'id="gains"' not in page
-    assert 'id="differences"' not in page
     assert "Undefined" not in page
 
 
-def test_intervals_are_drawn_where_they_are(pages):
-    """Zero lies left of an interval that is above it, and the dot in the middle of its range."""
+def test_intervals_are_drawn_to_scale(pages):
+    """Zero is left of an interval above it, and the dot is in the middle of its interval."""
     page = pages["rich_report"]
     zero = float(re.search(r'class="zero" style="left: ([\d.]+)%', page)[1])
     ranges = re.findall(
@@ -157,8 +163,8 @@ def test_intervals_are_drawn_where_they_are(pages):
         assert left + width <= 100
 
 
-def test_the_same_report_gives_the_same_page(rich_report, pages):
-    assert to_html(rich_report) == pages["rich_report"]
+def test_the_same_report_gives_the_same_page(rich, pages):
+    assert to_html(Report.from_dict(rich)) == pages["rich_report"]
 
 
 def contrast(one, other):

@@ -1,4 +1,4 @@
-"""The report's figures by name, and as files."""
+"""The report's figures: drawn by name, and written to files."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
-from lorerm.reporting.accuracy_figure import accuracy_by_rank
-from lorerm.reporting.gain_figure import gain_distribution
-from lorerm.reporting.people_figures import gain_by_answers, weights_map
-from lorerm.reporting.reading import Record
-from lorerm.reporting.shots_figure import shots_curve, shots_people
-from lorerm.reporting.svg import MARGIN, PAPER, drawing_style, to_svg
+from lorerm.evaluation.report import Report
+from lorerm.reporting.figures.accuracy import accuracy_by_rank
+from lorerm.reporting.figures.few_shot import shots_curve, shots_people
+from lorerm.reporting.figures.gains import gain_by_answers, gain_distribution, weights_map
+from lorerm.reporting.figures.svg import MARGIN, PAPER, drawing_style, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "drawn", "save_figures", "to_svg"]
-
-FIGURES: Mapping[str, Callable[[Record], Figure]] = {
+FIGURES: Mapping[str, Callable[[Report], Figure]] = {
     "accuracy_by_rank": accuracy_by_rank,
     "shots_curve": shots_curve,
     "shots_people": shots_people,
@@ -27,19 +24,19 @@ FIGURES: Mapping[str, Callable[[Record], Figure]] = {
     "gain_by_answers": gain_by_answers,
     "weights_map": weights_map,
 }
-"""The figures of the report by name."""
+"""The functions that draw the figures, by the name of the figure and of its files."""
 
 
-def drawn(report: Record) -> dict[str, Figure]:
-    """Draw every figure that the report has what it takes for, by name."""
+def draw_figures(report: Report) -> dict[str, Figure]:
+    """Draw every figure for which the report has the content, by name."""
     found = {name: _drawn(draw, report) for name, draw in FIGURES.items()}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _drawn(draw: Callable[[Record], Figure], report: Record) -> Figure | None:
+def _drawn(draw: Callable[[Report], Figure], report: Report) -> Figure | None:
     try:
         return draw(report)
-    except DataError:
+    except DataError:  # the report lacks what the figure shows
         return None
 
 
@@ -49,9 +46,9 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> tuple[Pat
     Parameters
     ----------
     figures
-        By name, as `drawn` returns them.
+        The figures by name, as `draw_figures` returns them.
     folder
-        Where to write; made if it is missing. A figure of the report that is not given is removed from it.
+        Folder to write to; created if it is missing. Files of figures that are not given are removed from it.
 
     Returns
     -------

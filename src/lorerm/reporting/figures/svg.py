@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs to its page: text is text, colours follow the page, the bytes repeat."""
+"""Matplotlib figures as SVG for a page: selectable text, the page's colours, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The only colours that a figure draws with. On a page each becomes what the page says it is.
+# The only colours in a figure. On a page each is replaced by a colour of the page (_PAGE_COLOURS).
 INK = "#1b1f24"
 PAPER = "#ffffff"
 ACCENT = "#0b6390"
 
 MARGIN: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.2}
-"""How a figure that is a file of its own is saved; on a page the page leaves the room."""
+"""Arguments of `savefig` for a figure in a file of its own; on a page the style sheet sets the margin."""
 
 _PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper, #ffffff)", ACCENT: f"var(--accent, {ACCENT})"}
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib: text is measured alike everywhere
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that text has the same width on every machine
     "font.size": 10.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10.5,
@@ -44,7 +44,7 @@ _STYLE = {
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Draw and save with this project's settings; the user's own Matplotlib settings come back after."""
+    """Apply the report's Matplotlib settings; restore the caller's settings at the end."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE]):
@@ -57,10 +57,10 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
     Parameters
     ----------
     figure
-        A figure of this wing: its gid names it, its label is its title, the labels of its panels describe them.
+        A figure of the report. Its gid is its name, its label its title, the labels of its axes its description.
     standalone
-        True: a file of its own, black on white. False: an element to put into a page, without XML prolog, which takes
-        the page's text colour, its ``--accent`` and its ``--paper``, and whose ids begin with the figure's name.
+        True: a file of its own, black on white. False: an element of an HTML page without XML prolog. It takes the
+        page's text colour and the CSS variables ``--accent`` and ``--paper``, and its ids begin with its name.
 
     Returns
     -------
@@ -75,8 +75,7 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
     view_box = re.search(r'viewBox="([^"]+)"', drawn)
     assert view_box is not None  # noqa: S101 (Matplotlib always writes one)
     body = drawn[drawn.index(">", view_box.end()) + 1 : drawn.rindex("</svg>")]
-    body = _without_clutter(body)
-    body = _with_ids(body, f"{name}-")
+    body = _with_ids(_without_clutter(body), f"{name}-")
     if not standalone:
         for colour, page_colour in _PAGE_COLOURS.items():
             body = body.replace(colour, page_colour)
@@ -94,7 +93,7 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
 
 
 def _without_clutter(body: str) -> str:
-    """Drop metadata, the style sheet that would reach the whole page, fonts, and rotations by nothing."""
+    """Remove metadata, the style sheet (it would style the whole page), font names and rotations by 0 degrees."""
     body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     # Matplotlib before 3.10 writes the shorthand "font: 700 10px 'DejaVu Sans', sans-serif"
@@ -105,5 +104,5 @@ def _without_clutter(body: str) -> str:
 
 
 def _with_ids(body: str, prefix: str) -> str:
-    """Put a prefix before all ids and what refers to them, so that two figures can stand in one page."""
+    """Put a prefix before every id and every reference to one, so that ids of two figures on a page differ."""
     return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", body)

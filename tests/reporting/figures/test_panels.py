@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorerm.reporting.panels import _spread, signed_tick
+from lorerm.reporting.figures.panels import _spread, signed_tick
 
 
 @given(st.lists(st.floats(0, 100), max_size=5))
@@ -22,7 +22,7 @@ def test_names_are_kept_apart_in_order_and_inside(heights):
     )
 
 
-def test_names_with_room_stay_where_they_are():
+def test_names_with_room_do_not_move():
     assert _spread([10.0, 50.0, 30.0], gap=5, low=0, high=100) == [10.0, 50.0, 30.0]
 
 

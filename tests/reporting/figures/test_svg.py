@@ -8,15 +8,16 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 
+from lorerm.evaluation.report import Report
 from lorerm.reporting.figures import FIGURES
-from lorerm.reporting.svg import INK, to_svg
+from lorerm.reporting.figures.svg import INK, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
-def inline(rich_report):
-    return [to_svg(draw(rich_report)) for draw in FIGURES.values()]
+def inline(rich):
+    return [to_svg(draw(Report.from_dict(rich))) for draw in FIGURES.values()]
 
 
 def test_title_and_description_name_the_picture(inline):
@@ -58,16 +59,16 @@ def test_nothing_reaches_out_of_the_picture(inline):
         assert not re.search(r"<\?xml|<!DOCTYPE|<style|<script|<metadata", svg)
 
 
-def test_the_users_matplotlib_settings_do_not_matter_and_come_back(rich_report):
-    draw = FIGURES["accuracy_by_rank"]
-    expected = to_svg(draw(rich_report))
+def test_the_users_matplotlib_settings_do_not_matter_and_come_back(rich):
+    draw, report = FIGURES["accuracy_by_rank"], Report.from_dict(rich)
+    expected = to_svg(draw(report))
     with mpl.rc_context({"font.size": 31, "axes.grid": True, "svg.fonttype": "path", "lines.linewidth": 9}):
-        assert to_svg(draw(rich_report)) == expected
+        assert to_svg(draw(report)) == expected
         assert mpl.rcParams["font.size"] == 31
 
 
 def test_older_matplotlibs_font_shorthand_is_understood():
-    from lorerm.reporting.svg import _without_clutter
+    from lorerm.reporting.figures.svg import _without_clutter
 
     old = """<text style="font: 700 10.5px 'DejaVu Sans', sans-serif; text-anchor: end">a</text>"""
     assert _without_clutter(old) == '<text style="font-weight: 700; font-size: 10.5px; text-anchor: end">a</text>'

@@ -1,28 +1,37 @@
-"""The frame of figures: one panel under the other, unseen users before seen ones; names beside lines, gains on axes."""
+"""Layout of the figures: stacked panels with titles, names beside lines, signed numbers on an axis."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lorerm.reporting.figures.svg import ACCENT, INK
 from lorerm.reporting.phrases import MINUS
-from lorerm.reporting.svg import ACCENT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = {"test_unseen": "People never seen", "test_seen": "People seen in training"}
-"""The cells that have a panel, in order, with its title."""
+PANELS = {"test_unseen": "Unseen users", "test_seen": "Seen users"}
+"""The splits that have a panel, from top to bottom, with the panel's title."""
 
-_WIDTH = 5.8  # inches; narrow, so that the text is still readable at a phone's width
-_LEFT = 0.085  # of the width
+_WIDTH = 5.8  # inches; narrow, so that the text is readable at a phone's width
+_LEFT = 0.085  # left edge of the panels, as a share of the width
 
 
 def panels(names: Sequence[str], heading: str, *, panel_height: float, right: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel under the other, each with its title, under a heading.
+    """Return a figure with a heading and one panel per split, one below the other.
 
-    `panel_height` is in inches; `right` is where panels end, as a share of the width: names stand to the right of it.
+    Parameters
+    ----------
+    names
+        Splits of `PANELS`, from top to bottom.
+    heading
+        What the vertical axis shows, written above the first panel.
+    panel_height
+        Height of a panel in inches.
+    right
+        Right edge of the panels as a share of the width; names of lines are written to the right of it.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -48,9 +57,16 @@ def panels(names: Sequence[str], heading: str, *, panel_height: float, right: fl
 
 
 def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -> None:
-    """Write the names of lines to the right of the panel, each at the height of its line's end where there is room.
+    """Write the names of lines to the right of a panel, each as near the end of its line as the others leave room.
 
-    Those of `ours`, the fitted models, stand out.
+    Parameters
+    ----------
+    ax
+        The panel.
+    names
+        The height of each line's end, by name.
+    ours
+        The names of fitted models, written bold in the accent colour.
     """
     low, high = ax.get_ylim()
     heights = _spread(list(names.values()), gap=0.125 * (high - low), low=low, high=high)
@@ -62,6 +78,7 @@ def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -
             color=ACCENT if text in ours else INK,
             weight="bold" if text in ours else "normal",
             va="center",
+            linespacing=1.1,
             annotation_clip=False,
         )
 
@@ -72,10 +89,10 @@ def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) ->
     placed = [max(heights[index], low) for index in order]
     for above in range(1, len(placed)):
         placed[above] = max(placed[above], placed[above - 1] + gap)
-    ceiling = high
+    limit = high
     for index in reversed(range(len(placed))):
-        placed[index] = min(placed[index], ceiling)
-        ceiling = placed[index] - gap
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - gap
     moved = [0.0] * len(placed)
     for index, height in zip(order, placed, strict=True):
         moved[index] = height
@@ -83,5 +100,5 @@ def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) ->
 
 
 def signed_tick(value: float, _: float) -> str:
-    """Write a gain on an axis, in points: ``+5``, ``0``, ``−2.5``."""
+    """Write the label of a tick with its sign: ``+5``, ``0``, ``−2.5``."""
     return f"{'+' if value > 0 else MINUS if value < 0 else ''}{abs(value):g}"

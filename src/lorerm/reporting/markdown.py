@@ -1,0 +1,95 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lorerm.evaluation.report import Report
+from lorerm.reporting.outline import Block, Details, Heading, Section, Text, Warnings, outline
+from lorerm.reporting.tables import AxisWords, Facts, Pairs, Row, Table
+
+
+def to_markdown(report: Report) -> str:
+    """Write the report as Markdown: the summary first, then the tables, the data and the settings.
+
+    Parameters
+    ----------
+    report
+        The report.
+
+    Returns
+    -------
+    str
+        GitHub-flavoured Markdown, ending in a line break.
+    """
+    found = outline(report)
+    blocks = ["# Report", f"**{_plain(found.headline)}**", _plain(found.summary)]
+    blocks += [f"**What to do next:** {_plain(found.next_step)}", _plain(found.further)]
+    blocks += [f"> **Leak warning.** {_plain(text)}" for text in found.leak_warnings]
+    for section in found.sections:
+        blocks += _section(section)
+    return "\n\n".join(block for block in [*blocks, f"{_plain(found.made_by)}."] if block) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    """Write a section; nothing where it has only what the page alone shows."""
+    blocks = [text for block in section.blocks for text in _block(block)]
+    return [f"## {section.title}", *blocks] if blocks else []
+
+
+def _block(block: Block) -> list[str]:
+    if isinstance(block, Details):
+        return _table(block.block) if isinstance(block.block, Table) and not block.only_on_page else []
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Facts):
+        return [_facts(block.items)]
+    if isinstance(block, Heading):
+        return [f"### {_plain(block.text)}"]
+    if isinstance(block, Warnings):
+        return ["### Warnings", "\n".join(f"- {_plain(text)}" for text in block.texts)]
+    if isinstance(block, AxisWords):
+        return _axis(block)
+    return [block.text] if isinstance(block, Text) else []
+
+
+def _axis(axis: AxisWords) -> list[str]:
+    correlates = ", ".join(f"{name} {text}" for name, _, text in axis.properties)
+    facts = (*axis.facts, *((("correlates with", correlates),) if correlates else ()))
+    return [f"### {_plain(axis.name.capitalize())}", _facts(facts)]
+
+
+def _table(table: Table) -> list[str]:
+    """Write a table, its caption before and its notes after it."""
+    lines = [
+        _line([_plain(column) for column in table.columns]),
+        _line(["---", *("---:" for _ in table.columns[1:])]),
+        *(
+            _line([_heading(row), *(_bold(value) if row.chosen else _plain(value) for value in row.values)])
+            for row in table.rows
+        ),
+    ]
+    return [f"{_plain(table.caption)}.", "\n".join(lines), *(_plain(note) for note in table.notes)]
+
+
+def _line(values: Sequence[str]) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _heading(row: Row) -> str:
+    return f"{_bold(row.heading)} (chosen)" if row.chosen else _plain(row.heading)
+
+
+def _bold(text: str) -> str:
+    return f"**{_plain(text)}**"
+
+
+def _facts(facts: Pairs) -> str:
+    return "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts)
+
+
+def _plain(text: str) -> str:
+    """Write a text on one line so that Markdown shows it as it is."""
+    one_line = " ".join(text.split())
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")

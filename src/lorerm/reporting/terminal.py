@@ -1,0 +1,102 @@
+"""The report, the few-shot curve and the comparison of runs for the terminal, at most 100 columns wide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorerm.evaluation.report import FewShotCurve, Report, RunComparison
+from lorerm.reporting.outline import outline
+from lorerm.reporting.sentences import few_shot_result
+from lorerm.reporting.tables import Row, Table, comparison_tables, control_table, few_shot_table, rank_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
+
+
+def report_blocks(report: Report) -> list[RenderableType]:
+    """Return the summary and the table of all splits; the chosen rank is marked.
+
+    The rows below the line are the focus rank with other weights.
+
+    Parameters
+    ----------
+    report
+        The report.
+
+    Returns
+    -------
+    list
+        What a `rich.console.Console` prints, with an empty line between.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    ranks, controls = rank_table(report), control_table(report)
+    legend = [f"{ranks.caption}; ▸ the chosen rank."]
+    if controls is not None:
+        legend.append(f"Below the line: rank {report.focus_rank} with other weights.")
+    table = _frame("", " ".join([*legend, *ranks.notes]))
+    _add_columns(table, ranks.columns)
+    for row in ranks.rows:
+        _add_row(table, row, "▸ " if row.chosen else "  ", end_section=row is ranks.rows[-1])
+    for row in controls.rows[1:] if controls is not None else ():
+        _add_row(table, row, "  ")
+    found = outline(report)
+    opening = (found.summary, f"What to do next: {found.next_step}", found.further)
+    leaks = (f"Leak warning: {text}" for text in found.leak_warnings)
+    texts = [Text(found.headline, style="bold"), *(Text(text) for text in (*opening, *leaks) if text)]
+    return [*(Padding(text, (0, 1)) for text in texts), table]
+
+
+def few_shot_block(curve: FewShotCurve) -> RichTable:
+    """Return the table of a few-shot curve, with its result as the title."""
+    numbers = few_shot_table(curve)
+    table = _frame(few_shot_result(curve), f"{numbers.caption}. {' '.join(numbers.notes)}")
+    for column in numbers.columns:
+        table.add_column(column, justify="right")
+    for row in numbers.rows:
+        _add_row(table, row)
+    return table
+
+
+def comparison_blocks(comparison: RunComparison) -> list[RichTable]:
+    """Return the tables of several runs side by side."""
+    return [_table(table) for table in comparison_tables(comparison)]
+
+
+def _table(table: Table) -> RichTable:
+    found = _frame(table.caption, " ".join(table.notes))
+    _add_columns(found, table.columns)
+    for row in table.rows:
+        _add_row(found, row)
+    return found
+
+
+def _frame(title: str, caption: str) -> RichTable:
+    """Return a table without columns yet, its texts taken literally."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    return RichTable(
+        title=Text(title, style="bold") if title else None,
+        caption=Text(caption),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+
+
+def _add_columns(table: RichTable, columns: tuple[str, ...]) -> None:
+    table.add_column(columns[0], overflow="fold")
+    for name in columns[1:]:
+        table.add_column(name.replace(", ", ",\n"), justify="right", overflow="fold")
+
+
+def _add_row(table: RichTable, row: Row, mark: str = "", *, end_section: bool = False) -> None:
+    from rich.text import Text
+
+    style = "bold" if row.chosen else ""
+    table.add_row(*(Text(text, style=style) for text in (mark + row.heading, *row.values)), end_section=end_section)
