@@ -75,7 +75,8 @@ def test_missing_file_says_what_can_be_given(refuses, tmp_path):
 def test_nothing_left_to_test_on(refuses, tmp_path):
     """All users compared responses to the same prompt: no prompt can be held out."""
     data = write_lines(tmp_path / "c.jsonl", choices(n_prompts=1))
-    assert "nothing is left to test on" in refuses("prepare", data, "--out", tmp_path / "run")
+    assert "test" in refuses("prepare", data, "--out", tmp_path / "run")
+    assert not (tmp_path / "run" / "preferences.parquet").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Matrices and heads made elsewhere."""
+"""Matrices and reward heads of files that other programs wrote."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lorerm.embedding.external.matrix_files import read_matrix_file, read_reference_file
+from lorerm.embedding.external.matrix_files import matrix_name, read_matrix_file, read_reference_file
 from lorerm.embedding.matrices import StoredMatrix
 from lorerm.errors import DataError
+from refusals import refused
 
 
 @pytest.fixture
@@ -36,6 +37,19 @@ def test_only_matrix_under_any_name_with_its_head(saved):
     assert torch.equal(reference, torch.zeros(2))
 
 
+@pytest.mark.parametrize("tensors", [{}, {"responses": torch.ones(4)}, {"a": torch.ones(2, 2), "b": torch.ones(2, 2)}])
+@pytest.mark.parametrize("read", [read_matrix_file, matrix_name])
+def test_no_clear_matrix(saved, tensors, read):
+    path = saved(**tensors)
+    with refused(DataError, '"responses"', *tensors, file=str(path)):
+        read(path)
+
+
+def test_name_of_the_matrix(saved):
+    assert matrix_name(saved(embeddings=torch.ones(3, 2), reference=torch.zeros(2))) == "embeddings"
+    assert matrix_name(saved(responses=torch.ones(3, 2), other=torch.zeros(5, 2))) == "responses"
+
+
 @pytest.mark.parametrize("shape", [(4,), (1, 4)])
 @pytest.mark.parametrize("name", ["reference", "score.weight", "anything"])
 def test_head_of_either_shape(saved, shape, name):
@@ -46,8 +60,9 @@ def test_head_of_either_shape(saved, shape, name):
     "tensors", [{}, {"a": torch.ones(2), "b": torch.ones(2)}, {"a": torch.ones(2, 2)}, {"a": torch.ones(2).int()}]
 )
 def test_no_clear_head(saved, tensors):
-    with pytest.raises(DataError, match='named "reference"'):
-        read_reference_file(saved(**tensors))
+    path = saved(**tensors)
+    with refused(DataError, '"reference"', *tensors, file=str(path)):
+        read_reference_file(path)
 
 
 @pytest.mark.parametrize("read", [read_matrix_file, read_reference_file])
@@ -57,14 +72,14 @@ def test_pickle_is_not_opened(tmp_path, read):
             return (open, (str(tmp_path / "opened"), "w"))
 
     (tmp_path / "m.safetensors").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(DataError, match="not a readable safetensors file"):
+    with refused(DataError, file=str(tmp_path / "m.safetensors")):
         read(tmp_path / "m.safetensors")
     assert not (tmp_path / "opened").exists()
 
 
 @pytest.mark.parametrize("read", [read_matrix_file, read_reference_file])
 def test_missing(tmp_path, read):
-    with pytest.raises(DataError, match="does not exist"):
+    with refused(DataError, file=str(tmp_path / "none")):
         read(tmp_path / "none")
 
 

@@ -1,4 +1,4 @@
-"""Only containers and tensors come out of a pickle, and nothing in it runs."""
+"""Only containers and tensors are read from a pickle, and none of its code runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from lorerm.embedding.external.safe_pickle import load_pickle
 from lorerm.errors import DataError
+from refusals import refused
 
 CONTENT = {
     "worker": [{"text": "Ünal", "embeddings": {"winning": [torch.arange(4.0).bfloat16()], "n": (1, 2.5, None, True)}}],
@@ -42,7 +43,7 @@ def test_files_of_torch_save(tmp_path, zipped):
     if zipped:
         assert load_pickle(tmp_path / "saved.pkl")[0]["e"].tolist() == [1, 1, 1]
     else:
-        with pytest.raises(DataError, match="more behind the first object"):
+        with refused(DataError, "more bytes after the first object", file=str(tmp_path / "saved.pkl")):
             load_pickle(tmp_path / "saved.pkl")
 
 
@@ -60,11 +61,11 @@ class Runs:
     "call", [os.system, eval, exec, os.mkdir, getattr, __import__, torch.load, torch.hub.load, np.load, open, map]
 )
 def test_malicious_pickle_is_refused_and_does_nothing(tmp_path, call):
-    """Whatever it asks for, at any depth, after any number of good entries."""
+    """Any function, at any depth, after any number of good entries."""
     mark = tmp_path / "mark"
     arguments = {os.system: f"touch {mark}", os.mkdir: str(mark)}.get(call, f"open({str(mark)!r}, 'w')")
     path = dump(tmp_path / "bad.pkl", {**CONTENT, "deep": [{"er": Runs(call, arguments)}]})
-    with pytest.raises(DataError, match="neither a container nor a tensor: do not trust this file"):
+    with refused(DataError, f".{call.__name__}", file=str(path)):
         load_pickle(path)
     assert not mark.exists()
 
@@ -74,7 +75,7 @@ def test_malicious_pickle_inside_a_tensors_numbers_is_refused(tmp_path):
     mark = tmp_path / "mark"
     inner = pickle.dumps(Runs(os.mkdir, str(mark)))
     path = dump(tmp_path / "bad.pkl", Runs(torch.storage._load_from_bytes, inner))
-    with pytest.raises(DataError, match="do not trust this file"):
+    with refused(DataError, file=str(path)):
         load_pickle(path)
     assert not mark.exists()
 
@@ -82,7 +83,7 @@ def test_malicious_pickle_inside_a_tensors_numbers_is_refused(tmp_path):
 def test_malicious_file_of_torch_save_is_refused(tmp_path):
     mark = tmp_path / "mark"
     torch.save([Runs(os.mkdir, str(mark))], tmp_path / "bad.pkl")
-    with pytest.raises(DataError, match=r"bad.pkl asks for posix.mkdir, which is neither .*: do not trust this file"):
+    with refused(DataError, "posix.mkdir", file=str(tmp_path / "bad.pkl")):
         load_pickle(tmp_path / "bad.pkl")
     assert not mark.exists()
 
@@ -91,17 +92,17 @@ def test_names_with_dots_reach_no_further(tmp_path):
     """Protocol 4 looks names up through attributes: `builtins.list.__class__` would be `type`."""
     body = b"\x80\x04\x8c\x08builtins\x8c\x0elist.__class__\x93."
     (tmp_path / "bad.pkl").write_bytes(body)
-    with pytest.raises(DataError, match=r"builtins.list.__class__"):
+    with refused(DataError, "builtins.list.__class__", file=str(tmp_path / "bad.pkl")):
         load_pickle(tmp_path / "bad.pkl")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x05", pickle.dumps([1])[:-2]])
 def test_damaged_pickle_is_one_line(tmp_path, content):
     (tmp_path / "cut.pkl").write_bytes(content)
-    with pytest.raises(DataError, match="is damaged"):
+    with refused(DataError, file=str(tmp_path / "cut.pkl")):
         load_pickle(tmp_path / "cut.pkl")
 
 
 def test_missing_file_is_one_line(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with refused(DataError, file=str(tmp_path / "none.pkl")):
         load_pickle(tmp_path / "none.pkl")

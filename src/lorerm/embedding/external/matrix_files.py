@@ -1,4 +1,4 @@
-"""Embeddings and reward heads made elsewhere, from safetensors files."""
+"""Read embedding matrices and reward heads that other programs stored in safetensors files."""
 
 from __future__ import annotations
 
@@ -13,68 +13,73 @@ if TYPE_CHECKING:
 
     import torch
 
+_MATRIX_REMEDY = 'save one matrix [responses, dimension] of float32, float16 or bfloat16 in the file, named "responses"'
+
 
 def read_matrix_file(path: str | Path) -> tuple[torch.Tensor | StoredMatrix, torch.Tensor | None]:
-    """Read a safetensors file made elsewhere: its matrix `responses` [R, D] (or only one), and `reference` [D] or None.
+    """Return the matrix [R, D] of a file, and its reward head: the tensor `reference` [D], or None.
 
-    A large matrix stays in the file.
+    The matrix is named `responses`, or is the only one. A large matrix is not loaded.
 
     Raises
     ------
     DataError
-        If the file is not safetensors, or it is not clear which tensor is the matrix.
+        The file is not safetensors, or it is not clear which tensor is the matrix.
     """
-    tensors = _read_foreign(path)
+    tensors = _read_tensors(path)
     reference = tensors.pop("reference", None)
-    matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
-    matrix = matrices.get("responses", next(iter(matrices.values())) if len(matrices) == 1 else None)
-    if matrix is None or 0 in matrix.shape or isinstance(reference, StoredMatrix):
-        raise DataError(
-            f"{path} holds {_contents(tensors)}",
-            'save one matrix [responses, dimension] of float32, float16 or bfloat16 in it, named "responses"',
-        )
+    matrix = tensors[_matrix_name(tensors, path)]
+    if 0 in matrix.shape or isinstance(reference, StoredMatrix):
+        raise DataError(f"the file holds {_contents(tensors)}", _MATRIX_REMEDY, file=path)
     return matrix, reference
 
 
 def matrix_name(path: str | Path) -> str:
-    """Return the name of the matrix in a safetensors file: `responses`, or of the only one there is.
+    """Return the name of the matrix that `read_matrix_file` reads.
 
     Raises
     ------
     DataError
-        If the file is not safetensors, or it is not clear which tensor is the matrix.
+        The file is not safetensors, or it is not clear which tensor is the matrix.
     """
-    tensors = _read_foreign(path)
+    return _matrix_name(_read_tensors(path), path)
+
+
+def read_reference_file(path: str | Path) -> torch.Tensor:
+    """Return the reward head [D] of a file: the tensor `reference`, `score.weight`, or the only one; [1, D] is allowed.
+
+    Raises
+    ------
+    DataError
+        The file is not safetensors, or it is not clear which tensor is the head.
+    """
+    tensors = _read_tensors(path)
+    only = next(iter(tensors.values())) if len(tensors) == 1 else None
+    head = tensors.get("reference", tensors.get("score.weight", only))
+    if head is None or isinstance(head, StoredMatrix) or head.numel() != max(head.shape, default=0):
+        raise DataError(
+            f"the file holds {_contents(tensors)}",
+            'save one float vector [D] in the file, named "reference"',
+            file=path,
+        )
+    return head.reshape(-1)
+
+
+def _matrix_name(tensors: Mapping[str, torch.Tensor | StoredMatrix], path: str | Path) -> str:
     matrices = [name for name, tensor in tensors.items() if tensor.ndim == 2]
     if "responses" in matrices:
         return "responses"
     if len(matrices) != 1:
-        raise DataError(f"{path} holds {_contents(tensors)}", 'save one matrix in it, named "responses"')
+        raise DataError(f"the file holds {_contents(tensors)}", _MATRIX_REMEDY, file=path)
     return matrices[0]
 
 
-def read_reference_file(path: str | Path) -> torch.Tensor:
-    """Read a safetensors file with a reward head [D] or [1, D]: the tensor `reference`, `score.weight`, or only one.
-
-    Raises
-    ------
-    DataError
-        If the file is not safetensors, or it is not clear which tensor is the head.
-    """
-    tensors = _read_foreign(path)
-    only = next(iter(tensors.values())) if len(tensors) == 1 else None
-    head = tensors.get("reference", tensors.get("score.weight", only))
-    if head is None or isinstance(head, StoredMatrix) or head.numel() != max(head.shape, default=0):
-        raise DataError(f"{path} holds {_contents(tensors)}", 'save one float vector [D] in it, named "reference"')
-    return head.reshape(-1)
-
-
-def _read_foreign(path: str | Path) -> dict[str, torch.Tensor | StoredMatrix]:
-    """Read the float tensors of a safetensors file made elsewhere, all but its large matrices."""
+def _read_tensors(path: str | Path) -> dict[str, torch.Tensor | StoredMatrix]:
+    """Return the float tensors of a safetensors file; large matrices stay in the file."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).exists():
-        raise DataError(f"{path} does not exist", "check the path")
+        raise DataError("the file does not exist", "check the path", file=path)
     tensors: dict[str, torch.Tensor | StoredMatrix] = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -87,7 +92,7 @@ def _read_foreign(path: str | Path) -> dict[str, torch.Tensor | StoredMatrix]:
                 tensors[name] = StoredMatrix([path], name) if large else file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{path} is not a readable safetensors file ({error})", "save the embeddings as safetensors"
+            f"the file is not a readable safetensors file ({error})", "save the embeddings as safetensors", file=path
         ) from error
     return tensors
 

@@ -1,7 +1,7 @@
-"""Pickles of containers and tensors, and of nothing else.
+"""Read pickles that hold only containers and tensors, and refuse all others.
 
-A pickle is a program: reading it can run anything. Here it may build lists, dictionaries, strings, numbers and tensors;
-whatever else it asks for is refused before it is looked up, and none of its code runs.
+Reading a pickle can run any code that the file names. Here it can only build lists, dictionaries, strings, numbers and
+tensors: any other name is refused before it is looked up, so that no code of the file runs.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _CONTAINERS = {
     ("builtins", "dict"): dict,
     ("builtins", "set"): set,
 }
-# How torch says what a file of its own asks for.
+# How an error of torch.load names what a file written by torch.save asks for.
 _BY_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
 
 
 class _ForeignError(pickle.UnpicklingError):
-    """Something that is neither a container nor a tensor."""
+    """A name in a pickle that is neither a container nor a tensor."""
 
 
 class _ContainersAndTensors(pickle.Unpickler):
-    """Looks up nothing by name but what is on the list."""
+    """Unpickler that looks up containers and the parts of tensors, and no other name."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the class above
-        """Return a container, or what builds a tensor."""
+        """Return a container, or a function that builds a tensor."""
         found = _CONTAINERS.get((module, name))
         if found is not None:
             return found
@@ -48,13 +48,13 @@ class _ContainersAndTensors(pickle.Unpickler):
         raise _ForeignError(f"{module}.{name}")
 
 
-def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - what the file holds
-    """Read a pickle of containers and tensors, written by `pickle.dump` or `torch.save`; tensors come on the CPU.
+def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the file
+    """Read a pickle of containers and tensors, written by `pickle.dump` or `torch.save`; tensors are put on the CPU.
 
     Raises
     ------
     DataError
-        If the file is missing or damaged, or asks for anything else than containers and tensors.
+        The file is missing or damaged, or holds anything but containers and tensors.
     """
     import torch
 
@@ -65,31 +65,34 @@ def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - what the file holds
         with path.open("rb") as file:
             return _load_only(file)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})", "check the path") from error
+        raise DataError(f"the file cannot be read ({error.strerror or error})", "check the path", file=path) from error
     except _ForeignError as error:
         raise _foreign(path, str(error)) from None
     except Exception as error:  # a damaged pickle can raise anything
         if asked := _BY_TORCH.search(str(error)):
             raise _foreign(path, asked[1]) from None
         raise DataError(
-            f"{path} is damaged, or holds something else than containers and tensors ({first_line(error):.120})",
+            f"the file is damaged, or holds more than containers and tensors ({first_line(error):.120})",
             "do not trust this file, or make it again",
+            file=path,
         ) from error
 
 
 def _foreign(path: Path, asked: str) -> DataError:
-    return DataError(f"{path} asks for {asked}, which is neither a container nor a tensor", "do not trust this file")
+    return DataError(
+        f"the file asks for {asked}, which is neither a container nor a tensor", "do not trust this file", file=path
+    )
 
 
-def _load_only(file: BinaryIO) -> Any:  # noqa: ANN401 - what the file holds
+def _load_only(file: BinaryIO) -> Any:  # noqa: ANN401 - the content of the file
     content = _ContainersAndTensors(file).load()
     if file.read(1):
-        raise pickle.UnpicklingError("there is more behind the first object")
+        raise pickle.UnpicklingError("there are more bytes after the first object")
     return content
 
 
 def _load_storage(data: bytes) -> Any:  # noqa: ANN401 - a storage of torch
-    """Read a tensor's numbers, which are a pickle in the pickle."""
+    """Read the numbers of a tensor, which are a pickle within the pickle."""
     import torch
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
