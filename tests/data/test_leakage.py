@@ -12,7 +12,7 @@ WORDS = ["the", "cat", "tree", "moon", "runs", "over", "a", "wide", "green", "fi
 
 
 def planted(n=800, taste_for_length=0.7, change=lambda chosen, rejected, rng: (chosen, rejected), n_prompts=None):
-    """Random words, the longer response chosen with some probability, then changed as asked."""
+    """Random words; the longer response is chosen with probability `taste_for_length`; then `change` is applied."""
     rng = np.random.default_rng(0)
     rows = []
     for number in range(n):
@@ -28,7 +28,7 @@ def planted(n=800, taste_for_length=0.7, change=lambda chosen, rejected, rng: (c
 
 @pytest.mark.parametrize("taste", [0.3, 0.5, 0.7, 0.85])
 @pytest.mark.parametrize(("n", "n_prompts"), [(60, None), (800, None), (800, 12)])
-def test_taste_for_length_is_no_leak(taste, n, n_prompts):
+def test_preference_for_length_is_no_leak(taste, n, n_prompts):
     report = check_leaks(planted(n, taste, n_prompts=n_prompts))
     assert report.warnings() == []
     assert report.longer_chosen == pytest.approx(taste, abs=0.15)
@@ -38,8 +38,8 @@ def bulleted(text):
     return "- " + text
 
 
-def test_format_that_goes_with_length_is_no_leak():
-    """Long responses have lists and short ones have not: the format says no more than the length."""
+def test_format_that_depends_on_length_is_no_leak():
+    """Only long responses are lists: the format predicts no more than the length."""
 
     def change(chosen, rejected, rng):
         return tuple(bulleted(text) if len(text) > 150 else text for text in (chosen, rejected))
@@ -59,25 +59,25 @@ def test_format_that_goes_with_length_is_no_leak():
         lambda chosen, rejected, rng: (chosen, rejected + "</s>"),
     ],
 )
-def test_format_of_one_side_is_seen(change):
+def test_format_of_one_side_is_reported(change):
     report = check_leaks(planted(change=change))
     assert any("format alone" in sentence for sentence in report.warnings())
 
 
 @pytest.mark.parametrize("taste", [0.5, 0.7])
-def test_side_cut_off_at_a_fixed_length_is_seen(taste):
+def test_side_cut_off_at_a_fixed_length_is_reported(taste):
     report = check_leaks(planted(taste_for_length=taste, change=lambda chosen, rejected, rng: (chosen, rejected[:120])))
     assert any("lengths alone" in sentence for sentence in report.warnings())
     assert report.length_accuracy > report.longer_chosen + 0.08
 
 
 @pytest.mark.parametrize(("taste", "word"), [(0.97, "longer"), (0.03, "shorter")])
-def test_nearly_always_the_longer_or_shorter_is_seen(taste, word):
+def test_nearly_always_the_longer_or_shorter_is_reported(taste, word):
     report = check_leaks(planted(taste_for_length=taste))
     assert report.warnings()[0].startswith(f"LEAK? The {word} response is the chosen one in 9")
 
 
-def test_messages_of_one_side_are_seen():
+def test_number_of_messages_of_one_side_is_reported():
     rows = [
         {
             "user_id": "u",
@@ -91,7 +91,7 @@ def test_messages_of_one_side_are_seen():
 
 
 @pytest.mark.parametrize("n", [1, 2, 10])
-def test_few_pairs_give_no_verdict(n):
+def test_few_comparisons_give_no_warning(n):
     report = check_leaks(
         planted(n, taste_for_length=1.0, change=lambda chosen, rejected, rng: (chosen + "\n", rejected))
     )
@@ -99,13 +99,13 @@ def test_few_pairs_give_no_verdict(n):
     assert report.length_accuracy == report.format_accuracy == 0.5
 
 
-def test_one_prompt_and_no_pairs_give_no_verdict():
+def test_one_prompt_or_no_comparison_gives_no_warning():
     assert check_leaks(planted(100, n_prompts=1)).format_accuracy == 0.5
     assert check_leaks(planted(5).select([])).to_dict()["n_pairs"] == 0
 
 
-def test_large_data_are_sampled_and_the_seed_decides(monkeypatch):
-    monkeypatch.setattr("lorerm.data.leakage._MOST_PAIRS", 300)
+def test_large_data_are_sampled_by_the_seed(monkeypatch):
+    monkeypatch.setattr("lorerm.data.leakage._MAX_COMPARISONS", 300)
     data = planted(800)
     assert check_leaks(data, seed=1) == check_leaks(data, seed=1)
     assert check_leaks(data, seed=1).n_pairs == 300
@@ -118,7 +118,7 @@ def test_report_is_plain_json():
     assert {"longer_chosen", "length_accuracy", "format_accuracy", "n_pairs"} <= figures.keys()
 
 
-def test_real_choices_do_not_leak(real_choices, tmp_path):
+def test_real_comparisons_do_not_leak(real_choices, tmp_path):
     path = tmp_path / "choices.jsonl"
     subprocess.run([sys.executable, real_choices / "to_preferences.py", path, "--min-choices", "100"], check=True)
     report = check_leaks(Preferences.from_files(path))

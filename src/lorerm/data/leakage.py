@@ -1,8 +1,8 @@
-"""The leak check: what can be predicted from the responses' length, or their format, without reading a word.
+"""The leak check: how well the length or the format of responses predicts the chosen one, without their words.
 
-Where chosen and rejected responses went through different code, the difference shows at their ends (brackets, quotes,
-a newline) or in their lengths (one side cut off), and a model learns that instead of people's taste. People do prefer
-longer or shorter responses, though, and that is no leak; so each scorer is held against what this preference explains.
+Where different code wrote chosen and rejected responses, they differ at their ends (brackets, quotes, a newline) or in
+their lengths (one side cut off), and a model learns this difference instead of the users' preferences. Users may prefer
+longer or shorter responses, which is no leak: the check reports only what such a preference does not explain.
 """
 
 from __future__ import annotations
@@ -22,99 +22,91 @@ if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
     from lorerm.data.shared import SharedPreferences
 
-_MOST_PAIRS = 20_000
-_FEWEST_PAIRS = 20  # with fewer, half of them are too few to fit anything
+_MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then below 0.004
+_MIN_COMPARISONS = 20  # half of fewer are too few to fit a scorer to
 
-# A scorer is suspect when, beyond two standard errors, it removes a quarter of the errors that a taste for length has
-# (from 0.5 to 0.62, from 0.7 to 0.78). On clean data (a crowd's choices among arguments, planted tastes for length) the
-# lengths gain nothing over that taste, and the format at most 0.06 over chance; a rendering fault gains 0.4 and more.
-_SUSPECT = 0.25
-_SURE = 2.0
-# Not even a strong taste for longer or shorter responses decides so many choices of people; and it must be beyond two
-# standard errors of a strong taste.
+# A scorer is suspect when it removes, by more than two standard errors, a quarter of the errors of the rule "the longer
+# is chosen" or "the shorter is chosen" (from 0.5 to 0.62, from 0.7 to 0.78). On clean data (UKPConvArg1, simulated
+# preferences for length) the lengths gain nothing over that rule, and the format at most 0.06 over chance; a rendering
+# fault gains 0.4 and more.
+_SUSPECT_GAIN = 0.25
+_STANDARD_ERRORS = 2.0
+# Not even a strong preference for longer or shorter responses decides 90% of the comparisons of real users; the share
+# must also be more than two standard errors above that of a strong one.
 _NEARLY_ALL = 0.9
-_STRONG = 0.85
+_STRONG_PREFERENCE = 0.85
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """How well scorers that read no words predict the choices."""
+    """Accuracies of scorers that see the length or the format of responses, but no words."""
 
     longer_chosen: float
-    """share of pairs in which the longer response was chosen; equal lengths count half"""
+    """share of comparisons in which the longer response was chosen; equal lengths count half"""
     length_accuracy: float
-    """accuracy, on prompts not fitted to, of a flexible scorer of the two lengths; 0.5 when there are too few pairs"""
+    """held-out accuracy of a flexible scorer of the two lengths; 0.5 when there are too few comparisons"""
     length_noise: float
     """its standard error"""
     format_accuracy: float
-    """accuracy, on prompts not fitted to, of a scorer of the format, weighted such that pairs with the longer response
-    chosen count as much as those with the shorter: a taste for length gains nothing, and chance is 0.5"""
+    """held-out accuracy of a scorer of the format, weighted such that comparisons with the longer response chosen count
+    as much as those with the shorter: a preference for length gains nothing, and chance is 0.5"""
     format_noise: float
     """its standard error"""
     n_pairs: int
-    """pairs looked at"""
+    """number of comparisons used"""
 
     def warnings(self) -> list[str]:
-        """Say in sentences what looks like a leak.
-
-        Returns
-        -------
-        list of str
-            Empty when all is well.
-        """
+        """Return a sentence for each sign of a leak; none if there is no sign."""
         sentences = []
         by_rule = max(self.longer_chosen, 1 - self.longer_chosen)
         which = "longer" if self.longer_chosen >= 0.5 else "shorter"
-        doubt = _SURE * math.sqrt(_NEARLY_ALL * (1 - _NEARLY_ALL) / max(self.n_pairs, 1))
-        if by_rule >= max(_NEARLY_ALL, _STRONG + doubt):
+        margin = _STANDARD_ERRORS * math.sqrt(_NEARLY_ALL * (1 - _NEARLY_ALL) / max(self.n_pairs, 1))
+        if by_rule >= max(_NEARLY_ALL, _STRONG_PREFERENCE + margin):
             sentences.append(
-                f"LEAK? The {which} response is the chosen one in {by_rule:.0%} of {self.n_pairs:,} pairs: check "
+                f"LEAK? The {which} response is the chosen one in {by_rule:.0%} of {self.n_pairs:,} comparisons: check "
                 "whether one side was cut off, or written by another program."
             )
-        elif self.length_accuracy > by_rule + _SUSPECT * (1 - by_rule) + _SURE * self.length_noise:
+        elif self.length_accuracy > by_rule + _SUSPECT_GAIN * (1 - by_rule) + _STANDARD_ERRORS * self.length_noise:
             sentences.append(
-                f"LEAK? The lengths alone predict {self.length_accuracy:.0%} of the choices, far more than the taste "
-                f"for {which} responses explains ({by_rule:.0%}): check whether one side was cut off at a fixed length."
+                f"LEAK? The lengths alone predict {self.length_accuracy:.0%} of the comparisons, far more than a "
+                f"preference for {which} responses explains ({by_rule:.0%}): check whether one side was cut off at a "
+                "fixed length."
             )
-        if self.format_accuracy > 0.5 + _SUSPECT * 0.5 + _SURE * self.format_noise:
+        if self.format_accuracy > 0.5 + _SUSPECT_GAIN * 0.5 + _STANDARD_ERRORS * self.format_noise:
             sentences.append(
-                f"LEAK? The format alone, without a word, predicts {self.format_accuracy:.0%} of the choices (chance "
-                "is 50%): check for brackets, quotes, white space or markup that only one side carries."
+                f"LEAK? The format alone, without the words, predicts {self.format_accuracy:.0%} of the comparisons "
+                "(chance is 50%): check for brackets, quotes, white space or markup that only one side has."
             )
         return sentences
 
     def to_dict(self) -> dict[str, float | int]:
-        """Give the figures by name, for JSON.
-
-        Returns
-        -------
-        dict
-        """
+        """Return the figures by name, for JSON."""
         return asdict(self)
 
 
 def check_leaks(preferences: Preferences | SharedPreferences, seed: int = 0) -> LeakReport:
-    """Measure what length and format alone predict.
+    """Measure how well length and format alone predict the chosen response.
 
-    Two scorers are fitted on the pairs of half of the prompts, and measured on the other half. The scorer of lengths
-    is a decision tree on both lengths in characters; the scorer of the format is a logistic regression on the kinds of
-    the first and last characters, brackets, quotes and markup at the ends, newlines, and the number of messages.
+    Two scorers are fitted on the comparisons of half of the prompts, and measured on the other half. The scorer of
+    lengths is a decision tree on both lengths in characters. The scorer of the format is a logistic regression on the
+    classes of the first and last characters, brackets, quotes and markup at the ends, newlines, and the number of
+    messages.
 
     Parameters
     ----------
     preferences
-        The pairs; of more than 20,000 a sample is taken.
+        The comparisons; of more than 20,000 a random sample is used.
     seed
-        Of the sample, of the halves, and of the orientation of the pairs.
+        Of the sample and of the halves.
 
     Returns
     -------
     LeakReport
-        Its `warnings()` are to be shown.
+        Show its `warnings()` to the user.
     """
     rng = np.random.default_rng(seed)
-    if len(preferences) > _MOST_PAIRS:
-        preferences = preferences.select(np.sort(rng.choice(len(preferences), _MOST_PAIRS, replace=False)))
+    if len(preferences) > _MAX_COMPARISONS:
+        preferences = preferences.select(np.sort(rng.choice(len(preferences), _MAX_COMPARISONS, replace=False)))
     chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
     lengths = np.array(
         [[_length(better), _length(worse)] for better, worse in zip(chosen, rejected, strict=True)], dtype=np.float64
@@ -125,7 +117,7 @@ def check_leaks(preferences: Preferences | SharedPreferences, seed: int = 0) -> 
     held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
     by_length = by_format = _Accuracy(0.5, 0.5)
     by_rule = max(share, 1 - share)
-    if min(held_out.sum(), (~held_out).sum()) >= _FEWEST_PAIRS // 2:
+    if min(held_out.sum(), (~held_out).sum()) >= _MIN_COMPARISONS // 2:
         groups = prompts[held_out]
         by_length = _measure(_length_scores(lengths, held_out, seed), np.ones(len(groups)), groups, by_rule)
         balanced = _balance(longer)
@@ -142,7 +134,7 @@ class _Accuracy(NamedTuple):
 
 
 def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-    """Score held-out pairs by their lengths alone; positive is right."""
+    """Score held-out comparisons by the two lengths; a positive score is a correct prediction."""
     from sklearn.tree import DecisionTreeClassifier
 
     def features(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,7 +144,7 @@ def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], se
     scorer = DecisionTreeClassifier(max_leaf_nodes=24, min_samples_leaf=10, random_state=seed)
     scorer.fit(features(np.concatenate([fitted, flipped])), np.repeat([1, 0], len(fitted)))
     tested = lengths[held_out]
-    # Both orientations, so that the scorer cannot gain from the order in which the two are given.
+    # Both orders of the two responses, so that the scorer cannot gain from the order.
     forward, backward = (scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1]))
     return np.asarray(forward - backward, dtype=np.float64)
 
@@ -160,7 +152,7 @@ def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], se
 def _format_scores(
     features: NDArray[np.float64], weights: NDArray[np.float64], held_out: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Score held-out pairs by the difference of their formats; positive is right."""
+    """Score held-out comparisons by the difference of the formats; a positive score is a correct prediction."""
     from sklearn.linear_model import LogisticRegression
 
     fitted = features[~held_out]
@@ -172,7 +164,7 @@ def _format_scores(
 
 
 def _balance(longer: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weigh pairs such that the longer is chosen as often as the shorter, where both happen."""
+    """Return weights by which the longer response is chosen as often as the shorter, if both happen at all."""
     weights = np.ones(len(longer))
     n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
     if n_longer and n_shorter:
@@ -184,10 +176,10 @@ def _balance(longer: NDArray[np.float64]) -> NDArray[np.float64]:
 def _measure(
     scores: NDArray[np.float64], weights: NDArray[np.float64], prompts: NDArray[np.intp], expected: float
 ) -> _Accuracy:
-    """Give the weighted accuracy, a score of 0 being half right, and its standard error.
+    """Return the weighted accuracy, where a score of 0 counts half, and its standard error.
 
-    Pairs of one prompt are not independent: the error is that of sums per prompt, and never less than that of as many
-    independent pairs at the accuracy expected of clean data.
+    Comparisons on one prompt are not independent: the standard error is clustered by prompt, and at least that of as
+    many independent comparisons at the accuracy expected of clean data.
     """
     right = (np.sign(np.where(np.abs(scores) < 1e-9, 0.0, scores)) + 1) / 2
     total = weights.sum()
@@ -199,7 +191,6 @@ def _measure(
 
 
 def _length(response: Conversation) -> int:
-    """Count the characters of a response."""
     return sum(len(message["content"]) for message in response)
 
 
@@ -238,11 +229,11 @@ _ENDS = tuple(
     )
 )
 _ANYWHERE = ("\r", "\n", "\n\n")
-_REACH = 40  # characters at either end that the patterns look at
+_REACH = 40  # characters at either end that the patterns are matched on
 
 
 def _format_features(responses: list[Conversation]) -> NDArray[np.float64]:
-    """Describe the format of responses without their words: [n, features] of 0 and 1, and the number of messages."""
+    """Return features of the format, without the words: [n, features] of 0 and 1, and the number of messages."""
     index = {kind: position for position, kind in enumerate(_CHARACTERS)}
     ends = 2 * len(_CHARACTERS)
     features = np.zeros((len(responses), ends + len(_BEGINNINGS) + len(_ENDS) + len(_ANYWHERE) + 1))
@@ -260,7 +251,7 @@ def _format_features(responses: list[Conversation]) -> NDArray[np.float64]:
 
 
 def _kind(character: str) -> str:
-    """Tell what kind of character it is, if any."""
+    """Return the class of a character, one of `_CHARACTERS`; "none" for the empty string."""
     if not character:
         return "none"
     for kind, members in (("newline", "\r\n"), ("stop", ".!?…"), ("quote", "\"'`“”‘’"), ("markup", "#*-_~|>+=")):
