@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lorerm.evaluation.report import Report
+from lorerm.reporting.glossary import GLOSSARY
 from lorerm.reporting.markdown import to_markdown
 from lorerm.reporting.outline import outline
 
@@ -57,3 +58,8 @@ def test_optional_parts_may_be_missing(rich):
     for key in ("config", "controls", "differences", "gains", "agreement", "axes", "shots", "seeds", "lorerm_version"):
         del rich[key]
     assert "| personal weights (K = 6) |" in markdown(rich)
+
+
+def test_the_terms_are_explained(rich):
+    text = markdown(rich)
+    assert all(f"- {term}: " in text for term, _ in GLOSSARY)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from lorerm.evaluation.report import Report
 from lorerm.reporting.figures import FIGURES
-from lorerm.reporting.outline import Details, Picture, outline
-from lorerm.reporting.tables import Table
+from lorerm.reporting.outline import Picture, outline
 
 SECTIONS = [
     "accuracy", "few-shot", "splits", "personal", "differences", "gains", "axes", "seeds", "data", "settings", "terms"
@@ -28,14 +27,6 @@ def test_sections_without_content_are_left_out(seen_only):
 def test_every_figure_has_its_place(rich):
     blocks = [block for section in outline(Report.from_dict(rich)).sections for block in section.blocks]
     assert [block.name for block in blocks if isinstance(block, Picture)] == list(FIGURES)
-
-
-def test_the_numbers_of_the_first_figure_are_for_the_page_alone(rich):
-    """Markdown has them in the table of all splits."""
-    accuracy = outline(Report.from_dict(rich)).sections[0]
-    (numbers,) = [block for block in accuracy.blocks if isinstance(block, Details)]
-    assert isinstance(numbers.block, Table)
-    assert numbers.only_on_page
 
 
 def test_leak_warnings_are_in_the_opening(impersonal, rich):

@@ -19,7 +19,6 @@ def test_every_table_is_rectangular(content):
         tables.interval_table(report),
         tables.control_table(report),
         *tables.difference_tables(report, report.focus_rank),
-        tables.accuracy_numbers(report),
         tables.gain_numbers(gains),
         tables.losing_users(gains),
         tables.splits_table(report),
@@ -54,8 +53,14 @@ def test_empty_splits_are_named(seen_only):
 def test_intervals_with_both_standard_errors_and_the_sample_size(rich):
     found = rich["ranks"][4]["cells"]["test_unseen"]
     found |= {"mean": 0.7, "ci95": [0.67, 0.73], "stderr": 0.01, "stderr_two_way": 0.012, "n_prompts": 84}
-    row = next(row for row in reversed(tables.interval_table(Report.from_dict(rich)).rows) if row.chosen)
+    rows = {row.heading: row for row in tables.interval_table(Report.from_dict(rich)).rows}
+    row = rows["personal weights (K = 4): unseen users, test prompts"]
     assert row.values == ("70.0", "67.0 to 73.0", "1.0", "1.2", "90", "1,260", "84")
+    assert row.chosen
+    population = rich["controls"][4]
+    mean = population["cells"]["test_seen"]["mean"]
+    assert (population["name"], population["rank"]) == ("shared_direction", 4)
+    assert rows["population model (K = 4): seen users, test prompts"].values[0] == f"{100 * mean:.1f}"
 
 
 def test_controls_are_those_of_the_focus_rank(rich):

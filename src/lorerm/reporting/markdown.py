@@ -40,7 +40,7 @@ def _section(section: Section) -> list[str]:
 
 def _block(block: Block) -> list[str]:
     if isinstance(block, Details):
-        return _table(block.block) if isinstance(block.block, Table) and not block.only_on_page else []
+        return _block(block.block)
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Facts):

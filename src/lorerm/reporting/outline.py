@@ -60,8 +60,6 @@ class Details:
 
     summary: str
     block: Table | Facts
-    only_on_page: bool = False
-    """whether Markdown leaves it out"""
 
 
 Block: TypeAlias = Text | Picture | Warnings | Heading | Details | Table | Facts | AxisWords
@@ -136,9 +134,9 @@ def _accuracy(report: Report) -> Section:
         "Marks are means over users, bars their 95% intervals. Rank 0 is the reference head, rank 1 (open circle) a "
         "single Bradley-Terry model; from rank 2 on, each user has their own weights. The population model (dashed) "
         "has the same directions and one ranking for everybody. Two lines of one panel are measured on the same "
-        "comparisons, so that a gap between them is surer than the bars suggest: see the section on differences.",
+        "comparisons, so that a gap between them is surer than the bars suggest: see the section on differences. The "
+        "numbers are in the section on all splits.",
     )
-    numbers = Details("The numbers of this figure", tables.accuracy_numbers(report), only_on_page=True)
     has_test = any(split in report.filled_splits for split in USERS)
     return Section(
         "accuracy",
@@ -146,7 +144,7 @@ def _accuracy(report: Report) -> Section:
         "Accuracy",
         "How often the model ranks the response that a user preferred above the other one, on prompts that were not "
         "used in training.",
-        (picture, numbers) if has_test else (),
+        (picture,) if has_test else (),
     )
 
 
@@ -325,5 +323,5 @@ def _terms() -> Section:
         "Terms",
         "Terms",
         "The words of this page, explained for a first reading.",
-        (Details("Glossary", Facts(GLOSSARY, "glossary"), only_on_page=True),),
+        (Details("Glossary", Facts(GLOSSARY, "glossary")),),
     )

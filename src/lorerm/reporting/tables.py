@@ -108,13 +108,17 @@ def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
 
 
 def interval_table(report: Report) -> Table:
-    """Tabulate intervals, standard errors and sample sizes of every rank on every split."""
-    rows = tuple(
-        Row(f"{rank_label(row)}: {words}", _interval_values(found), chosen=row.rank == report.chosen_rank)
-        for row in report.ranks
-        for name, words in SPLIT_NAMES.items()
-        if (found := row.accuracy(name)) is not None
-    )
+    """Tabulate intervals, standard errors and sample sizes of every rank and its population model on every split."""
+    rows = []
+    for row in report.ranks:
+        population = report.control(row.rank, "shared_direction")
+        for name, words in SPLIT_NAMES.items():
+            heading = f"{rank_label(row)}: {words}"
+            rows += _interval_rows(heading, row.accuracy(name), chosen=row.rank == report.chosen_rank)
+        if population is not None:
+            label = f"population model (K = {row.rank})"
+            for name, words in SPLIT_NAMES.items():
+                rows += _interval_rows(f"{label}: {words}", population.accuracy(name))
     columns = (
         "Rank and split",
         "mean",
@@ -126,19 +130,15 @@ def interval_table(report: Report) -> Table:
         "prompts",
     )
     note = "The 95% interval is Student's t interval, from the standard error over users and prompts."
-    return Table("Accuracy in per cent", columns, rows, (note,))
+    return Table("Accuracy in per cent", columns, tuple(rows), (note,))
 
 
-def _interval_values(found: Estimate) -> tuple[str, ...]:
-    return (
-        percent(found.mean),
-        percent_interval(found.ci95),
-        percent(found.stderr),
-        percent(found.standard_error),
-        count(found.n_users),
-        count(found.n_comparisons),
-        count(found.n_prompts),
-    )
+def _interval_rows(heading: str, found: Estimate | None, *, chosen: bool = False) -> list[Row]:
+    if found is None:
+        return []
+    sizes = (count(found.n_users), count(found.n_comparisons), count(found.n_prompts))
+    errors = (percent(found.stderr), percent(found.standard_error))
+    return [Row(heading, (percent(found.mean), percent_interval(found.ci95), *errors, *sizes), chosen)]
 
 
 def control_table(report: Report) -> Table | None:
@@ -171,27 +171,6 @@ def _difference_row(row: Difference) -> Row:
     values = (result(found), points(found.mean), interval(found.ci95), count(found.n_users))
     bounds = None if found.ci95 is None else (found.ci95[0], found.mean, found.ci95[1])
     return Row(BASELINES.get(row.against, field_name(row.against)), values, bounds=bounds)
-
-
-def accuracy_numbers(report: Report) -> Table:
-    """Tabulate the numbers behind the figure of accuracy against rank."""
-    splits = [name for name in USERS if name in report.filled_splits]
-    rows = []
-    for row in report.ranks:
-        rows.append(Row(str(row.rank), _with_intervals(row, splits), chosen=row.rank == report.chosen_rank))
-        population = report.control(row.rank, "shared_direction")
-        if population is not None:
-            rows.append(Row(f"{row.rank}, population model", _with_intervals(population, splits)))
-    columns = [column for name in splits for column in (SPLIT_NAMES[name], "95% interval")]
-    return Table("Accuracy on test prompts by rank, in per cent", ("Rank", *columns), tuple(rows))
-
-
-def _with_intervals(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
-    values: list[str] = []
-    for name in splits:
-        found = row.accuracy(name)
-        values += [NOTHING, NOTHING] if found is None else [percent(found.mean), percent_interval(found.ci95)]
-    return tuple(values)
 
 
 def gain_numbers(gains: Gains) -> Table:

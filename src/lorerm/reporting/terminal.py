@@ -52,21 +52,16 @@ def report_blocks(report: Report) -> list[RenderableType]:
 def few_shot_block(curve: FewShotCurve) -> RichTable:
     """Return the table of a few-shot curve, with its result as the title."""
     numbers = few_shot_table(curve)
-    table = _frame(few_shot_result(curve), f"{numbers.caption}. {' '.join(numbers.notes)}")
-    for column in numbers.columns:
-        table.add_column(column, justify="right")
-    for row in numbers.rows:
-        _add_row(table, row)
-    return table
+    return _table(numbers, few_shot_result(curve), (f"{numbers.caption}.", *numbers.notes))
 
 
 def comparison_blocks(comparison: RunComparison) -> list[RichTable]:
     """Return the tables of several runs side by side."""
-    return [_table(table) for table in comparison_tables(comparison)]
+    return [_table(table, table.caption, table.notes) for table in comparison_tables(comparison)]
 
 
-def _table(table: Table) -> RichTable:
-    found = _frame(table.caption, " ".join(table.notes))
+def _table(table: Table, title: str, notes: tuple[str, ...]) -> RichTable:
+    found = _frame(title, " ".join(notes))
     _add_columns(found, table.columns)
     for row in table.rows:
         _add_row(found, row)
