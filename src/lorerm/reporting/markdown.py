@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from lorerm.evaluation.report import Report
-from lorerm.reporting.outline import Block, Details, Heading, Section, Text, Warnings, outline
+from lorerm.reporting.outline import Block, Details, Section, Text, Warnings, outline
 from lorerm.reporting.tables import AxisWords, Facts, Pairs, Row, Table
 
 
@@ -44,9 +44,7 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Facts):
-        return [_facts(block.items)]
-    if isinstance(block, Heading):
-        return [f"### {_plain(block.text)}"]
+        return [f"### {_plain(block.title)}" if block.title else "", _facts(block.items)]
     if isinstance(block, Warnings):
         return ["### Warnings", "\n".join(f"- {_plain(text)}" for text in block.texts)]
     if isinstance(block, AxisWords):

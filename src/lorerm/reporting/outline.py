@@ -44,15 +44,6 @@ class Warnings:
 
 
 @dataclass(frozen=True)
-class Heading:
-    """The heading of a part of a section."""
-
-    kind: ClassVar[str] = "heading"
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Details:
     """A block that the page shows on demand."""
 
@@ -62,7 +53,7 @@ class Details:
     block: Table | Facts
 
 
-Block: TypeAlias = Text | Picture | Warnings | Heading | Details | Table | Facts | AxisWords
+Block: TypeAlias = Text | Picture | Warnings | Details | Table | Facts | AxisWords
 
 
 @dataclass(frozen=True)
@@ -123,9 +114,8 @@ def _present(*blocks: Block | None) -> tuple[Block, ...]:
     return tuple(block for block in blocks if block is not None)
 
 
-def _facts(title: str, items: Pairs, style: str = "facts") -> tuple[Block, ...]:
-    """Return facts below their heading; nothing where there are none."""
-    return (Heading(title), Facts(items, style)) if items else ()
+def _facts(items: Pairs, title: str, style: str = "facts") -> Facts | None:
+    return Facts(items, title, style) if items else None
 
 
 def _accuracy(report: Report) -> Section:
@@ -241,7 +231,8 @@ def _gains(report: Report) -> Section:
                 "have similar taste; those at the centre are close to the population model.",
                 is_first=False,
             ),
-        ) + _facts("How far users agree", tables.agreement_facts(report))
+            _facts(tables.agreement_facts(report), "How far users agree"),
+        )
     return Section(
         "gains",
         "Who gains",
@@ -292,8 +283,8 @@ def _data(report: Report) -> Section:
             Warnings(report.data.warnings) if report.data.warnings else None,
             Facts(tables.data_facts(report)),
             tables.splits_table(report),
-            *_facts("Leak check: accuracy of scorers that read no words (50% is chance)", leaks, "facts two"),
-            *_facts("Encoder", tables.encoder_facts(report)),
+            _facts(leaks, "Leak check: accuracy of scorers that read no words (50% is chance)", "facts two"),
+            _facts(tables.encoder_facts(report), "Encoder"),
         ),
     )
 
@@ -308,11 +299,7 @@ def _settings(report: Report) -> Section:
         _present(
             tables.selection_table(report),
             Details("For comparison with published tables", published) if published else None,
-            *(
-                block
-                for title, items in tables.config_facts(report)
-                for block in _facts(title.capitalize(), items, "facts two")
-            ),
+            *(_facts(items, title.capitalize(), "facts two") for title, items in tables.config_facts(report)),
         ),
     )
 
@@ -323,5 +310,5 @@ def _terms() -> Section:
         "Terms",
         "Terms",
         "The words of this page, explained for a first reading.",
-        (Details("Glossary", Facts(GLOSSARY, "glossary")),),
+        (Details("Glossary", Facts(GLOSSARY, style="glossary")),),
     )

@@ -81,6 +81,7 @@ class Facts:
     kind: ClassVar[str] = "facts"
 
     items: Pairs
+    title: str = ""
     style: str = "facts"
     """classes of the style sheet: `facts`, `facts two` (in two columns) or `glossary`"""
 
