@@ -114,6 +114,12 @@ def test_a_difference_is_clear_where_its_interval_does_not_hold_0():
     assert [found.is_loss for found in (gain, loss, open_, none)] == [False, True, False, False]
 
 
+def test_models_that_rank_alike_have_the_same_accuracy():
+    assert estimate(0.0, (0.0, 0.0)).is_same
+    assert not estimate(0.0, (-0.1, 0.1)).is_same
+    assert not estimate(0.0, None).is_same
+
+
 def test_reports_without_two_way_errors_have_those_over_users():
     one = Estimate(mean=0.5, stderr=0.1, ci95=None, n_users=2)
     assert one.standard_error == 0.1

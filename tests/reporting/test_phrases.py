@@ -50,6 +50,7 @@ def test_intervals():
         ((-0.01, 0.03), "too few users to tell"),
         ((0.0, 0.03), "too few users to tell"),
         (None, "too few users to tell"),
+        ((0.0, 0.0), "the same"),
     ],
 )
 def test_result_of_a_difference(ci95, text):

@@ -35,6 +35,7 @@ def gain(mean):
         (0.01, [0.0, 0.02], UNKNOWN, "+1.0 points, 95% interval 0.0 to +2.0"),
         (-0.01, [-0.02, 0.0], UNKNOWN, "−1.0 points, 95% interval −2.0 to 0.0"),
         (0.1, None, UNKNOWN, "+10.0 points, no 95% interval"),
+        (0.0, [0.0, 0.0], "Personal ranking is the same as", "0.0 points for every user"),
     ],
 )
 def test_the_headline_has_the_result_before_the_numbers(rich, mean, ci95, start, numbers):
@@ -70,6 +71,7 @@ def test_the_summary_says_whose_comparisons_how_much_and_how_sure(rich):
         ({"mean": -0.03, "ci95": [-0.05, -0.01]}, "below 0"),
         ({"mean": 0.01, "ci95": [-0.01, 0.03]}, "holds 0"),
         ({"mean": 0.1, "ci95": None, "stderr": None, "n_users": 1}, "one user alone"),
+        ({"mean": 0.0, "ci95": [0.0, 0.0]}, "no difference for any user"),
     ],
 )
 def test_the_summary_says_what_the_interval_means(rich, values, fact):
@@ -169,6 +171,7 @@ def test_a_gain_over_one_baseline_alone_is_not_relied_on(rich, against, fact):
     [
         ({"mean": 0.01, "ci95": [-0.01, 0.03]}, "more users"),
         ({"mean": 0.01, "ci95": None}, "more users"),
+        ({"mean": 0.0, "ci95": [0.0, 0.0]}, "more comparisons"),
         ({"mean": -0.02, "ci95": [-0.03, -0.01]}, "one ranking for everybody"),
     ],
 )

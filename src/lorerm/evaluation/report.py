@@ -84,6 +84,11 @@ class Estimate:
         return _is_below_0(self.ci95)
 
     @property
+    def is_same(self) -> bool:
+        """Whether the difference is exactly 0 for every user, as between models that rank all comparisons alike."""
+        return self.ci95 == (0.0, 0.0)
+
+    @property
     def is_clear(self) -> bool:
         """Whether there is a 95% interval that does not hold 0; if not, there are too few users to tell."""
         return self.is_gain or self.is_loss

@@ -71,7 +71,9 @@ def percent_interval(bounds: Sequence[float] | None) -> str:
 
 
 def result(difference: Estimate) -> str:
-    """Say what a difference shows: ``better``, ``worse``, or that there are too few users to tell."""
+    """Say what a difference shows: ``better``, ``worse``, ``the same``, or that there are too few users to tell."""
+    if difference.is_same:
+        return "the same"
     return "better" if difference.is_gain else "worse" if difference.is_loss else "too few users to tell"
 
 

@@ -28,6 +28,8 @@ def compared(estimate: Estimate, baseline: str, subject: str = "personal ranking
     """
     bounds = f"95% interval {interval(estimate.ci95)}" if estimate.ci95 else "no 95% interval"
     numbers = f"{points(estimate.mean)} points, {bounds}"
+    if estimate.is_same:
+        return f"{subject.capitalize()} the same as {baseline}: 0.0 points for every user."
     if not estimate.is_clear:
         return f"Too few users to tell whether {subject} better than {baseline}: {numbers}."
     return f"{subject.capitalize()} {'better' if estimate.is_gain else 'worse'} than {baseline}: {numbers}."
@@ -110,6 +112,8 @@ def _how_sure(estimate: Estimate) -> str:
     difference = f"The difference is {points(estimate.mean)} percentage points"
     if estimate.ci95 is None:
         return f"{difference}; one user alone says nothing about other users."
+    if estimate.is_same:
+        return "There is no difference for any user: training found no personal weights in these data."
     if estimate.is_clear:
         meaning = f"is {'above' if estimate.is_gain else 'below'} 0, so chance alone hardly explains the difference"
     else:
@@ -129,6 +133,8 @@ def next_step(report: Report) -> str:
         return "Train personal ranks (2 or more) to see whether personal ranking is better."
     if main is None:
         return "Evaluate again with users who have comparisons on test prompts."
+    if main.estimate.is_same:
+        return "Collect more comparisons, of more users and more of each user, and run again."
     if main.estimate.is_loss:
         return f"Use {_ONE_RANKING}."
     if not main.estimate.is_clear:
