@@ -35,7 +35,7 @@ def test_of_a_saved_model(lorerm, refuses, run, benchmark, tmp_path):
     assert of_run.code == 0
     texts = [(place / "rewardbench.md").read_text() for place in (tmp_path / "rb", run / "rewardbench")]
     assert texts[0] == texts[1]
-    assert "say where with --out" in refuses(*given)
+    assert "--out" in refuses(*given)
     assert "--rank chooses among the models of a run" in refuses(*given, "--out", tmp_path / "rb", "--rank", 1)
 
 

@@ -1,7 +1,8 @@
-"""Score a model on RewardBench 2: the reference head, every direction of the basis, and chosen users' mixtures.
+"""Score a model on RewardBench 2: the reference head, every direction of the basis, and chosen users' weights.
 
-A model that was fitted to one data set can have forgotten what the reference head knew: this shows it, subset by
-subset. Results are printed, and written as CSV and Markdown; embeddings are kept, so that asking again is quick.
+A model that was fitted to one data set can be worse than the reference head on other prompts; the scores show it,
+subset by subset. Results are printed, and written as CSV and Markdown; embeddings are kept, so that a repetition is
+quick.
 """
 
 from __future__ import annotations
@@ -30,20 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default=_HUB, metavar="PATH", help=f"a local copy of RewardBench 2, or {_HUB} (default: {_HUB})"
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
-    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own mixtures to score")
+    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own weights to score")
     parser.add_argument(
-        "--rank", type=int, metavar="K", help="of a run: the model to score (default: the one that validation chose)"
+        "--rank", type=int, metavar="K", help="rank of the run's model to score (default: the one validation chose)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where results go (default: the folder rewardbench in the run)"
+        "--out", type=Path, metavar="FOLDER", help="folder of the results (default: the folder rewardbench in the run)"
     )
     add_running_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
-    from lorerm.data.datasets.reward_bench_2 import load
-    from lorerm.pipeline.rewardbench import FOLDER, measure_reward_bench, reward_directions
+    """Score the model, print the tables, and write them."""
+    from lorerm.evaluation.rewardbench import FOLDER, load, measure_reward_bench, reward_directions
 
     folder = parsed.out
     if (Path(parsed.model) / MANIFEST).exists():
@@ -56,7 +56,7 @@ def call(parsed: argparse.Namespace) -> None:
         encoder = run_encoder(run, parsed)
     else:
         model = _saved_model(parsed)
-        reward_directions(model, parsed.users)
+        reward_directions(model, parsed.users)  # refuses unknown users before anything is embedded
         encoder = _encoder_of(model, parsed)
     prompts, source = load(None if parsed.data == _HUB else parsed.data, parsed.data_revision)
     with progress() as show:
@@ -70,9 +70,13 @@ def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:
     from lorerm.model.reward_model import LowRankRewardModel
 
     if parsed.rank is not None:
-        raise ConfigError("--rank chooses among the models of a run, and a model was given", "leave it out")
+        raise ConfigError(
+            "--rank chooses among the models of a run, but a saved model was given", "leave it out", argument="rank"
+        )
     if parsed.out is None:
-        raise ConfigError("a model was given, and no folder for the results", "say where with --out")
+        raise ConfigError(
+            "a saved model was given without a folder for the results", "name it with --out", argument="out"
+        )
     return LowRankRewardModel.from_pretrained(parsed.model)
 
 
@@ -82,5 +86,5 @@ def _encoder_of(model: LowRankRewardModel, parsed: argparse.Namespace) -> Encode
 
     identity = model.encoder
     if identity is None:
-        raise ModelError(f"{parsed.model} does not say which encoder it goes with", "give a run, or train on text")
+        raise ModelError(f"{parsed.model} does not name its encoder", "give a run, or a model trained on text")
     return make_encoder(record_settings(identify_settings(identity)), parsed)

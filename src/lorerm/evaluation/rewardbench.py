@@ -1,30 +1,107 @@
-"""RewardBench 2's scores: best of four, and the weighted score of the subset Ties.
+"""RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): its prompts, their embeddings, and scores of reward functions.
 
-The definitions are those of the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
+The reference head, each direction of the basis, the population's weights and chosen users' weights are all linear in
+the embedding, so that one matrix of embeddings serves them all. It is kept in the store of a folder. The scores are
+those of the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
 `process_single_model` in `rewardbench/utils.py`, as `scripts/run_v2.py` calls them.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lorerm.data.datasets.reward_bench_2 import TIES
-from lorerm.errors import DataError
+from lorerm.atomic import atomic_path
+from lorerm.data.coercion import as_list
+from lorerm.data.conversation import Conversation, as_conversation, conversation_key, parse_prompt, parse_response
+from lorerm.data.datasets.raw import Repository, column, raw_rows
+from lorerm.data.schema import Comparison
+from lorerm.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from lorerm.data.datasets.reward_bench_2 import BenchmarkPrompt
+    from lorerm.arrays import Floats
+    from lorerm.data.readers.format import Row
+    from lorerm.embedding.encoder import Encoder
+    from lorerm.model.reward_model import LowRankRewardModel
 
-    Values = np.ndarray[Any, np.dtype[np.float64]]
+REPOSITORY = Repository("allenai/reward-bench-2")
+TIES = "Ties"
+FOLDER = "rewardbench"
+"""The folder in a run."""
+RESULTS = ("rewardbench.csv", "rewardbench.md")
+_REMEDY = "give the test split of RewardBench 2"
+
+
+class BenchmarkPrompt(NamedTuple):
+    """A prompt with its completions, the right ones first."""
+
+    name: str
+    """in the subset Ties "ref:NUMBER" (one right completion) or "tied:NUMBER" (several); a number has one of each"""
+    subset: str
+    prompt: str
+    completions: tuple[str, ...]
+    n_correct: int
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        """The prompt with each of its completions."""
+        return [as_conversation(self.prompt, text) for text in self.completions]
+
+
+def load(data: str | Path | None = None, revision: str | None = None) -> tuple[list[BenchmarkPrompt], str]:
+    """Read the benchmark.
+
+    Parameters
+    ----------
+    data
+        A file or folder in the layout of the hub; None downloads it.
+    revision
+        Branch, tag or commit of the hub's repository.
+
+    Returns
+    -------
+    prompts
+        In the order of the file.
+    source
+        What was read: the path, or the repository at a commit.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or a row has no right or no wrong completion.
+    """
+    rows = raw_rows(REPOSITORY, data, revision)
+    prompts = [_read(row) for label, row in rows if label in (None, "test")]
+    if not prompts:
+        raise DataError(f"{rows.source} holds no prompts", _REMEDY)
+    return prompts, rows.source
+
+
+def _read(row: Row) -> BenchmarkPrompt:
+    right, wrong = (as_list(column(row, name)) for name in ("chosen", "rejected"))
+    if not right or not wrong or not all(isinstance(text, str) for text in [*right, *wrong]):
+        raise DataError(
+            'columns "chosen" and "rejected" are not both lists of completions', _REMEDY, column="chosen"
+        ).in_row(row.source, row.number)
+    completions = (*map(str, right), *map(str, wrong))
+    if len(set(completions)) == 1:
+        raise DataError("all completions are equal", _REMEDY, column="chosen").in_row(row.source, row.number)
+    name, subset, prompt = (str(column(row, name)) for name in ("id", "subset", "prompt"))
+    subset = TIES if subset.lower() == TIES.lower() else subset
+    return BenchmarkPrompt(name, subset, prompt, completions, len(right))
 
 
 @dataclass(frozen=True)
 class SubsetScore:
-    """What one scorer reaches on one subset."""
+    """Scores of one reward function on one subset."""
 
     score: float
     """the official one: share of prompts whose right completion has the highest reward, or the score of Ties"""
@@ -33,7 +110,159 @@ class SubsetScore:
     n_prompts: int
 
 
-def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values]) -> dict[str, SubsetScore]:
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Scores of several reward functions on each subset."""
+
+    source: str
+    """what was read"""
+    scores: Mapping[str, Mapping[str, SubsetScore]]
+    """by reward function, then by subset"""
+
+    @property
+    def subsets(self) -> list[str]:
+        """The subsets, in the benchmark's order."""
+        return list(next(iter(self.scores.values())))
+
+    def rows(self, value: str) -> list[tuple[str, list[float]]]:
+        """Return, for each reward function, its `score` or `pairwise` on each subset, and their mean."""
+        table = []
+        for name, found in self.scores.items():
+            values = [float(getattr(found[subset], value)) for subset in self.subsets]
+            table.append((name, [*values, float(np.mean(values))]))
+        return table
+
+    def to_csv(self) -> str:
+        """Return one line per reward function: official scores, then pairwise accuracies."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = [*self.subsets, "mean"]
+        writer.writerow(["scorer", *names, *(f"{name} (pairwise)" for name in names)])
+        for (name, official), (_, pairwise) in zip(self.rows("score"), self.rows("pairwise"), strict=True):
+            writer.writerow([name, *(f"{value:.6f}" for value in [*official, *pairwise])])
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return two tables in per cent: official scores, and pairwise accuracies."""
+        titles = {
+            "score": "Official scores: best of four, and the weighted score of Ties",
+            "pairwise": "Pairwise accuracy: a right completion above a wrong one",
+        }
+        lines = [f"# RewardBench 2\n\nRead from {self.source}."]
+        for value, title in titles.items():
+            lines += [f"\n## {title}\n", "| scorer | " + " | ".join([*self.subsets, "mean"]) + " |"]
+            lines.append("| --- |" + " ---: |" * (len(self.subsets) + 1))
+            for name, values in self.rows(value):
+                escaped = name.replace("|", "\\|").replace("\n", " ")
+                lines.append(f"| {escaped} | " + " | ".join(f"{100 * one:.1f}" for one in values) + " |")
+        counts = next(iter(self.scores.values()))
+        lines.append("\nPrompts: " + ", ".join(f"{name} {counts[name].n_prompts:,}" for name in self.subsets) + ".")
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `rewardbench.csv` and `rewardbench.md`."""
+        for name, text in zip(RESULTS, (self.to_csv(), self.to_markdown()), strict=True):
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def measure_reward_bench(
+    model: LowRankRewardModel,
+    prompts: Sequence[BenchmarkPrompt],
+    source: str,
+    encoder: Encoder,
+    folder: Path,
+    users: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> BenchmarkResult:
+    """Score every reward function of a model.
+
+    Parameters
+    ----------
+    model
+        Its reference head, each column of its basis, the population's weights and those of `users` are scored.
+    prompts, source
+        As `load` returns them.
+    encoder
+        The one that the model was trained on.
+    folder
+        Where the embeddings are kept; made if it is missing. Those of another encoder are replaced.
+    users
+        User ids.
+    progress
+        Called with ("embedding", completions done, completions in all).
+
+    Raises
+    ------
+    ModelError
+        If the encoder is not the model's.
+    UnknownUserError
+        If the model does not know a user.
+    """
+    from lorerm.model.compatibility import check_encoder
+
+    check_encoder(model, encoder.identity)
+    directions = reward_directions(model, users)
+    embeddings = _embed(prompts, encoder, folder, progress)
+    ends = np.cumsum([len(prompt.completions) for prompt in prompts])[:-1]
+    scores = {
+        name: score_subsets(prompts, np.split(embeddings @ direction, ends)) for name, direction in directions.items()
+    }
+    return BenchmarkResult(source, scores)
+
+
+def reward_directions(model: LowRankRewardModel, users: Sequence[str]) -> dict[str, Floats]:
+    """Return the direction [D] of each reward function by its name: a reward is the embedding times the direction."""
+    basis = model.basis.double()
+    found = {} if model.reference is None else {"reference head": model.reference.double()}
+    found |= {f"basis {k + 1}": basis[:, k] for k in range(basis.shape[1])}
+    found["population"] = basis @ model.population_weights.double()
+    found |= {f"user {user}": basis @ model.user_weights(user).double() for user in users}
+    return {name: direction.numpy() for name, direction in found.items()}
+
+
+def _embed(
+    prompts: Sequence[BenchmarkPrompt],
+    encoder: Encoder,
+    folder: Path,
+    progress: Callable[[str, int, int], None] | None,
+) -> Floats:
+    """Return the embeddings of all completions [n, D], prompt by prompt; those in the folder are not made again."""
+    from lorerm.data.preferences import Preferences, ReadingSummary
+    from lorerm.data.table import build_table
+    from lorerm.embedding.embed_into import embed_into
+    from lorerm.embedding.matrices import as_tensor
+    from lorerm.embedding.store import EMBEDDINGS, check_encoder, load_embedded
+
+    comparisons = list(_comparisons(prompts))
+    preferences = Preferences(build_table(comparisons), ReadingSummary(len(prompts), len(comparisons)))
+    try:
+        check_encoder(folder, encoder.identity)
+    except RunError:
+        shutil.rmtree(folder / EMBEDDINGS)
+    tell = None if progress is None else (lambda done, total: progress("embedding", done, total))
+    embed_into(folder, [preferences], encoder, tell)
+    data = load_embedded(folder)
+    row: dict[str, int] = {}
+    for side, rows in zip(("chosen", "rejected"), data.rows(), strict=True):
+        conversations = preferences.conversations("chosen" if side == "chosen" else "rejected")
+        row |= zip(map(conversation_key, conversations), rows.tolist(), strict=True)
+    wanted = [row[conversation_key(conversation)] for prompt in prompts for conversation in prompt.conversations]
+    embeddings: Floats = as_tensor(data.responses).numpy()[wanted].astype(np.float64)
+    return embeddings
+
+
+def _comparisons(prompts: Sequence[BenchmarkPrompt]) -> Iterator[Comparison]:
+    """Yield each right completion preferred to each wrong one, as the store of embeddings takes them."""
+    for prompt in prompts:
+        for right in prompt.completions[: prompt.n_correct]:
+            for wrong in prompt.completions[prompt.n_correct :]:
+                if right != wrong:
+                    texts = parse_prompt(prompt.prompt), parse_response(right), parse_response(wrong)
+                    yield Comparison("RewardBench 2", prompt.name, *texts, None, 1.0)
+
+
+def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> dict[str, SubsetScore]:
     """Score one reward function on every subset.
 
     Parameters
@@ -46,7 +275,7 @@ def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values])
     Returns
     -------
     dict
-        Subset -> its scores, in the order of first appearance.
+        Scores by subset, in the order of first appearance.
 
     Raises
     ------
@@ -67,7 +296,7 @@ def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values])
     return found
 
 
-def best_of(rewards: Values) -> float:
+def best_of(rewards: Floats) -> float:
     """Return 1 if the first completion, the right one, has the highest reward; shared by m completions it counts 1/m.
 
     Examples
@@ -79,12 +308,12 @@ def best_of(rewards: Values) -> float:
     return float(1 / highest.sum()) if highest[0] else 0.0
 
 
-def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values]) -> float:
+def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> float:
     """Return the score of the subset Ties.
 
-    Each number has a reference prompt with one right completion ("ref:7") and a tied one with several ("tied:7"). Of
-    a prompt, the gap is the lowest reward of a right completion less the highest of a wrong one; of a tied one, the
-    spread is that between its right completions' highest and lowest rewards. The score is
+    Each number has a reference prompt with one right completion ("ref:7") and a tied one with several ("tied:7"). The
+    gap of a prompt is the lowest reward of a right completion minus the highest of a wrong one; the spread of a tied
+    prompt is the highest minus the lowest reward of its right completions. The score is
 
         0.3 (share of tied prompts with a positive gap) + 0.3 (the same of reference prompts)
         + 0.2 (share of numbers whose tied gap exceeds the spread)
@@ -94,7 +323,7 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values]) ->
     Parameters
     ----------
     prompts
-        Of the subset.
+        Those of the subset.
     rewards
         For each, the rewards of its completions, the right ones first.
 
@@ -109,7 +338,9 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values]) ->
         kind, _, number = prompt.name.partition(":")
         if kind not in gaps or not number:
             raise DataError(
-                f"the prompt {prompt.name!r} of {TIES} is neither ref:NUMBER nor tied:NUMBER", "keep the ids"
+                f"the prompt {prompt.name!r} of {TIES} is neither ref:NUMBER nor tied:NUMBER",
+                "keep the published ids",
+                column="id",
             )
         right, wrong = values[: prompt.n_correct], values[prompt.n_correct :]
         gaps[kind][number] = float(right.min() - wrong.max())
@@ -117,21 +348,21 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Values]) ->
             spreads[number] = float(right.max() - right.min())
     both = [number for number in gaps["tied"] if number in gaps["ref"]]
     if not both:
-        raise DataError(f"no number of {TIES} has both a ref and a tied prompt", "give the subset whole")
+        raise DataError(f"no number of {TIES} has both a ref and a tied prompt", "give the whole subset", column="id")
     spread = np.array([spreads[number] for number in both])
     tied, reference = (np.array([gaps[kind][number] for number in both]) for kind in ("tied", "ref"))
     smaller = np.minimum(tied, reference)
     with np.errstate(divide="ignore", invalid="ignore"):
         margin = np.nan_to_num(np.tanh(smaller / spread - 1), nan=0.0)
-    right_of = {kind: np.mean([gap > 0 for gap in of.values()]) for kind, of in gaps.items()}
+    positive = {kind: np.mean([gap > 0 for gap in of.values()]) for kind, of in gaps.items()}
     return float(
-        0.30 * right_of["tied"]
-        + 0.30 * right_of["ref"]
+        0.30 * positive["tied"]
+        + 0.30 * positive["ref"]
         + 0.20 * np.mean(tied > spread)
         + 0.20 * np.mean(smaller > spread)
         + 0.01 * np.mean(margin)
     )
 
 
-def _pairwise(rewards: Values, n_correct: int) -> float:
+def _pairwise(rewards: Floats, n_correct: int) -> float:
     return float(np.mean(rewards[:n_correct, None] > rewards[None, n_correct:]))

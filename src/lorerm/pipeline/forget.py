@@ -18,10 +18,10 @@ from lorerm.atomic import atomic_path
 from lorerm.data.shared import CHOICES, SharedPreferences
 from lorerm.embedding.store import COMPARISONS, EMBEDDINGS
 from lorerm.errors import ConfigError, RunError, UnknownUserError
+from lorerm.evaluation.rewardbench import FOLDER, RESULTS
 from lorerm.pipeline.folder import FORGETTING, FORGOT
 from lorerm.pipeline.lock import locked
 from lorerm.pipeline.models import ADAPTED, MODELS, UNSEEN
-from lorerm.pipeline.rewardbench import FOLDER, RESULTS
 from lorerm.pipeline.sources import PREFERENCES
 from lorerm.pipeline.steps import REPORT
 from lorerm.pipeline.studies import SEEDS, SHOTS
