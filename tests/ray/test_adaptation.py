@@ -1,4 +1,4 @@
-"""Users adapted on two workers: the weights of the local way."""
+"""Users adapted on two workers have the weights that they have when adapted in one process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig
 from lorerm.errors import ConfigError, DataError
 from lorerm.ray.adaptation import adapt_on_cluster
 from lorerm.ray.cluster import Cluster
+from refusals import refused
 from small_choices import choices
 
 
@@ -21,8 +22,8 @@ def model():
     return train(data, TrainingConfig(rank=2))
 
 
-def judged(name, n_users):
-    """Answers of some people, one after another's question."""
+def ratings(name, n_users):
+    """Ratings of some users, prompt by prompt."""
     rows = sorted(choices(n_users, 5), key=lambda row: row["prompt"])
     return [
         {"user_id": f"{name} {row['user_id']}", "prompt": row["prompt"], "ratings": [2.0, 1.0]}
@@ -33,8 +34,8 @@ def judged(name, n_users):
 
 @pytest.fixture
 def by_folder(tmp_path):
-    """Every user has a folder; one of them has a tie more, another nothing but a tie."""
-    rows = judged("early", 6)
+    """Every user has a folder; one user also has a tie, another has nothing but ties."""
+    rows = ratings("early", 6)
     ties = [rows[0] | {"ratings": [1.0, 1.0]}, rows[7] | {"user_id": "undecided", "ratings": [1.0, 1.0]}]
     table = pa.Table.from_pylist([ties[0], *rows[:20], ties[1], *rows[20:]])
     folder = tmp_path / "by-folder"
@@ -48,19 +49,19 @@ def by_folder(tmp_path):
 
 @pytest.fixture
 def by_time(tmp_path):
-    """Every user is in every file, and some are in a folder too."""
+    """Every user is in every file, and some users are in a folder of `by_folder` too."""
     folder = tmp_path / "by-time"
     folder.mkdir()
-    rows = [*judged("late", 6), *judged("early", 3)]
+    rows = [*ratings("late", 6), *ratings("early", 3)]
     for i in range(2):
         pq.write_table(pa.Table.from_pylist(rows[i::2]), folder / f"{i}.parquet")
     return folder
 
 
-def test_the_weights_of_the_local_way(ray, model, by_folder, by_time):
+def test_weights_equal_those_of_one_process(ray, model, by_folder, by_time):
     read = Preferences.from_files(by_folder, by_time)
     expected = adapt(model, embed(read, HashingEncoder()))
-    told = []
+    reported = []
     found = adapt_on_cluster(
         model,
         [by_folder, by_time],
@@ -68,7 +69,7 @@ def test_the_weights_of_the_local_way(ray, model, by_folder, by_time):
         AdaptationConfig(),
         Cluster(n_workers=2),
         gpus=False,
-        progress=lambda *counts: told.append(counts),
+        progress=lambda *counts: reported.append(counts),
     )
     assert found.users.user_ids == expected.user_ids
     torch.testing.assert_close(found.users.weights, expected.weights, rtol=1e-5, atol=1e-6)
@@ -76,16 +77,16 @@ def test_the_weights_of_the_local_way(ray, model, by_folder, by_time):
     assert found.n_pairs == len(read) == 75
     assert found.warnings == tuple(read.summary.warnings())
     assert len(found.warnings) == 1
-    assert told[-1] == (len(told), len(told))
-    assert len(told) >= 8
+    assert reported[-1] == (len(reported), len(reported))
+    assert len(reported) >= 8
 
 
-def test_whoever_has_ties_alone_is_left_out_as_there(ray, model, tmp_path):
-    """In a share of their own, be it a part of a file or a whole one."""
-    rows, files = judged("few", 2), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+def test_user_with_nothing_but_ties_is_left_out(ray, model, tmp_path):
+    """Also where a partition has no other user, be it a part of a file or a whole one."""
+    rows, files = ratings("few", 2), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     ties = [[{**row, "user_id": user, "ratings": [1.0, 1.0]} for row in rows[:3]] for user in ("undecided", "idle")]
-    for file, some in zip(files, (rows + ties[0], ties[1]), strict=True):
-        pq.write_table(pa.Table.from_pylist(some), file)
+    for file, content in zip(files, (rows + ties[0], ties[1]), strict=True):
+        pq.write_table(pa.Table.from_pylist(content), file)
     read = Preferences.from_files(*files)
     found = adapt_on_cluster(model, files, HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
     assert found.users.user_ids == adapt(model, embed(read, HashingEncoder())).user_ids
@@ -94,7 +95,6 @@ def test_whoever_has_ties_alone_is_left_out_as_there(ray, model, tmp_path):
         adapt_on_cluster(model, files[1:], HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
 
 
-def test_the_published_recipe_is_refused(model, tmp_path):
-    """Its start is drawn for all users together."""
-    with pytest.raises(ConfigError, match="cannot be divided among workers: use --engine local"):
+def test_recipe_that_draws_all_users_at_once_is_refused(model, tmp_path):
+    with refused(ConfigError, "'paper'", "--engine local", argument="recipe"):
         adapt_on_cluster(model, [tmp_path], HashingEncoder, AdaptationConfig(recipe="paper"))

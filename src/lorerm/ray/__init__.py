@@ -1,1 +1,1 @@
-"""The same work on more than one process or machine: Ray."""
+"""Embedding and adaptation on several processes or machines, through Ray."""

@@ -1,4 +1,4 @@
-"""Users adapted on a Ray cluster: whoever embeds a user's answers also fits their weights."""
+"""Adapt users on a Ray cluster: the worker that embeds a user's feedback also fits the user's weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lorerm.data.readers.folders import data_files
 from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.errors import ConfigError
 from lorerm.ray.cluster import Cluster, connected, import_ray
-from lorerm.ray.pool import run_pieces
-from lorerm.ray.shares import Share, share_out
+from lorerm.ray.partitions import Partition, partition_users
+from lorerm.ray.tasks import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from lorerm.model.user_weights import UserWeights
     from lorerm.training.config import AdaptationConfig
 
-# Shares for each worker, at least, so that they end at about the same time.
-_SHARES = 4
+# With several partitions for each worker, all workers end at about the same time.
+_PARTITIONS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
 class AdaptedUsers:
-    """Users adapted, and from how much."""
+    """Weights of adapted users, and a summary of the feedback they were fitted to."""
 
     users: UserWeights
     n_pairs: int
-    """how many answers of theirs there were"""
+    """number of their comparisons"""
     warnings: tuple[str, ...]
-    """what is to be said of the answers"""
+    """sentences to show to the user of the command"""
 
 
 def adapt_on_cluster(
@@ -52,40 +52,40 @@ def adapt_on_cluster(
     gpus: bool = True,
     progress: Progress | None = None,
 ) -> AdaptedUsers:
-    """Fit the weights of all users in Parquet files, as `embed` and `adapt` do, on many workers.
+    """Fit the weights of all users in Parquet files, as `embed` and `adapt` do, on the workers of a cluster.
 
-    Every user's answers are embedded and fitted by one worker. A conversation that stands in the answers of several
-    users is embedded once for each share of users that it is in.
+    One worker embeds and fits all feedback of a user. A conversation that several users judged is embedded once per
+    partition of users.
 
     Parameters
     ----------
     model
         As for `adapt`.
     paths
-        Parquet files or folders of them, also partitioned ones (`user_id=u7/...`); the workers read them by the same
-        paths.
+        Parquet files, or folders of them, which may be partitioned (`user_id=u7/...`). The workers read them by the
+        same paths.
     make_encoder
-        Makes the encoder that the model was trained on; every worker calls it once.
+        Builds the encoder that the model was trained on; every worker calls it once.
     config
-        As for `adapt`: the default recipe.
+        As for `adapt`, with the default recipe.
     cluster
         Where to run; None is `Cluster()`.
     user_column
-        The column of the users.
+        The column with the users' ids.
     gpus
         Whether the encoder runs on GPUs where there are some.
     progress
-        Called with (shares done, shares in all).
+        Called with (partitions done, partitions in all).
 
     Returns
     -------
     AdaptedUsers
-        In the order in which they first appear in the files.
+        In the order in which the users first appear in the files.
 
     Raises
     ------
     ConfigError
-        If the recipe is the paper's: its random start depends on all users together.
+        If the recipe is the paper's, whose random start depends on all users together.
     DataError, ModelError
         As `Preferences.from_files`, `embed` and `adapt` raise them.
     RunError
@@ -93,76 +93,76 @@ def adapt_on_cluster(
     """
     if config.recipe != "default":
         raise ConfigError(
-            f"the {config.recipe} recipe draws the start of all users at once, and cannot be divided among workers",
+            f"recipe {config.recipe!r} draws the start of all users at once, and cannot be divided among workers",
             "use --engine local",
+            argument="recipe",
         )
     files = [file for path in paths for file in data_files(Path(path).absolute())]
     bare = _without_users(model)
 
-    def make_work() -> Callable[[Share], _Fitted]:
+    def set_up() -> Callable[[Partition], _Fitted]:
         encoder = make_encoder()
-        return lambda share: _fit(share, user_column, encoder, bare, config)
+        return lambda partition: _fit(partition, user_column, encoder, bare, config)
 
     with connected(cluster or Cluster(), gpus=gpus) as workers:
-        shares, user_ids = share_out(files, user_column, _SHARES * workers.number)
+        partitions, user_ids = partition_users(files, user_column, _PARTITIONS_PER_WORKER * workers.number)
         fitted: dict[int, _Fitted] = {}
-        with closing(run_pieces(import_ray(), make_work, shares, workers)) as outcomes:
+        with closing(run_tasks(import_ray(), set_up, partitions, workers)) as outcomes:
             for outcome in outcomes:
-                fitted[outcome.number] = outcome.get()
+                fitted[outcome.index] = outcome.get()
                 if progress is not None:
-                    progress(len(fitted), len(shares))
-    return _merge(shares, [fitted[number] for number in range(len(shares))], user_ids, model.encoder)
+                    progress(len(fitted), len(partitions))
+    return _merge(partitions, [fitted[index] for index in range(len(partitions))], user_ids, model.encoder)
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The users of a share."""
+    """What a worker found for a partition."""
 
     users: UserWeights | None
-    """None where all their judgements are ties"""
+    """None where the partition has nothing but ties"""
     n_pairs: int
     summary: ReadingSummary
-    """of all files of the share"""
+    """of all files of the partition"""
     n_conversations: int
-    remarks: EncodingSummary
+    encoding: EncodingSummary
 
 
 def _fit(
-    share: Share, user_column: str, encoder: Encoder, model: LowRankRewardModel, config: AdaptationConfig
+    partition: Partition, user_column: str, encoder: Encoder, model: LowRankRewardModel, config: AdaptationConfig
 ) -> _Fitted:
-    """Do one share, on a worker."""
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.embed import embed_and_remark
     from lorerm.training.adaptation import adapt
 
-    answers = Preferences.from_files(*share.files, user_column=user_column, may_be_empty=True)
-    if share.users is not None:
-        answers = answers.select(np.flatnonzero([user in share.users for user in answers.user_ids]))
-    if not len(answers):
-        return _Fitted(None, 0, answers.summary, 0, EncodingSummary())
-    data, remarks = embed_and_remark(answers, encoder)
-    return _Fitted(adapt(model, data, config), len(answers), answers.summary, len(data.responses), remarks)
+    comparisons = Preferences.from_files(*partition.files, user_column=user_column, may_be_empty=True)
+    if partition.users is not None:
+        comparisons = comparisons.select(np.flatnonzero([user in partition.users for user in comparisons.user_ids]))
+    if not len(comparisons):
+        return _Fitted(None, 0, comparisons.summary, 0, EncodingSummary())
+    data, encoding = embed_and_remark(comparisons, encoder)
+    return _Fitted(adapt(model, data, config), len(comparisons), comparisons.summary, len(data.responses), encoding)
 
 
 def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
-    """Leave out the users, whom nobody needs on a worker; copies, as slices are pickled with all they are slices of."""
+    """Remove the users, whom no worker needs; cloned, as a slice would be pickled with all that it is a slice of."""
     covariance = None if model.covariance is None else model.covariance[:0].clone()
     return replace(model, weights=model.weights[:0].clone(), user_ids=(), covariance=covariance, validation_loss=None)
 
 
 def _merge(
-    shares: Sequence[Share], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
+    partitions: Sequence[Partition], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
 ) -> AdaptedUsers:
-    """Put the users of all shares together, in the order of `user_ids`."""
-    read = [some.summary for share, some in zip(shares, fitted, strict=True) if share.first]
-    counts = {name: sum(getattr(some, name) for some in read) for name in ("n_rows", "n_pairs", "n_ties")}
+    """Merge the users of all partitions, in the order of `user_ids`."""
+    read = [part.summary for partition, part in zip(partitions, fitted, strict=True) if partition.first]
+    counts = {name: sum(getattr(part, name) for part in read) for name in ("n_rows", "n_pairs", "n_ties")}
     summary = replace(read[0], **counts)
     summary.check()
-    found = reduce(lambda users, more: users.merge(more), (some.users for some in fitted if some.users is not None))
-    known = set(found.user_ids)  # whoever has ties alone is adapted by nobody
+    found = reduce(lambda users, more: users.merge(more), (part.users for part in fitted if part.users is not None))
+    known = set(found.user_ids)  # users who have nothing but ties are not adapted
     users = found.select([user for user in user_ids if user in known])
-    said = []
+    warnings = summary.warnings()
     if encoder is not None:
-        remarks = sum((some.remarks for some in fitted), EncodingSummary())
-        said = remarks.warnings(sum(some.n_conversations for some in fitted), encoder)
-    return AdaptedUsers(users, sum(some.n_pairs for some in fitted), (*summary.warnings(), *said))
+        encoding = sum((part.encoding for part in fitted), EncodingSummary())
+        warnings = [*warnings, *encoding.warnings(sum(part.n_conversations for part in fitted), encoder)]
+    return AdaptedUsers(users, sum(part.n_pairs for part in fitted), tuple(warnings))

@@ -1,4 +1,4 @@
-"""Which Ray cluster to work on, and how many workers it holds."""
+"""Connect to a Ray cluster, or start one, and divide it among workers."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 # Ray itself tries for more than five minutes, and then ends the process.
 _CONNECT_SECONDS = 10
-# Ray would collect and send statistics of its use unless it is told not to, at its start and later. Of what its
-# processes log, this one's would go to our standard error, errors that are none among them.
+# Usage statistics, which Ray would send, are off. So is the log of Ray's part of this process: it would go to standard
+# error, and it reports errors that are none.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to run, and on how much of it."""
+    """The cluster to run on, and the number of workers."""
 
     address: str | None = None
-    """HOST:PORT of a running cluster that this machine is part of, or "auto"; None is what RAY_ADDRESS says, and
-    without that a local cluster, started for the work and shut down after it"""
+    """HOST:PORT of a running cluster that this machine is part of, or "auto"; None is the value of RAY_ADDRESS or,
+    without it, a local cluster that is started for the work and shut down after it"""
     n_workers: int | None = None
-    """how many workers; None is one per GPU, or one per node where the work needs none or there is none"""
+    """number of workers; None is one per GPU, or one per node if the work uses no GPU or there is none"""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """A pool of equal workers, and what each of them reserves."""
+    """The number of workers, and what each of them reserves."""
 
     number: int
     cpus: int
@@ -45,24 +45,24 @@ class Workers:
 
 @contextmanager
 def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
-    """Connect to a cluster, or start one, and say what workers it holds; a cluster that was started is shut down.
+    """Connect to a cluster, or start one, and yield the workers that it has room for; shut down what was started.
 
     Parameters
     ----------
     cluster
-        Where. If this process is connected already, it stays so, and the address is not looked at.
+        Which cluster. If this process is connected already, the address is ignored, and the process stays connected.
     gpus
-        Whether the work runs on GPUs where there are some.
+        Whether the work uses GPUs where there are some.
 
     Raises
     ------
     ConfigError
-        If the cluster cannot hold as many workers.
+        If the cluster has no room for as many workers.
     RunError
         If Ray is not installed, or the cluster cannot be reached.
     """
     ray = import_ray()
-    # What Ray has to say of workers that died belongs where warnings do, and not among results.
+    # Ray prints reports of workers that died; standard output is for results.
     with redirect_stdout(sys.stderr), _environment(_ENVIRONMENT):
         if ray.is_initialized():
             yield plan_workers(ray.nodes(), cluster.n_workers, gpus=gpus)
@@ -78,7 +78,7 @@ def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
 
 
 def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
-    """Import Ray, or say which extra brings it."""
+    """Import Ray; without it, raise an error that names the extra to install."""
     try:
         import ray.data
 
@@ -98,25 +98,28 @@ def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus
     nodes
         As `ray.nodes()` gives them.
     wanted
-        How many workers; None is one per GPU or, without GPUs, one per node.
+        The number of workers; None is one per GPU or, without GPUs, one per node.
     gpus
-        Whether the work runs on GPUs where there are some.
+        Whether the work uses GPUs where there are some.
 
     Raises
     ------
     ConfigError
-        If there are fewer GPUs, or CPUs, than workers are wanted.
+        If there are fewer GPUs, or CPUs, than workers.
     """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     if wanted is not None and wanted < 1:
-        raise ConfigError(f"{wanted} workers are asked for", "give 1 or more (--ray-workers)")
+        raise ConfigError(
+            f"the number of workers is {wanted}", "give 1 or more (--ray-workers)", argument="ray_workers"
+        )
     on_gpus = [(int(found["GPU"]), int(found.get("CPU", 0))) for found in resources if found.get("GPU", 0) >= 1]
     if gpus and on_gpus:
         total = sum(n_gpus for n_gpus, _ in on_gpus)
         if wanted is not None and wanted > total:
             raise ConfigError(
-                f"{wanted} workers of one GPU each are asked for, and the cluster has {total}",
-                "ask for fewer (--ray-workers), or for none on GPUs (--device cpu)",
+                f"the number of workers is {wanted}, and the cluster has {total} GPUs, one for each worker",
+                "choose fewer (--ray-workers), or use no GPUs (--device cpu)",
+                argument="ray_workers",
             )
         cpus = min(n_cpus // n_gpus for n_gpus, n_cpus in on_gpus)
         return Workers(wanted or total, cpus=min(cpus, 1), gpus=1)
@@ -124,10 +127,11 @@ def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus
     number = wanted or len(on_cpus)
     if not 0 < number <= sum(on_cpus):
         raise ConfigError(
-            f"{number} workers of at least one CPU each are asked for, and the cluster has {sum(on_cpus)}",
-            "ask for fewer (--ray-workers)",
+            f"the number of workers is {number}, and the cluster has {sum(on_cpus)} CPUs, at least one for each worker",
+            "choose fewer (--ray-workers)",
+            argument="ray_workers",
         )
-    # As many CPUs each as still leaves room for all of them.
+    # The largest number of CPUs for each worker with which all of them have room.
     cpus = next(n for n in range(max(on_cpus), 0, -1) if sum(n_cpus // n for n_cpus in on_cpus) >= number)
     return Workers(number, cpus=cpus, gpus=0)
 
@@ -154,14 +158,15 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:  # n
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse in seconds what Ray would wait minutes for."""
+    """Raise within seconds where Ray would wait for minutes."""
     if address == "auto":
         return
     host, separator, port = address.rpartition(":")
     if "://" in address or not separator or not port.isdigit():
         raise ConfigError(
-            f"{address} is no address of a Ray cluster",
+            f"{address} is not an address of a Ray cluster",
             'give HOST:PORT or "auto", and run the command on a machine of the cluster',
+            argument="ray_address",
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
@@ -169,12 +174,13 @@ def _check_reachable(address: str) -> None:
         raise RunError(
             f"the Ray cluster at {address} cannot be reached ({error})",
             "check the address (--ray-address, RAY_ADDRESS) and `ray status` there",
+            argument="ray_address",
         ) from error
 
 
 @contextmanager
 def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set; the processes that are started meanwhile inherit them."""
+    """Set environment variables that are not set, for the processes that are started within the context."""
     added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
     try:

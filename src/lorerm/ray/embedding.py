@@ -1,4 +1,4 @@
-"""Conversations embedded on a Ray cluster: every worker holds the encoder, and takes a shard at a time."""
+"""Embed conversations on a Ray cluster: every worker has the encoder, and embeds one shard at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lorerm.embedding.batch_encoder import EncodingSummary, as_batch_encoder, en
 from lorerm.embedding.shards import spans
 from lorerm.errors import LorermError, RunError
 from lorerm.ray.cluster import import_ray
-from lorerm.ray.pool import cluster_failed, run_pieces
+from lorerm.ray.tasks import cluster_error, run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Description:
-    """What an encoder says of itself on a worker."""
+    """The properties of the encoder that a worker built."""
 
     identity: EncoderIdentity
     reference: npt.NDArray[np.float32] | None
@@ -37,17 +37,17 @@ class _Description:
 
 
 class RayEncoder:
-    """An encoder whose conversations are embedded by the workers of a Ray cluster.
+    """Encoder that has conversations embedded by the workers of a Ray cluster.
 
-    Its numbers are those of the encoder that the workers make; a shard is planned and embedded by one of them as it
-    would be here, so that equal machines give equal bytes.
+    Its embeddings are those of the encoder that the workers build. A worker plans and embeds a whole shard, as this
+    process would, so that equal machines give equal bytes.
 
     Parameters
     ----------
     make_encoder
-        Makes the encoder; every worker calls it once. It is pickled.
+        Builds the encoder; every worker calls it once. It is pickled.
     workers
-        How many there are, and what each reserves: as `connected` says, within which the encoder works.
+        How many there are, and what each reserves, as `connected` yields them; the encoder works inside that context.
 
     Raises
     ------
@@ -63,7 +63,7 @@ class RayEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """All that decides the numbers."""
+        """Everything that decides the embeddings."""
         return self._described.identity
 
     @property
@@ -79,46 +79,46 @@ class RayEncoder:
 
     @property
     def running(self) -> dict[str, Any]:
-        """How the workers run, and how many they are."""
+        """How the workers run, and how many there are."""
         return {**self._described.running, "engine": "ray", "workers": self._workers.number}
 
     def encode_shards(self, shards: Iterable[Sequence[Conversation]]) -> Generator[tuple[int, Callable[[], Embedded]]]:
-        """Encode every shard on a worker, and yield them as they are finished; see `ShardEncoder`."""
+        """Encode each shard on a worker, and yield the shards as they are finished; see `ShardEncoder`."""
         expected, make_encoder = self.identity, self._make_encoder
 
-        def make_work() -> Callable[[Sequence[Conversation]], Embedded]:
+        def set_up() -> Callable[[Sequence[Conversation]], Embedded]:
             encoder = make_encoder()
             if encoder.identity != expected:
                 raise RunError(
-                    f"the workers disagree on the encoder: {encoder.identity} on one, {expected} on another",
-                    "give all machines the same model, and name --revision and --dtype",
+                    f"workers have different encoders: {encoder.identity} on one, {expected} on another",
+                    "give all machines the same model, and choose --revision and --dtype",
                 )
             return lambda conversations: encode_in_batches(encoder, conversations)
 
-        for outcome in run_pieces(import_ray(), make_work, shards, self._workers):
-            yield outcome.number, outcome.get
+        for outcome in run_tasks(import_ray(), set_up, shards, self._workers):
+            yield outcome.index, outcome.get
 
     def encode(
         self, conversations: Sequence[Conversation], progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """Embed n conversations: float32 [n, D], in the order given; warns as `TransformersEncoder.encode` does."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
-        parts = spans(len(conversations))
-        remarks, done = EncodingSummary(), 0
-        for number, get in self.encode_shards(conversations[rows] for rows in parts):
-            rows = parts[number]
+        shards = spans(len(conversations))
+        summary, done = EncodingSummary(), 0
+        for index, get in self.encode_shards(conversations[rows] for rows in shards):
+            rows = shards[index]
             embeddings[rows], found = get()
-            remarks += found
+            summary += found
             done += rows.stop - rows.start
             if progress is not None:
                 progress(done, len(conversations))
-        for sentence in remarks.warnings(len(conversations), self.identity):
-            warnings.warn(sentence, UserWarning, stacklevel=2)
+        for warning in summary.warnings(len(conversations), self.identity):
+            warnings.warn(warning, UserWarning, stacklevel=2)
         return embeddings
 
 
 def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Description:
-    """Ask a worker, as the model may not fit here, about the encoder."""
+    """Return the properties of the encoder as a worker builds it; its model may not fit into memory here."""
     ray = import_ray()
 
     def describe() -> _Description | LorermError:
@@ -129,12 +129,12 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
         running = as_batch_encoder(encoder).running
         return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running)
 
-    # Its memory is free again before others load the model.
+    # max_calls=1 ends the process, so that its memory is free before the workers load the model.
     task = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_calls=1)(describe)
     try:
         found = ray.get(task.remote())
     except ray.exceptions.RayError as error:
-        raise cluster_failed(error) from error
+        raise cluster_error(error) from error
     if isinstance(found, LorermError):
         raise found
     described: _Description = found
