@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lorerm.evaluation.report import Report
 from lorerm.reporting.outline import Block, Details, Section, Text, Warnings, outline
-from lorerm.reporting.tables import AxisWords, Facts, Pairs, Row, Table
+from lorerm.reporting.tables import AxisWords, Facts, NamedValues, Row, Table
 
 
 def to_markdown(report: Report) -> str:
@@ -83,7 +83,7 @@ def _bold(text: str) -> str:
     return f"**{_plain(text)}**"
 
 
-def _facts(facts: Pairs) -> str:
+def _facts(facts: NamedValues) -> str:
     return "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in facts)
 
 

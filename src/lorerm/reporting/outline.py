@@ -9,7 +9,7 @@ from lorerm.evaluation.report import Report
 from lorerm.reporting import sentences, tables
 from lorerm.reporting.glossary import GLOSSARY
 from lorerm.reporting.phrases import USERS
-from lorerm.reporting.tables import AxisWords, Facts, Pairs, Table
+from lorerm.reporting.tables import AxisWords, Facts, NamedValues, Table
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Outline:
     next_step: str
     further: str
     leak_warnings: tuple[str, ...]
-    key_facts: Pairs
+    key_facts: NamedValues
     sections: tuple[Section, ...]
     made_by: str
 
@@ -114,7 +114,7 @@ def _present(*blocks: Block | None) -> tuple[Block, ...]:
     return tuple(block for block in blocks if block is not None)
 
 
-def _facts(items: Pairs, title: str, style: str = "facts") -> Facts | None:
+def _facts(items: NamedValues, title: str, style: str = "facts") -> Facts | None:
     return Facts(items, title, style) if items else None
 
 

@@ -88,7 +88,7 @@ def _which_users(report: Report, main: Difference) -> str:
     return (
         f"The model was trained on {count(data.n_seen_users)} of the users. The other {count(data.n_unseen_users)} "
         "(the unseen users) show what it does for a new user: for each of them, personal weights were fitted to "
-        f"{own} on average."
+        f"{own} of their own on average."
     )
 
 

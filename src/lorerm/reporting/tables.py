@@ -70,7 +70,7 @@ class Table:
     """class of the style sheet: `splits`, `differences`, `users` or none"""
 
 
-Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
+NamedValues: TypeAlias = "tuple[tuple[str, str], ...]"
 """Names and values."""
 
 
@@ -80,7 +80,7 @@ class Facts:
 
     kind: ClassVar[str] = "facts"
 
-    items: Pairs
+    items: NamedValues
     title: str = ""
     style: str = "facts"
     """classes of the style sheet: `facts`, `facts two` (in two columns) or `glossary`"""
@@ -225,7 +225,7 @@ def losing_users(gains: Gains) -> Table:
     return Table(caption, columns, rows, tuple(notes), "users")
 
 
-def agreement_facts(report: Report) -> Pairs:
+def agreement_facts(report: Report) -> NamedValues:
     """Return how often two users agree, in their comparisons and by their models; empty where that is not known."""
     choices, models = report.agreement.choices, report.agreement.models
     facts = []
@@ -313,7 +313,7 @@ def published_table(report: Report) -> Table | None:
     return Table("The eight arrays of the published code, in its order", columns, rows, (note,))
 
 
-def key_facts(report: Report) -> Pairs:
+def key_facts(report: Report) -> NamedValues:
     """Return the few values below the summary: the chosen rank, its accuracies, the size of the data."""
     facts = [("rank chosen", str(report.chosen_rank))]
     for split, users in USERS.items():
@@ -323,7 +323,7 @@ def key_facts(report: Report) -> Pairs:
     return (*facts, ("users", count(report.data.n_users)), ("comparisons", count(report.data.n_comparisons)))
 
 
-def data_facts(report: Report) -> Pairs:
+def data_facts(report: Report) -> NamedValues:
     """Return source and size of the data."""
     data = report.data
     users = f"{count(data.n_seen_users)} seen, {count(data.n_unseen_users)} unseen"
@@ -337,7 +337,7 @@ def data_facts(report: Report) -> Pairs:
     )
 
 
-def encoder_facts(report: Report) -> Pairs:
+def encoder_facts(report: Report) -> NamedValues:
     """Return what identifies the encoder; empty where it is not known."""
     encoder = report.data.encoder
     return () if encoder is None else _settings(encoder.to_dict())
@@ -353,7 +353,7 @@ def splits_table(report: Report) -> Table | None:
     return Table("Users and comparisons of each split", ("Split", "users", "comparisons"), rows) if rows else None
 
 
-def leak_facts(report: Report) -> Pairs:
+def leak_facts(report: Report) -> NamedValues:
     """Return the accuracies of scorers that read no words; empty where the leak check was not made."""
     leaks = report.data.leaks
     if leaks is None:
@@ -381,14 +381,14 @@ def selection_table(report: Report) -> Table | None:
     return Table(caption, ("Rank", "validation loss", "validation accuracy, per cent"), rows) if rows else None
 
 
-def config_facts(report: Report) -> tuple[tuple[str, Pairs], ...]:
+def config_facts(report: Report) -> tuple[tuple[str, NamedValues], ...]:
     """Return the settings of split, training and adaptation, each with its title."""
     settings = report.settings
     parts = (("split", settings.split), ("training", settings.training), ("adaptation", settings.adaptation))
     return tuple((title, _settings(fields)) for title, fields in parts if fields)
 
 
-def _settings(fields: Mapping[str, object]) -> Pairs:
+def _settings(fields: Mapping[str, object]) -> NamedValues:
     return tuple((field_name(name), setting(value)) for name, value in fields.items())
 
 
@@ -399,7 +399,7 @@ class AxisWords:
     kind: ClassVar[str] = "axis"
 
     name: str
-    facts: Pairs
+    facts: NamedValues
     properties: tuple[tuple[str, float, str], ...]
     """properties of texts that the axis correlates with, strongest first: name, correlation, correlation as text"""
     highest: tuple[str, ...]

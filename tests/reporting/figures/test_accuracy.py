@@ -60,7 +60,7 @@ def test_one_user_and_one_rank(impersonal):
     impersonal.update(ranks=impersonal["ranks"][:2], controls=[])
     for found in impersonal["ranks"][1]["cells"].values():
         found.update(stderr=None, ci95=None)
-    assert texts(accuracy_by_rank(impersonal).axes[0]) == {"one direction"}
+    assert texts(accuracy_by_rank(impersonal).axes[0]) == {"Bradley-Terry"}
 
 
 def test_without_comparisons_on_test_prompts_there_is_no_figure(rich):

@@ -20,7 +20,7 @@ Mark: TypeAlias = "tuple[float, float, tuple[float, float] | None]"
 
 LineStyle: TypeAlias = "str | tuple[int, tuple[int, int]]"
 
-PERSONAL, POPULATION, REFERENCE, SINGLE = "personal weights", "population model", "reference head", "one direction"
+PERSONAL, POPULATION, REFERENCE, SINGLE = "personal weights", "population model", "reference head", "Bradley-Terry"
 """Names of the lines."""
 
 _APART = 0.1  # distance of the population model's marks from those of the personal weights, in ranks
