@@ -1,4 +1,4 @@
-"""What axes mean: the planted directions are found, described by texts, compared with the head and over seeds."""
+"""Axes: the planted directions are found, described by texts, compared with the reference head and over seeds."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def model(planted):
 
 @pytest.fixture
 def text_of(planted):
-    """A response's text is as many words as its reward on the planted personal direction is high."""
+    """Texts whose number of words grows with the reward along the planted personal direction."""
     rewards = planted.data.responses @ planted.directions[0]
 
     def words(row):
@@ -64,7 +64,7 @@ def test_without_texts_and_head(planted, model):
         assert axis.stability is None
 
 
-def test_stability_is_one_for_the_same_model_however_it_is_rotated(planted, model):
+def test_stability_is_one_for_a_rotated_basis_of_the_same_model(planted, model):
     turn = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(0))).Q
     prior = replace(model.prior, mean=turn.t().double() @ model.prior.mean)
     turned = replace(model, basis=model.basis @ turn, prior=prior)
@@ -75,7 +75,7 @@ def test_stability_is_one_for_the_same_model_however_it_is_rotated(planted, mode
     assert shared.stability.lowest < personal.stability.mean < 1
 
 
-def test_the_columns_of_simplex_weights_are_shown_as_they_are(planted):
+def test_the_axes_of_simplex_weights_are_the_columns_of_the_basis(planted):
     model = train(planted.data, TrainingConfig(rank=3, recipe="paper", steps=20))
     found = describe_axes(model, planted.data)
     assert [axis.name for axis in found] == ["direction 1", "direction 2", "direction 3"]

@@ -26,7 +26,7 @@ def one(values, sample):
 
 
 def test_an_estimate_by_hand():
-    """Four users with two pairs each on prompts of their own: the interval is Student's, over users."""
+    """Four users with two comparisons each on prompts of their own: the interval is Student's, over users."""
     found = one([0, 1, 1, 1, 1, 0.5, 1, 0.5], sample_of([0, 0, 1, 1, 2, 2, 3, 3]))
     std = np.sqrt(0.125 / 3)
     reach = stats.t.ppf(0.975, 3) * std / 2
@@ -38,7 +38,7 @@ def test_an_estimate_by_hand():
 
 
 def test_shared_prompts_by_hand():
-    """Two users on the same three prompts: variance over users, plus over prompts, less over single pairs; G is 2."""
+    """Two users on the same three prompts: variance over users, plus over prompts, minus over meetings."""
     values = np.array([1, 0, 0, 1, 1, 0], dtype=float)
     found = one(values, sample_of([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]))
     pull = (values - 0.5).reshape(2, 3) / 6
@@ -53,23 +53,23 @@ def test_shared_prompts_by_hand():
     assert found.ci95[1] - found.mean == pytest.approx(stats.t.ppf(0.975, 1) * found.stderr_two_way)
 
 
-def test_pairs_weigh_within_their_user():
+def test_weights_count_within_their_user():
     sample = sample_of([0, 0, 1], weights=[3, 1, 9])
     assert one([1, 0, 0], sample).mean == pytest.approx(0.375)
     assert sample.by_user(np.array([[1.0], [0.0], [0.0]]))[:, 0].tolist() == [0.75, 0]
 
 
-def test_one_user_has_a_mean_and_no_error():
+def test_one_user_has_a_mean_and_no_standard_error():
     found = one([0, 1], sample_of([0, 0]))
     assert (found.mean, found.stderr, found.stderr_two_way, found.std, found.ci95) == (0.5, None, None, None, None)
 
 
-def test_one_prompt_says_nothing_of_other_prompts():
+def test_one_prompt_adds_no_variance_over_prompts():
     found = one([0, 1, 1], sample_of([0, 1, 2], [0, 0, 0]))
     assert found.stderr_two_way == found.stderr
 
 
-def test_users_who_are_all_alike_have_no_spread():
+def test_equal_users_have_no_spread():
     found = one(np.full(5, 0.75), sample_of(range(5)))
     assert (found.stderr, found.ci95) == (0, (0.75, 0.75))
 
@@ -83,7 +83,7 @@ def test_figures_do_not_depend_on_each_other():
 
 
 @pytest.mark.parametrize("hard", [0.0, 1.0])
-def test_intervals_cover_the_truth_as_often_as_they_say(hard):
+def test_intervals_cover_the_truth_at_their_nominal_rate(hard):
     """400 experiments of 30 users on 30 shared prompts, of equal or of very different difficulty."""
     rng = np.random.default_rng(1)
 
@@ -104,8 +104,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say(hard):
 
 
 @pytest.mark.slow
-def test_intervals_hold_a_fitted_models_truth():
-    """A smaller `benchmarks/coverage.py`: one fitted model, 100 groups of fresh people on prompts they share."""
+def test_intervals_cover_the_truth_of_a_fitted_model():
+    """A smaller `benchmarks/coverage.py`: one fitted model, 100 groups of new users on prompts they share."""
     world_of = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
     rng = np.random.default_rng(5)
     world, people, rank = world_of["World"](rng), world_of["People"], world_of["RANK"]

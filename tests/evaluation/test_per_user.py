@@ -10,9 +10,9 @@ from lorerm.data.schema import TEST_SPLITS
 from lorerm.data.splits import Splits
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.evaluation.intervals import Sample
-from lorerm.evaluation.per_user import _agreement_of_choices, _intervals, agreement, user_gains
+from lorerm.evaluation.per_user import _agreement_of_comparisons, _intervals, agreement, user_gains
 from lorerm.evaluation.predictions import OWN, project
-from lorerm.evaluation.report import ChoiceAgreement, Gains
+from lorerm.evaluation.report import ComparisonAgreement, Gains
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +73,16 @@ def splits_of(users, chosen, rejected, labels):
 def test_agreement_by_hand():
     """Users a and b prefer the same of two responses, c the other: one of three pairs agrees. User d is alone."""
     splits = splits_of(["a", "b", "c", "d"], [0, 0, 1, 2], [1, 1, 0, 3], ["train_seen"] * 4)
-    assert _agreement_of_choices(splits) == ChoiceAgreement(pytest.approx(1 / 3), 3, 1)
+    assert _agreement_of_comparisons(splits) == ComparisonAgreement(pytest.approx(1 / 3), 3, 1)
 
 
 def test_repeated_comparisons_of_one_user_are_not_compared_with_each_other():
     alone = splits_of(["a", "a", "a"], [0, 0, 1], [1, 1, 0], ["train_seen"] * 3)
-    assert _agreement_of_choices(alone) is None
+    assert _agreement_of_comparisons(alone) is None
     # Each of user a's three comparisons is compared with b's only one of those responses.
     labels = ["train_seen"] * 3 + ["train_unseen"] * 2
     both = splits_of(["a", "a", "a", "b", "b"], [0, 0, 1, 0, 2], [1, 1, 0, 1, 3], labels)
-    assert _agreement_of_choices(both) == ChoiceAgreement(pytest.approx(2 / 3), 3, 1)
+    assert _agreement_of_comparisons(both) == ComparisonAgreement(pytest.approx(2 / 3), 3, 1)
 
 
 def test_agreement_of_models_is_the_mean_over_pairs_of_users(predictions):

@@ -33,7 +33,7 @@ def test_a_report_has_axes_with_texts_and_no_studies_that_were_not_made(finished
     assert all(axis["highest"] and axis["properties"] for axis in directions)
 
 
-def test_the_curve_stands_in_the_report_that_follows(run):
+def test_the_next_report_has_the_curve(run):
     studies.few_shot(run, [1, 3], FewShotConfig(trials=2))
     steps.report(run)
     report = report_of(run)
@@ -41,17 +41,17 @@ def test_the_curve_stands_in_the_report_that_follows(run):
     assert [point["shots"] for point in report["shots"]["points"]] == [0, 1, 3]
 
 
-def test_a_curve_that_was_swept_before_is_not_replaced_by_the_default(run):
+def test_a_curve_measured_before_is_not_replaced_by_the_default(run):
     studies.few_shot(run, [2], FewShotConfig(trials=2))
-    swept = (run.path / "shots.json").read_bytes()
+    measured = (run.path / "shots.json").read_bytes()
     studies.few_shot_by_default(run)
-    assert (run.path / "shots.json").read_bytes() == swept
+    assert (run.path / "shots.json").read_bytes() == measured
     (run.path / "shots.json").unlink()
     studies.few_shot_by_default(run)
-    assert (run.path / "shots.json").read_bytes() == swept
+    assert (run.path / "shots.json").read_bytes() == measured
 
 
-def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
+def test_by_default_a_curve_is_measured_only_where_it_is_quick(run, monkeypatch):
     monkeypatch.setattr(studies, "_QUICK_COMPARISONS", 3)
     studies.few_shot_by_default(run)
     assert not (run.path / "shots.json").exists()
@@ -60,14 +60,14 @@ def test_by_default_only_what_is_cheap_is_swept(run, monkeypatch):
     assert (run.path / "shots.json").exists()
 
 
-def test_training_again_drops_what_was_made_of_it(run):
+def test_training_again_drops_the_studies_of_the_models(run):
     studies.few_shot(run, [2], FewShotConfig(trials=2))
     studies.seeds(run, 2)
     steps.train(run, TrainingConfig(seed=5), [1, 2])
     assert set(run.manifest()["steps"]) == {"prepare", "embed", "train"}
 
 
-def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
+def test_further_seeds_split_and_train_anew_and_finished_ones_are_kept(run):
     studies.seeds(run, 2)
     first = (run.path / "seeds" / "seed-1.json").read_bytes()
     changed = (run.path / "seeds" / "seed-1.json").stat().st_mtime_ns
@@ -79,7 +79,7 @@ def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
     steps.report(run)
     report = report_of(run)
     assert report["seeds"]["seeds"] == [0, 1, 2]
-    assert all(axis["stability"]["n_seeds"] == 2 for axis in report["axes"]["directions"])
+    assert {axis["stability"]["n_seeds"] for axis in report["axes"]["directions"]} == {2}
     own = next(row for row in report["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"]
     others = [json.loads((run.path / "seeds" / f"seed-{seed}.json").read_text("utf-8")) for seed in (1, 2)]
     means = [next(row for row in other["ranks"] if row["rank"] == 2)["cells"]["test_seen"]["mean"] for other in others]
@@ -88,7 +88,7 @@ def test_seeds_split_and_train_anew_and_go_on_where_they_were(run):
     assert found["std_seeds"] == pytest.approx(np.std([own, *means], ddof=1))
 
 
-def test_one_seed_is_the_run_alone(run):
+def test_one_seed_is_the_run_itself(run):
     studies.seeds(run, 1)
     assert "seeds" not in run.manifest()["steps"], "there is nothing to repeat"
     studies.seeds(run, 2)
@@ -97,34 +97,34 @@ def test_one_seed_is_the_run_alone(run):
     studies.seeds(run)
     steps.report(run)
     assert report_of(run)["seeds"] is None
-    assert all(axis["stability"] is None for axis in report_of(run)["axes"]["directions"])
+    assert {str(axis["stability"]) for axis in report_of(run)["axes"]["directions"]} == {"None"}
     assert (run.path / "seeds" / "seed-1.json").read_bytes() == kept, "for when more are asked for again"
 
 
-def test_what_the_input_said_of_its_split_holds_for_every_seed(run, monkeypatch):
+def test_a_split_given_by_the_input_holds_for_every_seed(run, monkeypatch):
     data = load_embedded(run.path)
     before = np.asarray(data.splits)
 
-    def cells_at(seed, given):
+    def splits_at(seed, given):
         real = run.result
         monkeypatch.setattr(
             RunFolder, "result", lambda self, step: {**real(step), **({"given": given} if step == "prepare" else {})}
         )
-        cells = studies._split_anew(run, data, seed)
+        splits = studies._split_anew(run, data, seed)
         monkeypatch.undo()
-        return cells
+        return splits
 
-    assert set(cells_at(3, "prompts").test_seen.prompt_ids) == set(
+    assert set(splits_at(3, "prompts").test_seen.prompt_ids) == set(
         data.prompt_ids[np.char.startswith(before.astype(str), "test")]
     )
-    users = [set(cells_at(seed, "prompts").train_unseen.user_ids) for seed in (1, 2, 3)]
+    users = [set(splits_at(seed, "prompts").train_unseen.user_ids) for seed in (1, 2, 3)]
     assert any(found != users[0] for found in users)
-    kept = cells_at(3, "cells")
+    kept = splits_at(3, "cells")
     assert set(kept.train_unseen.user_ids) == set(data.user_ids[before == "train_unseen"])
 
 
 def test_curve_and_seeds_adapt_as_the_report_does(run):
-    """By the recipe that the run keeps, here another one than the training's own."""
+    """By the adaptation that the run's experiment names, here another one than the training's own."""
     Recipe(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
     steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
     data = load_embedded(run.path)

@@ -1,1 +1,1 @@
-"""Evaluation: accuracy in the four cells, the controls beside it, and how sure one can be of the differences."""
+"""Evaluation of models on the four splits: accuracies, controls, differences with intervals, and the report of them."""

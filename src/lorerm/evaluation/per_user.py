@@ -10,7 +10,7 @@ import torch
 from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.evaluation.axes import personal_axes
 from lorerm.evaluation.predictions import OWN, project
-from lorerm.evaluation.report import Agreement, ChoiceAgreement, Gains, ModelAgreement, UserGain
+from lorerm.evaluation.report import Agreement, ComparisonAgreement, Gains, ModelAgreement, UserGain
 
 if TYPE_CHECKING:
     from lorerm.arrays import Bools, Floats, Ints
@@ -99,10 +99,10 @@ def agreement(predictions: Predictions) -> Agreement:
 
     The former is None where no two users compared the same two responses, the latter without a personal rank.
     """
-    return Agreement(_agreement_of_choices(predictions.data), _agreement_of_models(predictions))
+    return Agreement(_agreement_of_comparisons(predictions.data), _agreement_of_models(predictions))
 
 
-def _agreement_of_choices(data: Splits[EmbeddedPreferences]) -> ChoiceAgreement | None:
+def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAgreement | None:
     """Count over unordered pairs of responses: two users agree where both preferred the same response.
 
     Several comparisons of one user are not compared with each other.
@@ -124,7 +124,7 @@ def _agreement_of_choices(data: Splits[EmbeddedPreferences]) -> ChoiceAgreement 
     if not n_compared:
         return None
     shared = np.bincount(meetings // len(index)) > 1
-    return ChoiceAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
+    return ComparisonAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
 
 
 def _count_equal(group: Ints, first: Bools) -> Floats:

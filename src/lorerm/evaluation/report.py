@@ -334,7 +334,7 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 
 @dataclass(frozen=True)
-class ChoiceAgreement:
+class ComparisonAgreement:
     """How often two users who compared the same two responses preferred the same one."""
 
     share: float
@@ -356,7 +356,7 @@ class ModelAgreement:
 class Agreement:
     """How far users agree, in their comparisons and by their models; None where that is not known."""
 
-    choices: ChoiceAgreement | None = None
+    comparisons: ComparisonAgreement | None = field(default=None, metadata=named("choices"))
     models: ModelAgreement | None = None
 
 

@@ -227,10 +227,10 @@ def losing_users(gains: Gains) -> Table:
 
 def agreement_facts(report: Report) -> NamedValues:
     """Return how often two users agree, in their comparisons and by their models; empty where that is not known."""
-    choices, models = report.agreement.choices, report.agreement.models
+    comparisons, models = report.agreement.comparisons, report.agreement.models
     facts = []
-    if choices is not None:
-        agreed = f"{percent(choices.share)}% of {count(choices.n_compared)} pairs of comparisons"
+    if comparisons is not None:
+        agreed = f"{percent(comparisons.share)}% of {count(comparisons.n_compared)} pairs of comparisons"
         facts.append(("two users who compared the same two responses preferred the same one", agreed))
     if models is not None:
         prefers = f"the weights of two users (rank {models.rank}) prefer the same response"
