@@ -1,11 +1,11 @@
-"""Work in threads: in order, on as many of them as torch had, and torch's own number is what it was afterwards."""
+"""Work in threads comes back in order, on as many threads as torch had; afterwards torch has its threads again."""
 
 import threading
 
 import pytest
 import torch
 
-from lorerm.threads import have_torch_threads, map_in_threads, torch_on_one_thread
+from lorerm.threads import map_in_threads, set_torch_threads, torch_on_one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +16,8 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-def test_results_come_in_order_from_threads_on_which_torch_has_one():
-    together = threading.Barrier(3, timeout=30)  # nobody gets past it alone
+def test_results_are_in_order_and_each_thread_has_one_torch_thread():
+    together = threading.Barrier(3, timeout=30)  # passed only by three threads at once
 
     def work(item):
         together.wait()
@@ -27,7 +27,7 @@ def test_results_come_in_order_from_threads_on_which_torch_has_one():
     assert torch.get_num_threads() == 3
 
 
-def test_threads_are_those_that_torch_had_before_it_was_given_one():
+def test_number_of_threads_is_the_one_that_torch_had_before():
     with torch_on_one_thread():
         assert torch.get_num_threads() == 1
         together = threading.Barrier(3, timeout=30)
@@ -36,25 +36,25 @@ def test_threads_are_those_that_torch_had_before_it_was_given_one():
     assert torch.get_num_threads() == 3
 
 
-def test_one_item_stays_on_this_thread():
-    """On which torch has one thread for as long, too."""
+def test_single_item_runs_on_this_thread():
+    """Meanwhile torch has one thread here, too."""
     found = list(map_in_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), [0]))
     assert found == [(threading.get_ident(), 1)]
     assert torch.get_num_threads() == 3
     assert list(map_in_threads(lambda _: 1 / 0, [])) == []
 
 
-def test_what_goes_wrong_is_raised_and_torch_has_its_threads_again():
+def test_error_is_raised_and_torch_has_its_threads_again():
     with pytest.raises(ZeroDivisionError):
         list(map_in_threads(lambda item: 1 // item, [1, 0, 1]))
     assert torch.get_num_threads() == 3
 
 
-def test_a_new_thread_has_the_threads_that_it_was_given_whatever_others_set():
+def test_number_of_torch_threads_of_a_new_thread_is_its_own():
     found = []
 
     def work():
-        have_torch_threads(3)
+        set_torch_threads(3)
         other = threading.Thread(target=torch.set_num_threads, args=(1,))
         other.start()
         other.join()

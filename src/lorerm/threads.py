@@ -1,7 +1,7 @@
-"""Threads of this package's own, for work that comes in independent parts, each part on one of torch's threads.
+"""Run independent parts of the work in threads, each of which computes torch's operations on one thread.
 
-After each operation on several threads torch's wait for the next one at full speed, for milliseconds, on the cores that
-others need: with those busy, an operation takes many times as long as on one thread.
+After an operation on several threads, torch's idle threads spin for milliseconds, on cores that others need. Where
+those are busy, an operation on several threads takes many times as long as on one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# How many threads there are where torch has been given only one.
+# The number of threads that torch had before `torch_on_one_thread`; None outside it.
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @contextmanager
 def torch_on_one_thread() -> Iterator[None]:
-    """Compute torch's own operations on one thread; `map_in_threads` keeps the number that there was before."""
+    """Compute torch's operations on one thread; `map_in_threads` still uses as many threads as torch had before."""
     import torch
 
     before = torch.get_num_threads()
@@ -35,17 +35,17 @@ def torch_on_one_thread() -> Iterator[None]:
         _threads.reset(token)
 
 
-def have_torch_threads(number: int) -> None:
-    """Let torch compute on so many threads for this one, which may not have used torch before."""
+def set_torch_threads(number: int) -> None:
+    """Set the number of torch's threads for the current thread, also if it has not used torch before."""
     import torch
 
-    # A thread's first operation takes the number that any thread set last: this is that operation.
+    # At its first call into torch, a thread takes over the number that any thread set last: this is that call.
     torch.get_num_threads()
     torch.set_num_threads(number)
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield what `work` returns of each item, in order, on as many threads as torch has; one item on this thread."""
+    """Yield `work(item)` for each item, in order, on as many threads as torch has; a single item on this thread."""
     import torch
 
     threads = min(_threads.get() or torch.get_num_threads(), len(items))
@@ -55,6 +55,6 @@ def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Ite
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        # torch's threads belong to the thread that started them: each has to be told.
-        with ThreadPoolExecutor(threads, initializer=have_torch_threads, initargs=(1,)) as pool:
+        # The number of torch's threads is set for each thread separately.
+        with ThreadPoolExecutor(threads, initializer=set_torch_threads, initargs=(1,)) as pool:
             yield from pool.map(work, items)

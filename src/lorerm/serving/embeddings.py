@@ -15,7 +15,7 @@ import torch
 from lorerm.data.conversation import conversation_key
 from lorerm.errors import LorermError
 from lorerm.serving.errors import RETRY_AFTER, ApiError
-from lorerm.threads import have_torch_threads
+from lorerm.threads import set_torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Embeddings:
         self._work: asyncio.Task[None] | None = None
         # A thread that first asks torch for its threads while users' weights are fitted, on one, would keep to one.
         threads = torch.get_num_threads()
-        self._thread = ThreadPoolExecutor(1, "encoder", initializer=have_torch_threads, initargs=(threads,))
+        self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
     async def embed(self, conversations: Sequence[Conversation]) -> Vector32:
         """Return float32 [n, D].
