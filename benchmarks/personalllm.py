@@ -1,6 +1,6 @@
 """PersonalLLM's full shape: 9,402 + 1,000 prompts with eight responses, 1,000 + 500 people, built, trained, evaluated.
 
-    python benchmarks/personalllm.py [--recipe paper|default] [--dimension 1024] [--ranks 0 1 2 3 4 5]
+    python benchmarks/personalllm.py [--experiment paper|default] [--dimension 1024] [--ranks 0 1 2 3 4 5]
 
 The texts are numbers, the features random, and the ten reward models' scores are directions in them with noise, so that
 neither a download nor a model is needed. Time and the peak of the process's memory are printed step by step.
@@ -27,8 +27,7 @@ from lorerm.data.datasets import read_dataset
 from lorerm.data.datasets.personalllm import N_RESPONSES, REWARD_MODELS
 from lorerm.embedding.external.imported import Imported, read_for_dataset
 from lorerm.pipeline import steps
-from lorerm.pipeline.config import SplitConfig
-from lorerm.pipeline.experiment import find_recipe, training
+from lorerm.pipeline.experiment import SplitConfig, find_experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.import_embeddings import import_embeddings
 
@@ -40,17 +39,17 @@ N_PROMPTS = {"train": 9402, "test": 1000}
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="paper", choices=["paper", "default"])
+    parser.add_argument("--experiment", default="paper", choices=["paper", "default"])
     parser.add_argument("--dimension", type=int, default=1024)
     parser.add_argument("--ranks", type=int, nargs="+")
     given = parser.parse_args()
-    recipe = find_recipe("personalllm", given.recipe)
-    config, ranks, _ = training(recipe)
+    experiment = find_experiment("personalllm", given.experiment)
+    config, ranks, _ = experiment.training()
     with tempfile.TemporaryDirectory() as folder:
         data, run = Path(folder) / "data", RunFolder.create(Path(folder) / "run")
         measure("written", lambda: write(data, given.dimension))
-        store(run, data, recipe.data)
-        measure(f"trained, recipe {given.recipe}", lambda: steps.train(run, config, given.ranks or ranks))
+        store(run, data, experiment.data)
+        measure(f"trained, experiment {given.experiment}", lambda: steps.train(run, config, given.ranks or ranks))
         measure("adapted, evaluated, reported", lambda: steps.report(run))
         content = json.loads((run.path / "report" / "report.json").read_text())
     for rank in content["ranks"]:

@@ -70,7 +70,7 @@ def kill(process, name, after):
 
 def contents(name):
     """Return the bytes of all files, once the run folder has swept what was being written when the process died."""
-    RunFolder(FOLDER / name).sweep()
+    RunFolder(FOLDER / name).remove_partial_files()
     files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir())
     return {str(path.relative_to(FOLDER / name)): path.read_bytes() for path in files}
 

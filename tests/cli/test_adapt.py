@@ -32,7 +32,7 @@ def first_place(lorerm, tmp_path):
 def test_ranking_follows_the_answers_and_turns_with_them(lorerm, run, tmp_path, first_place):
     data = write_lines(tmp_path / "a.jsonl", answers("new", likes_long=True) + answers("Ö, 7", likes_long=False))
     outcome = lorerm("adapt", run, "--data", data, "--rank", 2)
-    assert (outcome.code, outcome.out) == (0, "Adapted 2 users from 30 answers.\n")
+    assert (outcome.code, outcome.out) == (0, "Adapted 2 users from 30 comparisons.\n")
     assert first_place(run, "new") == "long"
     assert first_place(run, "Ö, 7") == "short"
     again = write_lines(tmp_path / "b.jsonl", answers("new", likes_long=False))

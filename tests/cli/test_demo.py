@@ -51,7 +51,7 @@ def test_a_named_data_set_is_no_demo(refuses, tmp_path):
     """`lorerm run simulated` may be somebody's work."""
     run = RunFolder.create(tmp_path / "run")
     named = {"input": [{"name": "simulated", "sha256": None}], "options": {}}
-    run.step("prepare", named, lambda: dict, outputs=())
+    run.step("prepare", named, lambda: dict)
     assert "another run" in refuses("demo", "--out", tmp_path / "run")
 
 

@@ -71,7 +71,7 @@ def test_run_of_a_model_is_read_as_it_was_resolved_then(tmp_path):
     identity = {"model": "org/m", "revision": "abc123", "dtype": "bfloat16", "pooling": "last-token"}
     identity |= {"template": "hash", "max_length": 64, "dimension": 8}
     options = parse("--model", "org/m", "--attn", "eager")
-    run.step("embed", encoder_settings(options), lambda: lambda: {"encoder": identity}, outputs=())
+    run.step("embed", encoder_settings(options), lambda: lambda: {"encoder": identity})
     settings = run_encoder_settings(RunFolder.open(tmp_path / "run"))
     assert settings == {**encoder_settings(options), "revision": "abc123", "dtype": "bfloat16", "max_length": 64}
 

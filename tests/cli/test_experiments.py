@@ -10,7 +10,7 @@ import yaml
 
 from lorerm.cli.encoders import add_encoder_options, encoder_settings
 from lorerm.cli.experiments import fill_encoder_options
-from lorerm.pipeline.experiment import Recipe
+from lorerm.pipeline.experiment import Experiment
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 from small_choices import contents
 
@@ -40,7 +40,7 @@ def small(tmp_path, name):
     if name != "personalllm":
         return ()
     (tmp_path / "small.yaml").write_text("data: {seen_users: 30, unseen_users: 15, seen_share: 0.2, unseen_share: 0.1}")
-    return "--recipe", tmp_path / "small.yaml"
+    return "--experiment", tmp_path / "small.yaml"
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -62,28 +62,28 @@ def test_whole_way(lorerm, tmp_path, samples, reward_model, name):
             assert cell["n_users"] >= 5
     assert {rank["rank"] for rank in content["ranks"]} == {0, 1, 2}
     assert not content["data"]["leaks"]["warnings"]
-    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    stored = yaml.safe_load((run / "experiment.yaml").read_text())
     assert stored["train"]["ranks"] == [0, 1, 2]
     assert stored["embed"] == {"model": str(reward_model)}
-    assert str(samples[name]) not in (run / "recipe.yaml").read_text()
+    assert str(samples[name]) not in (run / "experiment.yaml").read_text()
 
 
 def test_four_verbs_are_the_whole_way(lorerm, tmp_path, samples):
     """Each later verb finds its settings in the run."""
-    given = ("--recipe", "paper", "--data", samples["tldr"])
+    given = ("--experiment", "paper", "--data", samples["tldr"])
     assert (
         lorerm(
-            "run", "tldr", *given, "--out", tmp_path / "one", "--model", "embedded", "--ranks", 1, 2, "--steps", 9
+            "run", "tldr", *given, "--out", tmp_path / "one", "--encoder", "hashing", "--ranks", 1, 2, "--steps", 9
         ).code
         == 0
     )
     four = tmp_path / "four"
     assert lorerm("prepare", "tldr", *given, "--out", four).code == 0
-    assert lorerm("embed", four, "--model", "embedded").code == 0
+    assert lorerm("embed", four, "--encoder", "hashing").code == 0
     assert lorerm("train", four, "--ranks", 1, 2, "--steps", 9).code == 0
     assert lorerm("report", four).code == 0
     one, other = contents(tmp_path / "one"), contents(four)
-    assert {name for name in one if one[name] != other.get(name)} == {"recipe.yaml"}
+    assert {name for name in one if one[name] != other.get(name)} == {"experiment.yaml"}
     config = json.loads((four / "report" / "report.json").read_text())["config"]
     del config["training"]["rank"]
     assert config["training"] == {"recipe": "paper", "seed": 0, "steps": 9, "learning_rate": 0.5, "alpha": 0.0}
@@ -93,11 +93,11 @@ def test_four_verbs_are_the_whole_way(lorerm, tmp_path, samples):
 def test_embedded_encoder_needs_no_other_ranks(lorerm, tmp_path, samples):
     """It has no reference head: the recipe's rank 0 is left out, and the report says why."""
     (tmp_path / "few.yaml").write_text("train: {recipe: paper, ranks: [0, 1, 50], steps: 5}")
-    given = ("--data", samples["tldr"], "--out", tmp_path / "run", "--recipe", tmp_path / "few.yaml")
-    outcome = lorerm("run", "tldr", *given, "--model", "embedded")
+    given = ("--data", samples["tldr"], "--out", tmp_path / "run", "--experiment", tmp_path / "few.yaml")
+    outcome = lorerm("run", "tldr", *given, "--encoder", "hashing")
     assert outcome.code == 0, outcome.err
     assert "No values for the reference head" in " ".join(outcome.out.split())
-    assert "warning: Ranks of the recipe that the data do not allow, left out: 0, 50." in outcome.err
+    assert "warning: Ranks of the experiment that the data do not allow, left out: 0, 50." in outcome.err
     assert "left out: 0, 50" in lorerm("train", tmp_path / "run").err
 
 
@@ -105,7 +105,7 @@ def test_prism_as_published_in_small(lorerm, tmp_path, samples, reward_model):
     """A sweep of alphas, the published split, and the leaking format with its warning."""
     run = tmp_path / "run"
     outcome = lorerm(
-        "run", "prism", "--recipe", "paper", "--published-format", "--data", samples["prism"], "--out", run,
+        "run", "prism", "--experiment", "paper", "--published-format", "--data", samples["prism"], "--out", run,
         "--model", reward_model, "--ranks", 0, 1, 2, "--alphas", 0, 10000, "--steps", 20,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
@@ -138,7 +138,7 @@ def test_automatic_dtype_can_be_asked_for_against_the_recipe(given, expected):
     parser = argparse.ArgumentParser()
     add_encoder_options(parser)
     parsed = parser.parse_args(given)
-    fill_encoder_options(parsed, Recipe(embed={"model": "org/m", "dtype": "bfloat16"}))
+    fill_encoder_options(parsed, Experiment(embed={"model": "org/m", "dtype": "bfloat16"}))
     assert encoder_settings(parsed)["dtype"] == expected
 
 
@@ -164,9 +164,9 @@ def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
 
 def test_concentration_of_people_goes_with_any_recipe(lorerm, tmp_path, samples):
     run = tmp_path / "run"
-    given = ("--recipe", "paper", "--concentration", 0.01, "--data", samples["personalllm"])
+    given = ("--experiment", "paper", "--concentration", 0.01, "--data", samples["personalllm"])
     assert lorerm("prepare", "personalllm", *given, "--out", run).code == 0
-    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    stored = yaml.safe_load((run / "experiment.yaml").read_text())
     assert (stored["data"]["concentration"], stored["train"]["recipe"]) == (0.01, "paper")
     assert lorerm("prepare", "personalllm", *given[:3], -1, *given[4:], "--out", tmp_path / "wrong").code == 2
 
@@ -181,12 +181,12 @@ def test_languages(lorerm, refuses, tmp_path, samples):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["choices.jsonl", "--languages", "en"], "--languages is about data sets known by name"),
-        (["choices.jsonl", "--data", "x"], "--data is about data sets known by name"),
+        (["choices.jsonl", "--languages", "en"], "--languages is an option of data sets known by name"),
+        (["choices.jsonl", "--data", "x"], "--data is an option of data sets known by name"),
         (["tldr", "--published-format"], "data set tldr has no option 'published_format'"),
         (["prism", "--include-cnn-dm"], "data set prism has no option 'include_cnn_dm'"),
-        (["prism", "--recipe", "papre"], "recipe 'papre' is not known"),
-        (["prism", "--recipe", "none.yaml"], "the recipe none.yaml cannot be read"),
+        (["prism", "--experiment", "papre"], "no experiment 'papre'"),
+        (["prism", "--experiment", "none.yaml"], "none.yaml"),
         (["tldr", "--data", "nowhere"], "nowhere does not exist"),
     ],
 )
@@ -207,7 +207,7 @@ def test_reward_model_of_a_recipe_that_cannot_be_had(refuses, tmp_path, samples,
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     line = refuses("run", "tldr", "--data", samples["tldr"], "--out", tmp_path / "run")
     assert "Skywork/Skywork-Reward-Llama-3.1-8B-v0.2" in line
-    assert "--model embedded" in line
+    assert "--encoder hashing" in line
 
 
 def test_published_embeddings(lorerm, refuses, tmp_path, samples):

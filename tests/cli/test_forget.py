@@ -12,7 +12,7 @@ def test_forgotten_users_are_unknown_afterwards(lorerm, refuses, run):
     assert outcome.code == 0, outcome
     assert outcome.out.startswith("Forgot 2 users with ")
     assert "holds nothing of user 'user-00'" in refuses("forget", run, "--user", "user-00")
-    assert "nobody is named" in refuses("forget", run)
+    assert "no user is named" in refuses("forget", run)
     assert lorerm("report", run).code == 0
     assert "user 'user-05' is unknown" in refuses("score", run, "--user", "user-05", "--data", run / "manifest.json")
 
@@ -44,6 +44,6 @@ def test_every_other_verb_says_how_to_finish_what_was_cut_off(lorerm, refuses, h
     ]
     for call in calls:
         said = refuses(*call)
-        assert said.endswith(f"forgetting users was cut off in {run}: finish it with `lorerm forget {run}`"), call
+        assert said.endswith(f"`lorerm forget` was interrupted in {run}: finish it with `lorerm forget {run}`"), call
     assert lorerm("forget", run).out.startswith("Forgot 1 user with ")
     assert lorerm("report", run).code == 0

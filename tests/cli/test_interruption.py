@@ -52,13 +52,13 @@ class OneByOne(HashingEncoder):
                 progress(i, len(conversations))
         return np.stack(rows)
 
-mark_done = RunFolder.mark_done
+finish_part = RunFolder.finish_part
 
 def marking(self, step, part):
-    mark_done(self, step, part)
+    finish_part(self, step, part)
     reached("rank")
 
-RunFolder.mark_done = marking
+RunFolder.finish_part = marking
 lorerm.cli.embed.make_encoder = lambda settings, parsed: OneByOne()
 sys.exit(main(sys.argv[1:]))
 """
@@ -183,7 +183,7 @@ def test_second_process_is_refused_while_the_first_writes(refuses, run):
     holder = f"""
 import sys
 from pathlib import Path
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.folder import locked
 with locked(Path({str(run)!r})):
     print("held", flush=True)
     sys.stdin.read()

@@ -67,7 +67,7 @@ def test_interruption_is_one_line_and_130(capsys, monkeypatch, tmp_path, choices
 
     monkeypatch.setattr(steps, "prepare", interrupt)
     assert main(["prepare", str(choices_file), "--out", str(tmp_path / "run")]) == 130
-    assert capsys.readouterr().err == "lorerm: interrupted; the same command goes on from what is finished\n"
+    assert capsys.readouterr().err == "lorerm: interrupted; run the same command again to continue\n"
 
 
 def test_reader_that_goes_is_no_error(done):

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from lorerm.cli.options import add_options, given_options
-from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import SplitConfig
 from lorerm.training.config import TrainingConfig
 
 
@@ -59,7 +59,7 @@ def test_help_says_what_the_default_is(parser):
     assert "a share in % (default: 0.5)" in text
     assert "how many (default: as many as there are (all))" in text
     assert "{a,b}" in text
-    assert "--most INT|all most of them (default: 50; all is no limit)" in text
+    assert "--most INT|all most of them (default: 50; all: no limit)" in text
     assert "What can be said" in text
 
 

@@ -93,7 +93,7 @@ def test_gzipped_lines_and_a_column_of_another_name(lorerm, tmp_path):
     data.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     outcome = lorerm("prepare", data, "--out", tmp_path / "run", "--user-column", "worker")
     assert outcome.code == 0
-    assert "120 of 120 pairs in use" in outcome.out
+    assert "120 of 120 comparisons in use" in outcome.out
     assert "lorerm embed" in outcome.out
 
 

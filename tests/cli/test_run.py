@@ -121,7 +121,7 @@ def test_one_or_two_people_are_enough(lorerm, tmp_path, n_users):
     """With one person nobody is unseen, which is said."""
     outcome = lorerm("run", write_lines(tmp_path / "c.jsonl", choices(n_users)), "--out", tmp_path / "run")
     assert outcome.code == 0
-    assert ("Nobody is held out" in outcome.err) == (n_users == 1)
+    assert ("No user is held out" in outcome.err) == (n_users == 1)
 
 
 def test_people_with_few_choices_are_counted_and_named(lorerm, tmp_path):

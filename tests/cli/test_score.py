@@ -75,9 +75,9 @@ def test_rank_that_was_not_trained(refuses, done, candidates):
     ("line", "said"),
     [
         ("{", "row 2: the text is not JSON"),
-        ("3", "row 2: it is no candidate"),
-        ('{"prompt": "p"}', "row 2: it is no candidate"),
-        ('{"response": "r"}', "row 2: it is no candidate"),
+        ("3", "row 2: this is no candidate"),
+        ('{"prompt": "p"}', "row 2: this is no candidate"),
+        ('{"response": "r"}', "row 2: this is no candidate"),
         ('{"prompt": "p", "responses": []}', 'row 2: column "responses" is no list, or empty'),
         (f'{{"prompt": "p", "responses": "{MARK}"}}', 'row 2: column "responses" is no list, or empty'),
         ('{"prompt": "p", "responses": ["a", 3]}', "row 2"),
@@ -128,5 +128,5 @@ def test_pickle_in_place_of_a_model_is_not_opened(refuses, run, candidates, tmp_
         folder = run / "models" / f"rank-{rank}"
         (folder / "pytorch_model.bin").write_bytes(bomb)
         (folder / "model.safetensors").write_bytes(bomb)
-    assert "model.safetensors cannot be read" in refuses("score", run, "--population", "--data", candidates)
+    assert "rank-2/model.safetensors: " in refuses("score", run, "--population", "--data", candidates)
     assert not (tmp_path / "opened").exists()

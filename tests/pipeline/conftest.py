@@ -1,4 +1,4 @@
-"""A run that is done once for all tests."""
+"""A run that is made once for all tests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from lorerm import HashingEncoder, TrainingConfig
 from lorerm.pipeline import steps
-from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from small_choices import choices, write_lines
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A finished run of ranks 1 and 2: read only, as all tests share it."""
+    """A finished run of ranks 1 and 2, which no test may change."""
     folder = tmp_path_factory.mktemp("finished")
     run = RunFolder.create(folder / "run")
     steps.prepare(run, [str(write_lines(folder / "choices.jsonl", choices()))], SplitConfig())

@@ -1,4 +1,4 @@
-"""Forgetting: no trace is left in any file, nobody else changes, and the run goes on."""
+"""Forgetting users: no trace is left in any file, other users do not change, and the run goes on."""
 
 import json
 import shutil
@@ -12,23 +12,23 @@ import pytest
 from safetensors.numpy import load_file
 
 from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, adapt, embed
-from lorerm.data.shared import CHOICES, RESPONSES, SharedPreferences
+from lorerm.data.shared import SharedPreferences
 from lorerm.embedding import shards
 from lorerm.errors import ConfigError, RunError, UnknownUserError
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
-from lorerm.pipeline.config import SplitConfig
-from lorerm.pipeline.experiment import Recipe
+from lorerm.pipeline.experiment import Experiment, SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.models import add_users, load_model
 from lorerm.pipeline.sources import write_preferences
+from refusals import refused
 from small_choices import choices, contents, write_lines
 
 
 @pytest.fixture
 def adapted(run):
-    """The run with everybody adapted again under another name, and somebody with a prompt of their own."""
+    """The run with every user adapted again under another name."""
     rows = [{**row, "user_id": f"again-{row['user_id']}"} for row in choices()]
     data = embed(Preferences.from_records(rows), HashingEncoder())
     for rank in (1, 2):
@@ -63,18 +63,18 @@ def test_no_trace_is_left_in_any_file(adapted, pick):
     own = load_model(adapted, 2).user_weights(user).numpy().tobytes()
     quoted = json.dumps(user).encode()
     assert quoted in everything(adapted)
-    n_before = everything(adapted).count(own)  # people who answered alike have the same weights
+    n_before = everything(adapted).count(own)  # users with the same comparisons have the same weights
     assert n_before
     found = forget(adapted, [user])
     left = everything(adapted)
     assert quoted not in left
     assert left.count(own) < n_before
     assert found.n_users == 1
-    assert found.n_answers == sum(one == user for one in data.user_ids)
-    assert (found.n_answers == 0) == (pick == "adapted")
+    assert found.n_comparisons == sum(one == user for one in data.user_ids)
+    assert (found.n_comparisons == 0) == (pick == "adapted")
 
 
-def test_nobody_else_changes(adapted):
+def test_other_users_do_not_change(adapted):
     before = load_model(adapted, 2)
     forget(adapted, ["again-user-03"])
     after = load_model(adapted, 2)
@@ -99,11 +99,11 @@ def test_the_run_goes_on_and_nothing_is_done_again(adapted):
     assert json.dumps(user).encode() not in everything(adapted)
 
 
-def test_embeddings_that_were_theirs_alone_are_blanked(adapted):
+def test_embeddings_of_responses_that_only_they_compared_are_set_to_0(adapted):
     store = adapted.path / "embeddings" / "embeddings-00001-of-00001.safetensors"
     table = pq.read_table(adapted.path / "comparisons.parquet")
     user = table["user_id"][0].as_py()
-    # One comparison of theirs is about responses of nobody else's.
+    # One of their comparisons is about responses that no other user compared.
     own = np.array([i for i, name in enumerate(table["user_id"].to_pylist()) if name == user])[0]
     rows = {table[side][own].as_py() for side in ("chosen", "rejected")}
     keep = [
@@ -121,7 +121,7 @@ def test_embeddings_that_were_theirs_alone_are_blanked(adapted):
     assert after[used["chosen"].to_numpy()].any(axis=1).all()
 
 
-def test_warnings_that_name_them_go(adapted):
+def test_warnings_that_name_them_are_removed(adapted):
     path = adapted.path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["steps"]["prepare"]["result"]["warnings"] = ["1 user is left out (again-user-03).", "Another."]
@@ -130,22 +130,22 @@ def test_warnings_that_name_them_go(adapted):
     assert adapted.result("prepare")["warnings"] == ["Another."]
 
 
-def test_who_cannot_be_forgotten(run):
+def test_an_unknown_user_and_all_users_are_refused(run):
     before = everything(run)
-    with pytest.raises(UnknownUserError, match="holds nothing of user 'nobody'"):
+    with refused(UnknownUserError, str(run.path), "'nobody'", argument="user"):
         forget(run, ["nobody", "user-00"])
-    with pytest.raises(RunError, match="nobody who took part in training would be left"):
+    with refused(RunError, str(run.path)):
         forget(run, sorted(set(EmbeddedPreferences.load(run.path).user_ids)))
     assert everything(run) == before
 
 
 SECRETS = {"user-02": "quokka", "user-06": "axolotl"}
-"""Words that stand only in the texts that one user judged."""
+"""Words that are only in texts that this user compared."""
 
 
 @pytest.fixture(scope="module", params=["default", "paper"])
 def whole(request, tmp_path_factory):
-    """Runs that hold all that a run can hold; two of the users have texts that nobody else judged."""
+    """Runs with every file; two of the users have texts that no other user compared."""
     folder = tmp_path_factory.mktemp("whole")
     rows = choices()
     for user, word in SECRETS.items():
@@ -166,7 +166,7 @@ def whole(request, tmp_path_factory):
     data = EmbeddedPreferences.load(run.path)
     cells = dict(zip(data.user_ids, data.splits, strict=True))
     assert {cells[user].split("_")[1] for user in SECRETS} == {"seen", "unseen"}
-    Recipe(train={"seed": 0}).write(run.path)
+    Experiment(train={"seed": 0}).write(run.path)
     steps.report(run)
     (run.path / "rewardbench").mkdir()
     for name in ("rewardbench.csv", "rewardbench.md"):
@@ -181,7 +181,7 @@ def whole(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("user", SECRETS)
-def test_a_run_with_everything_keeps_no_byte_of_them(whole, tmp_path, user):
+def test_a_run_with_every_file_keeps_no_byte_of_them(whole, tmp_path, user):
     finished, source = whole
     run = RunFolder.open(shutil.copytree(finished.path, tmp_path / "run"))
     data = EmbeddedPreferences.load(run.path)
@@ -197,7 +197,7 @@ def test_a_run_with_everything_keeps_no_byte_of_them(whole, tmp_path, user):
     assert not [trace for trace in traces if trace in everything(run)]
     assert not list(run.path.rglob("*.partial*"))
     other = next(one for one in SECRETS if one != user)
-    assert SECRETS[other].encode() in everything(run), "of others everything stays"
+    assert SECRETS[other].encode() in everything(run), "texts of other users stay"
 
     steps.prepare(run, [source], SplitConfig(seed=1))
     steps.report(run)
@@ -205,12 +205,12 @@ def test_a_run_with_everything_keeps_no_byte_of_them(whole, tmp_path, user):
 
 
 class KilledError(BaseException):
-    """What `kill -9` is in these tests: nothing is cleaned up after it."""
+    """Stands for `kill -9`: no code runs after it."""
 
 
 @pytest.fixture
 def kill(monkeypatch):
-    """Make the process die at the n-th change of a file, before or after it; nothing can be changed from then on."""
+    """Raise `KilledError` right after the n-th change of a file, and at every later attempt to change one."""
     calls = {"n": 0, "last": None}
 
     def dying(change):
@@ -237,7 +237,7 @@ def kill(monkeypatch):
     return after
 
 
-def test_cut_off_anywhere_nothing_uses_the_run_and_the_next_call_finishes(adapted, tmp_path, kill):
+def test_after_an_interruption_the_run_is_refused_until_the_next_call_finishes(adapted, tmp_path, kill):
     user = "user-03"
     expected = RunFolder.open(shutil.copytree(adapted.path, tmp_path / "expected"))
     counted = kill(None)
@@ -253,11 +253,11 @@ def test_cut_off_anywhere_nothing_uses_the_run_and_the_next_call_finishes(adapte
         if last == 0:  # the note of who is being forgotten was not written yet
             forget(run, [user])
         elif last < n_changes:  # the last change takes it out again
-            with pytest.raises(RunError, match=f"cut off in {run.path}: finish it with `lorerm forget {run.path}`"):
+            with refused(RunError, f"`lorerm forget {run.path}`"):
                 RunFolder.open(run.path)
-            with pytest.raises(RunError, match="forgetting users was cut off"):
+            with refused(RunError, f"`lorerm forget {run.path}`"):
                 steps.report(run)
-            with pytest.raises(RunError, match="forgetting users was cut off"):
+            with refused(RunError, f"`lorerm forget {run.path}`"):
                 add_users(run, load_model(run, 2).users(), 2)
             forget(RunFolder.open(run.path, half_forgotten=True), [user] if last % 2 else [])
         assert f'"{user}"'.encode() not in everything(run)
@@ -266,24 +266,24 @@ def test_cut_off_anywhere_nothing_uses_the_run_and_the_next_call_finishes(adapte
         shutil.rmtree(run.path)
 
 
-def test_who_is_to_be_forgotten_must_be_said(run):
-    with pytest.raises(ConfigError, match="nobody is named, and no forgetting was cut off"):
+def test_without_users_it_is_refused(run):
+    with refused(ConfigError, str(run.path), "--user", argument="user"):
         forget(run)
 
 
 def test_the_input_is_not_read_again(finished, tmp_path):
-    """Not even where files are lost: they would come back from there."""
+    """Not even where files are lost: reading it would bring the users back."""
     run = RunFolder.open(shutil.copytree(finished.path, tmp_path / "run"))
     source = str(finished.path.parent / "choices.jsonl")
     forget(run, ["user-03"])
     (run.path / "preferences.parquet").unlink()
-    with pytest.raises(RunError, match="lost files, and reading its input again would bring back forgotten users"):
+    with refused(RunError, str(run.path)):
         steps.prepare(run, [source], SplitConfig())
     assert not (run.path / "preferences.parquet").exists()
 
 
-def test_embeddings_that_are_not_finished_go(tmp_path, monkeypatch):
-    """They are rows of texts that stand in no table yet."""
+def test_unfinished_embeddings_are_removed(tmp_path, monkeypatch):
+    """They are of texts of which no table says yet who compared them."""
     monkeypatch.setattr(shards, "SHARD_ROWS", 8)
     run = RunFolder.create(tmp_path / "run")
     steps.prepare(run, [str(write_lines(tmp_path / "choices.jsonl", choices()))], SplitConfig())
@@ -306,13 +306,13 @@ def test_embeddings_that_are_not_finished_go(tmp_path, monkeypatch):
     assert "user-03" not in EmbeddedPreferences.load(run.path).user_ids
 
 
-def test_pairs_over_shared_responses(tmp_path):
-    """The person's name and choices go, with the texts that only they compared; everybody else's stay in place."""
+def test_comparisons_of_shared_responses(tmp_path):
+    """A user's id and comparisons are removed, with the texts that only they compared; other rows keep their order."""
     shown = [(f"p{p}", f"Prompt {p}?", f"Answer {i} to {p}") for p in range(6) for i in range(2)]
     shown += [("own", "The quokka?", "A quokka."), ("own", "The quokka?", "No quokka.")]
     user, prompt = np.append(np.repeat(np.arange(5), 6), 2), np.append(np.tile(np.arange(6), 5), 6)
     splits = np.full(31, "train_seen", dtype=object)
-    names = [f"u{i}" for i in (5, 6, 7, 8, 9, 4)]  # u4 has no pair in use
+    names = [f"u{i}" for i in (5, 6, 7, 8, 9, 4)]  # u4 has no comparison in use
     shared = SharedPreferences.build(shown, names, user, 2 * prompt, 2 * prompt + 1, splits)
     run = RunFolder.create(tmp_path / "run")
 
@@ -320,11 +320,11 @@ def test_pairs_over_shared_responses(tmp_path):
         write_preferences(run.path, shared)
         return {"warnings": ["2 of 6 users are left out (u4, u44)."]}
 
-    run.step("prepare", {"input": []}, lambda: write, outputs=(CHOICES, RESPONSES))
+    run.step("prepare", {"input": []}, lambda: write)
     steps.embed(run, HashingEncoder, {"model": None})
     before = EmbeddedPreferences.load(run.path)
     found = forget(run, ["u7", "u4"])
-    assert (found.n_users, found.n_answers, found.n_responses) == (2, 7, 2)
+    assert (found.n_users, found.n_comparisons, found.n_responses) == (2, 7, 2)
     left = everything(run)
     assert not [trace for trace in (b'"u7"', b"u4", b"quokka", b'"own"') if trace in left]
     assert run.result("prepare")["warnings"] == []
@@ -344,7 +344,7 @@ def test_whom_only_a_warning_names_is_forgotten_too(run):
     manifest["steps"]["prepare"]["result"]["warnings"] = [f"3 of 40 users are left out (a, {name})." for name in "12"]
     manifest["steps"]["prepare"]["result"]["warnings"].append(kept)
     path.write_text(json.dumps(manifest))
-    assert forget(run, ["1"]).n_answers == 0
+    assert forget(run, ["1"]).n_comparisons == 0
     assert run.result("prepare")["warnings"] == ["3 of 40 users are left out (a, 2).", kept]
     with pytest.raises(UnknownUserError):
         forget(run, ["1"])

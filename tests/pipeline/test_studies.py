@@ -15,7 +15,7 @@ from lorerm.evaluation.evaluate import measure
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.evaluation.report import Report
 from lorerm.pipeline import steps, studies
-from lorerm.pipeline.experiment import Recipe
+from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from refusals import refused
 
@@ -125,7 +125,7 @@ def test_a_split_given_by_the_input_holds_for_every_seed(run, monkeypatch):
 
 def test_curve_and_seeds_adapt_as_the_report_does(run):
     """By the adaptation that the run's experiment names, here another one than the training's own."""
-    Recipe(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
+    Experiment(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
     steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
     data = load_embedded(run.path)
     few_shot = data.user_ids[np.asarray(data.splits) == "train_unseen"]

@@ -17,8 +17,7 @@ from lorerm.cli import main
 from lorerm.errors import ConfigError, FolderBusyError, ModelError, RunError
 from lorerm.model.io import USERS, save_users
 from lorerm.model.prior import Mixture
-from lorerm.pipeline.folder import FORGETTING, RunFolder
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
 from lorerm.serving import served as module
 from lorerm.serving.served import Served, fingerprint
 from lorerm.serving.settings import Settings
@@ -139,7 +138,7 @@ def test_two_that_forget_at_once_wait_for_each_other(folder, monkeypatch):
     waiting = f"""
 import sys, time
 from pathlib import Path
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.folder import locked
 with locked(Path({str(folder)!r})):
     print("locked", flush=True)
     sys.stdin.read()

@@ -13,7 +13,7 @@ from lorerm._version import __version__
 from lorerm.cli.console import printable
 from lorerm.errors import LorermError
 
-# In the order of the way through them.
+# In the order in which a user meets them.
 VERBS = (
     "demo",
     "run",
@@ -38,14 +38,19 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all of the command's errors are."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and exit with code 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {printable(message)}: see `{self.prog} --help`\n")
+        """Print what is wrong and exit with code 2."""
+        remedy = f"see `{self.prog} --help`"
+        if "--recipe" in message:  # which once meant both
+            remedy += "; `--experiment` takes an experiment's name or YAML file, `--recipe` sets how models are trained"
+        self.exit(BAD_INPUT, f"{self.prog}: {printable(message)}: {remedy}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with a sub-parser for each verb."""
     parser = _Parser(
-        prog="lorerm", description="Personal reward models from many people's preferences.", allow_abbrev=False
+        prog="lorerm",
+        description="Personal reward models, learned from the comparisons of many users.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lorerm {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -67,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 2 on bad input (one line on standard error), or 130 when interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # rather a question mark than nothing, where the output is no UTF-8
+        sys.stdout.reconfigure(errors="replace")  # a question mark for what an output that is no UTF-8 cannot show
     try:
         parsed = build_parser().parse_args(arguments)
         parsed.call(parsed)
@@ -75,14 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     except LorermError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("lorerm: interrupted; the same command goes on from what is finished\n")
+        sys.stderr.write("lorerm: interrupted; run the same command again to continue\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone, as `head` does: not an error.
+        # The reader of the output has ended, as `head` does: not an error.
         _drop_output()
     except OSError as error:
         _drop_output()
-        return _fail(f"{error}: put it right and run the same command again, what is finished is kept")
+        return _fail(f"{error}: fix the problem and run the command again; finished work is kept")
     return 0
 
 
@@ -92,7 +97,7 @@ def _fail(message: str) -> int:
 
 
 def _drop_output() -> None:
-    """Let what is still to be written out go nowhere: Python would try once more at its end, and complain."""
+    """Discard output that is not written yet: Python would try again when it exits, and print the error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Fit the weights of new users from files of their answers, and keep them in the run."""
+"""Fit the weights of new users from files of their comparisons, and store them in the run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings
 from lorerm.cli.engines import add_engine_options, elsewhere, read_cluster, uses_gpus
+from lorerm.cli.options import add_rank_option, add_run_argument, add_user_column_option
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
 
@@ -23,22 +24,23 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_run_argument(parser)
     parser.add_argument(
-        "--data", required=True, nargs="+", type=Path, metavar="FILE", help="answers, in the format of `lorerm run`"
+        "--data",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="their comparisons, in the format of `lorerm run`",
     )
-    parser.add_argument(
-        "--user-column", default="user_id", metavar="NAME", help="the column of the users (default: user_id)"
-    )
-    parser.add_argument(
-        "--rank", type=int, metavar="K", help="the model to adapt (default: the one that validation chose)"
-    )
+    add_user_column_option(parser)
+    add_rank_option(parser, "to adapt")
     add_running_options(parser)
     add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Adapt the model to the users and show how many there are."""
     from lorerm.reporting.phrases import count
 
     run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
@@ -50,28 +52,28 @@ def call(parsed: argparse.Namespace) -> None:
         users, n_pairs, warnings = _adapt_on_cluster(run, model, config, parsed, cluster)
     add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
     warn(warnings)
-    output().print(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'answer')}.", soft_wrap=True)
+    output().print(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'comparison')}.", soft_wrap=True)
 
 
 def _adapt_here(
     run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace
 ) -> tuple[UserWeights, int, Sequence[str]]:
-    """Adapt in this process; return the users, from how many answers, and what is to be said."""
+    """Adapt in this process; return the users, the number of their comparisons, and warnings."""
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.embed import embed
     from lorerm.training.adaptation import adapt
 
-    answers = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
+    preferences = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
     with progress() as show:
         encoder = run_encoder(run, parsed)
-        data = embed(answers, encoder, lambda done, total: show("embedding", done, total))
-    return adapt(model, data, config), len(answers), answers.summary.warnings()
+        data = embed(preferences, encoder, lambda done, total: show("embedding", done, total))
+    return adapt(model, data, config), len(preferences), preferences.summary.warnings()
 
 
 def _adapt_on_cluster(
     run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace, cluster: Cluster
 ) -> tuple[UserWeights, int, Sequence[str]]:
-    """Do the same on the workers of a cluster."""
+    """Adapt on the workers of a cluster; return as `_adapt_here`."""
     from lorerm.ray.adaptation import adapt_on_cluster
 
     settings = run_encoder_settings(run)

@@ -1,4 +1,4 @@
-"""Put runs side by side: data, models, recipes; paired where their users and prompts coincide."""
+"""Compare runs side by side: data, models, recipes; user by user and prompt by prompt where the runs share them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders with a report, two or more")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run folders with a report")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Compare the runs and show the tables, or the JSON."""
     from lorerm.reporting.terminal import comparison_blocks
 
     if len(parsed.runs) < 2:
-        raise ConfigError("there is one run to compare", "name two run folders or more")
+        raise ConfigError("one run alone cannot be compared", "name two run folders or more", argument="runs")
     found = compare([RunFolder.open(path) for path in parsed.runs])
     console = output()
     if parsed.json:

@@ -1,30 +1,31 @@
-"""What the command shows: progress on standard error, results on standard output."""
+"""What the command shows: progress and warnings on standard error, results on standard output."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
-# Seconds after which a piped command speaks again, and from which on a rate is worth telling.
+# Seconds after which piped progress prints another line, and from which on a rate is steady enough to be printed.
 _SILENCE, _MEASURABLE = 30.0, 2.0
 
 
 def output() -> Console:
-    """Return the console for results; piped, its lines are as wide as the report's tables need.
+    """Return the console for results; where output is no terminal, its lines are as wide as the report's tables need.
 
     Markup is off, so that a path or a text with square brackets is shown as it is.
     """
     from rich.console import Console
 
     class Output(Console):
-        """Leaves a reader that has gone to the command, where rich would end the process."""
+        """Raises where the reader of the output has gone, as rich itself would end the process."""
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
@@ -32,17 +33,39 @@ def output() -> Console:
     return Output(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
 
 
+class Display(Protocol):
+    """Shows the progress of stages, each on a line of its own."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how much of a stage is done."""
+        ...
+
+    def interrupt(self, show: Callable[[], None]) -> None:
+        """Show something else in between."""
+        ...
+
+
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show one line per stage, with a bar and the time left on a terminal; plain lines when piped."""
+def progress() -> Iterator[Display]:
+    """Show bars with the time left on a terminal, and plain lines elsewhere."""
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    with _bars(console) as bars:
+        yield _Bars(bars)
+
+
+def _bars(console: Console) -> Progress:
+    """Return a rich display with one bar per stage."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         ProgressColumn,
         Task,
-        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -50,47 +73,83 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """How many of a stage are done in a second."""
+        """How many items of a stage are done in a second."""
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain()
-        return
-    columns = (
+    return Progress(
         TextColumn("{task.description:<20}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=console,
     )
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
 
-        yield show
+class _Bars:
+    """A bar per stage."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+    def interrupt(self, show: Callable[[], None]) -> None:
+        """Leave the bars as they are, show something below them, and draw the next bars below that."""
+        self._bars.stop()
+        while self._tasks:
+            self._bars.remove_task(self._tasks.popitem()[1])
+        show()
+        self._bars.start()
+
+
+class _Lines:
+    """A line at the beginning of each stage, at every tenth of a long one, and every half minute with the rate."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int, float]] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now, tenth = time.monotonic(), 10 * done // total if total else 10
+        last_tenth, last_done, last = self._last.get(stage, (-1, done, now))
+        if tenth <= last_tenth and now - last < _SILENCE:
+            return
+        if stage not in self._last or total > 1:
+            line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
+            # The rate counts from the last line: what an earlier run had done took this one no time.
+            if 0 <= last_done < done and now - last >= _MEASURABLE:
+                rate = (done - last_done) / (now - last)
+                line += f", {rate:.3g}/s"
+                line += f", {duration((total - done) / rate)} left" if done < total else ""
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+        self._last[stage] = (tenth, done, now)
+
+    def interrupt(self, show: Callable[[], None]) -> None:
+        """Show something between two lines."""
+        show()
 
 
 def warn(sentences: Sequence[str]) -> None:
-    """Show warnings on standard error; those about leaks loudly."""
+    """Show warnings on standard error; those about leaks in red."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     for sentence in sentences:
-        loud = sentence.startswith("LEAK")
-        console.print("warning:", printable(sentence), style="bold red" if loud else "yellow", soft_wrap=True)
+        is_leak = sentence.startswith("LEAK")
+        console.print("warning:", printable(sentence), style="bold red" if is_leak else "yellow", soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """Return a text as one line without control characters: names in the data can hold any."""
+    """Return a text as one line without control characters, which names in the data can hold."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -98,7 +157,7 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: "50 s", "7 min", "3 h 20 min".
+    """Return a duration in words, rounded for a reader.
 
     Examples
     --------
@@ -109,26 +168,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _plain() -> Callable[[str, int, int], None]:
-    """Tell the beginning of each stage, every tenth of a long one, and every half minute how fast it goes."""
-    told: dict[str, tuple[int, int, float]] = {}
-
-    def show(stage: str, done: int, total: int) -> None:
-        now, tenth = time.monotonic(), 10 * done // total if total else 10
-        last_tenth, last_done, last = told.get(stage, (-1, done, now))
-        if tenth <= last_tenth and now - last < _SILENCE:
-            return
-        if stage not in told or total > 1:
-            line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
-            # What was told last is where the rate counts from: what an earlier run had done took this one no time.
-            if 0 <= last_done < done and now - last >= _MEASURABLE:
-                rate = (done - last_done) / (now - last)
-                line += f", {rate:.3g}/s"
-                line += f", {duration((total - done) / rate)} left" if done < total else ""
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-        told[stage] = (tenth, done, now)
-
-    return show

@@ -1,33 +1,28 @@
-"""The whole way on simulated annotators: no network, no GPU, under a minute, each time from the start."""
+"""Do everything on simulated users: no network, no GPU, under a minute; each call starts again."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.cli.prepare import tell_prepared
-from lorerm.cli.report import report, tell_report
+from lorerm.cli.prepare import show_prepared
+from lorerm.cli.report import show_report
 from lorerm.errors import ConfigError, RunError
-from lorerm.pipeline import steps, studies
-from lorerm.pipeline.config import SplitConfig
-from lorerm.pipeline.folder import MANIFEST, RunFolder
-from lorerm.pipeline.sources import PREFERENCES
-from lorerm.training.config import TrainingConfig
+from lorerm.pipeline.experiment import Experiment
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.layout import MANIFEST, top_level, unknown_files
+from lorerm.pipeline.run import Source, run_experiment
 
 if TYPE_CHECKING:
     import argparse
 
     from lorerm.data.datasets.simulated import SimulatedPopulation
 
-# Of a run folder.
-CONTENTS = {
-    *(MANIFEST, PREFERENCES, "comparisons.parquet", "embeddings", "models", steps.REPORT),
-    *(studies.SHOTS, studies.SEEDS, "rewardbench"),
-}
-_SHOWN = 3
+_N_SHOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,61 +31,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("runs/demo"), metavar="RUN", help="the run folder (default: runs/demo)"
     )
     parser.add_argument(
-        "--users", type=int, default=300, metavar="INT", help="how many annotators to simulate (default: 300)"
+        "--users", type=int, default=300, metavar="INT", help="number of simulated users (default: 300)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="INT", help="of the population, the split and the training (default: 0)"
+        "--seed", type=int, default=0, metavar="INT", help="seed of population, split and training (default: 0)"
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Simulate users, run the default experiment on them, and show one user's ranking and the report."""
     from lorerm.data.datasets.simulated import simulate
     from lorerm.embedding.hashing import HashingEncoder
 
     started = time.monotonic()
     if parsed.seed < 0:
-        raise ConfigError(f"--seed is {parsed.seed}", "give a whole number from 0 on")
+        raise ConfigError(f"--seed is {parsed.seed}", "give a whole number from 0 on", argument="seed")
     population = simulate(parsed.users, parsed.seed)
-    _clear(parsed.out)
+    _remove_earlier_demo(parsed.out)
     console = output()
     console.print(
-        f"{parsed.users} simulated annotators, each with tastes of their own, choose between responses. "
-        "A model of one taste for all is compared with personal ones, on people and prompts that it has never seen.",
+        f"{parsed.users} simulated users, each with their own taste, compare responses. "
+        "Personal models are compared with one model for everybody, for users and on prompts that no model has seen.",
+    )
+    settings = Experiment(
+        data={"n_users": parsed.users, "seed": parsed.seed}, split={"seed": parsed.seed}, train={"seed": parsed.seed}
     )
     with progress() as show:
-        run = RunFolder.create(parsed.out, show)
-        options = {"n_users": parsed.users, "seed": parsed.seed}
-        prepared = steps.prepare(run, ["simulated"], SplitConfig(seed=parsed.seed), options=options)
-    tell_prepared(prepared)
-    with progress() as show:
-        run = RunFolder.open(parsed.out, show)
-        steps.embed(run, HashingEncoder, {"model": None})
-        steps.train(run, TrainingConfig(seed=parsed.seed))
-        report(run)
-    _show_one_person(run, population)
-    tell_report(run)
+        run = run_experiment(
+            parsed.out,
+            Source(["simulated"], settings),
+            nullcontext(HashingEncoder),
+            {"model": None},
+            progress=show,
+            on_prepared=lambda found: show.interrupt(lambda: show_prepared(found)),
+        )
+    _show_one_user(run, population)
+    show_report(run)
     console.print(
-        f"The true tastes would reach {population.upper_bound:.1%} (annotators slip). "
+        f"The true tastes would reach {population.upper_bound:.1%}, as the simulated users err at times. "
         f"Done in {time.monotonic() - started:.0f} s.",
         soft_wrap=True,
     )
 
 
-def _clear(out: Path) -> None:
-    """Remove an earlier demo, and nothing else."""
+def _remove_earlier_demo(out: Path) -> None:
+    """Remove the run folder of an earlier demo; refuse anything else."""
     if not (out / MANIFEST).exists():
         return
     run = RunFolder.open(out)
     prepared = run.arguments("prepare")
     is_demo = [entry["name"] for entry in prepared.get("input", [])] == ["simulated"] and prepared["options"]
-    strangers = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} - CONTENTS
-    if (run.manifest()["steps"] and not is_demo) or strangers:
-        raise RunError(
-            f"{out} holds more than an earlier demo ({min(strangers, default='another run')})",
-            "choose another folder with --out",
-        )
-    for name in sorted(CONTENTS, key=lambda name: name == MANIFEST):  # last what tells that it is a demo
+    other = unknown_files(out)
+    if (run.manifest()["steps"] and not is_demo) or other:
+        what = other[0].relative_to(out) if other else "another run"
+        raise RunError(f"{out} holds more than an earlier demo ({what})", "choose another folder with --out")
+    for name in top_level():
         path = out / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -98,8 +93,8 @@ def _clear(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _show_one_person(run: RunFolder, population: SimulatedPopulation) -> None:
-    """Rank one prompt's responses for the unseen person whom adaptation moved most, before and after it."""
+def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
+    """Show how one prompt's responses are ranked for the unseen user whom adaptation moved most, before and after."""
     import numpy as np
     import torch
     from rich.table import Table
@@ -110,35 +105,40 @@ def _show_one_person(run: RunFolder, population: SimulatedPopulation) -> None:
 
     model = load_model(run)
     data = load_embedded(run.path)
-    cells = dict(zip(zip(data.user_ids, data.prompt_ids, strict=True), np.asarray(data.splits), strict=True))
-    shots = [user for (user, _), cell in cells.items() if cell == "train_unseen"]
-    unseen = list(dict.fromkeys(shots))
+    splits = dict(zip(zip(data.user_ids, data.prompt_ids, strict=True), np.asarray(data.splits), strict=True))
+    few_shot = [user for (user, _), split in splits.items() if split == "train_unseen"]
+    unseen = list(dict.fromkeys(few_shot))
     console = output()
     if chosen_rank(run) < 2 or not unseen:
-        console.print("Validation chose one direction for everybody: nobody's ranking is personal.")
+        console.print("Validation chose one direction for everybody, so that no user has a ranking of their own.")
         return
     moved = torch.stack([model.user_weights(user) - model.population_weights for user in unseen])
-    person = unseen[int((moved @ model.basis.t()).norm(dim=1).argmax())]
-    prompt_id = next(prompt for (user, prompt), cell in cells.items() if user == person and cell == "test_unseen")
-    answers = [answer for answer in population.responses if answer.prompt_id == prompt_id]
-    texts = [answer.text for answer in answers]
+    user = unseen[int((moved @ model.basis.t()).norm(dim=1).argmax())]
+    prompt_id = next(prompt for (one, prompt), split in splits.items() if one == user and split == "test_unseen")
+    responses = [response for response in population.responses if response.prompt_id == prompt_id]
+    texts = [response.text for response in responses]
     encoder = HashingEncoder()
-    rankings = [model.rank(answers[0].prompt, texts, user, encoder=encoder)[:_SHOWN] for user in (None, person)]
+    rankings = [model.rank(responses[0].prompt, texts, one, encoder=encoder)[:_N_SHOWN] for one in (None, user)]
     title = (
-        f"{person} likes it {population.taste_of(person)}. Before and after {shots.count(person)} answers of theirs, "
-        f'for a new prompt:\n"{answers[0].prompt}"'
+        f"{user} likes it {population.taste_of(user)}. Before and after {few_shot.count(user)} of their comparisons, "
+        f'for a new prompt:\n"{responses[0].prompt}"'
     )
     table = Table(
-        "", "before (the population's model)", "after (their own)", title=title, title_justify="left", show_lines=True
+        "",
+        "before (the population model)",
+        "after (their own model)",
+        title=title,
+        title_justify="left",
+        show_lines=True,
     )
-    for place, ranked in enumerate(zip(*rankings, strict=True), 1):
-        table.add_row(str(place), *(_brief(texts[response.index]) for response in ranked))
+    for rank, ranked in enumerate(zip(*rankings, strict=True), 1):
+        table.add_row(str(rank), *(_brief(texts[response.index]) for response in ranked))
     console.print()
     console.print(table)
 
 
 def _brief(text: str, length: int = 120) -> str:
-    """Return how a text begins, and its length."""
+    """Return the beginning of a text and its number of words."""
     flat = " ".join(text.split())
     start = flat if len(flat) <= length else flat[:length].rsplit(" ", 1)[0] + " ..."
     return f"{start} ({len(flat.split())} words)"

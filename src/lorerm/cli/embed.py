@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
 from lorerm.cli.engines import add_engine_options, on_engine
-from lorerm.cli.experiments import EMBEDDED, fill_encoder_options
+from lorerm.cli.experiments import fill_encoder_options
+from lorerm.cli.options import add_run_argument
+from lorerm.embedding.registry import BUILT_IN
 from lorerm.errors import ModelError
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import stored_recipe
+from lorerm.pipeline.experiment import stored_experiment
 from lorerm.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from lorerm.pipeline.experiment import Recipe
+    from lorerm.embedding.encoder import Encoder
+    from lorerm.pipeline.experiment import Experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_run_argument(parser)
     add_encoder_options(parser)
     add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Embed the conversations and show warnings about them."""
     with progress() as show:
-        done = embed(RunFolder.open(parsed.run, show), parsed, stored_recipe(parsed.run))
-    warn(done["warnings"])
+        run = RunFolder.open(parsed.run, show)
+        settings, encoder = encoder_of(parsed, stored_experiment(run.path))
+        with encoder as make:
+            found = steps.embed(run, make, settings)
+    warn(found["warnings"])
     output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
 
 
-def embed(run: RunFolder, parsed: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """Embed with the encoder that the options describe, and the recipe where they say nothing."""
-    of_recipe = parsed.model is None and "model" in recipe.embed
-    fill_encoder_options(parsed, recipe)
+def encoder_of(
+    parsed: argparse.Namespace, experiment: Experiment
+) -> tuple[dict[str, Any], AbstractContextManager[Callable[[], Encoder]]]:
+    """Return the settings of the encoder that options and experiment describe, and what makes it on the engine."""
+    is_experiments = parsed.model is None and parsed.encoder is None and "model" in experiment.embed
+    fill_encoder_options(parsed, experiment)
     settings = encoder_settings(parsed)
-    try:
-        with on_engine(parsed, lambda: make_encoder(settings, parsed), model=settings["model"]) as make:
-            return steps.embed(run, make, settings)
-    except ModelError as error:
-        if not of_recipe:
-            raise
-        raise ModelError(
-            f"{error.problem}, the model of the recipe",
-            f"{error.remedy}; or give another one with --model (--model {EMBEDDED} needs no download)",
-        ) from error
+
+    @contextmanager
+    def encoder() -> Iterator[Callable[[], Encoder]]:
+        try:
+            with on_engine(parsed, lambda: make_encoder(settings, parsed), model=settings["model"]) as make:
+                yield make
+        except ModelError as error:
+            if not is_experiments:
+                raise
+            raise ModelError(
+                f"{error.problem}, the model of the experiment",
+                f"{error.remedy}; or give another one with --model (--encoder {BUILT_IN} needs no download)",
+            ) from error
+
+    return settings, encoder()

@@ -20,7 +20,7 @@ from lorerm.embedding.registry import (
     settings_class,
 )
 from lorerm.errors import ConfigError, RunError
-from lorerm.pipeline.steps import is_imported
+from lorerm.pipeline.folder import is_imported
 
 if TYPE_CHECKING:
     import argparse

@@ -1,33 +1,49 @@
-"""Where a verb's settings come from: the command line first, then the recipe, then the verb's own defaults."""
+"""Where a verb's settings come from: the command line first, then the experiment, then the verb's own defaults."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.options import given_options
+from lorerm.cli.options import add_out_option, add_user_column_option, given_options
+from lorerm.data.datasets import DATASETS
+from lorerm.data.readers import FORMATS
+from lorerm.embedding.registry import BUILT_IN, implied_encoder
 from lorerm.errors import ConfigError
-from lorerm.pipeline.config import SplitConfig
-from lorerm.pipeline.experiment import ENCODER_SETTINGS, Recipe, find_recipe, is_recipe_file
+from lorerm.pipeline.experiment import Experiment, SplitConfig, encoder_settings, find_experiment, is_file
+from lorerm.pipeline.run import Source
 from lorerm.pipeline.sources import is_dataset
-from lorerm.training.config import RECIPES, TrainingConfig
+from lorerm.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-EMBEDDED = "embedded"
-"""What `--model` is given to have the embedded encoder where a recipe names a model."""
-
+# `--model embedded` meant the built-in encoder before there was `--encoder`.
+_BUILT_IN_BEFORE = "embedded"
 _DATA_OPTIONS = ("include_cnn_dm", "published_format", "concentration", "languages")
 
 
-def add_recipe_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--recipe` for what is read."""
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, by which experiment, and where the run folder is."""
     parser.add_argument(
-        "--recipe",
+        "source",
+        nargs="+",
+        help=f"log files or folders ({', '.join(FORMATS)}), or the name of a data set ({', '.join(DATASETS)})",
+    )
+    add_out_option(parser)
+    add_user_column_option(parser)
+    add_experiment_option(parser)
+
+
+def add_experiment_option(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment whose settings are the defaults of the other options."""
+    parser.add_argument(
+        "--experiment",
         metavar="NAME_OR_FILE",
-        help="of a data set: default (the corrected protocol) or paper (as published); a YAML file; or how to train: "
-        f"{', '.join(RECIPES)} (default: default)",
+        help="settings for all that the command line does not set: of a data set, default (the corrected protocol) or "
+        "paper (as published); or a YAML file (default: default)",
     )
 
 
@@ -59,21 +75,30 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
     )
 
 
-def source_recipe(parsed: argparse.Namespace) -> Recipe:
-    """Return the settings for what is read: the recipe with the command line's settings in it.
+def read_source(parsed: argparse.Namespace) -> Source:
+    """Return what is read, with the settings of the experiment and of the command line.
 
     Raises
     ------
     ConfigError
-        If the recipe is not known, or an option of a data set is given with files.
+        If the experiment is not known, or an option of data sets is given with files.
     """
     data, dataset = _data_options(parsed), dataset_name(parsed)
     if dataset is None and (data or parsed.data is not None):
         option = "data-revision" if "revision" in data else next(iter(data), "data").replace("_", "-")
         raise ConfigError(
-            f"--{option} is about data sets known by name, and files were given", "leave it out, or name a data set"
+            f"--{option} is an option of data sets known by name, and files were given",
+            "leave it out, or name a data set",
+            argument=option,
         )
-    return merge_given(parsed, find_recipe(dataset, parsed.recipe).merge(data=data))
+    experiment = merge_options(parsed, find_experiment(dataset, parsed.experiment).merge(data=data))
+    return Source(
+        inputs=parsed.source,
+        experiment=experiment,
+        user_column=getattr(parsed, "user_column", "user_id"),
+        local_copy=parsed.data,
+        is_stored=dataset is not None or is_file(parsed.experiment),
+    )
 
 
 def dataset_name(parsed: argparse.Namespace) -> str | None:
@@ -88,45 +113,43 @@ def _data_options(parsed: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def source_options(parsed: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """Return the data set's options; the path of local files is no part of a recipe."""
-    return dict(recipe.data) if parsed.data is None else {**recipe.data, "data": parsed.data}
+def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experiment:
+    """Return an experiment with the settings that the command line gave.
 
-
-def keep_recipe(parsed: argparse.Namespace, recipe: Recipe) -> None:
-    """Write the merged recipe into the run, where there is one: of a data set, or from a file."""
-    if dataset_name(parsed) is not None or is_recipe_file(parsed.recipe):
-        recipe.write(parsed.out)
-
-
-def merge_given(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
-    """Put what the command line gave into a recipe."""
+    Raises
+    ------
+    ConfigError
+        If two options exclude each other.
+    """
     train = given_options(parsed, TrainingConfig)
     for name in ("ranks", "alphas"):
         if getattr(parsed, name, None) is not None:
             train[name] = getattr(parsed, name)
     if "alpha" in train:
         if "alphas" in train:
-            raise ConfigError("--alpha and --alphas are both given", "give one of them")
+            raise ConfigError("--alpha and --alphas are both given", "give one of them", argument="alpha")
         train["alphas"] = [train.pop("alpha")]
-    if hasattr(parsed, "source"):
-        train.pop("recipe", None)  # the word that chose this recipe
-    embed: dict[str, Any] = {}
-    if getattr(parsed, "model", None) is not None:
-        # Another model has other revisions and dtypes.
-        recipe = recipe if recipe.embed.get("model") == parsed.model else Recipe(**{**vars(recipe), "embed": {}})
-    for name in ENCODER_SETTINGS:
-        value = getattr(parsed, name, None)
-        if value is not None:
-            embed[name] = value
-    return recipe.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
+    given = {name: value for name in encoder_settings() if (value := getattr(parsed, name, None)) is not None}
+    embed, own = _named(given), _named(experiment.embed)
+    other_model = embed.get("model", own.get("model")) != own.get("model")
+    if other_model or _encoder_name({**own, **embed}) != _encoder_name(own):
+        own = {}  # the experiment's other settings, as the revision, are of its own model
+    experiment = replace(experiment, embed=own)
+    return experiment.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
 
 
-def fill_encoder_options(parsed: argparse.Namespace, recipe: Recipe) -> None:
-    """Give the encoder's options what the recipe says and the command line does not."""
-    embed = merge_given(parsed, Recipe(embed=recipe.embed)).embed
-    for name, value in embed.items():
-        setattr(parsed, name, value)
-    if parsed.model == EMBEDDED and not Path(EMBEDDED).exists():
-        parsed.model = None
-        parsed.revision = parsed.dtype = parsed.max_length = parsed.attn = None
+def fill_encoder_options(parsed: argparse.Namespace, experiment: Experiment) -> None:
+    """Set the encoder's options that the command line does not give to the experiment's settings."""
+    embed = merge_options(parsed, Experiment(embed=experiment.embed)).embed
+    for name in encoder_settings():
+        setattr(parsed, name, embed.get(name))
+
+
+def _named(embed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings of an encoder with the built-in encoder by its name."""
+    is_built_in = embed.get("model") == _BUILT_IN_BEFORE and not Path(_BUILT_IN_BEFORE).exists()
+    return {"encoder": BUILT_IN} if is_built_in else embed
+
+
+def _encoder_name(embed: Mapping[str, Any]) -> str:
+    return str(embed.get("encoder") or implied_encoder(embed))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
+from lorerm.cli.options import add_rank_option, add_run_argument
 from lorerm.errors import ConfigError
-from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.models import check_user, load_model
-from lorerm.pipeline.steps import is_imported
 
 if TYPE_CHECKING:
     import argparse
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", metavar="ID", help="whose reward is the one logit")
-    who.add_argument("--population", action="store_true", help="the population's reward, for somebody unknown")
-    who.add_argument("--basis", action="store_true", help="all rewards of the basis, one logit each")
-    parser.add_argument(
-        "--model", metavar="ID_OR_PATH", help="the base model (default: the one that the run was embedded with)"
+    who.add_argument("--user", metavar="ID", help="the user whose reward is the logit")
+    who.add_argument(
+        "--population", action="store_true", help="the population model's reward, for users without feedback"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
+    who.add_argument("--basis", action="store_true", help="one logit for each reward direction of the basis")
     parser.add_argument(
-        "--rank", type=int, metavar="K", help="the model to use (default: the one that validation chose)"
+        "--model", metavar="ID_OR_PATH", help="the base model (default: the one with which the run was embedded)"
     )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that is written")
+    add_rank_option(parser, "to export")
     parser.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
-        help="number type of the weights (default: that of the run's embeddings)",
+        help="number type of the model's weights (default: that of the run's embeddings)",
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Write the classifier."""
     from lorerm.model.export import build_classifier, save_classifier
 
     run = RunFolder.open(parsed.run)
@@ -48,11 +48,13 @@ def call(parsed: argparse.Namespace) -> None:
     base = parsed.model or settings.get("model")
     if base is None and is_imported(run):
         raise ConfigError(
-            f"{parsed.run} does not say which model its embeddings are of", "name the base model with --model"
+            f"{parsed.run} does not say which model its embeddings are of",
+            "name the base model with --model",
+            argument="model",
         )
     if base is None:
         raise ConfigError(
-            f"{parsed.run} was made with the embedded encoder, which is no network with a head",
+            f"{parsed.run} was embedded with the built-in encoder, which is no network that can be exported",
             "embed another run with --model, and export from that",
         )
     classifier = build_classifier(

@@ -1,11 +1,11 @@
-"""Take embeddings made elsewhere: a safetensors matrix of responses, and the comparisons between its rows.
+"""Import embeddings made elsewhere: a safetensors matrix of responses, and comparisons between its rows.
 
 The comparisons are a Parquet, CSV or JSON-lines file with the columns user_id, chosen, rejected (rows of the matrix,
-from 0) and optionally prompt_id, weight and split. Without prompt_id the unit that train and test must not share is
-the pair of responses.
+from 0) and optionally prompt_id, weight and split. Without prompt_id, each pair of responses counts as a prompt, which
+is either in train or in test.
 
 Or the published artefacts: the pickles of the TLDR and PRISM scripts (with --trust-pickle), or PersonalLLM's
-train.safetensors and test.safetensors (with --dataset personalllm, whose people judge those responses).
+train.safetensors and test.safetensors (with --dataset personalllm, whose users compare those responses).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress
-from lorerm.cli.experiments import add_dataset_options, add_recipe_option, keep_recipe, source_options, source_recipe
-from lorerm.cli.options import add_options
-from lorerm.cli.prepare import tell_prepared
+from lorerm.cli.experiments import add_dataset_options, add_experiment_option, read_source
+from lorerm.cli.options import add_options, add_out_option
+from lorerm.cli.prepare import show_prepared
 from lorerm.errors import ConfigError
-from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.import_embeddings import import_embeddings
 
@@ -39,48 +39,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="the matrix (.safetensors) and the comparisons; or published pickles; or a data set's matrices",
+        help="the matrix (.safetensors) and the comparisons; or published pickles; or the matrices of a data set",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run folder: made, or continued")
+    add_out_option(parser)
     parser.add_argument(
         "--reference",
         type=Path,
         metavar="FILE",
-        help="the reward model's head [D], a safetensors file (default: `reference` in the matrix's file)",
+        help="safetensors file with the reward model's head [D] (default: `reference` in the matrix's file)",
     )
     parser.add_argument(
         "--trust-pickle",
         action="store_true",
-        help="read pickles of the published scripts: containers and tensors only, anything else in them is refused",
+        help="read pickles of the published scripts; anything in them but containers and tensors is refused",
     )
     parser.add_argument(
-        "--dataset", metavar="NAME", help="whose responses the rows are: personalllm (train and test .safetensors)"
+        "--dataset",
+        metavar="NAME",
+        help="data set of whose responses the rows are: personalllm (train and test .safetensors)",
     )
     add_dataset_options(parser, revision=True)
-    add_recipe_option(parser)
+    add_experiment_option(parser)
     add_options(parser, SplitConfig)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Import the embeddings and show what was found in the data."""
     parsed.source = [parsed.dataset] if parsed.dataset else [str(path) for path in parsed.files]
-    recipe = source_recipe(parsed)
-    options = source_options(parsed, recipe)
-    split = SplitConfig(**recipe.split)
-    files, read = _reader(parsed, split, options)
-    settings = {"dataset": parsed.dataset, "options": dict(recipe.data)} if parsed.dataset else {}
+    source = read_source(parsed)
+    split = SplitConfig(**source.experiment.split)
+    files, read = _reader(parsed, split, source.options)
+    settings = {"dataset": parsed.dataset, "options": dict(source.experiment.data)} if parsed.dataset else {}
     with progress() as show:
         run = RunFolder.create(parsed.out, show)
-        result = import_embeddings(run, files, read, split, settings)
-    keep_recipe(parsed, recipe)
-    tell_prepared(result)
+        found = import_embeddings(run, files, read, split, settings)
+    if source.is_stored:
+        source.experiment.write(run.path)
+    show_prepared(found)
     output().print(f"Next: lorerm train {parsed.out}", soft_wrap=True)
 
 
 def _reader(
     parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
 ) -> tuple[list[str | Path], Callable[[], Imported]]:
-    """Return the files that are read, and what reads them."""
+    """Return the files that are read, and the function that reads them."""
     pickles = [path for path in parsed.files if path.suffix in PICKLE_SUFFIXES]
     matrices = [path for path in parsed.files if path.suffix == ".safetensors"]
     tables = [path for path in parsed.files if path not in pickles and path not in matrices]
@@ -110,7 +112,7 @@ def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> C
     if not parsed.trust_pickle:
         raise ConfigError(
             f"{pickles[0]} is a pickle, which can hold a program",
-            "add --trust-pickle if it comes from somebody you trust: only containers and tensors are admitted",
+            "add --trust-pickle if you trust its source; anything but containers and tensors is refused",
         )
 
     def read() -> Imported:

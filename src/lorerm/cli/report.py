@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.pipeline import steps, studies
+from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.layout import REPORT_JSON, REPORT_PAGE
+from lorerm.pipeline.run import report
 
 if TYPE_CHECKING:
     import argparse
@@ -16,42 +17,37 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    add_seeds(parser)
+    add_run_argument(parser)
+    add_seeds_option(parser)
 
 
-def add_seeds(parser: argparse.ArgumentParser) -> None:
+def add_seeds_option(parser: argparse.ArgumentParser) -> None:
     """Add the number of seeds."""
     parser.add_argument(
         "--seeds",
         type=int,
         metavar="N",
-        help="repeat split, training and evaluation with the next seeds, N in all (default: 1, or those done before)",
+        help="number of seeds, the run's own included: split, training and evaluation are repeated with the next ones "
+        "(default: as many as before, at first 1)",
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Write the report and show it in short."""
     with progress() as show:
-        report(RunFolder.open(parsed.run, show), parsed.seeds)
-    tell_report(RunFolder.open(parsed.run))
+        run = RunFolder.open(parsed.run, show)
+        report(run, parsed.seeds)
+    show_report(run)
 
 
-def report(run: RunFolder, seeds: int | None = None) -> None:
-    """Do all that the report shows: further seeds where asked for, the few-shot curve where it is cheap, the report."""
-    studies.seeds(run, seeds)
-    studies.few_shot_by_default(run)
-    steps.report(run)
-
-
-def tell_report(run: RunFolder) -> None:
-    """Show the answer with the table of the four cells, and where the page is."""
+def show_report(run: RunFolder) -> None:
+    """Show the report's opening and table, and where the page is."""
     from lorerm.evaluation.report import Report
     from lorerm.reporting.terminal import report_blocks
 
-    content = json.loads((run.path / steps.REPORT / "report.json").read_text(encoding="utf-8"))
+    content = json.loads((run.path / REPORT_JSON).read_text(encoding="utf-8"))
     console = output()
     for block in report_blocks(Report.from_dict(content)):
         console.print()
         console.print(block)
-    console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(f"Report: {run.path / REPORT_PAGE}", soft_wrap=True)

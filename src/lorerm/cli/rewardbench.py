@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder
+from lorerm.cli.options import add_rank_option
 from lorerm.errors import ConfigError, ModelError
-from lorerm.pipeline.folder import MANIFEST, RunFolder
+from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.layout import MANIFEST, REWARDBENCH
 
 if TYPE_CHECKING:
     import argparse
@@ -32,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
     parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own weights to score")
-    parser.add_argument(
-        "--rank", type=int, metavar="K", help="rank of the run's model to score (default: the one validation chose)"
-    )
+    add_rank_option(parser, "of the run to score")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the results (default: the folder rewardbench in the run)"
     )
@@ -43,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Score the model, print the tables, and write them."""
-    from lorerm.evaluation.rewardbench import FOLDER, load, measure_reward_bench, reward_directions
+    from lorerm.evaluation.rewardbench import load, measure_reward_bench, reward_directions
 
     folder = parsed.out
     if (Path(parsed.model) / MANIFEST).exists():
         from lorerm.pipeline.models import check_user, load_model
 
         run = RunFolder.open(parsed.model)
-        model, folder = load_model(run, parsed.rank), folder or run.path / FOLDER
+        model, folder = load_model(run, parsed.rank), folder or run.path / REWARDBENCH
         for user in parsed.users:  # before anything is embedded
             check_user(run, model, user, "leave them out")
         encoder = run_encoder(run, parsed)

@@ -1,7 +1,7 @@
-"""The whole way: prepare, embed, train, adapt, evaluate, report. Run again, it goes on from what is finished.
+"""Do everything: prepare, embed, train, adapt, evaluate, report. Run again, it continues after the last finished step.
 
-A data set by its name (tldr, prism, personalllm, community-alignment) brings its recipe, the reward model included;
-`--model embedded` takes the embedded encoder instead.
+A data set known by name (tldr, prism, personalllm, community-alignment) brings its experiment with all settings, the
+reward model among them; `--encoder hashing` takes the built-in encoder instead, which needs no download.
 """
 
 from __future__ import annotations
@@ -9,45 +9,55 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import progress, warn
-from lorerm.cli.embed import embed
+from lorerm.cli.embed import encoder_of
 from lorerm.cli.encoders import add_encoder_options
 from lorerm.cli.engines import add_engine_options
-from lorerm.cli.experiments import add_dataset_options, source_recipe
+from lorerm.cli.experiments import add_dataset_options, add_source_arguments, dataset_name, read_source
 from lorerm.cli.options import add_options
-from lorerm.cli.prepare import add_source_arguments, prepare
-from lorerm.cli.report import add_seeds, report, tell_report
-from lorerm.cli.train import add_training_options, tell_left_out
-from lorerm.pipeline import steps, studies
-from lorerm.pipeline.config import SplitConfig
-from lorerm.pipeline.experiment import training
-from lorerm.pipeline.folder import RunFolder
+from lorerm.cli.prepare import show_prepared
+from lorerm.cli.report import add_seeds_option, show_report
+from lorerm.cli.train import add_training_options, warn_of_left_out_ranks
+from lorerm.pipeline.experiment import SplitConfig, packaged_names
+from lorerm.pipeline.run import run_experiment
 
 if TYPE_CHECKING:
     import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the verb's arguments; one seed serves split and training."""
     add_source_arguments(parser)
     add_dataset_options(parser, revision=False)
     add_encoder_options(parser)
     add_engine_options(parser)
     add_options(parser, SplitConfig)
-    add_training_options(parser, leave_out=("rank", "seed", "recipe"))
-    add_seeds(parser)
+    add_training_options(parser, leave_out=("rank", "seed"))
+    add_seeds_option(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it; one seed serves split and training."""
-    studies.check_seeds(parsed.seeds)  # before hours of embedding, not after them
-    recipe = source_recipe(parsed)
-    config, ranks, alphas = training(recipe)
-    prepare(parsed, recipe)
+    """Run the experiment and show its report."""
+    source = read_source(parsed)
+    _note_recipe(parsed)
+    settings, encoder = encoder_of(parsed, source.experiment)
     with progress() as show:
-        run = RunFolder.open(parsed.out, show)
-        embedded = embed(run, parsed, recipe)
-        trained = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
-        report(run, parsed.seeds)
-    warn(embedded["warnings"])
-    tell_left_out(ranks, trained)
-    tell_report(run)
+        run = run_experiment(
+            parsed.out,
+            source,
+            encoder,
+            settings,
+            strict=parsed.ranks is not None,
+            seeds=parsed.seeds,
+            progress=show,
+            on_prepared=lambda found: show.interrupt(lambda: show_prepared(found)),
+        )
+    warn(run.result("embed")["warnings"])
+    warn_of_left_out_ranks(run, source.experiment)
+    show_report(run)
+
+
+def _note_recipe(parsed: argparse.Namespace) -> None:
+    """Name the published experiment where its training recipe alone is asked for, as `--recipe` once meant both."""
+    recipe, dataset = getattr(parsed, "recipe", "default"), dataset_name(parsed)
+    if parsed.experiment is None and recipe != "default" and recipe in packaged_names(dataset):
+        warn([f"--recipe {recipe} sets how models are trained; {dataset} as published is --experiment {recipe}."])

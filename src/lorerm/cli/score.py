@@ -1,7 +1,7 @@
 """Score or rank candidate responses for one user: JSON lines in, JSON lines out.
 
-Each line of the input has `prompt` and either `response` or a list `responses`. For a single response the output has
-its `reward`; for a list, `ranking`: the places of the responses in the list (from 0) with their rewards, best first.
+Each line of the input has `prompt` and either `response` or a list `responses`. For a single response the output line
+has its `reward`; for a list it has `ranking`: the responses' indices in the list, from 0, and rewards, best first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.encoders import add_running_options, run_encoder
+from lorerm.cli.options import add_rank_option, add_run_argument
 from lorerm.data.coercion import as_list
 from lorerm.data.conversation import as_conversation
 from lorerm.data.readers.files import read_rows
@@ -29,58 +30,56 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", metavar="ID", help="a user of the training data, or one adapted since")
-    who.add_argument(
-        "--population", action="store_true", help="the population's model, for somebody of whom nothing is known"
-    )
+    who.add_argument("--user", metavar="ID", help="a user of the training data, or one adapted later")
+    who.add_argument("--population", action="store_true", help="the population model, for users without feedback")
     parser.add_argument(
-        "--data", required=True, type=Path, metavar="FILE", help="candidates, JSON lines (also gzipped)"
+        "--data", required=True, type=Path, metavar="FILE", help="the candidates as JSON lines, which may be gzipped"
     )
-    parser.add_argument(
-        "--rank", type=int, metavar="K", help="the model to use (default: the one that validation chose)"
-    )
+    add_rank_option(parser, "to score with")
     add_running_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Score the candidates and print one JSON line for each."""
     run = RunFolder.open(parsed.run)
     model = load_model(run, parsed.rank)
     check_user(run, model, parsed.user, "score with --population")
     candidates = [_parse_row(row) for row in read_rows(parsed.data, "user_id")]
     encoder = run_encoder(run, parsed)
     for number, (prompt, responses, single) in enumerate(candidates, 1):
-        with _naming(f"{parsed.data}, candidate {number}"):
+        with _located(parsed.data, number):
             ranked = model.rank(prompt, responses, parsed.user, encoder=encoder)
-        ranking = [{"index": place.index, "reward": place.reward} for place in ranked]
+        ranking = [{"index": response.index, "reward": response.reward} for response in ranked]
         found = {"reward": ranking[0]["reward"]} if single else {"ranking": ranking}
         sys.stdout.write(json.dumps({"user_id": parsed.user, **found}) + "\n")
 
 
 def _parse_row(row: Row) -> tuple[Any, list[Any], bool]:
-    """Return (prompt, responses, whether it was a single one)."""
-    with _naming(f"{row.source}, row {row.number}"):
+    """Return prompt, responses, and whether there is a single response that is to be scored, not ranked."""
+    with _located(row.source, row.number):
         return _parse_candidate(row.record)
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
-    """Say where in the input an error is."""
+def _located(file: str | Path, row: int) -> Iterator[None]:
+    """Add the row to an error that is raised in the block."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{place}: {error.problem}", error.remedy) from error
+        raise error.in_row(file, row) from error
 
 
 def _parse_candidate(record: object) -> tuple[Any, list[Any], bool]:
     if not isinstance(record, Mapping) or "prompt" not in record or not {"response", "responses"} & record.keys():
-        raise DataError("it is no candidate", 'give JSON with "prompt" and "response" or "responses"')
+        raise DataError("this is no candidate", 'give JSON with "prompt" and "response" or "responses"')
     single = "responses" not in record
     responses = [record["response"]] if single else as_list(record["responses"])
     if not responses:
-        raise DataError('column "responses" is no list, or empty', "give the list of the responses to rank")
+        raise DataError(
+            'column "responses" is no list, or empty', "give the list of responses to rank", column="responses"
+        )
     for response in responses:
         as_conversation(record["prompt"], response)
     return record["prompt"], responses, single

@@ -1,7 +1,7 @@
-"""Serve a model over HTTP: rewards for everybody's own taste, learned from their answers as they come.
+"""Serve a model over HTTP: personal rewards and rankings, adapted to the comparisons that users send.
 
-The API is described at /openapi.json, and tried out on the page at /. What users answered is kept in the database, as
-numbers, without texts. Without API keys only this machine is answered.
+/openapi.json describes the API, and the page at / tries it out. The database keeps users' comparisons as numbers,
+without texts. Without API keys the server answers this machine only.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output
 from lorerm.cli.encoders import add_running_options, run_encoder_settings, running_options
+from lorerm.cli.options import add_rank_option
 from lorerm.errors import ConfigError
-from lorerm.pipeline.folder import MANIFEST, RunFolder
-from lorerm.pipeline.steps import is_imported
+from lorerm.pipeline.folder import RunFolder, is_imported
+from lorerm.pipeline.layout import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,56 +28,66 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.add_argument("path", metavar="RUN|MODEL", help="a run folder, a saved model, or a model's id on the hub")
+    add_rank_option(parser, "of the run to serve")
     parser.add_argument(
-        "path", metavar="RUN|MODEL", help="a run folder, a folder of `save_pretrained`, or a model's id on the hub"
+        "--name", metavar="NAME", help="name of the model in the API (default: the last part of its path)"
     )
     parser.add_argument(
-        "--rank", type=int, metavar="K", help="which of a run's models (default: the one that validation chose)"
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
     )
-    parser.add_argument("--name", metavar="NAME", help="what the model is called (default: the last part of its path)")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="(default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, metavar="INT", help="0 takes a free one (default: 8000)")
+    parser.add_argument(
+        "--port", type=int, default=8000, metavar="INT", help="port to listen on; 0 takes a free one (default: 8000)"
+    )
     parser.add_argument(
         "--database",
         default=os.environ.get("LORERM_DATABASE", "sqlite:///lorerm.sqlite"),
         metavar="URL",
-        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
-        "(default: what LORERM_DATABASE says, or sqlite:///lorerm.sqlite)",
+        help="database of the users: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
+        "(default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="INT", help="processes (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="INT", help="number of server processes (default: 1)")
     parser.add_argument(
-        "--embeddings-only", action="store_true", help="load no encoder, and take ready embeddings in place of texts"
+        "--embeddings-only", action="store_true", help="load no encoder, and take embeddings in place of texts"
     )
-    group = parser.add_argument_group("Safety")
+    group = parser.add_argument_group("Security and limits")
     group.add_argument(
         "--api-keys",
         type=Path,
         metavar="FILE",
-        help="the SHA-256 of each API key, one a line; those in LORERM_API_KEYS are let in too",
-    )
-    group.add_argument("--new-key", action=_NewKey, nargs=0, help="show a new key and its line for that file, and end")
-    group.add_argument(
-        "--allow-origin", nargs="+", default=[], metavar="URL", help="web pages that a browser may call from"
+        help="file with the SHA-256 of one API key per line; those in $LORERM_API_KEYS are accepted too",
     )
     group.add_argument(
-        "--max-body", type=int, default=8 * 2**20, metavar="BYTES", help="of a request (default: 8388608)"
+        "--new-key", action=_NewKey, nargs=0, help="print a new API key and its line for that file, and exit"
     )
     group.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="that a request may take (default: 30)"
+        "--allow-origin",
+        nargs="+",
+        default=[],
+        metavar="URL",
+        help="origins of web pages that may call the server from a browser",
+    )
+    group.add_argument(
+        "--max-body", type=int, default=8 * 2**20, metavar="BYTES", help="largest size of a request (default: 8388608)"
+    )
+    group.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="longest time for a request (default: 30)"
     )
     group.add_argument(
         "--cache",
         type=int,
         default=256,
         metavar="MIB",
-        help="of recent embeddings, that a process keeps in memory (default: 256)",
+        help="memory of a process for recent embeddings (default: 256)",
     )
-    group.add_argument("--docs", action="store_true", help="serve /docs, whose scripts a browser loads from the web")
+    group.add_argument(
+        "--docs", action="store_true", help="serve the page /docs, for which a browser loads scripts from the web"
+    )
     add_running_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it."""
+    """Check the settings and serve until the process is ended."""
     try:
         from lorerm.serving.server import serve
     except ImportError as error:
@@ -85,7 +96,13 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """Return the server's settings."""
+    """Return the server's settings, once the database and the model have been opened with them.
+
+    Raises
+    ------
+    LorermError
+        If a setting is out of its range, or the database or the model cannot be opened.
+    """
     from lorerm.serving.database import Database
     from lorerm.serving.keys import read_keys
     from lorerm.serving.served import Served
@@ -93,7 +110,8 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
 
     for name, least in (("workers", 1), ("max_body", 1024), ("timeout", 0.1), ("cache", 0)):
         if not getattr(parsed, name) >= least:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(parsed, name)}", f"give {least} or more")
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} is {getattr(parsed, name)}", f"give {least} or more", argument=option)
     settings = Settings(
         path=parsed.path,
         database=parsed.database,
@@ -109,8 +127,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
-    # What is wrong is found now, and told in one line. A process that starts later, in place of one that ended, must
-    # not find that the database is away for a moment; each loads the encoder for itself.
+    # Opened here, so that an error is one line. The processes open both again, and load the encoder, each for itself.
     with closing(Database(settings.database)) as database:
         database.prepare()
     Served(replace(settings, encoder=None))
@@ -118,7 +135,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
 
 
 def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
-    """Return the settings of the encoder that the model was trained on; None where there is none to be had."""
+    """Return the settings of the encoder that the model was trained on; None where it is not known."""
     if (Path(parsed.path) / MANIFEST).exists():
         run = RunFolder.open(parsed.path, half_forgotten=True)
         return None if is_imported(run) else run_encoder_settings(run)
@@ -130,10 +147,10 @@ def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
 
 
 class _NewKey(argparse.Action):
-    """Shows a new API key, and ends."""
+    """Option that prints a new API key and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Do it."""
+        """Print the key."""
         from lorerm.serving.keys import new_key
 
         key, line = new_key()

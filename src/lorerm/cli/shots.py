@@ -1,16 +1,16 @@
-"""Sweep the few-shot curve: the accuracy of people never seen against the number of their answers."""
+"""Measure the few-shot curve: accuracy for unseen users by the number of comparisons that they are adapted to."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
-from lorerm.cli.options import add_options, given_options
+from lorerm.cli.options import add_options, add_rank_option, add_run_argument, given_options
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
-from lorerm.pipeline.experiment import stored_recipe
+from lorerm.pipeline.experiment import stored_experiment
 from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.layout import REPORT_PAGE
 
 if TYPE_CHECKING:
     import argparse
@@ -18,33 +18,30 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    add_run_argument(parser)
     parser.add_argument(
         "--shots",
         nargs="+",
         type=int,
         metavar="N",
-        help="numbers of answers; 0 is always among them (default: 1 to 50, as far as anybody has so many)",
+        help="numbers of few-shot comparisons; 0 is always included (default: 1 to 50, as far as users have so many)",
     )
-    parser.add_argument(
-        "--rank", type=int, metavar="K", help="whose curve (default: the rank that validation chose, or the largest)"
-    )
+    add_rank_option(parser, "to measure", "the one that validation chose or, where that is 0 or 1, the largest")
     add_options(parser, FewShotConfig)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do it, and write the report with it."""
+    """Measure the curve, write the report with it, and show it."""
     from lorerm.reporting.terminal import few_shot_block
 
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
-        recipe = stored_recipe(run.path)
-        settings = {**recipe.shots, **given_options(parsed, FewShotConfig)}
+        settings = {**stored_experiment(run.path).shots, **given_options(parsed, FewShotConfig)}
         counts, rank = settings.pop("shots", None), settings.pop("rank", None)
-        config = FewShotConfig(**settings)
-        studies.few_shot(run, parsed.shots or counts, config, rank if parsed.rank is None else parsed.rank)
+        rank = rank if parsed.rank is None else parsed.rank
+        studies.few_shot(run, parsed.shots or counts, FewShotConfig(**settings), rank)
         steps.report(run)
     console = output()
     console.print()
     console.print(few_shot_block(studies.read_few_shot(run)))
-    console.print(f"Report: {run.path / steps.REPORT / 'report.html'}", soft_wrap=True)
+    console.print(f"Report: {run.path / REPORT_PAGE}", soft_wrap=True)

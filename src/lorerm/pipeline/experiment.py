@@ -1,8 +1,11 @@
-"""Recipe files: every setting of an experiment in one plain YAML file.
+"""Experiments: a YAML file holds every setting of one published or own experiment, section by section.
 
-`lorerm/experiments/NAME-default.yaml` is the corrected protocol of a data set, `NAME-paper.yaml` the published one. A
-recipe's sections are the steps; what the command line gives goes before what the file says, and the merged recipe is
-kept in the run as `recipe.yaml`, where the later verbs look for their settings.
+`lorerm/experiments/DATASET-default.yaml` is the corrected protocol of a data set, `DATASET-paper.yaml` the published
+one. The sections are the steps of a run. Settings of the command line replace those of the file. The merged experiment
+is stored in the run folder as `experiment.yaml`, where the later verbs look for their settings.
+
+A *recipe* is something else: how the basis and the weights are fitted (`TrainingConfig.recipe`), one setting of an
+experiment.
 """
 
 from __future__ import annotations
@@ -14,41 +17,64 @@ from pathlib import Path
 from typing import Any
 
 from lorerm.atomic import atomic_path
+from lorerm.embedding.registry import ENCODERS, settings_class
 from lorerm.errors import ConfigError
-from lorerm.pipeline.config import SplitConfig
-from lorerm.training.config import RECIPES, AdaptationConfig, TrainingConfig
+from lorerm.evaluation.few_shot import FewShotConfig
+from lorerm.pipeline.layout import EXPERIMENT, EXPERIMENT_BEFORE
+from lorerm.training.config import AdaptationConfig, TrainingConfig
 
-STORED = "recipe.yaml"
-ENCODER_SETTINGS = ("model", "revision", "dtype", "max_length", "attn")
 _FOLDER = "experiments"
-# What a training recipe brings with it, and another one cannot take over.
-_CONSTANTS = ("steps", "learning_rate", "alphas")
+# Settings that belong to one training recipe: another recipe has its own.
+_RECIPE_SETTINGS = ("steps", "learning_rate", "alphas")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Split into seen and unseen users, train and test prompts."""
+
+    unseen_users: float = 0.3
+    """share of the users who are held out of training, in [0, 1)"""
+    test_prompts: float = 0.3
+    """share of the prompts that are held out of training, in (0, 1)"""
+    seed: int = 0
+    """seed of the split; for `lorerm run` also of training"""
+    max_pairs_seen: int | None = 150
+    """largest number of training comparisons of a seen user"""
+    max_pairs_unseen: int | None = 50
+    """largest number of few-shot comparisons of an unseen user"""
 
 
 def _names(config: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(config) if one.name not in ("rank", "alpha"))
 
 
-_SECTIONS: Mapping[str, tuple[str, ...] | None] = {
-    "data": None,  # the data set's own options, which its loader checks
-    "split": _names(SplitConfig),
-    "embed": ENCODER_SETTINGS,
-    "train": (*_names(TrainingConfig), "ranks", "alphas"),
-    "adapt": _names(AdaptationConfig),
-    "shots": ("rank", "shots", "trials", "seed"),
-}
+def encoder_settings() -> tuple[str, ...]:
+    """Return the names of the settings of all encoders, and that of the encoder itself."""
+    return tuple(dict.fromkeys(["encoder", *(name for one in ENCODERS for name in _names(settings_class(one)))]))
+
+
+def _sections() -> dict[str, tuple[str, ...] | None]:
+    """Return the sections of an experiment, each with its settings."""
+    return {
+        "data": None,  # the data set's own options, which its loader checks
+        "split": _names(SplitConfig),
+        "embed": encoder_settings(),
+        "train": (*_names(TrainingConfig), "ranks", "alphas"),
+        "adapt": _names(AdaptationConfig),
+        "shots": ("rank", "shots", *_names(FewShotConfig)),
+    }
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The settings of an experiment; what is not set is the verb's own default."""
+class Experiment:
+    """The settings of an experiment; a setting that is missing has the default of its verb."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     """options of the data set"""
     split: Mapping[str, Any] = field(default_factory=dict)
     """fields of `SplitConfig`"""
     embed: Mapping[str, Any] = field(default_factory=dict)
-    """the encoder"""
+    """the encoder: its name and its settings"""
     train: Mapping[str, Any] = field(default_factory=dict)
     """fields of `TrainingConfig`, with `ranks` and `alphas` as lists in place of `rank` and `alpha`"""
     adapt: Mapping[str, Any] = field(default_factory=dict)
@@ -56,44 +82,66 @@ class Recipe:
     shots: Mapping[str, Any] = field(default_factory=dict)
     """the few-shot curve"""
 
-    def merge(self, **given: Mapping[str, Any]) -> Recipe:
-        """Return the recipe with some settings replaced, section by section.
+    def merge(self, **settings: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with some settings replaced, section by section.
 
-        Another training recipe (`train["recipe"]`) leaves the constants of this one behind, and its adaptation.
+        Another training recipe (`train["recipe"]`) drops the settings that belong to the recipe of this experiment,
+        and its adaptation.
         """
-        merged = {name: {**getattr(self, name), **given.get(name, {})} for name in _SECTIONS}
-        wanted = given.get("train", {}).get("recipe")
-        if wanted is not None and wanted != self.train.get("recipe", "default"):
-            own = given.get("train", {})
-            merged["train"] = {k: v for k, v in merged["train"].items() if k in own or k not in _CONSTANTS}
-            merged["adapt"] = dict(given.get("adapt", {}))
-        return Recipe(**merged)
+        merged = {one.name: {**getattr(self, one.name), **settings.get(one.name, {})} for one in fields(self)}
+        own = settings.get("train", {})
+        if own.get("recipe", self.recipe) != self.recipe:
+            merged["train"] = {k: v for k, v in merged["train"].items() if k in own or k not in _RECIPE_SETTINGS}
+            merged["adapt"] = dict(settings.get("adapt", {}))
+        return Experiment(**merged)
+
+    @property
+    def recipe(self) -> str:
+        """The recipe of training."""
+        return str(self.train.get("recipe", "default"))
+
+    def training(self) -> tuple[TrainingConfig, list[int] | None, list[float] | None]:
+        """Return the configuration of training, the ranks, and the alphas where there are several.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is out of its range.
+        """
+        settings = dict(self.train)
+        ranks, alphas = settings.pop("ranks", None), settings.pop("alphas", None)
+        config = TrainingConfig(**{"rank": "auto", **settings})
+        if alphas is not None and len(alphas) == 1:
+            return replace(config, alpha=float(alphas[0])), ranks, None
+        return config, ranks, None if alphas is None else [float(alpha) for alpha in alphas]
 
     def adaptation(self, trained: TrainingConfig) -> AdaptationConfig | None:
         """Return how users are adapted to a model that was trained by `trained`.
 
-        None is the one that goes with its training recipe, also where that is another than this recipe's.
+        None is the adaptation of the model's own training recipe: where the experiment does not set one, and where the
+        model was trained by another recipe than the experiment's.
         """
-        if not self.adapt or trained.recipe != self.train.get("recipe", "default"):
+        if not self.adapt or trained.recipe != self.recipe:
             return None
         return AdaptationConfig(**{"seed": trained.seed, **self.adapt})
 
     def write(self, run: Path) -> None:
-        """Keep the recipe in a run folder."""
+        """Store the experiment in a run folder."""
         import yaml
 
         sections = {name: dict(values) for name, values in asdict(self).items() if values}
-        with atomic_path(run / STORED) as temporary:
+        with atomic_path(run / EXPERIMENT) as temporary:
             temporary.write_text(yaml.safe_dump(sections, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (run / EXPERIMENT_BEFORE).unlink(missing_ok=True)
 
 
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe file.
+def read_experiment(path: str | Path) -> Experiment:
+    """Read an experiment from a YAML file.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not YAML, or has a section or setting that is not known.
+        If the file cannot be read, is not YAML, or has an unknown section or setting.
     """
     import yaml
 
@@ -101,89 +149,83 @@ def read_recipe(path: str | Path) -> Recipe:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"the recipe {path} cannot be read ({reason})", "give a YAML file") from error
+        raise ConfigError(f"the experiment cannot be read ({reason})", "give a YAML file", file=path) from error
+    sections = _sections()
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         raise ConfigError(
-            f"the recipe {path} is not a mapping of sections with settings", f"its sections are {', '.join(_SECTIONS)}"
+            "an experiment is a mapping of sections, each a mapping of settings",
+            f"write its settings under {', '.join(sections)}",
+            file=path,
         )
     for name, section in content.items():
-        if name not in _SECTIONS:
-            raise ConfigError(f"the recipe {path} has an unknown section {name!r}", f"use {', '.join(_SECTIONS)}")
-        known = _SECTIONS[name]
+        if name not in sections:
+            raise ConfigError(
+                f"there is no section {name!r}", f"use {', '.join(sections)}", file=path, argument=str(name)
+            )
+        known = sections[name]
         for setting in section:
             if known is not None and setting not in known:
                 raise ConfigError(
-                    f"the recipe {path} has an unknown setting {setting!r} under {name}", f"use {', '.join(known)}"
+                    f"section {name} has no setting {setting!r}",
+                    f"use {', '.join(known)}",
+                    file=path,
+                    argument=str(setting),
                 )
-    return Recipe(**content)
+    return Experiment(**content)
 
 
-def is_recipe_file(name: str | None) -> bool:
-    """Tell a recipe file from a recipe's name."""
+def is_file(name: str | None) -> bool:
+    """Return whether the name of an experiment is that of a YAML file."""
     return name is not None and name.endswith((".yaml", ".yml"))
 
 
-def find_recipe(dataset: str | None, name: str | None) -> Recipe:
-    """Return the recipe of an experiment.
+def find_experiment(dataset: str | None, name: str | None) -> Experiment:
+    """Return an experiment by its name or file.
 
     Parameters
     ----------
     dataset
         The data set's name, or None for files.
     name
-        A YAML file; a packaged recipe of the data set (`default` or `paper`); or a training recipe alone, on top of the
-        data set's default. None is the data set's default.
+        One of the data set's experiments in the package, as `default` or `paper`, or a YAML file, whose settings
+        replace those of `default`. None is `default`.
 
     Returns
     -------
-    Recipe
-        Empty where nothing is set: files, or a data set without recipes.
+    Experiment
+        Without settings for files and for data sets without experiments.
 
     Raises
     ------
     ConfigError
-        If there is no such recipe.
+        If there is no such experiment.
     """
-    if name is not None and is_recipe_file(name):
-        return packaged_recipe(dataset, "default").merge(**asdict(read_recipe(name)))
-    if name is None or (dataset is not None and name in packaged_names(dataset)):
-        return packaged_recipe(dataset, name or "default")
-    if name in RECIPES:
-        return packaged_recipe(dataset, "default").merge(train={"recipe": name})
-    known = dict.fromkeys([*(packaged_names(dataset) if dataset else ()), *RECIPES])
-    raise ConfigError(f"recipe {name!r} is not known", f"choose one of {', '.join(known)}, or give a YAML file")
+    if name is not None and is_file(name):
+        return _packaged(dataset, "default").merge(**asdict(read_experiment(name)))
+    known = list(dict.fromkeys(["default", *packaged_names(dataset)]))
+    if name is not None and name not in known:
+        of = "files have" if dataset is None else f"data set {dataset} has"
+        raise ConfigError(
+            f"{of} no experiment {name!r}",
+            f"choose {' or '.join(known)}, or give a YAML file; how to train is chosen by --recipe",
+            argument="experiment",
+        )
+    return _packaged(dataset, name or "default")
 
 
-def packaged_names(dataset: str) -> list[str]:
-    """Return the names of a data set's recipes in the package."""
+def packaged_names(dataset: str | None) -> list[str]:
+    """Return the names of a data set's experiments in the package."""
     start = f"{dataset}-"
     found = sorted(entry.name for entry in (files("lorerm") / _FOLDER).iterdir() if entry.name.endswith(".yaml"))
     return [name[len(start) : -len(".yaml")] for name in found if name.startswith(start)]
 
 
-def packaged_recipe(dataset: str | None, name: str) -> Recipe:
-    """Return a recipe of the package; an empty one where there is none."""
+def _packaged(dataset: str | None, name: str) -> Experiment:
     path = files("lorerm") / _FOLDER / f"{dataset}-{name}.yaml"
-    return read_recipe(str(path)) if dataset is not None and path.is_file() else Recipe()
+    return read_experiment(str(path)) if dataset is not None and path.is_file() else Experiment()
 
 
-def stored_recipe(run: Path) -> Recipe:
-    """Return the recipe that a run keeps; an empty one where it keeps none."""
-    path = run / STORED
-    return read_recipe(path) if path.exists() else Recipe()
-
-
-def training(recipe: Recipe) -> tuple[TrainingConfig, list[int] | None, list[float] | None]:
-    """Return the training's configuration (its alpha where the recipe names one), the ranks, and the alphas of a sweep.
-
-    Raises
-    ------
-    ConfigError
-        A setting is out of its range.
-    """
-    settings = dict(recipe.train)
-    ranks, alphas = settings.pop("ranks", None), settings.pop("alphas", None)
-    config = TrainingConfig(**{"rank": "auto", **settings})
-    if alphas is not None and len(alphas) == 1:
-        return replace(config, alpha=float(alphas[0])), ranks, None
-    return config, ranks, None if alphas is None else [float(alpha) for alpha in alphas]
+def stored_experiment(run: Path) -> Experiment:
+    """Return the experiment that a run stores; one without settings where it stores none."""
+    paths = [path for name in (EXPERIMENT, EXPERIMENT_BEFORE) if (path := run / name).exists()]
+    return read_experiment(paths[0]) if paths else Experiment()

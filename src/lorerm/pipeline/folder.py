@@ -1,18 +1,19 @@
 """The run folder: a manifest, and steps that are each done once, recorded, and resumable.
 
 `manifest.json` holds all that varies from run to run (times, versions, arguments, hashes); every other file is the
-same bytes for the same input, arguments and seed. A step is not repeated when its arguments and predecessors are as
-recorded and its files are there.
+same bytes for the same input, arguments and seed. A step is not repeated when its arguments and the steps that it
+depends on are as recorded and its files are there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,11 +21,10 @@ from typing import Any
 
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
-from lorerm.errors import RunError
-from lorerm.pipeline.lock import locked
+from lorerm.errors import FolderBusyError, RunError
+from lorerm.pipeline.layout import MANIFEST, is_partial, outputs
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 # The steps in their order, each with the command that does it.
 STEPS = {
     "prepare": "lorerm prepare",
@@ -34,19 +34,45 @@ STEPS = {
     "shots": "lorerm shots",
     "report": "lorerm report",
 }
-# Those that are not made of all steps before them.
-_MADE_OF = {"shots": ("prepare", "embed", "train")}
+# Steps that do not depend on all steps before them.
+_PREREQUISITES = {"shots": ("prepare", "embed", "train")}
 _RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
-# In the manifest: the users who are being forgotten, from before the first file changes until the last one has.
+# Entry of the manifest: the users who are being forgotten, from before the first file changes until the last one has.
 FORGETTING = "forgetting"
-# In the record of a step that read the run's input: some of its users were forgotten since.
+# Entry of a step that read the run's input: some of its users were forgotten since.
 FORGOT = "forgot"
-
-# In the name of every file that is not whole yet.
-_PARTIAL = ".partial"
 
 Progress = Callable[[str, int, int], None]
 Work = Callable[[], dict[str, Any]]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes of lorerm while the block runs.
+
+    The lock is on the folder itself: it needs no file, and ends with the process, however that ends.
+
+    Raises
+    ------
+    FolderBusyError
+        If another process is writing.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderBusyError(f"another lorerm is writing into {folder}", "wait until it has ended") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -69,16 +95,16 @@ class RunFolder:
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             if not (run.path / MANIFEST).exists():
-                if not all(_is_partial(entry) for entry in run.path.iterdir()):
+                if not all(is_partial(entry) for entry in run.path.iterdir()):
                     raise RunError(f"{path} holds files that are no run of lorerm", "choose an empty or new folder")
                 run.write({"format_version": FORMAT_VERSION, "lorerm_version": __version__, "steps": {}})
         except OSError as error:
-            raise RunError(f"{path} cannot be a run folder ({error.strerror})", "choose another place") from error
+            raise RunError(f"{path} cannot be a run folder ({error.strerror})", "choose another path") from error
         return cls.open(path, progress)
 
     @classmethod
     def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
-        """Open a run that exists; `half_forgotten`: also one in which forgetting users was cut off.
+        """Open a run that exists; with `half_forgotten` also one in which `forget` was interrupted.
 
         Raises
         ------
@@ -97,18 +123,30 @@ class RunFolder:
             )
         run.manifest()
         if not half_forgotten:
-            run.check_forgotten()
+            run.check_not_half_forgotten()
         return run
 
-    def check_forgotten(self) -> None:
-        """Refuse a run in which forgetting users was cut off: what is left of them must go first."""
+    def check_not_half_forgotten(self) -> None:
+        """Refuse a run in which `forget` was interrupted, so that the remaining data of its users go first.
+
+        Raises
+        ------
+        RunError
+            If `forget` was interrupted.
+        """
         if FORGETTING in self.manifest():
             raise RunError(
-                f"forgetting users was cut off in {self.path}", f"finish it with `lorerm forget {self.path}`"
+                f"`lorerm forget` was interrupted in {self.path}", f"finish it with `lorerm forget {self.path}`"
             )
 
     def manifest(self) -> dict[str, Any]:
-        """Read the manifest; a damaged one, or one of another format, is a `RunError`."""
+        """Read the manifest.
+
+        Raises
+        ------
+        RunError
+            If it is damaged, or of another format.
+        """
         path = self.path / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -126,6 +164,15 @@ class RunFolder:
             )
         return manifest  # type: ignore[no-any-return]
 
+    def write(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        with atomic_path(self.path / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def is_finished(self, step: str) -> bool:
+        """Return whether a step was done to its end."""
+        return bool(self.manifest()["steps"].get(step, {}).get("finished"))
+
     def result(self, step: str) -> dict[str, Any]:
         """Return what a finished step recorded.
 
@@ -138,13 +185,28 @@ class RunFolder:
             raise RunError(f"{self.path} has no finished step {step!r}", f"run `{STEPS[step]}` first")
         return self.manifest()["steps"][step]["result"]  # type: ignore[no-any-return]
 
-    def is_finished(self, step: str) -> bool:
-        """Tell whether a step was done to its end."""
-        return bool(self.manifest()["steps"].get(step, {}).get("finished"))
-
     def arguments(self, step: str) -> dict[str, Any]:
         """Return the arguments that a step was done with; empty if it has not been."""
         return self.manifest()["steps"].get(step, {}).get("arguments", {})  # type: ignore[no-any-return]
+
+    def parts(self, step: str) -> dict[str, Any]:
+        """Return the parts of a step that were asked for; empty if it has not been done."""
+        return self.manifest()["steps"].get(step, {}).get("parts", {})  # type: ignore[no-any-return]
+
+    def finished_parts(self, step: str) -> list[str]:
+        """Return the parts of a step that are done, whether or not the step is."""
+        return list(self.manifest()["steps"].get(step, {}).get("done", []))
+
+    def finish_part(self, step: str, part: str) -> None:
+        """Record that a part of a step is done, so that an interruption keeps it."""
+        record = self.manifest()["steps"][step]
+        if part not in record["done"]:
+            self._record(step, {**record, "done": [*record["done"], part]})
+
+    def report_progress(self, stage: str, done: int, total: int) -> None:
+        """Call the progress function, if there is one."""
+        if self.progress is not None:
+            self.progress(stage, done, total)
 
     def step(
         self,
@@ -152,11 +214,12 @@ class RunFolder:
         arguments: Mapping[str, Any],
         begin: Callable[[], Work],
         *,
-        outputs: Sequence[str],
         parts: Mapping[str, Any] | None = None,
         may_change: bool = True,
     ) -> dict[str, Any]:
-        """Do a step, unless it is done; other arguments redo it and drop what depends on it, or are refused.
+        """Do a step unless it is done; other arguments redo it and drop what depends on it, or are refused.
+
+        Where one of the step's files is lost or cut off, the step is done again.
 
         Parameters
         ----------
@@ -167,8 +230,6 @@ class RunFolder:
         begin
             Reads and checks what the step needs, and returns the work. Until it has returned nothing is dropped, so
             that a bad argument costs nothing.
-        outputs
-            Patterns of the files that the work writes. Where one is lost or cut off, the step is done again.
         parts
             Arguments that say which parts of the step are wanted: those done already are kept when they change.
         may_change
@@ -178,13 +239,18 @@ class RunFolder:
         -------
         dict
             What the work returned, now or when it was done.
+
+        Raises
+        ------
+        RunError
+            If the step was done with other arguments and may not change, or would read forgotten users again.
         """
         # As JSON gives them back, so that a tuple equals the list that it became.
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
         with locked(self.path):
-            self.check_forgotten()
+            self.check_not_half_forgotten()
             steps = self.manifest()["steps"]
-            before = [steps[step]["key"] for step in made_of(name) if step in steps]
+            before = [steps[step]["key"] for step in prerequisites(name) if step in steps]
             key = hashlib.sha256(json.dumps([arguments, before], sort_keys=True).encode()).hexdigest()
             record = steps.get(name)
             finished = record is not None and record.get("finished", False)
@@ -192,11 +258,11 @@ class RunFolder:
             if finished and not same and not may_change:
                 raise RunError(
                     f"{self.path} was made from other input or settings "
-                    f"({_differences(record['arguments'], arguments)})",
+                    f"(what differs: {_differences(record['arguments'], arguments)})",
                     "choose another run folder, or delete this one",
                 )
             finished = finished and same and record["parts"] == parts
-            if finished and self._is_whole(record):
+            if finished and self._has_files(record):
                 return record["result"]  # type: ignore[no-any-return]
             if same and record.get(FORGOT):
                 raise RunError(
@@ -204,12 +270,12 @@ class RunFolder:
                     "restore the files, or take these users out of the input and make a new run",
                 )
             work = begin()
-            self.sweep()
-            # What is only repaired comes out as it was, and what was made of it stays.
+            self.remove_partial_files()
+            # A repair makes the same files again, so that what depends on them stays.
             if not (finished and record["lorerm_version"] == __version__):
                 for later in STEPS:
-                    if name in made_of(later):
-                        self._change(later, None)
+                    if name in prerequisites(later):
+                        self._record(later, None)
             started = time.time()
             entry = {
                 "key": key,
@@ -220,30 +286,15 @@ class RunFolder:
                 "started": datetime.fromtimestamp(started, tz=timezone.utc).isoformat(timespec="seconds"),
                 "done": record["done"] if same else [],
             }
-            self._change(name, entry)
+            self._record(name, entry)
             result = work()
             entry = self.manifest()["steps"][name]
             seconds = round(time.time() - started, 2)
-            files = self.files(outputs)
-            self._change(name, {**entry, "finished": True, "seconds": seconds, "files": files, "result": result})
+            files = self.files(outputs(name))
+            self._record(name, {**entry, "finished": True, "seconds": seconds, "files": files, "result": result})
             return result
 
-    def done(self, step: str) -> list[str]:
-        """Return the parts of a step that are done, whether or not the step is."""
-        return list(self.manifest()["steps"].get(step, {}).get("done", []))
-
-    def mark_done(self, step: str, part: str) -> None:
-        """Record that a part of a step is done, so that an interruption keeps it."""
-        record = self.manifest()["steps"][step]
-        if part not in record["done"]:
-            self._change(step, {**record, "done": [*record["done"], part]})
-
-    def tell(self, stage: str, done: int, total: int) -> None:
-        """Report progress, if anybody listens."""
-        if self.progress is not None:
-            self.progress(stage, done, total)
-
-    def _change(self, step: str, record: Mapping[str, Any] | None) -> None:
+    def _record(self, step: str, record: Mapping[str, Any] | None) -> None:
         """Replace the record of a step, or drop it."""
         manifest = self.manifest()
         if record is not None:
@@ -252,35 +303,37 @@ class RunFolder:
             return
         self.write(manifest)
 
-    def write(self, manifest: Mapping[str, Any]) -> None:
-        """Replace the manifest."""
-        with atomic_path(self.path / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
     def files(self, patterns: Sequence[str]) -> dict[str, int]:
-        """Return the files of some patterns, relative to the folder, with their sizes in bytes."""
+        """Return the files that match some patterns, relative to the folder, with their sizes in bytes."""
         found = sorted(path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
-        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if not _is_partial(path)}
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if not is_partial(path)}
 
-    def _is_whole(self, record: Mapping[str, Any]) -> bool:
-        """Tell whether the files that a finished step wrote are there, in their sizes."""
+    def _has_files(self, record: Mapping[str, Any]) -> bool:
+        """Return whether the files that a finished step wrote are there, in their sizes."""
         files: dict[str, int] = record.get("files", {})
         return self.files(list(files)) == files
 
-    def sweep(self) -> None:
+    def remove_partial_files(self) -> None:
         """Remove what a killed process left half written."""
-        for leftover in self.path.rglob(f".*{_PARTIAL}*"):
-            with suppress(OSError):
-                leftover.unlink()
+        for leftover in self.path.rglob(".*"):
+            if is_partial(leftover):
+                with suppress(OSError):
+                    leftover.unlink()
 
 
-def made_of(step: str) -> tuple[str, ...]:
-    """Return the steps that a step is made of: when one of them is done again, it is dropped."""
-    return _MADE_OF.get(step, tuple(STEPS)[: list(STEPS).index(step)])
+def prerequisites(step: str) -> tuple[str, ...]:
+    """Return the steps that a step depends on: when one of them is done again, so must it be."""
+    return _PREREQUISITES.get(step, tuple(STEPS)[: list(STEPS).index(step)])
 
 
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and _PARTIAL in path.name
+def is_imported(run: RunFolder) -> bool:
+    """Return whether the run began with embeddings made elsewhere, so that it has no texts."""
+    return "input" in run.arguments("embed")
+
+
+def input_step(run: RunFolder) -> str:
+    """Return the step that read the run's input and split it."""
+    return "embed" if is_imported(run) else "prepare"
 
 
 def _damaged(path: Path) -> RunError:
@@ -302,11 +355,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Name the arguments that differ."""
     was, wanted = _flat(before), _flat(now)
     names = [name for name in dict.fromkeys([*was, *wanted]) if was.get(name) != wanted.get(name)]
-    return "what differs: " + (", ".join(names) or "an earlier step")
+    return ", ".join(names) or "an earlier step"
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the entries of dictionaries among the arguments for arguments."""
+    """Return the arguments with the entries of nested mappings in place of these."""
     flat: dict[str, Any] = {}
     for name, value in arguments.items():
         flat |= value if isinstance(value, dict) else {name: value}

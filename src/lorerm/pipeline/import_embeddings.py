@@ -9,14 +9,14 @@ import numpy as np
 
 from lorerm.errors import RunError
 from lorerm.pipeline.sources import describe_files, given_split
-from lorerm.pipeline.steps import STORE_FILES, counts, kept_pairs
+from lorerm.pipeline.steps import counts, kept_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lorerm.embedding.external.imported import Imported
-    from lorerm.pipeline.config import SplitConfig
+    from lorerm.pipeline.experiment import SplitConfig
     from lorerm.pipeline.folder import RunFolder, Work
 
 
@@ -38,7 +38,7 @@ def import_embeddings(
     read
         Reads them.
     split
-        How people and prompts are held out, where the comparisons do not say.
+        How users and prompts are held out, where the comparisons do not say.
     settings
         What else decides the result, as JSON-able values.
     """
@@ -50,10 +50,10 @@ def import_embeddings(
         from lorerm.data.splits import Splits, assign_splits
         from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
 
-        run.tell("reading", 0, 1)
+        run.report_progress("reading", 0, 1)
         imported = read()
         data = imported.preferences()
-        run.tell("reading", 1, 1)
+        run.report_progress("reading", 1, 1)
         cells = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
         summary = Splits.from_labels(data, cells, unseen_wanted=split.unseen_users > 0).summary
         kept = kept_pairs(cells, summary)
@@ -76,4 +76,4 @@ def import_embeddings(
         return work
 
     arguments = {"input": describe_files(files), "split": asdict(split), **(settings or {})}
-    return run.step("embed", arguments, begin, outputs=STORE_FILES, may_change=False)
+    return run.step("embed", arguments, begin, may_change=False)

@@ -1,4 +1,4 @@
-"""The models of a run: one folder per rank, with the users adapted to it beside."""
+"""The models of a run: one folder per rank, with the weights of users adapted to it beside the model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, ModelError, RunError, UnknownUserError
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.folder import locked
+from lorerm.pipeline.layout import ADAPTED, UNSEEN, model_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,23 +18,14 @@ if TYPE_CHECKING:
     from lorerm.pipeline.folder import RunFolder
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
-MODELS = "models"
-# The run's own unseen users, whom the report adapts; and those adapted since, from files of answers.
-UNSEEN, ADAPTED = "unseen.safetensors", "adapted.safetensors"
-
 
 def model_folder(run: RunFolder, rank: int, alpha: float | None = None) -> Path:
-    """Return the folder of a rank's model; `alpha` is its place in a sweep of them, None where there was none."""
-    return run.path / MODELS / alpha_name(alpha) / f"rank-{rank}"
-
-
-def alpha_name(alpha: float | None) -> str:
-    """Return the name of the folder for what a sweep made at one alpha."""
-    return "" if alpha is None else f"alpha-{alpha:g}"
+    """Return the folder of a rank's model; `alpha` is the regularisation strength, where several were trained."""
+    return run.path / model_path(rank, alpha)
 
 
 def chosen_alpha(run: RunFolder) -> float | None:
-    """Return the alpha that validation chose in a sweep; None where there was none."""
+    """Return the regularisation strength that validation chose among several; None where there was one only."""
     alpha = run.result("train").get("chosen_alpha")
     return None if alpha is None else float(alpha)
 
@@ -43,29 +35,47 @@ def chosen_rank(run: RunFolder) -> int:
     return int(run.result("train")["chosen_rank"])
 
 
-def given_adaptation(run: RunFolder) -> dict[str, Any] | None:
-    """Return what the run's recipe says of adaptation, for the record of a step; None where it says nothing.
+def check_rank(run: RunFolder, rank: int) -> int:
+    """Return a rank of which the run has a model.
 
-    Nothing heavy is loaded for it.
+    Raises
+    ------
+    ConfigError
+        If there is no model of that rank.
     """
-    given = _by_recipe(run)[0]
-    return None if given is None else asdict(given)
+    ranks = run.result("train")["ranks"]
+    if rank not in ranks:
+        raise ConfigError(
+            f"{run.path} has no model of rank {rank}",
+            f"choose one of {', '.join(map(str, ranks))}, or train it",
+            argument="rank",
+        )
+    return rank
+
+
+def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
+    """Return how the run's experiment adapts users, as JSON-able values; None where it does not say.
+
+    Nothing heavy is loaded for it, so that a finished step can be recognised at once.
+    """
+    config = _experiment_adaptation(run)[0]
+    return None if config is None else asdict(config)
 
 
 def adaptation_of(run: RunFolder) -> AdaptationConfig:
-    """Return how users are adapted to the run's models: by its recipe or, where that says nothing, as trained."""
+    """Return how users are adapted to the run's models: as its experiment says, or else as its training recipe does."""
     from lorerm.training.train import adaptation_for
 
-    given, trained = _by_recipe(run)
-    return given or adaptation_for(trained)
+    config, trained = _experiment_adaptation(run)
+    return config or adaptation_for(trained)
 
 
-def _by_recipe(run: RunFolder) -> tuple[AdaptationConfig | None, TrainingConfig]:
-    from lorerm.pipeline.experiment import stored_recipe
+def _experiment_adaptation(run: RunFolder) -> tuple[AdaptationConfig | None, TrainingConfig]:
+    from lorerm.pipeline.experiment import stored_experiment
     from lorerm.training.config import TrainingConfig
 
     trained = TrainingConfig(**run.arguments("train"))
-    return stored_recipe(run.path).adaptation(trained), trained
+    return stored_experiment(run.path).adaptation(trained), trained
 
 
 def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRankRewardModel:
@@ -95,19 +105,14 @@ def load_models(run: RunFolder, ranks: Sequence[int], alpha: float | None = None
 
 
 def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
-    """Load a rank's model (by default the chosen one's) with everybody it has been adapted to, at the chosen alpha.
+    """Load a rank's model (by default the chosen one) with all users adapted to it, at the chosen alpha.
 
     Raises
     ------
     ConfigError
         If the run has no model of that rank.
     """
-    ranks = run.result("train")["ranks"]
-    rank = chosen_rank(run) if rank is None else rank
-    if rank not in ranks:
-        raise ConfigError(
-            f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}, or train it"
-        )
+    rank = check_rank(run, chosen_rank(run) if rank is None else rank)
     alpha = chosen_alpha(run)
     model = load_trained(run, rank, alpha)
     for name in (UNSEEN, ADAPTED):
@@ -117,28 +122,28 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
     return model
 
 
-def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, otherwise: str) -> None:
-    """Refuse a user whom a run's model does not know; None is the population, which it knows.
+def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
+    """Refuse a user whom a run's model does not know; None is the population model, which needs no user.
 
     Raises
     ------
     UnknownUserError
-        It says how to make the user known, or what to do `otherwise`.
+        It says how to adapt the model to the user, and the `alternative`.
     """
     try:
         model.user_weights(user_id)
     except UnknownUserError as error:
-        remedy = f"run `lorerm adapt {run.path} --data FILE` with some of their answers, or {otherwise}"
-        raise UnknownUserError(error.problem, remedy) from error
+        remedy = f"run `lorerm adapt {run.path} --data FILE` with some of their comparisons, or {alternative}"
+        raise UnknownUserError(error.problem, remedy, argument="user") from error
 
 
 def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
-    """Keep adapted users beside a rank's model; those adapted before stay, those adapted again are replaced."""
+    """Store adapted users beside a rank's model; earlier ones stay, those adapted again are replaced."""
     from lorerm.model.io import save_users
 
     path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED
     with locked(run.path):
-        run.check_forgotten()
+        run.check_not_half_forgotten()
         save_users(_load_users(path).merge(users) if path.exists() else users, path)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lorerm.data.datasets import DATASETS, read_dataset
 from lorerm.data.schema import SPLITS, UNUSED
 from lorerm.errors import ConfigError, DataError
-from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import SplitConfig
+from lorerm.pipeline.layout import PREFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
     from lorerm.data.shared import SharedPreferences
 
-PREFERENCES = "preferences.parquet"
 _BLOCK = 1 << 20
 
 

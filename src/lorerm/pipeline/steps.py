@@ -1,32 +1,31 @@
-"""The steps of a run: prepare, embed (or import), train, report; each reads what the one before wrote."""
+"""The steps of a run: prepare, embed (or import), train, report; each reads the files of the step before it."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.errors import RunError
+from lorerm.errors import ConfigError, RunError
+from lorerm.pipeline.folder import input_step, is_imported
+from lorerm.pipeline.layout import MODELS, PREDICTIONS, REPORT, REPORT_PAGE, UNSEEN, alpha_name
 from lorerm.pipeline.models import (
-    MODELS,
-    UNSEEN,
     adaptation_of,
-    alpha_name,
     chosen_alpha,
-    given_adaptation,
+    experiment_adaptation,
     load_models,
+    load_trained,
     model_folder,
 )
 from lorerm.pipeline.sources import (
-    PREFERENCES,
     describe_sources,
     given_split,
     preferences_in_chunks,
     read_sources,
     write_preferences,
 )
-from lorerm.pipeline.sweep import check_training, train_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,27 +37,11 @@ if TYPE_CHECKING:
     from lorerm.embedding.encoder import Encoder
     from lorerm.evaluation.report import Report
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.pipeline.config import SplitConfig
+    from lorerm.pipeline.experiment import SplitConfig
     from lorerm.pipeline.folder import RunFolder, Work
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
-REPORT = "report"
-PREDICTIONS = f"{REPORT}/predictions.parquet"
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
-
-_PREPARED_FILES = (PREFERENCES, "responses.parquet", "choices.parquet")
-STORE_FILES = ("comparisons.parquet", "embeddings/*")
-# What a sweep of alphas makes lies one folder deeper.
-_MODEL_FILES = tuple(
-    f"{MODELS}/{deeper}rank-*/{name}"
-    for deeper in ("", "alpha-*/")
-    for name in ("config.json", "model.safetensors", "users.safetensors")
-)
-_REPORT_FILES = tuple(
-    place
-    for deeper in ("", "alpha-*/")
-    for place in (f"{REPORT}/{deeper}*", f"{REPORT}/{deeper}figures/*", f"{MODELS}/{deeper}rank-*/{UNSEEN}")
-)
 
 
 def prepare(
@@ -69,20 +52,20 @@ def prepare(
     user_column: str = "user_id",
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Text in: check it, look for leaks, split it; writes the pairs in use, each with its cell.
+    """Read comparisons, check them for leaks, split them; write those in use, each with its split.
 
     Parameters
     ----------
     run
         The run folder.
     sources
-        Files or folders, or one data set's name.
+        Files or folders, or the name of one data set.
     split
-        How people and prompts are held out.
+        How users and prompts are held out.
     user_column
-        The column of the users.
+        The column with the users' ids.
     options
-        A data set's own options; `data` and `revision` say where it is read.
+        Options of the data set; `data` and `revision` say where it is read.
     """
     if is_imported(run):
         raise RunError(f"{run.path} holds imported embeddings", "choose another run folder for text")
@@ -98,10 +81,10 @@ def prepare(
         from lorerm.data.leakage import check_leaks
         from lorerm.data.splits import Splits, assign_splits
 
-        run.tell("reading", 0, 1)
+        run.report_progress("reading", 0, 1)
         loaded = read_sources(sources, user_column, options, asdict(split))
         preferences = loaded.preferences
-        run.tell("reading", 1, 1)
+        run.report_progress("reading", 1, 1)
         cells = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
         summary = Splits.from_labels(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
         kept = kept_pairs(cells, summary)
@@ -120,11 +103,11 @@ def prepare(
 
         return work
 
-    return run.step("prepare", arguments, begin, outputs=_PREPARED_FILES, may_change=False)
+    return run.step("prepare", arguments, begin, may_change=False)
 
 
 def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Embed each distinct conversation once; `settings` say which encoder `make_encoder` makes, as JSON-able values."""
+    """Embed each distinct conversation once; `settings` identify the encoder of `make_encoder`, as JSON-able values."""
     if is_imported(run):
         raise RunError(f"{run.path} holds imported embeddings, and no text", f"go on with `lorerm train {run.path}`")
     run.result("prepare")
@@ -135,13 +118,15 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
         from lorerm.embedding.store import check_encoder
 
         preferences = preferences_in_chunks(run.path)
-        run.tell("loading the encoder", 0, 1)
+        run.report_progress("loading the encoder", 0, 1)
         encoder = make_encoder()
-        run.tell("loading the encoder", 1, 1)
+        run.report_progress("loading the encoder", 1, 1)
         check_encoder(run.path, encoder.identity)
 
         def work() -> dict[str, Any]:
-            found = embed_into(run.path, preferences, encoder, lambda done, total: run.tell("embedding", done, total))
+            found = embed_into(
+                run.path, preferences, encoder, lambda done, total: run.report_progress("embedding", done, total)
+            )
             return {
                 "encoder": encoder.identity.to_dict(),
                 "running": as_batch_encoder(encoder).running,
@@ -151,7 +136,7 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
 
         return work
 
-    return run.step("embed", settings, begin, outputs=STORE_FILES, may_change=False)
+    return run.step("embed", settings, begin, may_change=False)
 
 
 def train(
@@ -162,11 +147,20 @@ def train(
     *,
     strict: bool = True,
 ) -> dict[str, Any]:
-    """Train each rank on the seen users' training pairs; ranks done already, by the same settings, are kept.
+    """Train a model of each rank on the split `train_seen`; models trained earlier by the same settings are kept.
 
-    `config.rank` is not looked at; without `ranks` they are 0 to 5, as far as the data allow. With several `alphas`,
-    the strengths of a paper recipe's regulariser, each of them has models of all ranks, and `config.alpha` is not
-    looked at either. Ranks that the data do not allow are refused or, unless `strict`, left out.
+    Parameters
+    ----------
+    run
+        A run with embeddings.
+    config
+        How the models are trained. Its `rank` is ignored, and its `alpha` where there are `alphas`.
+    ranks
+        None for 0 to 5, as far as the data allow.
+    alphas
+        Strengths of a paper recipe's regulariser; each has models of all ranks.
+    strict
+        Refuse ranks that the data do not allow; otherwise leave them out.
     """
     run.result("embed")
 
@@ -180,8 +174,8 @@ def train(
         if not (ranks and strict):
             wanted = possible_ranks(train_seen, wanted)
         for one in configs.values():
-            check_training(run, train_seen, one, wanted)
-        return lambda: train_missing(run, train_seen, configs, wanted)
+            _check_training(run, train_seen, one, wanted)
+        return lambda: _train_missing(run, train_seen, configs, wanted)
 
     sweep = list(dict.fromkeys(alphas)) if alphas else None
     configs: dict[float | None, TrainingConfig] = {None: config}
@@ -191,7 +185,89 @@ def train(
     parts: dict[str, Any] = {"ranks": None if ranks is None else list(ranks)}
     if sweep is not None:
         parts["alphas"] = sweep
-    return run.step("train", arguments, begin, outputs=_MODEL_FILES, parts=parts)
+    return run.step("train", arguments, begin, parts=parts)
+
+
+def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]) -> None:
+    """Refuse what cannot be trained, before earlier models are dropped for it."""
+    from lorerm.embedding.store import reference_reason
+    from lorerm.training.train import largest_rank
+
+    if not 0 <= config.seed < 2**63:
+        raise ConfigError(
+            f"seed is {config.seed}", "give a whole number from 0 on, below 2 to the 63rd", argument="seed"
+        )
+    limit, n_users = largest_rank(data), len(data.index_users()[0])
+    smallest = 1 if data.reference is None else 0
+    for rank in ranks:
+        if not 0 <= rank <= limit:
+            raise ConfigError(
+                f"rank {rank} is beyond what the data support (seen users: {n_users}, dimension: {data.dimension})",
+                f"ask for ranks from {smallest} to {limit}",
+                argument="ranks",
+            )
+    if data.reference is None:
+        why = f"there is none ({reference_reason(run.path)})"
+        if 0 in ranks:
+            raise ConfigError(
+                f"rank 0 is the reference head alone, and {why}", "ask for ranks from 1 on", argument="ranks"
+            )
+        if config.recipe == "paper-cosine" or config.alpha:
+            raise ConfigError(
+                f"the regulariser of recipe {config.recipe} needs a reference head, and {why}",
+                "embed with a reward model that has a linear head, or choose another recipe or alpha",
+                argument="recipe",
+            )
+
+
+def _train_missing(
+    run: RunFolder,
+    data: EmbeddedPreferences,
+    configs: Mapping[float | None, TrainingConfig],
+    ranks: Sequence[int],
+) -> dict[str, Any]:
+    """Train the models that are missing, alpha by alpha and rank by rank, and choose one by its validation loss."""
+    from lorerm.model.io import save_model
+    from lorerm.training.train import choose_rank, train_ranks
+
+    done = run.finished_parts("train")
+    if not done:
+        shutil.rmtree(run.path / MODELS, ignore_errors=True)
+    chosen: dict[float | None, LowRankRewardModel] = {}
+    for alpha, config in configs.items():
+        name = "" if alpha is None else f"alpha {alpha:g}, "
+        models: dict[int, LowRankRewardModel] = {}
+        for rank in ranks:
+            if f"{name}{rank}" in done:
+                try:
+                    models[rank] = load_trained(run, rank, alpha)
+                except RunError:
+                    continue  # damaged since: trained again
+        missing = [rank for rank in ranks if rank not in models]
+        trained = train_ranks(data, missing, config, progress=_report_progress(run, name))
+        for rank in missing:
+            run.report_progress(f"{name}rank {rank}", 0, 1)
+            models[rank] = next(trained)[1]
+            save_model(models[rank], model_folder(run, rank, alpha), include_users=True)
+            run.finish_part("train", f"{name}{rank}")
+        chosen[alpha] = models[choose_rank(models)]
+    best = min(chosen, key=lambda alpha: _validation_loss(chosen[alpha]))
+    return {
+        "ranks": sorted(ranks),
+        "chosen_rank": chosen[best].requested_rank,
+        "alphas": None if None in chosen else list(chosen),
+        "chosen_alpha": best,
+    }
+
+
+def _report_progress(run: RunFolder, name: str) -> Callable[[str, int, int], None]:
+    return lambda stage, done, total: run.report_progress(f"{name}{stage}", done, total)
+
+
+def _validation_loss(model: LowRankRewardModel) -> float:
+    """Return the loss that alphas are compared by; infinite without a validation split, so that the first one wins."""
+    validation = model.training.get("validation")
+    return float("inf") if validation is None else float(validation["loss"])
 
 
 def report(run: RunFolder) -> dict[str, Any]:
@@ -219,16 +295,11 @@ def report(run: RunFolder) -> dict[str, Any]:
                         pq.write_table(predictions, temporary, compression="zstd")
                 if alpha is not None:
                     write_report(found, run.path / REPORT / alpha_name(alpha))
-            return {"report": f"{REPORT}/report.html"}
+            return {"report": REPORT_PAGE}
 
         return work
 
-    return run.step("report", {"adaptation": given_adaptation(run)}, begin, outputs=_REPORT_FILES)
-
-
-def is_imported(run: RunFolder) -> bool:
-    """Tell whether the run began with embeddings made elsewhere."""
-    return "input" in run.arguments("embed")
+    return run.step("report", {"adaptation": experiment_adaptation(run)}, begin)
 
 
 def _measure(
@@ -239,7 +310,7 @@ def _measure(
     seed: int,
     alpha: float | None,
 ) -> tuple[Report, pa.Table]:
-    """Adapt the unseen users and evaluate one alpha's models: the report, and every prediction on test prompts."""
+    """Adapt the unseen users and evaluate the models of one alpha; return the report and all test predictions."""
     from lorerm.data.splits import Splits
     from lorerm.embedding.store import reference_reason
     from lorerm.evaluation.evaluate import NO_REFERENCE, describe
@@ -254,11 +325,11 @@ def _measure(
     for done, (rank, model) in enumerate(models.items(), 1):
         if len(splits.train_unseen):
             save_users(adapt(model, splits.train_unseen, adaptation), model_folder(run, rank, alpha) / UNSEEN)
-        run.tell("adapting", done, len(models))
-    run.tell("evaluating", 0, 1)
+        run.report_progress("adapting", done, len(models))
+    run.report_progress("evaluating", 0, 1)
     predictions = predict(models, splits, adaptation, seed)
     report = describe(predictions, reference_reason(run.path) or NO_REFERENCE)
-    first = "embed" if is_imported(run) else "prepare"
+    first = input_step(run)
     found, arguments = run.result(first), run.arguments(first)
     warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
     described = replace(
@@ -270,17 +341,17 @@ def _measure(
     report = replace(report, data=described, settings=replace(report.settings, split=arguments["split"]))
     if alpha == chosen_alpha(run):
         report = add_studies(run, report, predictions.models[predictions.focus_rank], data)
-    run.tell("evaluating", 1, 1)
+    run.report_progress("evaluating", 1, 1)
     return report, predictions.to_table()
 
 
 def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return which pairs are in a cell; the others need no embedding."""
+    """Return the indices of the comparisons that are in a split; the others need no embedding."""
     return np.flatnonzero(np.isin(cells, list(summary.sizes)))
 
 
 def counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
-    """Return how many pairs were read and are in use, and the sizes of the cells."""
+    """Return how many comparisons were read and are in use, and the sizes of the splits."""
     return {
         "n_pairs_read": n_read,
         "n_pairs": n_kept,

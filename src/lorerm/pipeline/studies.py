@@ -11,7 +11,16 @@ import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.errors import ConfigError, DataError, RunError, first_line
-from lorerm.pipeline.models import adaptation_of, chosen_alpha, chosen_rank, given_adaptation, load_trained
+from lorerm.pipeline.folder import input_step, is_imported
+from lorerm.pipeline.layout import PREDICTIONS, REPORT_JSON, SEEDS, SHOTS
+from lorerm.pipeline.models import (
+    adaptation_of,
+    check_rank,
+    chosen_alpha,
+    chosen_rank,
+    experiment_adaptation,
+    load_trained,
+)
 from lorerm.pipeline.sources import read_preferences
 
 if TYPE_CHECKING:
@@ -27,10 +36,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SEEDS, SHOTS = "seeds", "shots.json"
 # Few-shot comparisons up to which the default curve, of 20 orders and 10 values of n_shots, takes seconds.
 _QUICK_COMPARISONS = 200_000
-_SEED_FILES = (f"{SEEDS}/seed-*.json", f"{SEEDS}/seed-*/config.json", f"{SEEDS}/seed-*/model.safetensors")
 
 
 def few_shot(
@@ -57,7 +64,7 @@ def few_shot(
         from lorerm.evaluation.few_shot import few_shot_curve
 
         data = load_embedded(run.path)
-        model = load_trained(run, _focus_rank(run) if rank is None else _known_rank(run, rank), chosen_alpha(run))
+        model = load_trained(run, _focus_rank(run) if rank is None else check_rank(run, rank), chosen_alpha(run))
         splits = Splits.from_labels(data, np.asarray(data.splits))
         if not (len(splits.train_unseen) and len(splits.test_unseen)):
             raise RunError(
@@ -73,8 +80,8 @@ def few_shot(
         return work
 
     settings = {"shots": None if shots is None else list(shots), "rank": rank, **asdict(config)}
-    arguments = {**settings, "adaptation": given_adaptation(run)}
-    return run.step("shots", arguments, begin, outputs=(SHOTS,))
+    arguments = {**settings, "adaptation": experiment_adaptation(run)}
+    return run.step("shots", arguments, begin)
 
 
 def few_shot_by_default(run: RunFolder) -> None:
@@ -89,8 +96,7 @@ def few_shot_by_default(run: RunFolder) -> None:
         few_shot(run, before["shots"], FewShotConfig(before["trials"], before["seed"]), before["rank"])
         return
     rank = _focus_rank(run)
-    first = "prepare" if run.arguments("prepare") else "embed"
-    sizes = run.result(first)["cells"]
+    sizes = run.result(input_step(run))["cells"]
     is_quick = 0 < sizes["train_unseen"]["n_pairs"] <= _QUICK_COMPARISONS and sizes["test_unseen"]["n_pairs"] > 0
     if rank > 1 and is_quick and adaptation_of(run).recipe == "default":
         few_shot(run, None, FewShotConfig())
@@ -117,7 +123,7 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
     n
         Number of seeds in all; None for as many as before, 1 at first. Finished seeds are kept.
     """
-    before: int = run.manifest()["steps"].get("seeds", {}).get("parts", {}).get("n", 1)
+    before: int = run.parts("seeds").get("n", 1)
     n = before if n is None else n
     check_seeds(n)
     if n == before == 1:
@@ -130,7 +136,7 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
         data = load_embedded(run.path)
         return lambda: _evaluate_seeds(run, data, n)
 
-    run.step("seeds", {"adaptation": given_adaptation(run)}, begin, outputs=_SEED_FILES, parts={"n": n})
+    run.step("seeds", {"adaptation": experiment_adaptation(run)}, begin, parts={"n": n})
 
 
 def check_seeds(n: int | None) -> None:
@@ -151,13 +157,13 @@ def _evaluate_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[s
     ranks = run.result("train")["ranks"]
     config = TrainingConfig(**load_trained(run, chosen_rank(run), chosen_alpha(run)).training["config"])
     focus, adaptation = _focus_rank(run), adaptation_of(run)
-    done = set(run.done("seeds"))
+    done = set(run.finished_parts("seeds"))
     if not done:
         shutil.rmtree(run.path / SEEDS, ignore_errors=True)
     (run.path / SEEDS).mkdir(exist_ok=True)
     wanted = [config.seed + k for k in range(1, n)]
     for index, seed in enumerate(wanted):
-        run.tell("seeds", index, len(wanted))
+        run.report_progress("seeds", index, len(wanted))
         path = run.path / SEEDS / f"seed-{seed}.json"
         if str(seed) in done and path.exists():
             continue
@@ -166,15 +172,15 @@ def _evaluate_seeds(run: RunFolder, data: EmbeddedPreferences, n: int) -> dict[s
         found = measure(models, splits, adaptation=replace(adaptation, seed=seed), seed=seed)
         save_model(models[focus], run.path / SEEDS / f"seed-{seed}", include_users=False)
         _write(SeedEvaluation(found.ranks, found.differences, found.chosen_rank), path)
-        run.mark_done("seeds", str(seed))
-    run.tell("seeds", len(wanted), len(wanted))
+        run.finish_part("seeds", str(seed))
+    run.report_progress("seeds", len(wanted), len(wanted))
     return {"seeds": [config.seed, *wanted]}
 
 
 def _split_anew(run: RunFolder, data: EmbeddedPreferences, seed: int) -> Splits[EmbeddedPreferences]:
     from lorerm.data.splits import Splits, assign_splits
 
-    first = "prepare" if run.arguments("prepare") else "embed"
+    first = input_step(run)
     labels = np.asarray(data.splits)
     given = run.result(first).get("given")
     if given == "cells":
@@ -209,7 +215,7 @@ def add_studies(run: RunFolder, report: Report, model: LowRankRewardModel, data:
 
 def _text_reader(run: RunFolder) -> Callable[[Sequence[int]], list[tuple[str, str]]] | None:
     """Return a function from indices of comparisons to their responses' texts; None for imported embeddings."""
-    if not run.arguments("prepare"):
+    if is_imported(run):
         return None
 
     def texts_of(indices: Sequence[int]) -> list[tuple[str, str]]:
@@ -232,10 +238,10 @@ def compare(runs: Sequence[RunFolder]) -> RunComparison:
         names = [str(run.path) for run in runs]
     for run in runs:
         run.result("report")
-    reports = [_read(Report, run.path / "report" / "report.json") for run in runs]
+    reports = [_read(Report, run.path / REPORT_JSON) for run in runs]
     tables = []
     for run in runs:
-        path = run.path / "report" / "predictions.parquet"
+        path = run.path / PREDICTIONS
         try:
             tables.append(pq.read_table(path))
         except (OSError, ValueError) as error:
@@ -253,15 +259,6 @@ def _focus_rank(run: RunFolder) -> int:
     if chosen > 1:
         return chosen
     return focus_rank(chosen, {rank: load_trained(run, rank, chosen_alpha(run)).fitted_rank for rank in ranks})
-
-
-def _known_rank(run: RunFolder, rank: int) -> int:
-    ranks = run.result("train")["ranks"]
-    if rank not in ranks:
-        raise ConfigError(
-            f"{run.path} has no model of rank {rank}", f"choose one of {', '.join(map(str, ranks))}", argument="rank"
-        )
-    return rank
 
 
 def _write(record: object, path: Path) -> None:

@@ -18,9 +18,9 @@ from lorerm.errors import ConfigError, FolderBusyError, LorermError, RunError, U
 from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, USERS, forget_users
 from lorerm.model.reward_model import LowRankRewardModel
-from lorerm.pipeline.folder import FORGETTING, MANIFEST, RunFolder
+from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
 from lorerm.pipeline.forget import forget
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.layout import MANIFEST
 from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
 
 if TYPE_CHECKING:

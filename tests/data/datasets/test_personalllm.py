@@ -8,7 +8,7 @@ import pytest
 from lorerm.data.datasets import read_dataset
 from lorerm.data.datasets.personalllm import REWARD_MODELS
 from lorerm.errors import ConfigError, DataError
-from lorerm.pipeline.config import SplitConfig
+from lorerm.pipeline.experiment import SplitConfig
 from published_samples import personalllm_rows, personalllm_sample, write_parquet
 from refusals import refused
 
