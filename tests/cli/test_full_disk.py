@@ -64,7 +64,8 @@ def test_is_one_line_and_the_same_command_goes_on(lorerm, run, done, choices_fil
     last = outcome.err.splitlines()[-1]
     assert outcome.code == 2, outcome
     assert last.startswith(f"lorerm: {run}")
-    assert f"{file}: the file could not be written (" in last
+    assert file in last
+    assert "could not be written (" in last
     reason = "" if file == SQLITE else "File too large"  # SQLite has words of its own
     assert f"{reason}): free some disk space and run the same command again" in last
     assert not list(run.rglob(".*")), "nothing half written is left"
