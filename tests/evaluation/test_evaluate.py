@@ -12,6 +12,7 @@ import torch
 from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.data.splits import split
 from lorerm.errors import ConfigError
+from lorerm.evaluation.axes import describe_axes
 from lorerm.evaluation.evaluate import NO_REFERENCE, measure
 from lorerm.evaluation.report import SplitSize
 from lorerm.training.adaptation import adapt
@@ -171,6 +172,17 @@ def test_with_a_reference_head_rank_zero_is_measured():
     expected = np.mean([correct.numpy()[users == user].mean() for user in dict.fromkeys(users)])
     assert found.accuracy(0, "test_seen").mean == pytest.approx(expected)
     assert found.difference(1, "reference_head", "test_seen") is not None
+
+
+def test_the_reference_head_alone_is_a_report_about_rank_zero():
+    """As with `--ranks 0`."""
+    splits = split(plant(users=12, pairs=20, dimension=6, prompts=200, reference=True).data)
+    head = train(splits.train_seen, TrainingConfig(rank=0))
+    found = measure(head, splits)
+    assert (found.chosen_rank, found.focus_rank, found.gains.rank) == (0, 0, 0)
+    assert found.gains.users == ()
+    (axis,) = describe_axes(head, splits.train_seen)
+    assert axis.reference_cosine == pytest.approx(1)
 
 
 def test_without_unseen_users_their_splits_are_empty():

@@ -39,6 +39,17 @@ def test_other_parts_may_be_missing(content, key):
     assert Report.from_dict(content).chosen_rank == content["chosen_rank"]
 
 
+def test_accuracies_of_earlier_versions_are_read(content):
+    """They had one standard error, that over users, and fewer counts; leaks had no standard errors."""
+    accuracy = content["ranks"][2]["cells"]["test_seen"]
+    for key in ("stderr_two_way", "std", "n_pairs", "n_prompts"):
+        del accuracy[key]
+    content["data"]["leaks"] = {"longer_chosen": 0.5, "length_accuracy": 0.5, "format_accuracy": 0.5, "n_pairs": 3}
+    found = Report.from_dict(content)
+    assert found.accuracy(2, "test_seen").standard_error == accuracy["stderr"]
+    assert (found.data.leaks.n_comparisons, found.data.leaks.length_noise) == (3, None)
+
+
 def test_another_schema_is_refused(content):
     with refused(DataError, "schema version 2"):
         Report.from_dict(content | {"schema_version": 2})
