@@ -24,7 +24,7 @@ import uvicorn
 
 from lorerm.serving.app import create_app
 from lorerm.serving.database import Database
-from lorerm.serving.server import configure
+from lorerm.serving.processes import configure
 
 PATIENCE = 120.0
 """Seconds until something that should have happened is given up: machines can be busy."""

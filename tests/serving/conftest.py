@@ -1,4 +1,4 @@
-"""A small model, folders of it, servers of these, and both databases."""
+"""A small model in a folder, servers of it, and both databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RANK = 3
 
 @pytest.fixture(scope="session")
 def model():
-    """A model on the embedded encoder, of two users: one with answers, and one of whom only the posterior is kept."""
+    """A model on the built-in encoder with two users: one with comparisons, and one with a posterior only."""
     rng = np.random.default_rng(0)
     identity = HashingEncoder().identity
     basis = torch.from_numpy(rng.standard_normal((identity.dimension, RANK)).astype(np.float32))
@@ -37,10 +37,9 @@ def model():
     )
     projected = torch.from_numpy(rng.standard_normal((6, RANK)).astype(np.float32))
     comparisons = ProjectedComparisons(projected, torch.ones(6), torch.tensor([0, 0, 0, 1, 1, 1]))
-    users = UserWeights.none(empty)
-    known = users.add(["trained", "posterior only"], comparisons, empty.prior, empty.temperature)
+    users = UserWeights.none(empty).add(["trained", "posterior only"], comparisons, empty.prior, empty.temperature)
     kept = comparisons.take(torch.tensor([0]))
-    return empty.with_users(UserWeights(known.user_ids, known.weights, known.covariance, kept))
+    return empty.with_users(UserWeights(users.user_ids, users.weights, users.covariance, kept))
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def folder(model, tmp_path):
 @pytest.fixture
 def settings(folder, tmp_path):
     """Settings of a server of the model on SQLite."""
-    return Settings(str(folder), f"sqlite:///{tmp_path / 'answers.sqlite'}", encoder={"model": None})
+    return Settings(str(folder), f"sqlite:///{tmp_path / 'feedback.sqlite'}", encoder={"model": None})
 
 
 @pytest.fixture
@@ -67,12 +66,12 @@ def start():
 
 @pytest.fixture(scope="session")
 def reader(model, tmp_path_factory):
-    """A client of a server that all tests share: none changes what it keeps."""
+    """A client of a server that all tests share; they must not change its users."""
     from servers import running
 
     folder = tmp_path_factory.mktemp("shared")
     model.save_pretrained(folder / "model", include_users=True)
-    settings = Settings(str(folder / "model"), f"sqlite:///{folder / 'answers.sqlite'}", encoder={"model": None})
+    settings = Settings(str(folder / "model"), f"sqlite:///{folder / 'feedback.sqlite'}", encoder={"model": None})
     with running(settings) as client:
         yield client
 
@@ -85,7 +84,7 @@ def client(start, settings):
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """PostgreSQL, where it is installed; in CI it must be."""
+    """A PostgreSQL cluster, if PostgreSQL is installed; in CI it must be."""
     from servers import PostgreSQL, find_postgresql
 
     programs = find_postgresql()
@@ -97,8 +96,8 @@ def postgresql():
 
 
 @pytest.fixture
-def tell(capsys):
-    """Show figures, where more was asked for than the default."""
+def show_figures(capsys):
+    """Print figures if the environment asks for more than the default tests."""
     asked = {"LORERM_KILLS", "LORERM_FUZZ"} & os.environ.keys()
 
     def show(line: str) -> None:
@@ -113,12 +112,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
-    """The address of a new database, of each kind in turn."""
+    """The URL of a new database, of each type in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'answers.sqlite'}"
+        return f"sqlite:///{tmp_path / 'feedback.sqlite'}"
     return request.getfixturevalue("postgresql").url(f"test{next(_numbers)}")
-
-
-def answer(chosen="A short answer.", rejected="An answer that goes on, and on, and on.", prompt="What of bread?"):
-    """One answer, as JSON."""
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}

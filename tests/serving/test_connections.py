@@ -1,4 +1,4 @@
-"""Nobody, with a key or without, can make the server wait without end, or keep what never ends."""
+"""No client can make the server wait without end, or store headers without end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def connect(client):
 
 
 def reply(connection):
-    """What comes until the server closes."""
+    """What the server sends until it closes the connection."""
     parts = []
     with suppress(ConnectionResetError):
         while part := connection.recv(65_536):
@@ -39,7 +39,7 @@ def reply(connection):
     ],
     ids=repr,
 )
-def test_what_never_ends_is_not_kept(client, begun, status):
+def test_endless_headers_and_trailers_close_the_connection(client, begun, status):
     sent = 0
     with connect(client) as connection:
         connection.sendall(begun)
@@ -54,8 +54,8 @@ def test_what_never_ends_is_not_kept(client, begun, status):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET", LINE + HOST, LINE + HOST + b"\r\nGET /he"], ids=repr)
-def test_a_request_that_does_not_arrive_is_not_waited_for(client, monkeypatch, begun):
-    monkeypatch.setattr(connections, "SECONDS", 0.3)
+def test_a_request_that_does_not_arrive_closes_the_connection(client, monkeypatch, begun):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with connect(client) as connection:
         connection.sendall(begun)
         started = time.monotonic()
@@ -63,9 +63,9 @@ def test_a_request_that_does_not_arrive_is_not_waited_for(client, monkeypatch, b
         assert time.monotonic() - started < 4  # sooner than the end of a connection that is kept alive
 
 
-def test_what_is_long_but_ends_is_read(client, monkeypatch):
-    """Long headers, bodies in many small pieces, and a connection that is used for longer than one request may wait."""
-    monkeypatch.setattr(connections, "SECONDS", 0.5)
+def test_long_requests_that_end_are_answered(client, monkeypatch):
+    """Long headers, a body in many parts, and a connection that is open for longer than a head may take."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     assert client.get("/health", headers={"X-Header": "a" * 50_000}).status_code == 200
     pieces = (b'{"documents": ["a"], "query": "', *(b"word " for _ in range(40_000)), b'"}')
     headers = {"Content-Type": "application/json"}

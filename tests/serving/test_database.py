@@ -1,21 +1,26 @@
-"""The database: opened, brought to its form once, and rewritten after deletions."""
+"""The database: opened, migrated once, and rewritten after deletions."""
 
 from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from sqlalchemy import event, inspect, select, text, update
 
 from lorerm.errors import ConfigError
-from lorerm.serving.database import Database, _keep_a_log
-from lorerm.serving.store import Kept, Store, Update
-from lorerm.serving.tables import erasures, metadata
+from lorerm.serving.database import Database, _use_write_ahead_log, erasures, metadata
+from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore, StoredFeedback
+from refusals import refused
 from servers import prepared
 
 
-def test_several_that_start_at_once_make_it_once(url):
+def batch(size: int = 3) -> FeedbackBatch:
+    return FeedbackBatch(None, b"", 1, np.zeros((1, size), np.float32), np.ones(1, np.float32))
+
+
+def test_processes_that_start_at_once_create_the_tables_once(url):
     with ThreadPoolExecutor(4) as threads:
         databases = list(threads.map(prepared, [url] * 4))
     for database in databases:
@@ -23,7 +28,7 @@ def test_several_that_start_at_once_make_it_once(url):
         database.close()
 
 
-def test_a_new_sqlite_file_that_others_open_too_is_waited_for():
+def test_a_new_sqlite_file_that_other_processes_open_is_waited_for():
     class Contended:
         def __init__(self, *refusals):
             self.refusals = list(refusals)
@@ -34,13 +39,13 @@ def test_a_new_sqlite_file_that_others_open_too_is_waited_for():
             return sqlite3.connect(":memory:").execute(statement)
 
     connection = Contended("database is locked", "database is locked")
-    _keep_a_log(connection)
+    _use_write_ahead_log(connection)
     assert not connection.refusals
     with pytest.raises(sqlite3.OperationalError, match="disk"):
-        _keep_a_log(Contended("disk I/O error"))
+        _use_write_ahead_log(Contended("disk I/O error"))
 
 
-def test_the_migrations_make_what_the_code_expects(url):
+def test_the_migrations_create_the_tables_of_the_code(url):
     database = prepared(url)
     found = inspect(database.engine)
     for table in metadata.sorted_tables:
@@ -54,44 +59,44 @@ def test_the_migrations_make_what_the_code_expects(url):
     database.close()
 
 
-def test_what_a_newer_version_wrote_is_refused(url):
+def test_a_database_of_a_newer_version_is_rejected(url):
     database = prepared(url)
     with database.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
-    with pytest.raises(ConfigError, match="newer version"):
+    with refused(ConfigError, argument="database"):
         prepared(url)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "named"),
     [
-        ("nonsense", "no URL"),
-        ("mysql://u@h/n", "of mysql"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
-        ("sqlite:///file.sqlite?mode=ro", "names no file"),
-        ("postgresql://nobody:secret@127.0.0.1:1/none", "cannot be opened"),
+        ("nonsense", "URL"),
+        ("mysql://u@h/n", "mysql"),
+        ("sqlite://", "file"),
+        ("sqlite:///:memory:", "file"),
+        ("sqlite:///file.sqlite?mode=ro", "file"),
+        ("postgresql://nobody:secret@127.0.0.1:1/none", "127.0.0.1:1/none"),
     ],
 )
-def test_what_is_no_database_is_refused(url, said, tmp_path, monkeypatch):
+def test_other_addresses_are_rejected_without_showing_a_password(url, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=said) as raised:
+    with refused(ConfigError, named, argument="database") as raised:
         prepared(url)
     assert "secret" not in str(raised.value)
 
 
-def test_a_folder_that_is_missing_and_a_file_that_is_no_database(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be made"):
+def test_a_missing_folder_and_a_file_of_another_format_are_rejected(tmp_path):
+    with refused(ConfigError, f"{tmp_path}/none/file.sqlite", argument="database"):
         Database(f"sqlite:///{tmp_path}/none/file.sqlite")
     (tmp_path / "text").write_text("This is a text, and no database. " * 100)
-    with pytest.raises(ConfigError, match="not a database"):
+    with refused(ConfigError, f"{tmp_path}/text", argument="database"):
         prepared(f"sqlite:///{tmp_path}/text")
 
 
-def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
+def test_sqlite_is_private_and_synced_to_the_disk(tmp_path):
     database = prepared(f"sqlite:///{tmp_path}/answers.sqlite")
-    Store(database, "m").delete("nobody")
+    FeedbackStore(database, "m").delete("nobody")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     with database.writing() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -101,16 +106,16 @@ def test_sqlite_is_safe_from_other_users_and_from_a_loss_of_power(tmp_path):
     database.close()
 
 
-def test_who_erases_while_others_write_waits_for_them(tmp_path):
-    """SQLite empties its log for one at a time, and those who write empty it now and then."""
+def test_erasing_waits_for_writers(tmp_path):
+    """SQLite empties its log for one connection at a time, and writers empty it now and then."""
     url = f"sqlite:///{tmp_path}/answers.sqlite"
     databases = [prepared(url) for _ in range(4)]
-    large = bytes(100_000)
+    large = batch(25_000)
 
     def work(number: int) -> None:
-        store = Store(databases[number], "m")
+        store = FeedbackStore(databases[number], "m")
         for _ in range(30):
-            store.append(f"u{number}", Kept(), Update(None, b"", 1, large, b""))
+            store.append(f"u{number}", StoredFeedback(), large)
             store.delete(f"u{number}")
             databases[number].erase()
 
@@ -120,8 +125,8 @@ def test_who_erases_while_others_write_waits_for_them(tmp_path):
         database.close()
 
 
-def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgresql):
-    """The system is told to ask after it: of a thread that waits for a reply, nothing else ends the wait."""
+def test_a_host_that_disappeared_is_noticed_within_seconds(postgresql):
+    """By the operating system's keepalives: nothing else ends a thread's wait for a reply."""
     database = prepared(postgresql.url("asked"))
     with database.engine.connect() as connection:
         found = connection.connection.driver_connection.info.get_parameters()
@@ -131,7 +136,7 @@ def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgresql):
     database.close()
 
 
-def test_a_rewriting_that_failed_leaves_no_connection_without_a_limit_of_time(postgresql):
+def test_a_failed_erasure_leaves_the_time_limit_of_statements(postgresql):
     database = prepared(postgresql.url("unlimited"))
 
     @event.listens_for(database.engine, "before_cursor_execute")
@@ -148,16 +153,16 @@ def test_a_rewriting_that_failed_leaves_no_connection_without_a_limit_of_time(po
     database.close()
 
 
-def test_erasing_is_done_once_and_again_after_it_was_cut_off(url):
+def test_erasing_is_done_once_and_repeated_after_an_interruption(url):
     database = prepared(url)
-    store = Store(database, "m")
+    store = FeedbackStore(database, "m")
 
     def pending() -> int:
         return database.read(select(erasures.c.pending))[0][0]
 
     store.delete("nobody")
     assert pending() == 0
-    store.append("u", Kept(), Update(None, b"", 1, b"", b""))
+    store.append("u", StoredFeedback(), batch())
     store.delete("u")
     assert pending() == 1
     database.erase()

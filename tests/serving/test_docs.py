@@ -1,4 +1,4 @@
-"""The calls in docs/serve.md do what stands there."""
+"""The calls in docs/serve.md work, and their responses have the documented form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = [(shlex.split(found[1]), found[2] and json.loads(found[2])) for found in
 
 @pytest.fixture(scope="module")
 def client(people_model, tmp_path_factory):
-    database = tmp_path_factory.mktemp("database") / "people.sqlite"
+    database = tmp_path_factory.mktemp("database") / "feedback.sqlite"
     settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None})
     prepared(settings.database).close()
     with TestClient(create_app(settings), base_url="http://127.0.0.1:8000") as client:
@@ -32,7 +32,7 @@ def client(people_model, tmp_path_factory):
 
 
 def send(client, words):
-    """Do what curl would do with these words."""
+    """Send what curl would send with these arguments."""
     method, url, headers, body = None, None, {}, None
     rest = iter(words[1:])
     for word in rest:
@@ -50,7 +50,7 @@ def send(client, words):
 
 
 def same_shape(documented, found):
-    """Whether all that is documented is there, of the same kinds; numbers may be others."""
+    """Whether every documented field is there with the same type; numbers may differ."""
     if isinstance(documented, dict):
         return isinstance(found, dict) and all(
             name in found and same_shape(documented[name], found[name]) for name in documented
@@ -62,7 +62,7 @@ def same_shape(documented, found):
     return type(documented) is type(found)
 
 
-def test_every_call_is_answered_as_it_stands_there(client):
+def test_every_call_returns_the_documented_fields(client):
     assert len(CALLS) == 6
     for words, documented in CALLS:
         reply = send(client, words)
@@ -74,8 +74,8 @@ def test_every_call_is_answered_as_it_stands_there(client):
     assert client.get("/v1/users/ann").status_code == 404
 
 
-def test_the_answers_turn_the_ranking_round_as_it_stands_there(client):
-    """The documented model is the demonstration's; this smaller one agrees with it."""
+def test_the_documented_feedback_reverses_the_ranking(client):
+    """The documented model is that of `lorerm demo`; this smaller one agrees with it."""
     orders = [
         [result["index"] for result in send(client, words).json()["results"]]
         if "/v1/rerank" in words[1]
@@ -86,23 +86,22 @@ def test_the_answers_turn_the_ranking_round_as_it_stands_there(client):
     assert [orders[0], orders[2]] == documented
 
 
-def test_routes_and_limits_that_are_documented_are_those_that_there_are(client):
-    """The table of routes holds them all, and the table of limits the schemas' own numbers."""
+def test_the_tables_have_all_routes_and_the_limits_of_the_code(client):
     paths = client.get("/openapi.json").json()["paths"]
     table = PAGE[PAGE.index("| route |") :].partition("\n\n")[0]
     for path in paths:
         short = path.replace("{user}", "{id}").removeprefix("/v1/users")
         assert short.partition("?")[0] in table.replace("/v1/users", ""), path
-    from lorerm.serving import embeddings, people, schemas
+    from lorerm.serving import batching_encoder, schemas, users
 
     limits = PAGE[PAGE.index("| limit |") :].partition("\n\n")[0]
-    assert f"{schemas.MOST_DOCUMENTS:,}; {schemas.MOST_ANSWERS} each" in limits
-    assert schemas.MOST_ANSWERS == schemas.MOST_RESPONSES == schemas.MOST_CANDIDATES
-    assert f"{people.MOST_UPDATES:,}" in limits
-    assert f"{embeddings.MOST_WAITING:,}" in limits
+    assert f"{schemas.MAX_DOCUMENTS:,}; {schemas.MAX_FEEDBACK} each" in limits
+    assert schemas.MAX_FEEDBACK == schemas.MAX_RESPONSES == schemas.MAX_CANDIDATES
+    assert f"{users.MAX_BATCHES:,}" in limits
+    assert f"{batching_encoder.MAX_WAITING:,}" in limits
 
 
-def test_the_keys_of_the_page_are_explained_with_options_that_exist():
+def test_documented_options_exist():
     from lorerm.cli import build_parser
 
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]

@@ -18,8 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from lorerm.serving.database import Database
-from lorerm.serving.tables import updates
+from lorerm.serving.database import Database, updates
 from servers import PATIENCE, Process, base64_of, until
 
 KILLS = int(os.environ.get("LORERM_KILLS", "2"))
@@ -156,7 +155,7 @@ def trial(folder):
             each.server.kill()
 
 
-def test_killing_the_server(trial, url, tell):
+def test_killing_the_server(trial, url, show_figures):
     """All of its processes, at a moment drawn anew each time."""
     tested = trial(url)
     moments = random.Random(1)  # noqa: S311
@@ -166,7 +165,7 @@ def test_killing_the_server(trial, url, tell):
         tested.kill_and_start()
     tested.wait_for_more()
     tested.end()
-    tell(f"{KILLS} kills of the server, {tested.judge()}")
+    show_figures(f"{KILLS} kills of the server, {tested.judge()}")
 
 
 def test_a_process_begins_while_postgresql_is_away(trial, postgresql):
@@ -186,7 +185,7 @@ def test_a_process_begins_while_postgresql_is_away(trial, postgresql):
     tested.judge()
 
 
-def test_killing_postgresql(trial, postgresql, tell):
+def test_killing_postgresql(trial, postgresql, show_figures):
     """The server's two workers stay, say 503 meanwhile, and go on by themselves."""
     tested = trial(postgresql.url(f"killed{os.getpid()}"), workers=2)
     moments = random.Random(2)  # noqa: S311
@@ -197,4 +196,4 @@ def test_killing_postgresql(trial, postgresql, tell):
         postgresql.start()
     tested.wait_for_more()
     tested.end()
-    tell(f"{KILLS} kills of PostgreSQL, {tested.judge()}")
+    show_figures(f"{KILLS} kills of PostgreSQL, {tested.judge()}")

@@ -1,12 +1,11 @@
-"""Deleted is gone: no id, no key, no projection of theirs in any file that the server has written."""
+"""After a deletion no file of the server contains the user's id, keys or projections."""
 
 from __future__ import annotations
 
 import pytest
 from sqlalchemy import select
 
-from lorerm.serving.database import Database
-from lorerm.serving.tables import updates
+from lorerm.serving.database import Database, updates
 
 PROMPT = "What of bread?"
 ONE = {"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
@@ -14,9 +13,9 @@ GONE, KEPT = "zanzibar-gone", "zanzibar-kept"
 
 
 def fill(client):
-    """Answers of many, so that the database has moved things about, and of two who are looked for."""
+    """Store feedback of many users, so that the database reorganises its pages, and of the two that are looked for."""
     for number in range(40):
-        for user in (f"somebody {number % 20}", GONE, KEPT):
+        for user in (f"user {number % 20}", GONE, KEPT):
             choice = {"prompt": PROMPT, "responses": [f"{user} {number}", "No.", "Well!"], "chosen": number % 3}
             body = {"answers": [choice], "idempotency_key": f"key of {user}, {number}"}
             client.put(f"/v1/users/{user}/answers", json=body).raise_for_status()
@@ -24,7 +23,7 @@ def fill(client):
 
 
 def traces(url, user):
-    """Return the bytes that tell of a user, as the database keeps them now."""
+    """Return the bytes about a user in the database."""
     database = Database(url)
     query = select(updates.c.projected, updates.c.digest).where(updates.c.user_id == user)
     found = [bytes(value) for row in database.read(query) for value in row]
@@ -38,8 +37,8 @@ def found_in(files, wanted):
     return [trace for trace in wanted if trace in contents]
 
 
-def test_sqlite_and_the_models_folder_keep_nothing(start, settings, folder, tmp_path):
-    """While the server runs, another process reads, and with the log."""
+def test_sqlite_and_the_models_folder_contain_nothing(start, settings, folder, tmp_path):
+    """SQLite's log included, while the server runs and another process reads."""
     client, url = start(settings), settings.database
     other = start(settings)
     fill(client)
@@ -58,8 +57,8 @@ def test_sqlite_and_the_models_folder_keep_nothing(start, settings, folder, tmp_
     assert other.get(f"/v1/users/{KEPT}").json()["answers"] == 40
 
 
-def test_postgresql_keeps_nothing_but_in_its_own_log(start, settings, postgresql):
-    """Its write-ahead log is its own, and is used again in time: said in the documentation."""
+def test_postgresql_contains_nothing_outside_its_log(start, settings, postgresql):
+    """PostgreSQL recycles its write-ahead log by itself, as the documentation says."""
     from dataclasses import replace
 
     url = postgresql.url("erased")
@@ -75,24 +74,24 @@ def test_postgresql_keeps_nothing_but_in_its_own_log(start, settings, postgresql
     assert found_in(tables(), others) == others
 
 
-def test_the_database_keeps_nothing_where_the_models_files_cannot_be_changed(start, settings, tmp_path, monkeypatch):
+def test_the_database_is_erased_even_if_the_models_files_cannot_be_changed(start, settings, tmp_path, monkeypatch):
     from lorerm.errors import RunError
-    from lorerm.serving.served import Served
+    from lorerm.serving.loaded_model import LoadedModel
 
     def refuse(self, user):
         raise RunError("cannot be changed", "look into the log")
 
     client = start(settings)
     client.put(f"/v1/users/{GONE}/answers", json=ONE).raise_for_status()
-    monkeypatch.setattr(Served, "forget", refuse)
+    monkeypatch.setattr(LoadedModel, "forget", refuse)
     assert client.delete(f"/v1/users/{GONE}").status_code == 409
     assert found_in(tmp_path.glob("*.sqlite*"), [GONE.encode()]) == []
 
 
-@pytest.mark.parametrize("moment", ["_served", "_store"])
-def test_cut_off_it_is_finished_by_the_next_call(start, settings, tmp_path, monkeypatch, moment):
-    from lorerm.serving.served import Served
-    from lorerm.serving.store import Store
+@pytest.mark.parametrize("moment", ["model", "database"])
+def test_an_interrupted_deletion_is_finished_by_the_next_request(start, settings, tmp_path, monkeypatch, moment):
+    from lorerm.serving.database import Database
+    from lorerm.serving.loaded_model import LoadedModel
 
     client = start(settings)
     client.put("/v1/users/posterior only/answers", json=ONE).raise_for_status()
@@ -101,7 +100,7 @@ def test_cut_off_it_is_finished_by_the_next_call(start, settings, tmp_path, monk
         raise RuntimeError
 
     with monkeypatch.context() as broken:
-        broken.setattr(*((Served, "forget") if moment == "_served" else (Store, "erase")), fail)
+        broken.setattr(*((LoadedModel, "forget") if moment == "model" else (Database, "erase")), fail)
         assert client.delete("/v1/users/posterior only").status_code == 500
     assert client.delete("/v1/users/posterior only").status_code == 204
     assert found_in([path for path in tmp_path.rglob("*") if path.is_file()], [b"posterior only"]) == []

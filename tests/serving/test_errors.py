@@ -1,4 +1,4 @@
-"""Every error has one shape, and no text of a client in it that it need not have."""
+"""Every error response has a code, a message and a remedy, and repeats nothing that was sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from lorerm.serving.store import Store
+from lorerm.serving.feedback_store import FeedbackStore
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,17 @@ from lorerm.serving.store import Store
         ("PATCH", "/v1/rerank", 405, "method_not_allowed"),
     ],
 )
-def test_all_are_alike(reader, method, path, status, code):
+def test_errors_have_one_format(reader, method, path, status, code):
     answer = reader.request(method, path)
     assert answer.status_code == status
-    assert answer.json()["error"].keys() == {"code", "message", "remedy"}
-    assert answer.json()["error"]["code"] == code
+    error = answer.json()["error"]
+    assert error.keys() == {"code", "message", "remedy"}
+    assert error["code"] == code
+    assert error["message"]
+    assert error["remedy"]
 
 
-def test_what_was_sent_is_not_repeated(reader):
+def test_values_of_the_request_are_not_repeated(reader):
     answer = reader.post(
         "/v1/rerank", json={"query": ["zanzibar"], "documents": [{"zanzibar": "zanzibar"}], "top_n": "z"}
     )
@@ -41,15 +44,15 @@ def test_what_was_sent_is_not_repeated(reader):
     assert "zanzibar" not in answer.json()["error"]["message"].replace("body.documents.0.object.zanzibar", "")
 
 
-def test_a_database_that_is_gone_is_said_to_be(start, settings, monkeypatch, caplog):
-    """With what to do about it, and without the statement and its values."""
+def test_a_failing_database_is_503(start, settings, monkeypatch, caplog):
+    """Neither the response nor the log contains the statement or its values."""
 
     def gone(self, user, *_):
         raise OperationalError(f"SELECT {user}", {"user": user}, Exception(f"gone {user}"))
 
     client = start(settings)
-    for name in ("load", "stamp_here", "delete"):
-        monkeypatch.setattr(Store, name, gone)
+    for name in ("load", "stamp", "delete"):
+        monkeypatch.setattr(FeedbackStore, name, gone)
     body = {"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
     for answer in (
         client.get("/v1/users/zanzibar"),
@@ -63,7 +66,7 @@ def test_a_database_that_is_gone_is_said_to_be(start, settings, monkeypatch, cap
     assert "zanzibar" not in caplog.text
 
 
-def test_the_log_tells_a_full_disk_from_other_failures(start, settings, monkeypatch, caplog):
+def test_the_log_names_the_code_of_the_failure(start, settings, monkeypatch, caplog):
     cause = sqlite3.OperationalError("zanzibar")
     cause.sqlite_errorname = "SQLITE_FULL"
 
@@ -71,19 +74,19 @@ def test_the_log_tells_a_full_disk_from_other_failures(start, settings, monkeypa
         raise OperationalError("", {}, cause)
 
     client = start(settings)
-    monkeypatch.setattr(Store, "delete", full)
+    monkeypatch.setattr(FeedbackStore, "delete", full)
     assert client.delete("/v1/users/zanzibar").status_code == 503
     assert "SQLITE_FULL" in caplog.text
     assert "zanzibar" not in caplog.text
 
 
-def test_files_that_another_command_changes_are_waited_for_by_the_client(client, monkeypatch):
+def test_a_busy_folder_is_503_with_a_time_to_wait(client, monkeypatch):
     from lorerm.errors import FolderBusyError
-    from lorerm.serving.served import Served
+    from lorerm.serving.loaded_model import LoadedModel
 
     def busy(self, user):
         raise FolderBusyError("busy", "wait")
 
-    monkeypatch.setattr(Served, "forget", busy)
+    monkeypatch.setattr(LoadedModel, "forget", busy)
     answer = client.delete("/v1/users/trained")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")

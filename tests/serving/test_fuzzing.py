@@ -30,7 +30,7 @@ REQUESTS = int(os.environ.get("LORERM_FUZZ", "300"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-def test_no_request_makes_it_fail(client, tell):
+def test_no_request_makes_it_fail(client, show_figures):
     schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) == 11, [each.label for each in operations]
@@ -44,7 +44,7 @@ def test_no_request_makes_it_fail(client, tell):
         seed += 1
     line = f"{sum(statuses.values())} requests to {len(operations)} operations: {dict(sorted(statuses.items()))}"
     assert not [status for status in statuses if status >= 500], line
-    tell(line)
+    show_figures(line)
 
 
 def _try(operation, mode, times, statuses, seed) -> None:

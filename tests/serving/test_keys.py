@@ -1,4 +1,4 @@
-"""API keys: hashes in a file, one answer for every wrong key."""
+"""API keys: hashes in a file, and a check that takes equally long for every key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 
 from lorerm.errors import ConfigError
 from lorerm.serving.keys import hash_of, is_known, is_loopback, new_key, read_keys
+from refusals import refused
 
 HASH = hashlib.sha256(b"secret").hexdigest()
 
 
-def test_a_new_key_opens_by_its_line():
+def test_a_new_key_is_known_by_its_line():
     key, line = new_key()
     assert is_known(f"Bearer {key}".encode(), (HASH, line))
     assert key not in line
@@ -28,31 +29,37 @@ def test_files_and_the_environment_are_read(tmp_path):
     assert read_keys(None, None) == ()
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "secret\n", HASH[:-1], f"{HASH}0"])
-def test_files_without_keys_are_refused(tmp_path, text):
-    (tmp_path / "keys").write_text(text)
-    with pytest.raises(ConfigError, match="key") as raised:
-        read_keys(tmp_path / "keys", None)
+@pytest.mark.parametrize(
+    ("text", "row"), [("", None), ("# nothing\n", None), ("#\nsecret\n", 2), (HASH[:-1], 1), (f"{HASH}0", 1)]
+)
+def test_a_file_without_hashes_is_rejected(tmp_path, text, row):
+    """A key in place of its hash is not repeated in the error."""
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with refused(ConfigError, file=str(file), row=row, argument="api-keys") as raised:
+        read_keys(file, None)
     assert "secret" not in str(raised.value)
 
 
-def test_a_missing_file_and_a_key_in_place_of_its_hash(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_keys(tmp_path / "none", None)
-    with pytest.raises(ConfigError, match="no SHA-256"):
+def test_a_missing_file_and_a_key_in_the_environment_are_rejected(tmp_path):
+    file = tmp_path / "none"
+    with refused(ConfigError, file=str(file), argument="api-keys"):
+        read_keys(file, None)
+    with refused(ConfigError, file="LORERM_API_KEYS") as raised:
         read_keys(None, "secret")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
     "header", [b"", b"Bearer", b"Bearer ", b"Bearer wrong", b"secret", b"Basic secret", b"Bearer secret x", b"\xff\xfe"]
 )
-def test_other_headers_open_nothing(header):
+def test_other_headers_are_unknown(header):
     assert not is_known(header, (HASH,))
     assert is_known(b"bearer  secret", (HASH,))
 
 
 def test_every_hash_is_compared(monkeypatch):
-    """In a time that does not tell which key, or whether any, was right."""
+    """So that the time does not depend on which key was right, or whether any was."""
     compared = []
     monkeypatch.setattr("hmac.compare_digest", lambda a, b: compared.append(b) or a == b)
     for header in (b"Bearer secret", b"Bearer wrong"):
@@ -62,7 +69,7 @@ def test_every_hash_is_compared(monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]"])
-def test_this_machine(host):
+def test_addresses_of_this_machine(host):
     assert is_loopback(host)
 
 
@@ -70,5 +77,5 @@ def test_this_machine(host):
     "host",
     ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", "127.0.0.1.example"],  # noqa: S104
 )
-def test_others(host):
+def test_other_addresses(host):
     assert not is_loopback(host)

@@ -89,9 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Check the settings and serve until the process is ended."""
     try:
-        from lorerm.serving.server import serve
+        from lorerm.serving.processes import serve
     except ImportError as error:
-        raise ConfigError(f"the server is not installed ({error})", "run pip install 'lorerm[serve]'") from error
+        raise ConfigError(
+            f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
+        ) from error
     serve(read_settings(parsed), parsed.host, parsed.port)
 
 
@@ -105,7 +107,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
     """
     from lorerm.serving.database import Database
     from lorerm.serving.keys import read_keys
-    from lorerm.serving.served import Served
+    from lorerm.serving.loaded_model import LoadedModel
     from lorerm.serving.settings import Settings
 
     for name, least in (("workers", 1), ("max_body", 1024), ("timeout", 0.1), ("cache", 0)):
@@ -127,10 +129,11 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
-    # Opened here, so that an error is one line. The processes open both again, and load the encoder, each for itself.
+    # Opened here, so that an error is one line. Each process opens both again and loads the encoder. None prepares the
+    # database: a process that replaces another must start even if the database is down at that moment.
     with closing(Database(settings.database)) as database:
         database.prepare()
-    Served(replace(settings, encoder=None))
+    LoadedModel(replace(settings, encoder=None))
     return settings
 
 

@@ -1,1 +1,1 @@
-"""Personal rewards over HTTP: the API, what it keeps of people, and a page to try it with."""
+"""HTTP server: personal rewards, users who are updated as their feedback arrives, and a page to try it."""

@@ -1,4 +1,7 @@
-"""Connections: what comes before and after a request's body is bounded, as the body is by the gate."""
+"""HTTP connections with limits on the size and the time of what precedes and follows a request's body.
+
+The body's own limits are in `lorerm.serving.middleware`.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +10,56 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MOST_BYTES = 65_536
-"""Bytes of a request's line and headers, at most; of trailers, too."""
-SECONDS = 30.0
-"""Time for a request's line and headers to arrive; on a new connection, from its beginning."""
+MAX_BYTES = 65_536
+"""The most bytes of a request's line and headers, and of the trailers after its body."""
+HEAD_SECONDS = 30.0
+"""The time for a request's line and headers to arrive; for the first one, from the start of the connection."""
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's, which by itself waits for headers without end, and keeps whatever comes."""
+class LimitedConnection(HttpToolsProtocol):
+    """uvicorn's connection, which alone would wait for headers without end and store any number of them."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)
-        self._bytes = 0  # since a request's beginning, or since the last piece of its body
+        self._bytes = 0  # since the request began, or since the last part of its body
         self._in_head = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timer of the first request."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(SECONDS, transport.close)
+        self._timer = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, or close where this leads nowhere."""
+        """Parse the data, and close the connection if the head or the trailers are too long."""
         self._bytes += len(data)
         super().data_received(data)
         if self._in_head and self._timer is None:
-            self._timer = self.loop.call_later(SECONDS, self.transport.close)
-        if self._bytes > MOST_BYTES and not self.transport.is_closing():
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        if self._bytes > MAX_BYTES and not self.transport.is_closing():
             if self._in_head:
                 self.send_400_response("The request's line and headers are too long.")
             else:
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Note that a request begins."""
+        """Start counting the head."""
         self._bytes, self._in_head = 0, True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Note that a request's headers are there."""
+        """Stop the timer: the head is complete."""
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Note a piece of the body, which the gate counts."""
+        """Start counting anew: the middleware counts the body."""
         self._bytes = 0
         super().on_body(body)
 

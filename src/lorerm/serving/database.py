@@ -1,4 +1,7 @@
-"""The database: SQLite in a file, or PostgreSQL; opened, brought to the present form, and rewritten after deletions."""
+"""The database: SQLite in a file, or PostgreSQL. Its tables, their migration, and rewriting after deletions.
+
+The database stores no texts and no embeddings: of each comparison, its projection on the model's basis.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, event, make_url, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lorerm.errors import ConfigError, first_line
-from lorerm.serving.tables import erasures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,14 +41,48 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, Row, Select
 
 CONNECTIONS = 8
-"""Connections of a process, which is also the number of threads that use them."""
-# Seconds to wait for another writer, or for a server.
+"""Connections of a process, and the number of threads that use them."""
+# Seconds to wait for another writer, or for PostgreSQL to answer.
 _PATIENCE = 20
-_LOCK = 0x6C6F7265  # of PostgreSQL, while the form is changed
+_MIGRATION_LOCK = 0x6C6F7265  # of PostgreSQL; any number of our own
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    Column("model", String(32), primary_key=True, doc="fingerprint of the model"),
+    Column("user_id", Text, primary_key=True),
+    Column("stamp", BigInteger, nullable=False, doc="drawn anew with every change: equal stamps, equal state"),
+    Column("version", Integer, nullable=False, doc="how many requests with feedback there were"),
+)
+
+updates = Table(
+    "updates",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("model", String(32), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, doc="the user's version after this request"),
+    Column("created", Float, nullable=False, doc="seconds since 1970"),
+    Column("key", Text, doc="the request's idempotency key"),
+    Column("digest", LargeBinary, nullable=False, doc="SHA-256 of the request"),
+    Column("answers", Integer, nullable=False, doc="comparisons and choices in the request"),
+    Column("projected", LargeBinary, nullable=False, doc="float32 [n, K], little-endian: d . V of each comparison"),
+    Column("count", LargeBinary, nullable=False, doc="float32 [n]: how many judgements each comparison counts as"),
+    UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
+    UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("pending", Integer, primary_key=True, doc="deletions since the files were last rewritten; one row"),
+)
 
 
 class Database:
-    """A database, connected to when it is first asked: a process can start while the database does not answer.
+    """A database. It is connected to by the first query, so that a process can start while PostgreSQL is down.
 
     Parameters
     ----------
@@ -39,7 +92,7 @@ class Database:
     Raises
     ------
     ConfigError
-        If it is neither.
+        If the URL is neither, or the file cannot be created.
     """
 
     def __init__(self, url: str) -> None:
@@ -50,12 +103,12 @@ class Database:
         self._shown = parsed.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
-        """Bring the tables to the present form, and finish a deletion that was cut off; once, before the processes.
+        """Create or migrate the tables, and finish an interrupted deletion; call it once, before processes start.
 
         Raises
         ------
         ConfigError
-            If the database cannot be opened, or was written by a newer version.
+            If the database cannot be opened, or was written by a newer version of lorerm.
         """
         try:
             self._migrate()
@@ -63,18 +116,20 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
             raise ConfigError(
-                f"the database {self._shown} cannot be opened ({first_line(cause)})", "check it"
+                f"the database {self._shown} cannot be opened ({first_line(cause)})",
+                "check the address, the permissions and whether the database runs",
+                argument="database",
             ) from error
 
     @cached_property
     def standing(self) -> sqlite3.Connection:
-        """A connection of SQLite for one thread that asks very often; it sees each change once it is committed."""
+        """A read-only SQLite connection for one thread that reads for every request; it sees all commits."""
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON").close()
         return connection
 
     def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """Return the rows of a query; once more where the connection turns out to be one of before a restart."""
+        """Return the rows of a query; try a second time if the connection is older than a restart of PostgreSQL."""
         try:
             return self._read(query)
         except DBAPIError as error:
@@ -88,21 +143,21 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection for a transaction, which is on the disk when the block is left."""
+        """Give a connection for one transaction, which is on the disk when the block ends."""
         with self.engine.begin() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     def check(self) -> None:
-        """Ask for anything, so that an error shows that the database does not answer."""
+        """Raise an error if the database does not answer."""
         self.read(select(erasures.c.pending))
 
     def erase(self) -> None:
-        """Rewrite the files without what was deleted, if something was since the last time.
+        """Rewrite the files without deleted rows, if rows were deleted since the last time.
 
-        Of SQLite nothing remains: neither in the file nor in its log. PostgreSQL writes new files for the tables; what
-        was deleted leaves its log, which is its own, with time, and copies that others make are theirs.
+        SQLite's file and its log then contain nothing of them. PostgreSQL writes new files for the tables; its own log
+        keeps deleted rows until it is recycled, and so do backups and replicas.
         """
         ((pending,),) = self.read(select(erasures.c.pending))
         if not pending:
@@ -110,7 +165,7 @@ class Database:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("VACUUM")
-                self._checkpoint(connection)
+                self._empty_log(connection)
             else:
                 connection.exec_driver_sql("SET statement_timeout = 0")
                 try:
@@ -126,16 +181,16 @@ class Database:
             self.standing.close()
         self.engine.dispose()
 
-    def _checkpoint(self, connection: Connection) -> None:
-        """Empty SQLite's log, once nobody reads from it; while somebody else does this, SQLite itself won't wait."""
+    def _empty_log(self, connection: Connection) -> None:
+        """Empty SQLite's log as soon as no reader needs it; SQLite itself does not wait for another checkpoint."""
         deadline = time.monotonic() + _PATIENCE
         while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
             if time.monotonic() > deadline:
-                raise TimeoutError("others use it all the time")
+                raise TimeoutError("readers use the log all the time")
             time.sleep(0.01)
 
     def _migrate(self) -> None:
-        """Bring the tables to the present form; of several processes that start at once, one does."""
+        """Create or migrate the tables; processes that start at once wait for each other."""
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -144,53 +199,62 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
             if not self.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
-                raise ConfigError("the database was written by a newer version of lorerm", "upgrade lorerm") from error
+                raise ConfigError(
+                    f"the database {self._shown} was written by a newer version of lorerm",
+                    "upgrade lorerm",
+                    argument="database",
+                ) from error
 
 
 def _parse(url: str) -> URL:
-    remedy = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    def refuse(problem: str) -> ConfigError:
+        remedy = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        return ConfigError(f"--database {problem}", remedy, argument="database")
+
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ConfigError("--database is no URL", remedy) from None
+        raise refuse("is not a URL") from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise ConfigError(f"--database is a database of {backend}", remedy)
+        raise refuse(f"names a database of type {backend}, which is not supported")
     if parsed.database in (None, "", ":memory:") or parsed.query:
-        raise ConfigError("--database names no file", remedy)
+        raise refuse("does not name a file")
     return parsed.set(drivername="sqlite+pysqlite")
 
 
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     try:
-        # Before SQLite makes it, so that nobody else can read it; its log gets the same permissions.
+        # Created here, with permissions for its owner only, which SQLite's log inherits.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
-        raise ConfigError(f"the database {path} cannot be made ({error.strerror})", "choose another place") from error
+        raise ConfigError(
+            f"the database {path} cannot be created ({error.strerror})", "give another path", argument="database"
+        ) from error
     engine = create_engine(
         url, hide_parameters=True, pool_size=CONNECTIONS, max_overflow=2, connect_args={"timeout": _PATIENCE}
     )
 
     @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
-        connection.isolation_level = None  # statements commit by themselves; `writing` begins what is longer
-        _keep_a_log(connection)
+    def _configure(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
+        connection.isolation_level = None  # each statement is a transaction, unless `writing` begins a longer one
+        _use_write_ahead_log(connection)
         for pragma in ("synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
 
 
-def _keep_a_log(connection: sqlite3.Connection) -> None:
-    """Let SQLite write ahead to a log; where others ask a new file for it too, it won't wait, whatever its timeout."""
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Set SQLite's journal mode. If other processes do the same to a new file, SQLite fails at once, so try again."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -212,8 +276,8 @@ def _postgresql(url: URL) -> Engine:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "lorerm",
-                # A server that is gone without a word ends the wait for it, not only one that says so: by default the
-                # system asks after two hours.
+                # A host that disappears without closing its connections is noticed after seconds; by default the
+                # operating system asks after two hours.
                 "keepalives_idle": _PATIENCE // 2,
                 "keepalives_interval": _PATIENCE // 4,
                 "keepalives_count": 2,
@@ -221,4 +285,4 @@ def _postgresql(url: URL) -> Engine:
                 "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s",
             },
         )
-    raise ConfigError("the driver of PostgreSQL is not installed", "run pip install 'lorerm[serve]'")
+    raise ConfigError("PostgreSQL's driver is not installed", "run pip install 'lorerm[serve]'", argument="database")

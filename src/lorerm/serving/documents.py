@@ -1,64 +1,96 @@
-"""Texts, conversations and embeddings as requests hold them."""
+"""Embeddings of the documents in a request: given ones are decoded, texts go through the encoder."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+import numpy as np
 
-from lorerm.serving.vectors import BASE64, Vector
+from lorerm.data.conversation import as_conversation
+from lorerm.errors import DataError
+from lorerm.serving.schemas import EmbeddingDocument, TextDocument
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class StrictRequest(BaseModel):
-    """What a client sends: names that are not known are refused, so that a typing error is found."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Message(StrictRequest):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    from lorerm.arrays import Floats32
+    from lorerm.data.conversation import Conversation
+    from lorerm.serving.batching_encoder import BatchingEncoder
+    from lorerm.serving.schemas import Message
 
 
-# All lists end at their first mistake: a body could hold millions, and to list them takes gigabytes.
-Messages = Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
-Text = str | Messages
+async def embed_documents(
+    documents: Sequence[Any], prompts: Sequence[Any], dimension: int, encoder: BatchingEncoder | None
+) -> Floats32:
+    """Return the embeddings of documents, float32 [n, D]; numbers beyond float32 become infinite.
+
+    Parameters
+    ----------
+    documents
+        n documents, each one of the types of `schemas.Document`.
+    prompts
+        The prompt of each document; None is enough for an embedding.
+    dimension
+        D.
+    encoder
+        Embeds texts; None: only embeddings are accepted.
+
+    Raises
+    ------
+    DataError
+        If an embedding has another length, or a text cannot be embedded.
+    """
+    texts = [index for index, document in enumerate(documents) if type(document) is not EmbeddingDocument]
+    if not texts:
+        return decode([document.embedding for document in documents], dimension)
+    if encoder is None:
+        raise DataError(
+            "this server has no encoder and takes embeddings only", 'send {"embedding": ...} instead of texts'
+        )
+    rows = np.empty((len(documents), dimension), dtype=np.float32)
+    given = [index for index, document in enumerate(documents) if type(document) is EmbeddingDocument]
+    if given:
+        rows[given] = decode([documents[index].embedding for index in given], dimension)
+    rows[texts] = await encoder.embed([_conversation(prompts[index], documents[index]) for index in texts])
+    return rows
 
 
-class TextDocument(StrictRequest):
-    """A document as Jina's clients send it."""
+def decode(vectors: Sequence[bytes | list[float]], dimension: int) -> Floats32:
+    """Return embeddings that came as bytes or numbers, float32 [n, D]; numbers beyond float32 become infinite.
 
-    text: str
-
-
-class EmbeddingDocument(StrictRequest):
-    """A document that the client has embedded, by the model's own encoder."""
-
-    model_config = BASE64
-
-    embedding: Vector
-
-
-def _kind(value: Any) -> str | None:  # noqa: ANN401 - whatever a client sends
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, list):
-        return "messages"
-    if isinstance(value, EmbeddingDocument) or (isinstance(value, dict) and "embedding" in value):
-        return "embedding"
-    return "object" if isinstance(value, dict | TextDocument) else None
+    Raises
+    ------
+    DataError
+        If an embedding has another length than D.
+    """
+    if all(type(vector) is bytes and len(vector) == 4 * dimension for vector in vectors):
+        return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, dimension)  # type: ignore[arg-type]
+    return np.stack([_decode_one(vector, dimension) for vector in vectors])
 
 
-Document = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[Messages, Tag("messages")]
-    | Annotated[TextDocument, Tag("object")]
-    | Annotated[EmbeddingDocument, Tag("embedding")],
-    Discriminator(
-        _kind,
-        custom_error_type="document",
-        custom_error_message='give a text, messages, {"text": ...} or {"embedding": ...}',
-    ),
-]
+def plain_text(document: Any) -> str | list[dict[str, str]] | None:  # noqa: ANN401 - one of the types of documents
+    """Return a document's text, or its messages as dictionaries; None for an embedding."""
+    if isinstance(document, str):
+        return document
+    if isinstance(document, list):
+        return [{"role": message.role, "content": message.content} for message in document]
+    return document.text if isinstance(document, TextDocument) else None
+
+
+def _decode_one(vector: bytes | list[float], dimension: int) -> Floats32:
+    length, rest = divmod(len(vector), 4) if isinstance(vector, bytes) else (len(vector), 0)
+    if rest or length != dimension:
+        raise DataError(
+            f"an embedding has {length} numbers{' and some bytes' if rest else ''}, the model's have {dimension}",
+            "embed with the encoder that the model was trained on, and send float32",
+        )
+    if isinstance(vector, bytes):
+        return np.frombuffer(vector, dtype="<f4")
+    with np.errstate(over="ignore"):
+        return np.array(vector, dtype=np.float64).astype(np.float32)
+
+
+def _conversation(prompt: str | list[Message] | None, document: Any) -> Conversation:  # noqa: ANN401
+    if prompt is None:
+        raise DataError("a text has no prompt", "send the prompt (in a rerank, `query`), or embeddings only")
+    return as_conversation(plain_text(prompt), plain_text(document))

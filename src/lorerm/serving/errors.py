@@ -1,4 +1,4 @@
-"""What a client is told when something is wrong: one shape, whatever it is that failed."""
+"""Error responses: every error has the same JSON body, with a code, a message and a remedy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, R
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastapi import FastAPI, Request
+    from fastapi import Request
 
 log = logging.getLogger("lorerm.serving")
 
 RETRY_AFTER = {"Retry-After": "1"}
+# The first type that matches counts.
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
     (FolderBusyError, 503, "busy"),
@@ -31,6 +32,8 @@ _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (ModelError, 409, "model_cannot"),
     (RunError, 409, "run_cannot"),
 )
+_ROUTER_MESSAGES = {404: "there is nothing at this path", 405: "this path does not take the request's method"}
+_SEE_DESCRIPTION = "compare the request with the description at /openapi.json"
 
 
 class ErrorDetail(BaseModel):
@@ -42,13 +45,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 class ApiError(HTTPException):
-    """An error for the client, to be raised wherever it is found."""
+    """Error that is sent to the client; any code of the server can raise it."""
 
     def __init__(
         self, status: int, code: str, problem: str, remedy: str, headers: Mapping[str, str] | None = None
@@ -56,75 +59,82 @@ class ApiError(HTTPException):
         super().__init__(status, problem, headers)
         self.code, self.remedy = code, remedy
 
-    def response(self) -> JSONResponse:
-        """Return the error as the client gets it."""
-        return _response(self.status_code, self.code, self.detail, self.remedy, self.headers)
+
+def unknown_user(user: str) -> ApiError:
+    """Return the error for a user who is not in the model's files and has given no feedback."""
+    return ApiError(
+        404,
+        "unknown_user",
+        f"user {user!r:.80} is unknown",
+        'send feedback of the user first, or ask for the population model with "population": true',
+    )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entries of some errors, and of those that every route can answer with."""
+    """Return OpenAPI entries of the errors that any route can respond with, and of further statuses."""
     found = {400, 401, 403, 408, 413, 415, 422, 503, 504, *statuses}
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(found)}
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Have every error answered in the one shape."""
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(LorermError, _of_lorerm)
-    app.add_exception_handler(SQLAlchemyError, _of_database)
-    app.add_exception_handler(sqlite3.Error, _of_database)
+def error_response(error: Exception) -> JSONResponse:
+    """Return the response for an exception; it and the log contain nothing that a client sent."""
+    if isinstance(error, ApiError):
+        return _response(error.status_code, error.code, error.detail, error.remedy, error.headers)
+    if isinstance(error, HTTPException):  # of starlette's router
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        message = _ROUTER_MESSAGES.get(error.status_code, error.detail)
+        return _response(error.status_code, code, message, _SEE_DESCRIPTION, error.headers)
+    if isinstance(error, RequestValidationError):
+        return _invalid_request(error)
+    if isinstance(error, LorermError):
+        for kind, status, code in _STATUS_OF:
+            if isinstance(error, kind):
+                headers = RETRY_AFTER if status == 503 else None
+                return _response(status, code, error.problem, error.remedy, headers)
+    if isinstance(error, SQLAlchemyError | sqlite3.Error):
+        return _database_unavailable(error)
+    return _internal_error(error)
 
 
-def internal_error(error: Exception) -> JSONResponse:
-    """Log where an error came from, without its message, which can hold what a client sent; and say so little too."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-6:]))
-    log.error("%s in %s", type(error).__name__, places)
-    return _response(500, "internal_error", "the server made a mistake", "look into its log")
+async def handle_error(_: Request, error: Exception) -> JSONResponse:
+    """Return the response for an exception, as FastAPI's exception handlers do."""
+    return error_response(error)
 
 
 def _response(
     status: int, code: str, message: str, remedy: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    body = ErrorBody(error=ErrorDetail(code=code, message=message, remedy=remedy))
-    return JSONResponse(body.model_dump(), status, dict(headers or {}))
+    content = {"error": {"code": code, "message": message, "remedy": remedy}}
+    return JSONResponse(content, status, dict(headers or {}))
 
 
-async def _of_http(_: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, ApiError):
-        return error.response()
-    if not isinstance(error, HTTPException):
-        raise TypeError
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return _response(error.status_code, code, str(error.detail), "see /openapi.json", error.headers)
+def _invalid_request(error: RequestValidationError) -> JSONResponse:
+    """Name the first field that is invalid, without its value."""
+    errors = error.errors()
+    field = ".".join(map(str, errors[0]["loc"]))
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return _response(422, "invalid_request", f"{field}: {errors[0]['msg']}{more}", _SEE_DESCRIPTION)
 
 
-async def _of_validation(_: Request, error: Exception) -> JSONResponse:
-    """Name the first place that is wrong, without what stood there."""
-    if not isinstance(error, RequestValidationError):
-        raise TypeError
-    found = error.errors()
-    place = ".".join(map(str, found[0]["loc"]))
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return _response(422, "invalid_request", f"{place}: {found[0]['msg']}{more}", "see /openapi.json")
-
-
-async def _of_lorerm(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, LorermError):
-        raise TypeError
-    for kind, status, code in _STATUS_OF:
-        if isinstance(error, kind):
-            return _response(status, code, error.problem, error.remedy, RETRY_AFTER if status == 503 else None)
-    return internal_error(error)
-
-
-async def _of_database(_: Request, error: Exception) -> JSONResponse:
-    """Anything that the database cannot do now: whether an answer was kept is unknown until it is sent again."""
+def _database_unavailable(error: Exception) -> JSONResponse:
+    """Log the error's code: the message can contain what was sent. Whether a write succeeded is not known."""
     cause = getattr(error, "orig", None) or error
-    # Such as SQLITE_FULL; the message itself can hold what was sent.
-    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "no code"
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "no code"  # SQLITE_FULL
     log.error("the database failed: %s (%s)", type(error).__name__, code)
     return _response(
-        503, "database_unavailable", "the database does not answer", "send the same request again", RETRY_AFTER
+        503,
+        "database_unavailable",
+        "the database cannot be used at the moment",
+        "send the same request again, with the same idempotency key",
+        RETRY_AFTER,
+    )
+
+
+def _internal_error(error: Exception) -> JSONResponse:
+    """Log where the error was raised, without its message, which can contain what was sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-6:]))
+    log.error("%s in %s", type(error).__name__, places)
+    return _response(
+        500, "internal_error", "the server failed because of a bug", "ask the server's operator to look into its log"
     )

@@ -1,4 +1,4 @@
-"""API keys: kept and compared as SHA-256, so that whoever reads the file cannot use them."""
+"""API keys, stored and compared as SHA-256, so that the stored form cannot be used as a key."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_HASH = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def new_key() -> tuple[str, str]:
-    """Return a new key, and the line of the key file that lets it in."""
+    """Return a new key, and its line for the key file."""
     key = secrets.token_urlsafe(32)
     return key, hash_of(key)
 
@@ -31,45 +31,53 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
-    """Read the hashes of keys from a file, one at the beginning of each line, and from a variable's value.
+    """Read hashes of keys from a file, one at the start of each line, and from an environment variable's value.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, or something else stands there.
+        If the file cannot be read, or something is not a hash.
     """
-    lines: list[tuple[str, str]] = []
+    hashes = []
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8")
+            lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--api-keys {path} cannot be read ({error})", "check the file") from error
-        lines += [(f"{path}, line {number}", line) for number, line in enumerate(text.splitlines(), 1)]
-        if not any(line.strip() and not line.startswith("#") for _, line in lines):
-            raise ConfigError(f"--api-keys {path} holds no key", "write one with `lorerm serve --new-key`")
-    lines += [("LORERM_API_KEYS", word) for word in (environment or "").split()]
-    return tuple(_read_line(place, line) for place, line in lines if line.strip() and not line.startswith("#"))
+            raise ConfigError(
+                f"the key file cannot be read ({error})", "check the path", file=path, argument="api-keys"
+            ) from error
+        for row, line in enumerate(lines, 1):
+            if line.strip() and not line.startswith("#"):
+                hashes.append(_parse_hash(line.split()[0], path, row))
+        if not hashes:
+            raise ConfigError(
+                "the key file has no key",
+                "add a line that `lorerm serve --new-key` prints",
+                file=path,
+                argument="api-keys",
+            )
+    return (*hashes, *(_parse_hash(word, "LORERM_API_KEYS") for word in (environment or "").split()))
 
 
-def _read_line(place: str, line: str) -> str:
-    word = line.split()[0].lower()
-    if not _HASH.fullmatch(word):
-        raise ConfigError(f"{place} is no SHA-256 of a key", "write what `lorerm serve --new-key` shows")
-    return word
+def _parse_hash(word: str, source: Path | str, row: int | None = None) -> str:
+    if not _SHA256.fullmatch(word.lower()):
+        remedy = "write the line that `lorerm serve --new-key` prints, not the key itself"
+        raise ConfigError("an entry is not the SHA-256 of a key", remedy, file=source, row=row, argument="api-keys")
+    return word.lower()
 
 
 def is_known(authorization: bytes, hashes: Sequence[str]) -> bool:
-    """Tell whether a header `Authorization: Bearer KEY` holds one of the keys, in the same time whichever it is."""
+    """Return whether an `Authorization: Bearer KEY` header has one of the keys; takes equally long for every key."""
     scheme, _, key = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
         return False
     given = hashlib.sha256(key.strip()).hexdigest()
-    return sum(hmac.compare_digest(given, known) for known in hashes) > 0  # all of them are looked at
+    return sum(hmac.compare_digest(given, known) for known in hashes) > 0  # without stopping at the first match
 
 
 @lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a host's address."""
+    """Return whether a host name or address is reachable from this machine only."""
     if host == "localhost":
         return True
     try:

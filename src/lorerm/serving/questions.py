@@ -1,4 +1,4 @@
-"""What to ask a person next, and how well the model expects to know them."""
+"""The next question to a user: which two candidates to compare, and how accurate the model expects to be."""
 
 from __future__ import annotations
 
@@ -9,55 +9,56 @@ import torch
 from lorerm.errors import ConfigError, DataError, ModelError
 from lorerm.model.acquisition import choose_question, information_of, posterior_of
 from lorerm.model.posterior import Posterior
-from lorerm.serving.schemas import AskedQuestion, QuestionResponse
+from lorerm.serving.loaded_model import not_computable
+from lorerm.serving.schemas import Question, QuestionResponse
 
 if TYPE_CHECKING:
+    from lorerm.arrays import Floats32
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.serving.people import Person
     from lorerm.serving.schemas import QuestionRequest
-    from lorerm.serving.vectors import Vector32
+    from lorerm.serving.users import User
 
 
-def ask(
-    model: LowRankRewardModel, user: str, person: Person | None, embeddings: Vector32, request: QuestionRequest
+def next_question(
+    model: LowRankRewardModel, user_id: str, user: User | None, embeddings: Floats32, request: QuestionRequest
 ) -> QuestionResponse:
-    """Choose the next question.
+    """Choose the most informative pair of candidates.
 
     Parameters
     ----------
     model
-        Gives the basis, the temperature and what is believed of anybody.
+        The reward model.
+    user_id
+        The user to ask.
     user
-        Who is asked.
-    person
-        What is known of them; None is nothing.
+        The user's posterior; None: the population model.
     embeddings
-        float32 [C, D]: the candidates.
+        The candidates, float32 [C, D].
     request
-        What else is wanted.
+        The pairs to choose from, and when to stop.
 
     Raises
     ------
     ModelError
         If the user's weights have no posterior.
     DataError
-        If a pair names no candidates, or the embeddings cannot be computed with.
+        If a pair does not name two candidates, or the embeddings cannot be computed with.
     """
-    posterior, candidates = _posterior(model, person), torch.from_numpy(embeddings)
+    posterior, candidates = _posterior(model, user), torch.from_numpy(embeddings)
     accuracy = expected_accuracy(model, posterior, candidates)
     pairs = None if request.pairs is None else [(first, second) for first, second in request.pairs]
     try:
         found = choose_question(model, posterior, candidates, pairs, stop_below=request.stop_below, top=request.top)
     except ConfigError as error:
         raise DataError(error.problem, error.remedy) from None
-    question = None if found is None else AskedQuestion(**found._asdict())
-    return QuestionResponse(user=user, question=question, expected_accuracy=accuracy)
+    question = None if found is None else Question(**found._asdict())
+    return QuestionResponse(user=user_id, question=question, expected_accuracy=accuracy)
 
 
 def expected_accuracy(model: LowRankRewardModel, posterior: Posterior, candidates: torch.Tensor) -> float:
-    """Return how often the more likely one of two candidates is expected to be preferred, on average over all pairs.
+    """Return how often the more probable one of two candidates is expected to be preferred: the mean over all pairs.
 
-    The probability p of a pair is its mean under the posterior, so that what is not known of the person counts.
+    The probability of a pair is its mean under the posterior, so that uncertain weights lower the expected accuracy.
     """
     first, second = torch.combinations(torch.arange(len(candidates)), 2).unbind(dim=1)
     projected = (candidates.to(model.basis) @ model.basis).double() / model.temperature
@@ -66,15 +67,16 @@ def expected_accuracy(model: LowRankRewardModel, posterior: Posterior, candidate
     _, probability = information_of(z @ posterior.weights, variance)
     accuracy = float(torch.maximum(probability, 1 - probability).mean())
     if not accuracy <= 1:
-        raise DataError("an embedding holds NaN, or numbers too large to compute with", "check what embedded it")
+        raise not_computable()
     return accuracy
 
 
-def _posterior(model: LowRankRewardModel, person: Person | None) -> Posterior:
-    if person is None:
+def _posterior(model: LowRankRewardModel, user: User | None) -> Posterior:
+    if user is None:
         return posterior_of(model, None)
-    if person.covariance is None:
+    if user.covariance is None:
         raise ModelError(
-            "the weights of this user have no uncertainty to ask by", "delete the user, and send their answers here"
+            "the user's weights have no posterior, so that no question can be chosen",
+            "delete the user, and send the feedback to this server",
         )
-    return Posterior(torch.from_numpy(person.weights).double(), torch.from_numpy(person.covariance).double())
+    return Posterior(torch.from_numpy(user.weights).double(), torch.from_numpy(user.covariance).double())

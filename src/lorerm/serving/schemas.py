@@ -1,8 +1,9 @@
-"""The requests and answers of the API."""
+"""Requests and responses of the HTTP API: pydantic models, from which its OpenAPI description is made."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import (
@@ -14,99 +15,198 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
-from lorerm.serving.documents import Document, EmbeddingDocument, StrictRequest, Text
+MAX_DOCUMENTS, MAX_FEEDBACK, MAX_RESPONSES, MAX_CANDIDATES = 1000, 100, 100, 100
+MAX_NUMBERS = 65_536
+"""The most numbers in one embedding."""
 
-MOST_DOCUMENTS, MOST_ANSWERS, MOST_RESPONSES, MOST_CANDIDATES = 1000, 100, 100, 100
-
-# PostgreSQL keeps no NUL in a text.
+# PostgreSQL stores no NUL character in a text.
 _NAME = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
 UserId = Annotated[str, _NAME]
 Key = Annotated[str, _NAME]
 
 
-def _decoded(value: object) -> object:
+def _percent_decoded(value: object) -> object:
     return unquote(value, errors="strict") if isinstance(value, str) else value
 
 
-# Paths are matched as they were sent, so that an id can hold a slash; here the percent signs are read.
-UserInPath = Annotated[str, BeforeValidator(_decoded), _NAME]
+# Routes match the path as it was sent, so that an id can contain a slash; the id is decoded here.
+UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _NAME]
+
+_Body = TypeVar("_Body", bound="RequestBody")
 
 
-class _EcosystemRequest(BaseModel):
-    """What clients of other servers send too: fields that mean nothing here are passed over."""
+class RequestBody(BaseModel):
+    """A request's body, read from JSON."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    @classmethod
+    def from_json(cls: type[_Body], body: bytes) -> _Body:
+        """Validate a body's bytes; JSON mode, unlike a parsed dictionary, also decodes base64.
+
+        Raises
+        ------
+        ValidationError
+            If the bytes are not JSON, or do not fit the schema.
+        """
+        return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
 
 
-class Who(BaseModel):
-    """Whose rewards are asked for."""
+class StrictRequest(RequestBody):
+    """A request in this server's own format: unknown fields are rejected, so that a typing error is found."""
 
-    user: UserId | None = None
-    """None is the population's model."""
-    population: bool = False
-    """Whether the population's model answers for a user who is not known."""
+    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class RerankRequest(_EcosystemRequest, Who):
-    """Documents to be ordered, as for Jina and Cohere."""
+# Texts and embeddings
+
+
+class Message(StrictRequest):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+# Validation of every list ends at its first error (fail_fast): a body can have millions, which would take gigabytes.
+Messages = Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
+Text: TypeAlias = str | Messages
+
+_Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=MAX_NUMBERS, fail_fast=True)]
+Vector = Annotated[
+    bytes | _Numbers,
+    Field(union_mode="left_to_right"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": MAX_NUMBERS},
+                {"type": "string", "contentEncoding": "base64", "description": "little-endian float32"},
+            ]
+        }
+    ),
+]
+"""An embedding: numbers, or the bytes of little-endian float32 (base64 in JSON), which are read many times as fast."""
+
+
+class TextDocument(StrictRequest):
+    """A text as an object, the form that Jina's clients send."""
+
+    text: str
+
+
+class EmbeddingDocument(StrictRequest):
+    """A response embedded by the client, with the encoder that the model was trained on."""
+
+    model_config = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64")
+
+    embedding: Vector
+
+
+def _document_type(value: Any) -> str | None:  # noqa: ANN401 - anything that JSON can hold
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list):
+        return "messages"
+    if isinstance(value, EmbeddingDocument) or (isinstance(value, dict) and "embedding" in value):
+        return "embedding"
+    return "object" if isinstance(value, dict | TextDocument) else None
+
+
+Document = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[Messages, Tag("messages")]
+    | Annotated[TextDocument, Tag("object")]
+    | Annotated[EmbeddingDocument, Tag("embedding")],
+    Discriminator(
+        _document_type,
+        custom_error_type="document",
+        custom_error_message='a document is a text, a list of messages, {"text": ...} or {"embedding": ...}',
+    ),
+]
+"""A response, as one of four JSON types."""
+
+# Rewards
+
+
+class RewardRequest(RequestBody):
+    """Fields that requests for rewards share; clients of other servers send further ones, which are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: str | None = None
+    user: UserId | None = None
+    """Whose rewards to compute; null: those of the population model."""
+    population: bool = False
+    """Whether to use the population model for an unknown user, instead of an error."""
+
+
+class RerankRequest(RewardRequest):
+    """Documents to rank, in the format of Jina and Cohere."""
+
     query: Text | None = None
-    """The prompt; needed unless all documents are embeddings."""
-    documents: Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
+    """The prompt; not needed if all documents are embeddings."""
+    documents: Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]
     top_n: Annotated[int, Field(ge=1)] | None = None
+    """How many of the best documents to return; null: all."""
     return_documents: bool = False
+    """Whether to return the documents' texts."""
+
+    @classmethod
+    def from_json(cls, body: bytes) -> RerankRequest:
+        """Try embeddings alone first: the usual case, which is validated without Python code for each document."""
+        with suppress(ValidationError):
+            return _RerankEmbeddings.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
+        return super().from_json(body)
 
 
-class RerankOfEmbeddings(RerankRequest):
-    """The same, of embeddings alone: the most common, and checked in less time."""
-
-    documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
+class _RerankEmbeddings(RerankRequest):
+    documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
 
 
-class RerankedDocument(BaseModel):
-    """A document, back."""
+class RankedText(BaseModel):
+    """A ranked document's text."""
 
     text: Text
 
 
-class Ranked(BaseModel):
-    """A document's place in the request, and its reward."""
+class RankedDocument(BaseModel):
+    """A document's index in the request, and its reward."""
 
     index: int
     relevance_score: float
-    document: RerankedDocument | None = None
+    document: RankedText | None = None
 
 
 class RerankResponse(BaseModel):
-    """Documents, best first."""
+    """Documents in the order of their rewards, the best first."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     model: str
     user: str | None = None
-    """Whose model it was; None, or not there, is the population's."""
-    results: list[Ranked]
+    """Whose rewards they are; null: the population model's."""
+    results: list[RankedDocument]
 
 
-class ScoreRequest(_EcosystemRequest, Who):
-    """Pairs to be scored, as for vLLM: one query with each document, or as many queries as documents."""
+class ScoreRequest(RewardRequest):
+    """Prompts and responses to score, in vLLM's format: one query for all documents, or one for each document."""
 
-    model: str | None = None
     queries: Annotated[
-        Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)] | None,
+        Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)] | None,
         Field(validation_alias=AliasChoices("queries", "text_1")),
     ] = None
     documents: Annotated[
-        Document | Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)],
+        Document | Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)],
         Field(validation_alias=AliasChoices("documents", "text_2")),
     ]
 
 
 class Score(BaseModel):
-    """The reward of one pair."""
+    """The reward of one document."""
 
     index: int
     object: Literal["score"] = "score"
@@ -114,128 +214,161 @@ class Score(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """Rewards, in the order of the request."""
+    """Rewards in the order of the request's documents."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     object: Literal["list"] = "list"
     created: int
     model: str
     user: str | None = None
+    """Whose rewards they are; null: the population model's."""
     data: list[Score]
 
 
-class PairAnswer(StrictRequest):
+# Feedback. An idempotency key is checked against a digest of the request's JSON: the fields keep their names and order.
+
+Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class Comparison(StrictRequest):
     """One response preferred to another."""
 
     prompt: Text | None = None
+    """Not needed if both responses are embeddings."""
     chosen: Document
     rejected: Document
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
-    """How many judgements it stands for."""
+    weight: Weight = 1.0
+    """How many judgements it counts as."""
 
-    def pairs(self) -> tuple[list[Any], list[tuple[int, int]]]:
-        """Return the responses, and the pairs (better, worse) among them."""
+    def compared(self) -> tuple[list[Any], list[tuple[int, int]]]:
+        """Return the responses, and the comparisons as indices (chosen, rejected) into them."""
         return [self.chosen, self.rejected], [(0, 1)]
 
 
-class ChoiceAnswer(StrictRequest):
+class Choice(StrictRequest):
     """One response chosen among several: preferred to each of the others, which together count as one judgement."""
 
     prompt: Text | None = None
-    responses: Annotated[list[Document], Field(min_length=2, max_length=MOST_RESPONSES, fail_fast=True)]
+    """Not needed if all responses are embeddings."""
+    responses: Annotated[list[Document], Field(min_length=2, max_length=MAX_RESPONSES, fail_fast=True)]
     chosen: Annotated[int, Field(ge=0)]
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    """The index of the chosen response, from 0."""
+    weight: Weight = 1.0
+    """How many judgements it counts as."""
 
     @model_validator(mode="after")
-    def _inside(self) -> ChoiceAnswer:
+    def _chosen_is_an_index(self) -> Choice:
         if self.chosen >= len(self.responses):
-            raise ValueError(f"chosen is {self.chosen}, there are {len(self.responses)} responses, from 0")
+            raise ValueError(
+                f"chosen is {self.chosen}, but the responses have the indices 0 to {len(self.responses) - 1}"
+            )
         return self
 
-    def pairs(self) -> tuple[list[Any], list[tuple[int, int]]]:
-        """Return the responses, and the pairs (better, worse) among them."""
-        others = [place for place in range(len(self.responses)) if place != self.chosen]
+    def compared(self) -> tuple[list[Any], list[tuple[int, int]]]:
+        """Return the responses, and the comparisons as indices (chosen, rejected) into them."""
+        others = [index for index in range(len(self.responses)) if index != self.chosen]
         return self.responses, [(self.chosen, other) for other in others]
 
 
-def _answer_kind(value: Any) -> str:  # noqa: ANN401 - whatever a client sends
-    choice = isinstance(value, ChoiceAnswer) or (isinstance(value, dict) and "responses" in value)
-    return "choice" if choice else "pair"
+def _feedback_type(value: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
+    is_choice = isinstance(value, Choice) or (isinstance(value, dict) and "responses" in value)
+    return "choice" if is_choice else "comparison"
 
 
-Answer = Annotated[
-    Annotated[PairAnswer, Tag("pair")] | Annotated[ChoiceAnswer, Tag("choice")], Discriminator(_answer_kind)
+Feedback = Annotated[
+    Annotated[Comparison, Tag("comparison")] | Annotated[Choice, Tag("choice")], Discriminator(_feedback_type)
 ]
 
 
-class AnswersRequest(StrictRequest):
-    """New answers of one user."""
+class FeedbackRequest(StrictRequest):
+    """New feedback of one user."""
 
-    answers: Annotated[list[Answer], Field(min_length=1, max_length=MOST_ANSWERS, fail_fast=True)]
+    answers: Annotated[list[Feedback], Field(min_length=1, max_length=MAX_FEEDBACK, fail_fast=True)]
+    """Comparisons, and choices among several responses."""
     idempotency_key: Key | None = None
-    """As the header `Idempotency-Key`: sent again with the same key, the answers count once."""
+    """The same as the header `Idempotency-Key`: a request that is sent again with its key counts once."""
 
 
-class PersonResponse(BaseModel):
-    """What is known of a user."""
+class UserResponse(BaseModel):
+    """A user's weights."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     user: str
     weights: list[float]
-    """[K]"""
+    """[K], the posterior mean."""
     standard_deviation: list[float] | None
-    """[K]; None where the model's recipe leaves no uncertainty"""
+    """[K], of the posterior; null where the model's recipe has no posterior."""
     covariance: list[list[float]] | None
-    """[K, K]"""
+    """[K, K], of the posterior; null where the model's recipe has none."""
     answers: int
-    """how many answers this server has been given"""
+    """How many comparisons and choices this server has received from the user."""
     version: int
-    """how many requests brought them"""
+    """How many requests they came in."""
+
+
+# The next question
 
 
 class QuestionRequest(StrictRequest):
-    """Candidates to ask about."""
+    """Candidate responses, of which two are to be compared by the user."""
 
     prompt: Text | None = None
-    candidates: Annotated[list[Document], Field(min_length=2, max_length=MOST_CANDIDATES, fail_fast=True)]
+    """Not needed if all candidates are embeddings."""
+    candidates: Annotated[list[Document], Field(min_length=2, max_length=MAX_CANDIDATES, fail_fast=True)]
     pairs: (
         Annotated[
-            list[Annotated[list[Annotated[int, Field(ge=0, lt=MOST_CANDIDATES)]], Field(min_length=2, max_length=2)]],
-            Field(min_length=1, max_length=MOST_CANDIDATES**2, fail_fast=True),
+            list[Annotated[list[Annotated[int, Field(ge=0, lt=MAX_CANDIDATES)]], Field(min_length=2, max_length=2)]],
+            Field(min_length=1, max_length=MAX_CANDIDATES**2, fail_fast=True),
         ]
         | None
     ) = None
-    """The pairs that may be asked about, as places of candidates; None is all."""
-    top: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
-    """How many of the best candidates matter, in their order; None is all."""
+    """The pairs to choose from, as indices of candidates; null: all pairs."""
+    top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
+    """How many of the best candidates matter, in their order; null: all."""
     stop_below: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Probability of a change of the ranking below which no question is asked."""
+    """No question is returned if the ranking changes with a probability below this."""
 
 
-class AskedQuestion(BaseModel):
-    """The pair to ask about: places of candidates, and what the answer is expected to bring."""
+class Question(BaseModel):
+    """The pair of candidates whose comparison is expected to be the most informative."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     first: int
+    """The index of one candidate."""
     second: int
+    """The index of the other."""
     information: float
-    """what the answer is expected to tell about the weights, in nats"""
+    """Expected information of the comparison about the user's weights, in nats."""
     probability: float
-    """that the first is preferred"""
+    """Probability that the user prefers the first."""
     change: float
-    """the probability that the answer changes the ranking"""
+    """Probability that the comparison changes the ranking of the candidates."""
 
 
 class QuestionResponse(BaseModel):
-    """The next question, or None where asking is not worth it."""
+    """The next question."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     user: str
-    question: AskedQuestion | None
+    question: Question | None
+    """Null where no comparison is likely enough to change the ranking."""
     expected_accuracy: float
-    """how often the model, by what it knows now, expects to guess right which of two candidates the user prefers:
-    the mean over all pairs of candidates of max(p, 1 - p), p being its probability that the first is preferred"""
+    """How often the model expects to predict correctly which of two candidates the user prefers: the mean over all
+    pairs of candidates of max(p, 1 - p), where p is the probability that the first is preferred."""
 
 
-class ServedModel(BaseModel):
-    """The model that is served."""
+# The server
+
+
+class ModelCard(BaseModel):
+    """The model that the server has loaded."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     object: Literal["model"] = "model"
@@ -243,23 +376,24 @@ class ServedModel(BaseModel):
     owned_by: str = "lorerm"
     rank: int
     dimension: int
+    """Numbers in an embedding."""
     weight_space: Literal["free", "simplex"]
     temperature: float
-    """s in P(first preferred) = sigmoid((its reward - the other's) / s)"""
+    """s in P(first preferred) = sigmoid((reward of the first - reward of the second) / s)."""
     encoder: str | None
-    """what embeds texts; None: only embeddings are taken"""
+    """The encoder that embeds texts; null: the server takes embeddings only."""
     fingerprint: str
-    """of what decides the weights: users' answers belong to it"""
+    """Hash of the basis, the prior, the temperature and the encoder. Stored feedback belongs to one fingerprint."""
 
 
 class ModelList(BaseModel):
-    """The models that are served: one."""
+    """The models of the server: always one."""
 
     object: Literal["list"] = "list"
-    data: list[ServedModel]
+    data: list[ModelCard]
 
 
 class Status(BaseModel):
-    """That the server is there."""
+    """The server works."""
 
     status: Literal["ok"] = "ok"

@@ -1,4 +1,4 @@
-"""What is learned of people over HTTP: the exact fit, kept once, forgotten wholly."""
+"""Users over HTTP: their weights are the exact fit, feedback counts once, and removal is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def put(client, user, *answers, **headers):
 
 
 def fitted(model, user, pairs, weights):
-    """What the library makes of the same answers."""
+    """The library's weights for the same comparisons."""
     rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
     chosen, rejected = zip(*pairs, strict=True)
     data = EmbeddedPreferences.from_arrays(rows, chosen, rejected, [user] * len(pairs), weights=weights)
@@ -39,8 +39,8 @@ def equals(found, expected):
 
 
 @pytest.mark.parametrize("user", ["new", "trained", "posterior only"])
-def test_answers_give_the_librarys_weights_at_once(client, model, user):
-    """Whether they come together or one after the other, for the model's own users as well."""
+def test_weights_are_the_librarys(client, model, user):
+    """Whether the feedback comes in one request or several, and also for users in the model's files."""
     put(client, user, pair(0, 1)).raise_for_status()
     found = put(client, user, pair(2, 1, weight=2.5), pair(0, 3)).json()
     equals(found, fitted(model, user, [(0, 1), (2, 1), (0, 3)], [1.0, 2.5, 1.0]))
@@ -48,14 +48,14 @@ def test_answers_give_the_librarys_weights_at_once(client, model, user):
     assert client.get(f"/v1/users/{user}").json() == found
 
 
-def test_a_choice_among_several_counts_as_one_answer(client, model):
+def test_a_choice_among_several_counts_as_one_judgement(client, model):
     choice = {"prompt": PROMPT, "responses": TEXTS, "chosen": 2, "weight": 3.0}
     found = put(client, "new", choice).json()
     equals(found, fitted(model, "new", [(2, 0), (2, 1), (2, 3)], [1.0, 1.0, 1.0]))
     assert found["answers"] == 1
 
 
-def test_embeddings_do_as_well_as_texts(client):
+def test_embeddings_and_texts_give_the_same_weights(client):
     rows = HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS])
     by_text = put(client, "a", pair(0, 1)).json()
     ready = {"chosen": {"embedding": base64_of(rows[0])}, "rejected": {"embedding": rows[1].tolist()}}
@@ -63,7 +63,7 @@ def test_embeddings_do_as_well_as_texts(client):
     np.testing.assert_allclose(by_row["weights"], by_text["weights"], rtol=1e-5)
 
 
-def test_rewards_follow_the_answers(client):
+def test_rewards_follow_the_feedback(client):
     asked = {"query": PROMPT, "documents": TEXTS, "user": "new"}
     for best in (0, 2):
         client.delete("/v1/users/new")
@@ -72,14 +72,14 @@ def test_rewards_follow_the_answers(client):
         assert client.post("/v1/rerank", json=asked).json()["results"][0]["index"] == best
 
 
-def test_the_models_own_users_are_known(client, model):
+def test_users_in_the_models_files_are_known(client, model):
     found = client.get("/v1/users/trained").json()
     np.testing.assert_array_equal(np.float32(found["weights"]), model.weights[0])
     assert (found["answers"], found["version"]) == (0, 0)
-    assert client.get("/v1/users/stranger").status_code == 404
+    assert client.get("/v1/users/unknown").status_code == 404
 
 
-def test_sent_again_with_its_key_it_counts_once(client):
+def test_a_repeated_request_with_its_key_counts_once(client):
     first = put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"})
     put(client, "u", pair(1, 2))
     again = put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"})
@@ -90,7 +90,7 @@ def test_sent_again_with_its_key_it_counts_once(client):
     assert put(client, "other", pair(0, 1), **{"Idempotency-Key": "k"}).json()["answers"] == 1
 
 
-def test_a_key_stands_for_one_request(client):
+def test_a_key_belongs_to_one_request(client):
     put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
     for other in (pair(1, 0), pair(0, 1, weight=2.0), {**pair(0, 1), "prompt": "And of rye?"}):
         answer = put(client, "u", other, **{"Idempotency-Key": "k"})
@@ -102,7 +102,7 @@ def test_a_key_stands_for_one_request(client):
 
 
 @pytest.mark.parametrize("user", ["new", "trained"])
-def test_deleted_is_unknown_and_can_begin_anew(client, model, user):
+def test_a_deleted_user_is_unknown_and_can_return(client, model, user):
     put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
     for _ in range(2):
         answer = client.delete(f"/v1/users/{user}")
@@ -115,7 +115,7 @@ def test_deleted_is_unknown_and_can_begin_anew(client, model, user):
 @pytest.mark.parametrize(
     "user", ["a/b", "a%2Fb", "..", "é ü", "a?b#c", "\U0001f600", "line\nbreak", "' OR 1=1 --", "answers", "x" * 256]
 )
-def test_any_id_can_be_named_in_a_path(client, user):
+def test_any_id_can_be_part_of_a_path(client, user):
     from urllib.parse import quote
 
     path = f"/v1/users/{quote(user, safe='').replace('.', '%2E')}"
@@ -128,18 +128,18 @@ def test_any_id_can_be_named_in_a_path(client, user):
 
 
 @pytest.mark.parametrize("path", ["%00", "a%00b", "%ff", "%ED%A0%80", "x" * 257])
-def test_ids_that_cannot_be_kept_are_refused(reader, path):
+def test_ids_that_cannot_be_stored_are_422(reader, path):
     assert reader.get(f"/v1/users/{path}").status_code == 422
     assert reader.delete(f"/v1/users/{path}").status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/users/", "/v1/users//answers", "/v1/users/a/b/answers"])
-def test_paths_that_name_nobody(reader, path):
+def test_paths_without_an_id_are_unknown(reader, path):
     assert reader.put(path, json={"answers": [pair()]}).status_code in (404, 405)
 
 
 BAD = {
-    "none": [],
+    "no feedback": [],
     "too many": [pair()] * 101,
     "no rejected": [{"prompt": PROMPT, "chosen": "a"}],
     "no prompt": [{"chosen": "a", "rejected": "b"}],
@@ -158,10 +158,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_what_is_wrong_is_said_and_nothing_is_kept(reader, wrong):
-    answer = put(reader, "nobody yet", *BAD[wrong])
-    assert answer.status_code == 422, answer.text
-    assert reader.get("/v1/users/nobody yet").status_code == 404
+def test_invalid_feedback_is_422_and_not_stored(reader, wrong):
+    answer = put(reader, "not stored", *BAD[wrong])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert reader.get("/v1/users/not stored").status_code == 404
 
 
 def test_the_next_question_is_the_librarys(client, model):
@@ -173,29 +173,29 @@ def test_the_next_question_is_the_librarys(client, model):
     assert (found["question"]["first"], found["question"]["second"]) == (expected.first, expected.second)
     for name in ("information", "probability", "change"):
         assert found["question"][name] == pytest.approx(getattr(expected, name), rel=1e-3)
-    asked = {"prompt": PROMPT, "candidates": TEXTS[:1] * 2}  # whichever is preferred, nothing changes
+    asked = {"prompt": PROMPT, "candidates": TEXTS[:1] * 2}  # no comparison changes the ranking
     assert client.post("/v1/users/u/next-question", json=asked).json()["question"] is None
 
 
-def test_a_stranger_is_asked_as_anybody_would_be(reader, model):
+def test_an_unknown_user_is_asked_by_the_population_model(reader, model):
     expected = model.next_question(None, TEXTS, prompt=PROMPT, encoder=HashingEncoder())
-    by_body = reader.post("/v1/users/stranger/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
-    by_query = reader.get("/v1/users/stranger/next-question", params={"prompt": PROMPT, "candidates": TEXTS}).json()
+    by_body = reader.post("/v1/users/unknown/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
+    by_query = reader.get("/v1/users/unknown/next-question", params={"prompt": PROMPT, "candidates": TEXTS}).json()
     assert by_body == by_query
     assert (by_body["question"]["first"], by_body["question"]["second"]) == (expected.first, expected.second)
 
 
-def test_the_expected_accuracy_is_that_of_people_drawn_from_what_is_known(reader, model):
-    """Over draws of weights and answers, the model's guess of each pair is right as often as it says."""
-    found = reader.post("/v1/users/stranger/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
+def test_the_expected_accuracy_is_that_of_users_drawn_from_the_posterior(reader, model):
+    """Over draws of the weights, the predicted preference of each pair is right as often as expected."""
+    found = reader.post("/v1/users/unknown/next-question", json={"prompt": PROMPT, "candidates": TEXTS}).json()
     mean, covariance = posterior_of(model, None)
     rows = torch.from_numpy(HashingEncoder().encode([as_conversation(PROMPT, text) for text in TEXTS]))
     projected = (rows @ model.basis).double() / model.temperature
     first, second = torch.combinations(torch.arange(len(TEXTS)), 2).unbind(dim=1)
     z = projected[first] - projected[second]
-    people = torch.distributions.MultivariateNormal(mean, covariance)
+    users = torch.distributions.MultivariateNormal(mean, covariance)
     torch.manual_seed(0)
-    chance = torch.sigmoid(people.sample((20_000,)) @ z.t())
+    chance = torch.sigmoid(users.sample((20_000,)) @ z.t())
     guess = (z @ mean) > 0
     right = torch.where(guess, chance, 1 - chance).mean()
     assert found["expected_accuracy"] == pytest.approx(float(right), abs=0.01)
@@ -218,14 +218,14 @@ def test_the_expected_accuracy_is_that_of_people_drawn_from_what_is_known(reader
     ],
     ids=str,
 )
-def test_questions_that_cannot_be_asked(reader, wrong):
+def test_invalid_questions_are_422(reader, wrong):
     body = {"prompt": PROMPT, "candidates": TEXTS, **wrong}
-    answer = reader.post("/v1/users/stranger/next-question", json=body)
+    answer = reader.post("/v1/users/unknown/next-question", json=body)
     assert answer.status_code == 422, answer.text
 
 
-def test_users_without_uncertainty_are_not_asked_nor_taught(start, model, tmp_path, settings):
-    """As the paper's recipes leave them; deleted, they begin anew."""
+def test_users_without_a_posterior_get_no_question_and_no_update(start, model, tmp_path, settings):
+    """As the paper's recipes leave them; after a deletion they can start anew."""
     from dataclasses import replace
 
     replace(model, covariance=None, comparisons=None).save_pretrained(tmp_path / "model", include_users=True)

@@ -1,1 +1,1 @@
-"""The routes, thin: each reads a request, asks for the work, and writes the answer."""
+"""Routes of the HTTP API: each reads a request, calls the objects of `lorerm.serving.state`, and returns a response."""

@@ -1,48 +1,48 @@
-"""Rewards of documents: in order, best first, or one by one."""
+"""Rewards of documents: ranked, or one by one."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
-from lorerm.serving.bodies import DirectRoute, described, read_body, write_body
-from lorerm.serving.documents import Message
-from lorerm.serving.errors import ApiError, documented
-from lorerm.serving.routes.shared import service_of
-from lorerm.serving.schemas import RerankOfEmbeddings, RerankRequest, RerankResponse, ScoreRequest, ScoreResponse
-from lorerm.serving.texts import plain, text_of
+from lorerm.serving.documents import plain_text
+from lorerm.serving.errors import ApiError, documented, unknown_user
+from lorerm.serving.routes.json_route import DirectRoute
+from lorerm.serving.schemas import Message, RerankRequest, RerankResponse, RewardRequest, ScoreRequest, ScoreResponse
+from lorerm.serving.state import State, state_of
+
+if TYPE_CHECKING:
+    from lorerm.arrays import Floats32
 
 router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))
 
 
-@router.post("/v1/rerank", operation_id="rerank", response_model=RerankResponse, openapi_extra=described(RerankRequest))
+@router.post("/v1/rerank", operation_id="rerank", response_model=RerankResponse)
 @router.post("/rerank", include_in_schema=False)
-async def rerank(request: Request) -> Response:
+async def rerank(request: Request, body: RerankRequest) -> dict[str, Any]:
     """Order documents by their rewards for a user, best first; equal rewards keep their order."""
-    service, asked = service_of(request), await read_body(request, RerankRequest, RerankOfEmbeddings)
-    service.check_model(asked.model)
-    user, weights = await service.weights(asked)
-    embeddings = await service.vectors(asked.documents, [asked.query] * len(asked.documents))
-    rewards = service.rewards(embeddings, weights)
-    best_first = sorted(range(len(rewards)), key=lambda place: -rewards[place])[: asked.top_n]
-    results: list[dict[str, Any]] = [{"index": place, "relevance_score": rewards[place]} for place in best_first]
-    if asked.return_documents:
+    state = state_of(request)
+    user, weights = await _weights(state, body)
+    embeddings = await state.embed(body.documents, [body.query] * len(body.documents))
+    rewards = state.model.rewards(embeddings, weights)
+    best_first = sorted(range(len(rewards)), key=lambda index: -rewards[index])[: body.top_n]
+    results: list[dict[str, Any]] = [{"index": index, "relevance_score": rewards[index]} for index in best_first]
+    if body.return_documents:
         for result in results:
-            text = plain(text_of(asked.documents[result["index"]]))
+            text = plain_text(body.documents[result["index"]])
             result["document"] = None if text is None else {"text": text}
-    return write_body({"id": _name("rerank"), "model": service.served.name, "user": user, "results": results})
+    return {"id": _response_id("rerank"), "model": state.model.name, "user": user, "results": results}
 
 
-@router.post("/v1/score", operation_id="score", response_model=ScoreResponse, openapi_extra=described(ScoreRequest))
+@router.post("/v1/score", operation_id="score", response_model=ScoreResponse)
 @router.post("/score", include_in_schema=False)
-async def score(request: Request) -> Response:
-    """Return the reward of each document for a user: one query with all, or each query with its own document."""
-    service, asked = service_of(request), await read_body(request, ScoreRequest)
-    service.check_model(asked.model)
-    documents, prompts = _listed(asked.documents), _listed(asked.queries)
+async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
+    """Return the reward of each document for a user: one query for all, or one query for each document."""
+    state = state_of(request)
+    documents, prompts = _as_list(body.documents), _as_list(body.queries)
     if len(prompts) == 1:
         prompts = prompts * len(documents)
     if len(prompts) != len(documents):
@@ -50,26 +50,42 @@ async def score(request: Request) -> Response:
             422,
             "invalid_request",
             f"there are {len(prompts)} queries and {len(documents)} documents",
-            "send one query, or as many as documents",
+            "send one query, or one for each document",
         )
-    user, weights = await service.weights(asked)
-    rewards = service.rewards(await service.vectors(documents, prompts), weights)
-    return write_body(
-        {
-            "id": _name("score"),
-            "object": "list",
-            "created": int(time.time()),
-            "model": service.served.name,
-            "user": user,
-            "data": [{"index": place, "object": "score", "score": reward} for place, reward in enumerate(rewards)],
-        }
-    )
+    user, weights = await _weights(state, body)
+    rewards = state.model.rewards(await state.embed(documents, prompts), weights)
+    return {
+        "id": _response_id("score"),
+        "object": "list",
+        "created": int(time.time()),
+        "model": state.model.name,
+        "user": user,
+        "data": [{"index": index, "object": "score", "score": reward} for index, reward in enumerate(rewards)],
+    }
 
 
-def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - one or several
-    """Return several as they are, and one, which can be a list of messages, as a list of one."""
+async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floats32]:
+    """Return the user whose weights are used (None: the population model) and the weights [K]."""
+    if asked.model is not None and asked.model != state.model.name:
+        raise ApiError(
+            404,
+            "unknown_model",
+            "the server has no model of the requested name",
+            f"ask for {state.model.name!r}, or leave the name out",
+        )
+    if asked.user is not None:
+        user = await state.users.find(asked.user)
+        if user is not None:
+            return asked.user, user.weights
+        if not asked.population:
+            raise unknown_user(asked.user)
+    return None, state.model.population_weights
+
+
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - one of several, or several
+    """Return several values as they are, and a single value, which can be a list of messages, as a list of one."""
     return value if isinstance(value, list) and not isinstance(value[0], Message) else [value]
 
 
-def _name(kind: str) -> str:
+def _response_id(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""Bodies as JSON, and nothing that only looks like it."""
+"""Request bodies: JSON, declared as JSON, and valid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from servers import post
     ],
     ids=lambda body: repr(body[:30]),
 )
-def test_what_is_no_json_is_said_to_be_none(reader, body):
+def test_invalid_json_is_400(reader, body):
     answer = post(reader, "/v1/rerank", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "invalid_json"
@@ -37,7 +37,7 @@ def test_what_is_no_json_is_said_to_be_none(reader, body):
     ],
     ids=lambda body: repr(body[:45]),
 )
-def test_other_json_is_said_to_be_wrong(reader, body):
+def test_json_that_does_not_fit_the_schema_is_422(reader, body):
     answer = post(reader, "/v1/rerank", content=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_request"
@@ -54,19 +54,37 @@ def test_other_json_is_said_to_be_wrong(reader, body):
     ],
     ids=lambda body: repr(body[:60]),
 )
-def test_a_body_full_of_mistakes_is_not_worked_through(reader, monkeypatch, path, body):
-    """All of them as Python's objects took gigabytes, and seconds in which nobody else was answered."""
-    from lorerm.serving import bodies
+def test_the_errors_of_a_body_with_many_are_not_listed(reader, monkeypatch, path, body):
+    """The list of all of them took gigabytes, and seconds during which no other request was answered."""
+    from lorerm.serving.routes import json_route
 
     raised = []
-    mistaken = bodies.RequestValidationError
-    monkeypatch.setattr(bodies, "RequestValidationError", lambda found: raised.extend(found) or mistaken(found))
+    original = json_route.RequestValidationError
+    monkeypatch.setattr(json_route, "RequestValidationError", lambda errors: raised.extend(errors) or original(errors))
     answer = post(reader, f"/v1/{path}", content=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_request"
     assert len(raised) < 10
 
 
-def test_of_a_name_that_comes_twice_the_last_counts(reader):
+def test_the_last_value_of_a_repeated_name_counts(reader):
     body = b'{"documents": ["a", "b"], "query": "q", "documents": ["a"]}'
     assert len(post(reader, "/v1/rerank", content=body).json()["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": ""},
+        {"Content-Encoding": "gzip"},
+    ],
+    ids=str,
+)
+def test_only_plain_json_is_read(reader, headers):
+    """A browser sends the first two for any web page without asking; a compressed body can be a bomb."""
+    for method, path in (("POST", "/v1/rerank"), ("PUT", "/v1/users/u/answers")):
+        sent = {"Content-Type": "application/json", **headers}
+        answer = reader.request(method, path, content=b"{}", headers=sent)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")

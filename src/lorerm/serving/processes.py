@@ -1,10 +1,11 @@
-"""The processes: one, or several on one socket, which end with the one that started them."""
+"""The server's processes: one, or several workers on one socket that end with the process that started them."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -14,37 +15,37 @@ import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from lorerm.errors import ConfigError, RunError
-from lorerm.serving.connections import Connection
+from lorerm.serving.connections import LimitedConnection
 from lorerm.serving.keys import is_loopback
 from lorerm.serving.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
-    import socket
-
     from lorerm.serving.settings import Settings
 
-# As `lorerm.serving.metrics` has it, which must not be imported before the variable is set.
-_COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
-_MOST_CONNECTIONS = 1000
-_KEEP_ALIVE, _LAST_REQUESTS = 5, 10
-# Until a process that does not answer is taken for hung and killed: on a busy machine, its imports alone can take long.
-_HUNG = 60
+# Read by prometheus_client when it is imported, so that it must be set before the metrics are imported.
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_MAX_CONNECTIONS = 1000
+# Seconds: of an idle connection; for the last requests when the server stops.
+_KEEP_ALIVE, _GRACE = 5, 10
+# Seconds until a worker that does not answer is killed: on a busy machine its imports alone can take long.
+_WORKER_PATIENCE = 60
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal ends it; the address is told on standard output once the socket is there.
+    """Serve until a signal ends the process; print the address when the socket is bound.
 
     Raises
     ------
     ConfigError
-        If others could ask without a key, or the address cannot be had.
+        If other machines could use the server without a key, or the address cannot be bound.
     RunError
-        If it could not start.
+        If the application could not start.
     """
     if not settings.keys and not is_loopback(host):
         raise ConfigError(
-            f"--host {host} lets others than this machine ask, and there are no API keys",
-            "give --api-keys FILE (`lorerm serve --new-key` shows a key and its line), or leave --host out",
+            f"--host {host} makes the server reachable from other machines, but there are no API keys",
+            "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out",
+            argument="api-keys",
         )
     config = configure("lorerm.serving.app:create_app", host, port, factory=True, workers=settings.workers)
     os.environ[ENVIRONMENT] = settings.to_json()
@@ -57,35 +58,35 @@ def serve(settings: Settings, host: str, port: int) -> None:
             uvicorn.Server(config).run(sockets=[listening])
         else:
             with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
-                os.environ[_COUNTED_IN] = folder
+                os.environ[_METRICS_FOLDER] = folder
                 Multiprocess(config, sockets=[listening]).run()
-    except KeyboardInterrupt:  # that is how one ends it
+    except KeyboardInterrupt:  # the usual way to end it
         return
     except SystemExit:
-        raise RunError("the server could not start", "look at the line above") from None
+        raise RunError("the server could not start", "see the message above") from None
 
 
 def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
-    """Return how uvicorn serves an application of ours."""
+    """Return uvicorn's configuration for an application of this package."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         log_level="warning",
-        access_log=False,  # paths hold the ids of users
+        access_log=False,  # paths contain user ids
         server_header=False,
-        http=Connection,
+        http=LimitedConnection,
         ws="none",
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_LAST_REQUESTS,
-        timeout_worker_healthcheck=_HUNG,
+        timeout_graceful_shutdown=_GRACE,
+        timeout_worker_healthcheck=_WORKER_PATIENCE,
         **options,
     )
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it has, however that ended."""
+    """End this process, if it is a worker, when the process that started it ends, even if that was killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -98,8 +99,6 @@ def end_with_parent() -> None:
 
 
 def _bind(config: uvicorn.Config) -> socket.socket:
-    import socket
-
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,7 +107,9 @@ def _bind(config: uvicorn.Config) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         raise ConfigError(
-            f"--host {config.host} --port {config.port} cannot be had ({error})", "choose another"
+            f"the address --host {config.host} --port {config.port} cannot be used ({error})",
+            "choose another port or host",
+            argument="port",
         ) from error
     listening.set_inheritable(True)
     return listening

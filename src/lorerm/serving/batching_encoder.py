@@ -1,4 +1,4 @@
-"""Texts to embeddings: those of concurrent requests together, each distinct one once, the recent ones from memory."""
+"""Batches and caches calls to an encoder across concurrent requests."""
 
 from __future__ import annotations
 
@@ -20,95 +20,98 @@ from lorerm.threads import set_torch_threads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorerm.arrays import Floats32
     from lorerm.data.conversation import Conversation
     from lorerm.embedding.encoder import Encoder
-    from lorerm.serving.vectors import Vector32
 
-_Waiting = dict[bytes, tuple["Conversation", "asyncio.Future[Vector32]"]]
+_Requested = dict[bytes, tuple["Conversation", "asyncio.Future[Floats32]"]]
 
-BATCH = 256
-"""Conversations of a call of the encoder, at most."""
-MOST_WAITING = 4096
-"""Conversations that wait, at most."""
+MAX_BATCH = 256
+"""The most conversations in one call of the encoder."""
+MAX_WAITING = 4096
+"""The most conversations that wait for the encoder."""
 
 
-class Embeddings:
-    """An encoder that many ask at once.
+class BatchingEncoder:
+    """Encoder for concurrent requests.
 
-    While the encoder is at work, what is asked for waits, and then goes to it together, so that what several
-    conversations begin with is computed once. Nothing waits for company.
+    While the encoder runs, further conversations wait, and then go to it in one call, so that a prefix that several
+    share is computed once. An idle encoder is called at once.
 
     Parameters
     ----------
     encoder
-        What embeds.
+        The encoder.
     cache_bytes
-        Bytes of recent embeddings to keep, at most.
+        The most bytes of recent embeddings in the cache.
     """
 
     def __init__(self, encoder: Encoder, cache_bytes: int) -> None:
         self._encoder = encoder
-        self._most_cached = cache_bytes // (4 * encoder.identity.dimension)
-        self._cache: OrderedDict[bytes, Vector32] = OrderedDict()
-        self._waiting: _Waiting = {}
-        self._running: _Waiting = {}
+        self._max_cached = cache_bytes // (4 * encoder.identity.dimension)
+        self._cache: OrderedDict[bytes, Floats32] = OrderedDict()
+        self._waiting: _Requested = {}
+        self._running: _Requested = {}
         self._work: asyncio.Task[None] | None = None
-        # A thread that first asks torch for its threads while users' weights are fitted, on one, would keep to one.
+        # torch's number of threads is set here: a thread that first used torch while users' weights are fitted on one
+        # thread would keep that number.
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
-    async def embed(self, conversations: Sequence[Conversation]) -> Vector32:
-        """Return float32 [n, D].
+    async def embed(self, conversations: Sequence[Conversation]) -> Floats32:
+        """Return the embeddings of conversations, float32 [n, D].
 
         Raises
         ------
         DataError, ModelError
             If one of these conversations cannot be embedded.
         ApiError
-            If too many wait already.
+            If too many conversations wait already.
         """
         keys = [hashlib.sha256(conversation_key(each).encode()).digest() for each in conversations]
-        found: dict[bytes, Vector32] = {}
-        awaited: dict[bytes, asyncio.Future[Vector32]] = {}
+        found: dict[bytes, Floats32] = {}
+        awaited: dict[bytes, asyncio.Future[Floats32]] = {}
         for key, conversation in zip(keys, conversations, strict=True):
             if key in self._cache:
                 self._cache.move_to_end(key)
                 found[key] = self._cache[key]
             elif key not in awaited:
-                awaited[key] = self._ask(key, conversation)
-        # Shielded: others may wait for the same.
+                awaited[key] = self._request(key, conversation)
+        # Shielded, because other requests may wait for the same conversation.
         for key, future in awaited.items():
             found[key] = await asyncio.shield(future)
         return np.stack([found[key] for key in keys])
 
     def close(self) -> None:
-        """Stop; what waits is given up."""
+        """Stop, and cancel what waits."""
         if self._work is not None:
             self._work.cancel()
         self._thread.shutdown(cancel_futures=True)
 
-    def _ask(self, key: bytes, conversation: Conversation) -> asyncio.Future[Vector32]:
-        for asked in (self._running, self._waiting):
-            if key in asked:
-                return asked[key][1]
-        if len(self._waiting) >= MOST_WAITING:
-            raise ApiError(503, "busy", "too many texts wait to be embedded", "send it again later", RETRY_AFTER)
+    def _request(self, key: bytes, conversation: Conversation) -> asyncio.Future[Floats32]:
+        for requested in (self._running, self._waiting):
+            if key in requested:
+                return requested[key][1]
+        if len(self._waiting) >= MAX_WAITING:
+            raise ApiError(
+                503, "busy", "too many texts wait to be embedded", "send the request again later", RETRY_AFTER
+            )
         future = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_retrieve)
+        future.add_done_callback(_retrieve_exception)
         self._waiting[key] = conversation, future
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._drain())
+            self._work = asyncio.create_task(self._encode_waiting())
         return future
 
-    async def _drain(self) -> None:
+    async def _encode_waiting(self) -> None:
         while self._waiting:
-            keys = list(self._waiting)[:BATCH]
+            keys = list(self._waiting)[:MAX_BATCH]
             self._running = {key: self._waiting.pop(key) for key in keys}
             await self._encode(list(self._running))
             self._running = {}
 
     async def _encode(self, keys: Sequence[bytes]) -> None:
-        """Encode what is asked for; where that fails, each for itself, so that only who is at fault is told."""
+        """Encode conversations in one call; if that fails, one by one, so that only the faulty ones get an error."""
         loop = asyncio.get_running_loop()
         conversations = [self._running[key][0] for key in keys]
         try:
@@ -128,15 +131,15 @@ class Embeddings:
         for key, row in zip(keys, rows, strict=True):
             self._running[key][1].set_result(self._remember(key, row.copy()))
 
-    def _remember(self, key: bytes, row: Vector32) -> Vector32:
-        if self._most_cached:
+    def _remember(self, key: bytes, row: Floats32) -> Floats32:
+        if self._max_cached:
             self._cache[key] = row
-            if len(self._cache) > self._most_cached:
+            if len(self._cache) > self._max_cached:
                 self._cache.popitem(last=False)
         return row
 
 
-def _retrieve(future: asyncio.Future[Vector32]) -> None:
-    """Look at the error, which is nobody's concern where all who waited have gone."""
+def _retrieve_exception(future: asyncio.Future[Floats32]) -> None:
+    """Retrieve a future's exception, about which asyncio would complain if every waiting request was cancelled."""
     with suppress(asyncio.CancelledError):
         future.exception()

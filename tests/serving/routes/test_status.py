@@ -1,4 +1,4 @@
-"""The server itself: which model, whether it works, what it counts."""
+"""The server itself: its model, its health, its metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from lorerm.serving.database import Database
 
 
-def test_the_model_is_described(reader, model):
+def test_the_model_card(reader, model):
     (found,) = reader.get("/v1/models").json()["data"]
     assert found["id"] == "model"
     assert (found["rank"], found["dimension"]) == (model.fitted_rank, 808)
@@ -15,7 +15,7 @@ def test_the_model_is_described(reader, model):
     assert len(found["fingerprint"]) == 32
 
 
-def test_ready_is_more_than_healthy(client, monkeypatch):
+def test_ready_needs_the_database_and_health_does_not(client, monkeypatch):
     assert client.get("/health").json() == client.get("/ready").json() == {"status": "ok"}
 
     def gone(self):
@@ -28,7 +28,7 @@ def test_ready_is_more_than_healthy(client, monkeypatch):
     assert client.get("/ready").status_code == 503
 
 
-def test_metrics_count_routes_and_not_users(client):
+def test_metrics_contain_routes_and_no_ids(client):
     client.get("/v1/users/zanzibar")
     client.get("/zanzibar")
     found = client.get("/metrics")

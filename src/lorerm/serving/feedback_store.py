@@ -1,0 +1,130 @@
+"""Users' feedback in the database: read whole, appended one request at a time, deleted without remains."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from lorerm.serving.database import erasures, updates, users
+
+if TYPE_CHECKING:
+    from lorerm.arrays import Floats32
+    from lorerm.serving.database import Database
+
+_NUMBER = np.dtype("<f4")  # in the columns of bytes
+_STAMP = "SELECT stamp FROM users WHERE model = ? AND user_id = ?"
+
+
+@dataclass(frozen=True, eq=False)
+class FeedbackBatch:
+    """The feedback of one request, as comparisons projected on the model's basis."""
+
+    key: str | None
+    """the request's idempotency key"""
+    digest: bytes
+    """SHA-256 of the request: whether a request with the same key is the same"""
+    n_feedback: int
+    """comparisons and choices; a choice gives several rows"""
+    projected: Floats32
+    """float32 [n, K]: d . V of each comparison"""
+    weights: Floats32
+    """float32 [n]: how many judgements each comparison counts as"""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFeedback:
+    """All feedback of one user."""
+
+    stamp: int | None = None
+    """identifies this state: every change draws a new one; None if nothing is stored"""
+    batches: tuple[FeedbackBatch, ...] = ()
+
+
+@dataclass(frozen=True)
+class FeedbackStore:
+    """The feedback that belongs to one model.
+
+    Parameters
+    ----------
+    database
+        The database, prepared.
+    model
+        The model's fingerprint: feedback on other models is not seen.
+    """
+
+    database: Database
+    model: str
+
+    def stamp(self, user: str) -> int | None:
+        """Return the stamp of a user's feedback, or None if there is none; SQLite only from one thread."""
+        if self.database.is_sqlite:
+            row = self.database.standing.execute(_STAMP, (self.model, user)).fetchone()
+            return None if row is None else int(row[0])
+        rows = self.database.read(select(users.c.stamp).where(users.c.model == self.model, users.c.user_id == user))
+        return rows[0].stamp if rows else None
+
+    def load(self, user: str) -> StoredFeedback:
+        """Return a user's feedback, as it was at one moment."""
+        query = (
+            select(users.c.stamp, updates.c.key, updates.c.digest, updates.c.answers, updates.c.projected)
+            .add_columns(updates.c.count)
+            .join_from(users, updates, (users.c.model == updates.c.model) & (users.c.user_id == updates.c.user_id))
+            .where(users.c.model == self.model, users.c.user_id == user)
+            .order_by(updates.c.version)
+        )
+        rows = self.database.read(query)
+        batches = []
+        for _, key, digest, n_feedback, projected, count in map(tuple, rows):
+            weights = np.frombuffer(count, _NUMBER)
+            matrix = np.frombuffer(projected, _NUMBER).reshape(len(weights), -1)
+            batches.append(FeedbackBatch(key, digest, n_feedback, matrix, weights))
+        return StoredFeedback(rows[0].stamp if rows else None, tuple(batches))
+
+    def append(self, user: str, before: StoredFeedback, batch: FeedbackBatch) -> int | None:
+        """Append a request's feedback if the user's state in the database is still the one before.
+
+        Returns
+        -------
+        int or None
+            The new stamp; None if the state is another one by now, and nothing was appended.
+        """
+        stamp, version = secrets.randbits(63), len(before.batches) + 1
+        row = {"model": self.model, "user_id": user}
+        values = {
+            "created": time.time(),
+            "key": batch.key,
+            "digest": batch.digest,
+            "answers": batch.n_feedback,
+            "projected": batch.projected.astype(_NUMBER, copy=False).tobytes(),
+            "count": batch.weights.astype(_NUMBER, copy=False).tobytes(),
+        }
+        try:
+            with self.database.writing() as connection:
+                if before.stamp is None:
+                    connection.execute(insert(users).values(**row, stamp=stamp, version=version))
+                else:
+                    same = (users.c.model == self.model, users.c.user_id == user, users.c.stamp == before.stamp)
+                    changed = connection.execute(update(users).where(*same).values(stamp=stamp, version=version))
+                    if not changed.rowcount:
+                        return None
+                connection.execute(insert(updates).values(**row, version=version, **values))
+        except IntegrityError:
+            return None
+        return stamp
+
+    def delete(self, user: str) -> None:
+        """Delete a user's feedback on all models; `Database.erase` then removes what remains in the files."""
+        with self.database.writing() as connection:
+            # This table first, as `append` does: both lock its rows.
+            deleted = connection.execute(delete(users).where(users.c.user_id == user)).rowcount
+            # PostgreSQL: a first request may have added its row in `users` since; its feedback stays.
+            added = exists().where(users.c.model == updates.c.model, users.c.user_id == updates.c.user_id)
+            deleted += connection.execute(delete(updates).where(updates.c.user_id == user, ~added)).rowcount
+            if deleted:
+                connection.execute(update(erasures).values(pending=erasures.c.pending + 1))

@@ -1,0 +1,264 @@
+"""The loaded reward model, from a run, a folder or the hub, with the users in its files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+
+from lorerm.embedding.registry import build_encoder
+from lorerm.errors import ConfigError, DataError, FolderBusyError, LorermError, RunError, UnknownUserError
+from lorerm.model.compatibility import check_encoder
+from lorerm.model.io import CONFIG, USERS, forget_users
+from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
+from lorerm.pipeline.forget import forget
+from lorerm.pipeline.layout import MANIFEST
+from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lorerm.arrays import Floats32
+    from lorerm.model.user_weights import UserWeights
+    from lorerm.serving.settings import Settings
+
+log = logging.getLogger("lorerm.serving")
+
+# Seconds to wait for another process that writes into the folder.
+_PATIENCE = 20.0
+# Seconds after which a file system gives a change another time: kernels keep times to a few milliseconds.
+_TICK = 0.05
+
+
+class RunSource:
+    """A run's model. Opening it finishes the removal of users from the run that was interrupted."""
+
+    def __init__(self, path: str, rank: int | None) -> None:
+        self._path = path
+        run = RunFolder.open(path, half_forgotten=True)
+        if FORGETTING in run.manifest():
+            _retry_while_busy(lambda: self._finish(run))
+        self._rank = chosen_rank(run) if rank is None else rank
+        self.folder = model_folder(run, self._rank, chosen_alpha(run))
+
+    def load(self) -> LowRankRewardModel:
+        """Read the model, with all users that it was adapted to."""
+        return load_model(RunFolder.open(self._path), self._rank)
+
+    def forget(self, user: str) -> None:
+        """Remove a user from every file of the run."""
+        run = RunFolder.open(self._path, half_forgotten=True)
+        with suppress(UnknownUserError):
+            _retry_while_busy(lambda: forget(run, [user]))
+
+    def _finish(self, run: RunFolder) -> None:
+        if FORGETTING in run.manifest():  # unless another process has finished it
+            forget(run)
+
+
+class FolderSource:
+    """A folder written by `save_pretrained`."""
+
+    def __init__(self, path: str) -> None:
+        self.folder = Path(path)
+
+    def load(self) -> LowRankRewardModel:
+        """Read the model, with its users if it was saved with them."""
+        return LowRankRewardModel.from_pretrained(self.folder)
+
+    def forget(self, user: str) -> None:
+        """Remove a user from the file of users."""
+        if (self.folder / USERS).exists():
+            _retry_while_busy(lambda: self._forget(user))
+
+    def _forget(self, user: str) -> None:
+        with locked(self.folder):
+            forget_users(self.folder / USERS, {user})
+
+
+class HubSource:
+    """A model on the hub, loaded without its users, because they could not be removed there."""
+
+    folder = None
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load(self) -> LowRankRewardModel:
+        """Download the model."""
+        model = LowRankRewardModel.from_pretrained(self._name)
+        return model.without_users(model.user_ids)
+
+    def forget(self, user: str) -> None:
+        """Do nothing, because there are no users."""
+
+
+Source: TypeAlias = RunSource | FolderSource | HubSource
+"""Where a model comes from. Its `folder` (None: nothing there changes) has the file of its users."""
+
+
+class LoadedModel:
+    """A reward model, its encoder and the users in its files, which are read again when another process changes them.
+
+    Raises
+    ------
+    LorermError
+        If the model cannot be loaded, or was not trained on embeddings of the encoder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._source = find_source(settings.path, settings.rank)
+        self.name = settings.name or Path(settings.path).resolve().name
+        self.created = int(time.time())
+        self._signature, self.model = self._read()
+        self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, settings.running)
+        if self.encoder is not None:
+            check_encoder(self.model, self.encoder.identity)
+        self.fingerprint = fingerprint(self.model)
+        self.basis = np.ascontiguousarray(self.model.basis.numpy())
+        self.population_weights = self.model.population_weights.numpy()
+        self.file_users: UserWeights = self.model.users()
+        """The users in the model's files, as last read."""
+        self._lock = Lock()
+
+    def rewards(self, embeddings: Floats32, weights: Floats32) -> list[float]:
+        """Return the rewards of embeddings [n, D] for weights [K].
+
+        Raises
+        ------
+        DataError
+            If a reward is not finite.
+        """
+        with np.errstate(all="ignore"):
+            # Each row by itself: in one matrix product, equal rows can get rewards that differ in the last digit.
+            rewards = np.matmul(embeddings[:, None, :], self.basis @ weights)[:, 0]
+        if not np.isfinite(rewards).all():
+            raise not_computable()
+        return cast("list[float]", rewards.tolist())
+
+    def is_current(self) -> bool:
+        """Return whether the users' files are those that were read; takes microseconds."""
+        return self._signature == self._sign()
+
+    def refresh(self) -> None:
+        """Read the users again if any process has changed their files."""
+        with self._lock:
+            if not self.is_current():
+                self._refresh()
+
+    def forget(self, user: str) -> None:
+        """Remove a user from the model's files.
+
+        Raises
+        ------
+        FolderBusyError
+            If another process keeps writing into the folder.
+        RunError
+            If the files cannot be changed.
+        """
+        try:
+            self._source.forget(user)
+        except FolderBusyError:
+            raise FolderBusyError(
+                "another command is changing the model's files", "send the request again later"
+            ) from None
+        except (OSError, RunError) as error:
+            # Paths and causes are for the server's operator, not for its clients.
+            log.error("a user cannot be removed from the model's files: %s", error)  # noqa: TRY400 - no traceback
+            raise RunError(
+                "the user's feedback is deleted from the database, but the user is also in the model's files, which "
+                "this server cannot change",
+                "ask the server's operator, whose log names the file",
+            ) from error
+
+    def _sign(self) -> tuple[int, int] | None:
+        """Return what identifies the state of the folder: every change replaces one of its files."""
+        if self._source.folder is None:
+            return None
+        try:
+            found = os.stat(self._source.folder)  # noqa: PTH116 - faster, for every request
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
+
+    def _read(self) -> tuple[tuple[int, int] | None, LowRankRewardModel]:
+        """Return the model, and the signature of the files that it was read from."""
+        signature = self._sign()
+        # A change within the same tick would have the same signature, so wait until the last one is older.
+        # If the folder's time is in the future, because clocks differ, don't wait for it.
+        while signature is not None and abs(time.time() - signature[1] / 1e9) < _TICK:
+            time.sleep(_TICK)
+            signature = self._sign()
+        return signature, self._source.load()
+
+    def _refresh(self) -> None:
+        try:
+            signature, model = self._read()
+        except LorermError as error:
+            # Possibly in the middle of a change: the next request tries again.
+            log.warning("the model's users cannot be read at the moment: %s", error)
+            return
+        if fingerprint(model) != self.fingerprint:
+            log.error(
+                "the folder has another model now: restart the server; until then no users of its files are known"
+            )
+            self.file_users = self.file_users.select([])
+        else:
+            self.file_users = model.users()
+        self._signature = signature
+
+
+def not_computable() -> DataError:
+    """Return the error for embeddings that lead to infinite or undefined rewards."""
+    return DataError(
+        "an embedding contains NaN, infinity or too large numbers", "check the encoder that computed the embeddings"
+    )
+
+
+def find_source(path: str, rank: int | None) -> Source:
+    """Return the run, the folder or the hub's model that a path means.
+
+    Raises
+    ------
+    ConfigError
+        If a rank is given and the path is not a run.
+    """
+    if (Path(path) / MANIFEST).exists():
+        return RunSource(path, rank)
+    if rank is not None:
+        raise ConfigError(f"--rank selects a run's model, and {path} is not a run", "leave --rank out", argument="rank")
+    folder = Path(path)
+    return FolderSource(path) if folder.is_dir() or (folder / CONFIG).exists() else HubSource(path)
+
+
+def fingerprint(model: LowRankRewardModel) -> str:
+    """Return 32 hexadecimal digits: a hash of all that decides which weights the same feedback leads to."""
+    prior = model.prior
+    digest = hashlib.sha256()
+    encoder = None if model.encoder is None else sorted(model.encoder.to_dict().items())
+    digest.update(repr((model.temperature, prior.concentration, encoder, tuple(model.basis.shape))).encode())
+    for tensor in (model.basis, prior.mean, prior.covariance, *(prior.mixture or ())):
+        digest.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _retry_while_busy(work: Callable[[], object]) -> None:
+    """Call a function, again and again while another process writes into the folder."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            work()
+        except FolderBusyError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(0.05)

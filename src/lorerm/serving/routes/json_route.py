@@ -1,0 +1,117 @@
+"""Route classes that validate a request's body straight from its bytes.
+
+FastAPI parses a body into dictionaries and validates those. Pydantic's JSON mode takes less time, and decodes base64.
+The route functions annotate the body as usual, so that FastAPI makes the OpenAPI description from them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from lorerm.serving.errors import ApiError
+from lorerm.serving.schemas import RequestBody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.types import Receive, Scope, Send
+
+# Listing more errors of a body takes long, and gigabytes of memory.
+_MAX_ERRORS = 1000
+
+_Body = TypeVar("_Body", bound=RequestBody)
+
+
+class JsonRoute(APIRoute):
+    """Route whose function may have a parameter that is a `RequestBody`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, given a request whose body is validated already."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+        model = self.body_field.field_info.annotation
+
+        async def read_and_handle(request: Request) -> Response:
+            return await handle(_ValidatedRequest(request, await read_body(request, model)))  # type: ignore[arg-type]
+
+        return read_and_handle
+
+
+class DirectRoute(JsonRoute):
+    """Route whose function takes exactly `request` and `body`, and returns the mapping to send.
+
+    It skips FastAPI's resolution of parameters and its validation of the response: a third of the time of a rerank of
+    ten embeddings.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+        super().__init__(*arguments, **options)
+        self._model = self.body_field.field_info.annotation  # type: ignore[union-attr]
+        self.app = self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = await read_body(request, self._model)  # type: ignore[arg-type]
+        response = Response(to_json(await self.endpoint(request, body)), media_type="application/json")
+        await response(scope, receive, send)
+
+
+class _ValidatedRequest(Request):
+    """Request whose JSON is a model: FastAPI takes it as it is."""
+
+    def __init__(self, request: Request, body: RequestBody) -> None:
+        super().__init__(request.scope, request.receive)
+        self._validated = body
+
+    async def body(self) -> bytes:
+        """Return a placeholder: FastAPI only looks whether there is a body."""
+        return b"validated"
+
+    async def json(self) -> RequestBody:
+        """Return the validated body."""
+        return self._validated
+
+
+async def read_body(request: Request, model: type[_Body]) -> _Body:
+    """Read and validate a request's body.
+
+    JSON with a lone surrogate, or nested without end, is invalid. If a name occurs twice, its last value counts.
+
+    Raises
+    ------
+    ApiError
+        If the body is not JSON, or not declared as JSON. A browser sends other types for any web page without asking.
+    RequestValidationError
+        If the body does not fit the model.
+    """
+    headers = dict(request.scope["headers"])
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != b"application/json" or headers.get(b"content-encoding", b"identity") != b"identity":
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            "the body is not declared as plain JSON",
+            "send the header `Content-Type: application/json`, and no compression",
+        )
+    content = await request.body()
+    try:
+        return model.from_json(content)
+    except ValidationError as error:
+        if error.error_count() > _MAX_ERRORS:  # such as unknown fields
+            raise ApiError(
+                422,
+                "invalid_request",
+                f"the body has more than {_MAX_ERRORS} errors",
+                "compare it with the description at /openapi.json",
+            ) from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        raise ApiError(400, "invalid_json", f"the body is not valid JSON: {errors[0]['msg']}", "correct the JSON")
+    raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in errors])

@@ -1,0 +1,52 @@
+"""The server itself: its model, its health, its metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from lorerm.serving.errors import documented
+from lorerm.serving.middleware.metrics import CONTENT_TYPE
+from lorerm.serving.schemas import ModelCard, ModelList, Status
+from lorerm.serving.state import state_of
+
+router = APIRouter(responses=documented())
+
+
+@router.get("/v1/models", operation_id="list_models")
+async def list_models(request: Request) -> ModelList:
+    """Return the server's model."""
+    loaded = state_of(request).model
+    model = loaded.model
+    card = ModelCard(
+        id=loaded.name,
+        created=loaded.created,
+        rank=model.fitted_rank,
+        dimension=model.basis.shape[0],
+        weight_space=model.weight_space,
+        temperature=model.temperature,
+        encoder=None if loaded.encoder is None else loaded.encoder.identity.model,
+        fingerprint=loaded.fingerprint,
+    )
+    return ModelList(data=[card])
+
+
+# Load balancers ask with HEAD, which FastAPI does not answer by itself where there is a GET.
+@router.head("/health", include_in_schema=False)
+@router.get("/health", operation_id="health")
+async def health() -> Status:
+    """Return that the process answers."""
+    return Status()
+
+
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", operation_id="ready")
+async def ready(request: Request) -> Status:
+    """Return that the model is loaded and the database answers."""
+    await state_of(request).users.check()
+    return Status()
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Return metrics in Prometheus's text format."""
+    return Response(state_of(request).metrics.render(), media_type=CONTENT_TYPE)

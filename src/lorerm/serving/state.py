@@ -1,0 +1,64 @@
+"""The objects that routes share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from lorerm.errors import LorermError
+from lorerm.serving.batching_encoder import BatchingEncoder
+from lorerm.serving.database import Database
+from lorerm.serving.documents import embed_documents
+from lorerm.serving.feedback_store import FeedbackStore
+from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.users import Users
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import ExitStack
+
+    from fastapi import Request
+
+    from lorerm.arrays import Floats32
+    from lorerm.serving.middleware.metrics import Metrics
+    from lorerm.serving.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The model, its users, the encoder of texts, and the metrics of one process."""
+
+    model: LoadedModel
+    users: Users
+    encoder: BatchingEncoder | None
+    metrics: Metrics
+
+    @classmethod
+    def open(cls, settings: Settings, metrics: Metrics, until_end: ExitStack) -> State:
+        """Load the model and connect to the database; an error is also printed as one line."""
+        try:
+            database = Database(settings.database)
+            until_end.callback(database.close)
+            model = LoadedModel(settings)
+        except LorermError as error:
+            sys.stderr.write(f"lorerm: {error}\n")
+            # uvicorn would log a traceback, which says nothing to a user who can correct the error.
+            logging.getLogger("uvicorn.error").addFilter(lambda record: "Traceback" not in record.getMessage())
+            raise
+        users = Users(model, FeedbackStore(database, model.fingerprint))
+        until_end.callback(users.close)
+        encoder = None if model.encoder is None else BatchingEncoder(model.encoder, settings.cache_bytes)
+        if encoder is not None:
+            until_end.callback(encoder.close)
+        return cls(model, users, encoder, metrics)
+
+    async def embed(self, documents: Sequence[Any], prompts: Sequence[Any]) -> Floats32:
+        """Return the embeddings of documents, float32 [n, D]; see `embed_documents`."""
+        return await embed_documents(documents, prompts, len(self.model.basis), self.encoder)
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the application that received a request."""
+    return cast("State", request.app.state.shared)

@@ -1,0 +1,205 @@
+"""Users' weights: fitted on the model's files and the stored feedback, cached, and updated by new feedback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from lorerm.model.acquisition import posterior_of
+from lorerm.model.projected import ProjectedComparisons
+from lorerm.model.user_weights import UserWeights
+from lorerm.serving.database import CONNECTIONS
+from lorerm.serving.errors import RETRY_AFTER, ApiError
+from lorerm.serving.loaded_model import not_computable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lorerm.arrays import Floats32
+    from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore
+    from lorerm.serving.loaded_model import LoadedModel
+
+_T = TypeVar("_T")
+
+MAX_BATCHES = 10_000
+"""The most requests with feedback of one user: each new one reads all earlier ones."""
+# An attempt fails only if another request of the same user succeeded meanwhile.
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class User:
+    """A user's posterior, and how much feedback it has from this server."""
+
+    weights: Floats32
+    """float32 [K]"""
+    covariance: Floats32 | None
+    """float32 [K, K]"""
+    n_feedback: int
+    """comparisons and choices"""
+    version: int
+    """requests that they came in"""
+
+
+@dataclass(frozen=True, eq=False)
+class _Cached:
+    """A user at one stamp of the database and one state of the model's files."""
+
+    stamp: int | None
+    file_users: UserWeights
+    user: User
+
+
+class Users:
+    """Finds, updates and removes users; everything slow is done in threads.
+
+    Parameters
+    ----------
+    model
+        The model, and the users in its files.
+    store
+        The stored feedback.
+    max_cached
+        The most users in memory.
+    """
+
+    def __init__(self, model: LoadedModel, store: FeedbackStore, max_cached: int = 50_000) -> None:
+        self._model, self._store, self._max_cached = model, store, max_cached
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "users")
+        # Removals take long and wait for each other, so they must not occupy the threads of other requests.
+        self._removal_thread = ThreadPoolExecutor(1, "removal")
+
+    async def find(self, user_id: str) -> User | None:
+        """Return a user with all feedback so far, whichever process received it; None if the user is unknown."""
+        if not self._model.is_current():
+            await self.run(self._model.refresh)
+        file_users = self._model.file_users
+        # SQLite is asked here: it takes microseconds, less than passing the work to a thread.
+        in_file = self._store.database.is_sqlite
+        stamp = self._store.stamp(user_id) if in_file else await self.run(self._store.stamp, user_id)
+        cached = self._cache.get(user_id)
+        if cached is not None and cached.stamp == stamp and cached.file_users is file_users:
+            self._cache.move_to_end(user_id)
+            return cached.user
+        if stamp is None and user_id not in file_users:
+            self._cache.pop(user_id, None)
+            return None
+        loaded = await self.run(self._load, user_id)
+        return None if loaded is None else self._remember(user_id, loaded)
+
+    async def add(self, user_id: str, batch: FeedbackBatch) -> User:
+        """Store a request's feedback and return the updated user; a request that is sent again counts once.
+
+        Raises
+        ------
+        ApiError
+            If the idempotency key was used for another request, or the user has too much feedback.
+        DataError
+            If the feedback's projections are too large to compute with.
+        """
+        user, to_cache = await self.run(self._add, user_id, batch)
+        if to_cache is not None:
+            self._remember(user_id, to_cache)
+        return user
+
+    async def forget(self, user_id: str) -> None:
+        """Remove every trace of a user from the database's files and the model's."""
+        self._cache.pop(user_id, None)
+        await asyncio.get_running_loop().run_in_executor(self._removal_thread, self._forget, user_id)
+        self._cache.pop(user_id, None)
+
+    def population(self) -> User:
+        """Return the population model: the prior, as the posterior of a user without feedback."""
+        weights, covariance = (part.float().numpy() for part in posterior_of(self._model.model, None))
+        return User(weights, covariance, n_feedback=0, version=0)
+
+    async def check(self) -> None:
+        """Raise an error if the database does not answer."""
+        await self.run(self._store.database.check)
+
+    def close(self) -> None:
+        """Wait for the work that has begun."""
+        for threads in (self._threads, self._removal_thread):
+            threads.shutdown(cancel_futures=True)
+
+    async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _remember(self, user_id: str, cached: _Cached) -> User:
+        self._cache[user_id] = cached
+        self._cache.move_to_end(user_id)
+        if len(self._cache) > self._max_cached:
+            self._cache.popitem(last=False)
+        return cached.user
+
+    def _current_file_users(self) -> UserWeights:
+        self._model.refresh()
+        return self._model.file_users
+
+    def _load(self, user_id: str) -> _Cached | None:
+        file_users, stored = self._current_file_users(), self._store.load(user_id)
+        if stored.stamp is None and user_id not in file_users:
+            return None
+        return _Cached(stored.stamp, file_users, self._fit(user_id, file_users, stored.batches))
+
+    def _add(self, user_id: str, batch: FeedbackBatch) -> tuple[User, _Cached | None]:
+        for _ in range(_ATTEMPTS):
+            file_users, stored = self._current_file_users(), self._store.load(user_id)
+            for number, earlier in enumerate(stored.batches, 1):
+                if batch.key is not None and earlier.key == batch.key:
+                    if earlier.digest != batch.digest:
+                        raise ApiError(
+                            409,
+                            "key_reused",
+                            "the idempotency key was used for a request with other feedback",
+                            "use a new key for each request",
+                        )
+                    return self._fit(user_id, file_users, stored.batches[:number]), None
+            if len(stored.batches) >= MAX_BATCHES:
+                raise ApiError(
+                    409,
+                    "too_many_answers",
+                    f"the user has sent feedback in {MAX_BATCHES:,} requests, the most that are stored",
+                    "send several comparisons in one request, or delete the user",
+                )
+            user = self._fit(user_id, file_users, [*stored.batches, batch])
+            stamp = self._store.append(user_id, stored, batch)
+            if stamp is not None:
+                return user, _Cached(stamp, file_users, user)
+        raise ApiError(
+            503, "busy", "too many requests add feedback of this user at once", "send the request again", RETRY_AFTER
+        )
+
+    def _forget(self, user_id: str) -> None:
+        self._store.delete(user_id)
+        try:
+            self._model.forget(user_id)
+        finally:  # also if the model's files cannot be changed
+            self._store.database.erase()
+
+    def _fit(self, user_id: str, file_users: UserWeights, batches: Sequence[FeedbackBatch]) -> User:
+        """Fit a user's weights on all of their comparisons: those in the model's files and those in the batches."""
+        model = self._model.model
+        fitted = file_users.select([user_id]) if user_id in file_users else UserWeights.none(model)
+        if batches:
+            projected = torch.from_numpy(np.concatenate([batch.projected for batch in batches]))
+            weights = torch.from_numpy(np.concatenate([batch.weights for batch in batches]))
+            of_user = torch.zeros(len(weights), dtype=torch.int64)
+            new = ProjectedComparisons(projected, weights, of_user)
+            try:
+                fitted = fitted.add([user_id], new, model.prior, model.temperature)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # next to it the prior is lost in rounding
+                raise not_computable() from None
+        mean = fitted.weights[0].numpy()
+        covariance = None if fitted.covariance is None else fitted.covariance[0].numpy()
+        if not (np.isfinite(mean).all() and (covariance is None or np.isfinite(covariance).all())):
+            raise not_computable()
+        return User(mean, covariance, sum(batch.n_feedback for batch in batches), len(batches))
