@@ -1,4 +1,4 @@
-"""Embedding as a verb of its own."""
+"""`lorerm embed`: the second step of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def prepared(lorerm, tmp_path, choices_file):
     return tmp_path / "prepared"
 
 
-def test_step_by_step_is_the_same_as_at_once(lorerm, prepared, done):
+def test_verbs_one_by_one_give_the_same_files_as_run(lorerm, prepared, done):
     assert "lorerm train" in lorerm("embed", prepared).out
     assert lorerm("train", prepared, "--ranks", 1, 2).code == 0
     assert lorerm("report", prepared).code == 0
@@ -24,19 +24,19 @@ def test_no_run_folder(refuses, tmp_path):
     assert "is not a run folder" in refuses("embed", tmp_path / "none")
 
 
-def test_model_that_does_not_exist_can_be_put_right(lorerm, refuses, prepared):
+def test_after_a_model_that_does_not_exist_another_can_be_chosen(lorerm, refuses, prepared):
     refuses("embed", prepared, "--model", str(prepared / "none"))
     assert lorerm("embed", prepared).code == 0
 
 
-def test_another_model_is_refused_and_costs_nothing(refuses, run):
+def test_another_model_is_refused_and_changes_nothing(refuses, run):
     before, manifest = contents(run), (run / "manifest.json").read_bytes()
-    assert "what differs: model" in refuses("embed", run, "--model", "somebody/else")
+    assert "differs: model" in refuses("embed", run, "--model", "org/other")
     assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
 
 
 @pytest.mark.parametrize("name", ["comparisons.parquet", "embeddings/encoder.json"])
-def test_lost_file_is_made_again(lorerm, run, name):
+def test_missing_file_is_made_again(lorerm, run, name):
     before, manifest = contents(run), (run / "manifest.json").read_text()
     (run / name).unlink()
     assert lorerm("embed", run).code == 0
@@ -46,7 +46,7 @@ def test_lost_file_is_made_again(lorerm, run, name):
 
 @pytest.mark.parametrize("name", ["comparisons.parquet", "preferences.parquet", "embeddings/encoder.json"])
 def test_damage_is_one_line(refuses, run, name):
-    """With the size kept, so that nothing shows before it is read."""
+    """Of the same size, so that only reading the file shows the damage."""
     (run / name).write_bytes(b"x" * (run / name).stat().st_size)
     (run / "embeddings" / "embeddings-00001-of-00001.safetensors").unlink()
     assert name.split("/")[-1] in refuses(

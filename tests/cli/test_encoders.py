@@ -8,7 +8,14 @@ import json
 import pytest
 
 from lorerm import HashingEncoder, LowRankRewardModel
-from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder, run_encoder, run_encoder_settings
+from lorerm.cli.encoders import (
+    add_encoder_options,
+    encoder_settings,
+    make_encoder,
+    run_encoder,
+    run_encoder_settings,
+    uses_gpu,
+)
 from lorerm.embedding.registry import ENCODERS
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder
@@ -59,6 +66,15 @@ def test_required_setting_is_asked_for():
 def test_template_that_cannot_be_read(tmp_path):
     with refused(ConfigError, str(tmp_path / "none"), argument="chat_template"):
         encoder_settings(parse("--model", "m", "--chat-template", str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [([], False), (["--model", "m"], True), (["--model", "m", "--device", "cpu"], False)],
+)
+def test_only_a_model_that_is_not_on_the_cpu_uses_a_gpu(options, expected):
+    parsed = parse(*options)
+    assert uses_gpu(encoder_settings(parsed), parsed) == expected
 
 
 def test_run_is_read_with_the_encoder_that_made_it(done):

@@ -35,14 +35,14 @@ def command(*arguments, **environment):
 
 @pytest.fixture
 def temporary():
-    """A folder of a short name, as those of sockets must be, for the clusters that a command starts."""
+    """A folder with a short path, because paths of sockets are short, for the cluster that a command starts."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         yield Path(folder)
 
 
 @pytest.mark.xdist_group("ray")
 def test_embed_starts_a_cluster_and_leaves_nothing_behind(lorerm, done, choices_file, tmp_path, temporary):
-    """Same bytes as here; results alone on standard output; no text in what Ray logs."""
+    """Same bytes as in one process; only results on standard output; no texts in Ray's logs."""
     pytest.importorskip("ray")
     run = tmp_path / "run"
     assert lorerm("prepare", choices_file, "--out", run).code == 0
@@ -54,7 +54,7 @@ def test_embed_starts_a_cluster_and_leaves_nothing_behind(lorerm, done, choices_
     assert made == {name: whole[name] for name in made}
     recorded = json.loads((run / "manifest.json").read_text())["steps"]["embed"]
     assert recorded["result"]["running"] == {"engine": "ray", "workers": 2}
-    assert lorerm("embed", run).code == 0, "the engine is no setting of the run"
+    assert lorerm("embed", run).code == 0, "the engine is not recorded as a setting of the run"
 
     written = [path.read_bytes() for path in temporary.rglob("*") if path.is_file()]
     assert any(b"ray" in content for content in written)
@@ -66,16 +66,16 @@ def processes_of(folder) -> list[str]:
     """The command lines of processes that name a folder."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it may end meanwhile
+        with suppress(OSError):  # the process may have ended
             lines.append(path.read_bytes().decode(errors="replace"))
     return [line for line in lines if str(folder) in line]
 
 
-def test_adapt_gives_the_weights_of_the_local_way(ray, lorerm, run, tmp_path):
+def test_adapt_gives_the_weights_of_the_local_engine(ray, lorerm, run, tmp_path):
     """From a folder partitioned by user."""
     rows = [{**row, "user_id": f"new {row['user_id']}"} for row in choices(4, 6)]
-    lines = write_lines(tmp_path / "answers.jsonl", rows)
-    folder = tmp_path / "answers"
+    lines = write_lines(tmp_path / "feedback.jsonl", rows)
+    folder = tmp_path / "feedback"
     pa.dataset.write_dataset(
         pa.Table.from_pylist(rows), folder, format="parquet", partitioning=["user_id"], partitioning_flavor="hive"
     )
@@ -93,14 +93,15 @@ def test_adapt_gives_the_weights_of_the_local_way(ray, lorerm, run, tmp_path):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_not_about_the_engine_chosen_is_refused(refuses, run):
-    assert "--ray-workers is about a Ray cluster: add --engine ray" in refuses("embed", run, "--ray-workers", 2)
-    told = refuses("adapt", run, "--data", "a.parquet", "--ray-address", "here:1")
-    assert "--ray-address is about a Ray cluster: add --engine ray" in told
+def test_option_of_a_cluster_is_refused_without_one(refuses, run):
+    for option, verb in (("--ray-workers", ["embed", run]), ("--ray-address", ["adapt", run, "--data", "a.parquet"])):
+        line = refuses(*verb, option, 2)
+        assert option in line
+        assert "--engine ray" in line
 
 
-def test_answers_that_are_no_parquet_are_refused(ray, refuses, run, tmp_path):
-    data = write_lines(tmp_path / "answers.jsonl", choices(1, 3))
-    assert "is no Parquet file, and --engine ray reads no others" in refuses(
-        "adapt", run, "--data", data, "--engine", "ray"
-    )
+def test_feedback_that_is_not_parquet_is_refused(ray, refuses, run, tmp_path):
+    data = write_lines(tmp_path / "feedback.jsonl", choices(1, 3))
+    line = refuses("adapt", run, "--data", data, "--engine", "ray")
+    assert str(data) in line
+    assert "--engine local" in line

@@ -1,4 +1,4 @@
-"""The command with a real architecture in place of the embedded encoder."""
+"""The command with a real architecture in place of the built-in encoder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def reward_model(tiny_models):
 
 @pytest.fixture
 def few(tmp_path):
-    """Three people's choices on six prompts, short enough for the tiny model."""
+    """Comparisons of three users on six prompts, short enough for the tiny model."""
     rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(3, 6)]
     return write_lines(tmp_path / "few.jsonl", rows)
 
 
-def test_whole_way_with_a_reward_model(lorerm, refuses, tmp_path, reward_model, few):
+def test_every_step_with_a_reward_model(lorerm, refuses, tmp_path, reward_model, few):
     model = shutil.copytree(reward_model, tmp_path / "model")
     run = tmp_path / "run"
     arguments = ["run", few, "--out", run, "--model", model, "--ranks", 1]
@@ -50,7 +50,7 @@ def test_whole_way_with_a_reward_model(lorerm, refuses, tmp_path, reward_model, 
 
 
 def test_interrupted_run_is_not_continued_with_another_model(lorerm, refuses, tmp_path, reward_model, few):
-    """What is embedded already is of the first one."""
+    """The embeddings that exist are those of the first model."""
     run = tmp_path / "run"
     assert lorerm("prepare", few, "--out", run).code == 0
     assert lorerm("embed", run).code == 0
@@ -65,7 +65,7 @@ def test_interrupted_run_is_not_continued_with_another_model(lorerm, refuses, tm
 
 
 @pytest.mark.parametrize("option", [("--device", "cuda:7"), ("--batch-tokens", "0"), ("--max-length", "3")])
-def test_option_that_cannot_be_kept_can_be_put_right(lorerm, refuses, tmp_path, reward_model, few, option):
+def test_after_an_impossible_option_another_can_be_chosen(lorerm, refuses, tmp_path, reward_model, few, option):
     run = tmp_path / "run"
     assert lorerm("prepare", few, "--out", run).code == 0
     line = refuses("embed", run, "--model", reward_model, *option)
@@ -83,8 +83,8 @@ def test_conversation_that_is_too_long_is_named_by_user_and_prompt(refuses, lore
     assert MARK not in line
 
 
-def test_manifest_says_what_made_the_embeddings_and_how(lorerm, tmp_path, reward_model):
-    """And a prompt that was cut is said on the screen, in the manifest and in the report."""
+def test_manifest_records_the_encoder_and_how_it_ran(lorerm, tmp_path, reward_model):
+    """Shortened prompts are reported on the screen, in the manifest and in the report."""
     rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(3, 6)]
     rows[0] |= {"prompt": "tea " * 400}
     run = tmp_path / "run"
@@ -108,8 +108,8 @@ def test_manifest_says_what_made_the_embeddings_and_how(lorerm, tmp_path, reward
     }
     assert (result["remarks"]["shortened"], result["remarks"]["checked"]) == (2, 3)
     assert 0 <= result["remarks"]["deviation"] < 1e-5
-    (said,) = result["warnings"]
-    assert said.startswith("Conversations longer than the 256 tokens")
-    assert said.endswith(f": 2 of {result['n_conversations']}.")
-    assert f"warning: {said}" in outcome.err
-    assert said in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]
+    (warning,) = result["warnings"]
+    assert "256 tokens" in warning
+    assert warning.endswith(f": 2 of {result['n_conversations']}.")
+    assert f"warning: {warning}" in outcome.err
+    assert warning in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress, warn
-from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings
-from lorerm.cli.engines import add_engine_options, elsewhere, read_cluster, uses_gpus
+from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings, uses_gpu
+from lorerm.cli.engines import add_engine_options, in_this_folder, read_cluster
 from lorerm.cli.options import add_rank_option, add_run_argument, add_user_column_option
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
@@ -81,11 +81,11 @@ def _adapt_on_cluster(
         found = adapt_on_cluster(
             model,
             parsed.data,
-            elsewhere(lambda: make_encoder(settings, parsed)),
+            in_this_folder(lambda: make_encoder(settings, parsed)),
             config,
             cluster,
             user_column=parsed.user_column,
-            gpus=uses_gpus(parsed, settings["model"]),
+            gpus=uses_gpu(settings, parsed),
             progress=lambda done, total: show("adapting", done, total),
         )
     return found.users, found.n_pairs, found.warnings

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import output, progress, warn
-from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder
+from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder, uses_gpu
 from lorerm.cli.engines import add_engine_options, on_engine
 from lorerm.cli.experiments import fill_encoder_options
 from lorerm.cli.options import add_run_argument
@@ -54,7 +54,8 @@ def encoder_of(
     @contextmanager
     def encoder() -> Iterator[Callable[[], Encoder]]:
         try:
-            with on_engine(parsed, lambda: make_encoder(settings, parsed), model=settings["model"]) as make:
+            gpus = uses_gpu(settings, parsed)
+            with on_engine(parsed, lambda: make_encoder(settings, parsed), gpus=gpus) as make:
                 yield make
         except ModelError as error:
             if not is_experiments:

@@ -17,6 +17,7 @@ from lorerm.embedding.registry import (
     pin_settings,
     read_settings,
     record_settings,
+    setting_names,
     settings_class,
 )
 from lorerm.errors import ConfigError, RunError
@@ -63,11 +64,10 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     ConfigError
         If an option of another encoder is given, a required one is missing, or a file cannot be read.
     """
-    options = {field.name: field for name in ENCODERS for field in fields(settings_class(name))}
-    given = {name: value for name in options if (value := getattr(parsed, name, None)) is not None}
+    given = {name: value for name in setting_names() if (value := getattr(parsed, name, None)) is not None}
     name = parsed.encoder or implied_encoder(given)
-    found = settings_class(name)
-    own = {field.name: field for field in fields(found)}
+    config = settings_class(name)
+    own = {field.name: field for field in fields(config)}
     if other := sorted(given.keys() - own.keys()):
         raise ConfigError(
             f"{_flag(other[0])} is not a setting of the encoder {name!r}",
@@ -80,7 +80,7 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
             f"the encoder {name!r} needs {_flag(required[0])}", f"add {_flag(required[0])}", argument=required[0]
         )
     values = {key: _read_text(key, value) if own[key].metadata.get("file") else value for key, value in given.items()}
-    return record_settings(found(**values))
+    return record_settings(config(**values))
 
 
 def _how_to_choose(setting: str) -> str:
@@ -111,6 +111,11 @@ def running_options(parsed: argparse.Namespace) -> dict[str, Any]:
     for name in ENCODERS:
         given |= given_options(parsed, settings_class(name).execution)
     return {name: value for name, value in given.items() if value is not None}
+
+
+def uses_gpu(settings: Mapping[str, Any], parsed: argparse.Namespace) -> bool:
+    """Return whether the encoder of recorded settings runs on a GPU where there is one."""
+    return bool(read_settings(settings).read_execution(running_options(parsed)).uses_gpu)
 
 
 def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:

@@ -1,4 +1,4 @@
-"""Where the encoder runs: in this process, or on the workers of a Ray cluster."""
+"""Option of where the encoder runs: in this process, or on the workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine` and what goes with it."""
+    """Add `--engine`, and the options of a Ray cluster."""
     group = parser.add_argument_group("Engine")
     group.add_argument(
         "--engine",
@@ -28,18 +28,19 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
-        help="a running cluster (default: what RAY_ADDRESS says, or a cluster of this machine alone, for the command)",
+        help="address of a running cluster (default: $RAY_ADDRESS, or a cluster of this machine alone, started for the "
+        "command)",
     )
     group.add_argument(
         "--ray-workers",
         type=int,
         metavar="INT",
-        help="how many workers (default: one per GPU or, without GPUs, one per machine)",
+        help="number of workers (default: one per GPU or, without GPUs, one per machine)",
     )
 
 
 def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
-    """Return the Ray cluster that the options name; None where the work is done here.
+    """Return the Ray cluster that the options describe; None for this process.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
     if parsed.engine == "local":
         for name in ("ray_address", "ray_workers"):
             if getattr(parsed, name) is not None:
-                raise ConfigError(f"--{name.replace('_', '-')} is about a Ray cluster", "add --engine ray")
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option} is an option of a Ray cluster", "add --engine ray", argument=name)
         return None
     from lorerm.ray.cluster import Cluster
 
@@ -58,36 +60,35 @@ def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
 
 @contextmanager
 def on_engine(
-    parsed: argparse.Namespace, make_encoder: Callable[[], Encoder], *, model: str | None
+    parsed: argparse.Namespace, make_encoder: Callable[[], Encoder], *, gpus: bool
 ) -> Iterator[Callable[[], Encoder]]:
-    """Give what makes the encoder that the engine runs; where that is Ray, it connects to the cluster, to the end."""
+    """Yield a function that builds the encoder to use: that of `make_encoder`, or a `RayEncoder` of it.
+
+    A cluster is connected to when that function is called, and left at the end of the context. `gpus` says whether the
+    encoder runs on GPUs where there are some.
+    """
     cluster = read_cluster(parsed)
     if cluster is None:
         yield make_encoder
         return
-    with ExitStack() as until_end:
+    with ExitStack() as exit_stack:
 
         def make() -> Encoder:
             from lorerm.ray.cluster import connected
             from lorerm.ray.embedding import RayEncoder
 
-            workers = until_end.enter_context(connected(cluster, gpus=uses_gpus(parsed, model)))
-            return RayEncoder(elsewhere(make_encoder), workers)
+            workers = exit_stack.enter_context(connected(cluster, gpus=gpus))
+            return RayEncoder(in_this_folder(make_encoder), workers)
 
         yield make
 
 
-def uses_gpus(parsed: argparse.Namespace, model: str | None) -> bool:
-    """Tell whether the encoder runs on a GPU where there is one; the embedded one (None) never does."""
-    return model is not None and (parsed.device is None or parsed.device.startswith("cuda"))
-
-
-def elsewhere(make_encoder: Callable[[], Encoder]) -> Callable[[], Encoder]:
-    """Return what makes the same encoder in a worker: in this folder, where it is there, as paths can be relative."""
+def in_this_folder(make_encoder: Callable[[], Encoder]) -> Callable[[], Encoder]:
+    """Return a function that builds the encoder in a worker as here: in this folder, because paths can be relative."""
     folder = os.getcwd()  # noqa: PTH109 - the name alone
 
     def make() -> Encoder:
-        with suppress(OSError):
+        with suppress(OSError):  # the folder may not exist on the worker's machine
             os.chdir(folder)
         return make_encoder()
 

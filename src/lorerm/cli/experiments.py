@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from lorerm.cli.options import add_out_option, add_user_column_option, given_options
 from lorerm.data.datasets import DATASETS
 from lorerm.data.readers import FORMATS
-from lorerm.embedding.registry import BUILT_IN, implied_encoder
+from lorerm.embedding.registry import BUILT_IN, implied_encoder, setting_names
 from lorerm.errors import ConfigError
-from lorerm.pipeline.experiment import Experiment, SplitConfig, encoder_settings, find_experiment, is_file
+from lorerm.pipeline.experiment import Experiment, SplitConfig, find_experiment, is_file
 from lorerm.pipeline.run import Source
 from lorerm.pipeline.sources import is_dataset
 from lorerm.training.config import TrainingConfig
@@ -129,7 +129,8 @@ def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experim
         if "alphas" in train:
             raise ConfigError("--alpha and --alphas are both given", "give one of them", argument="alpha")
         train["alphas"] = [train.pop("alpha")]
-    given = {name: value for name in encoder_settings() if (value := getattr(parsed, name, None)) is not None}
+    names = ("encoder", *setting_names())
+    given = {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
     embed, own = _named(given), _named(experiment.embed)
     other_model = embed.get("model", own.get("model")) != own.get("model")
     if other_model or _encoder_name({**own, **embed}) != _encoder_name(own):
@@ -141,7 +142,7 @@ def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experim
 def fill_encoder_options(parsed: argparse.Namespace, experiment: Experiment) -> None:
     """Set the encoder's options that the command line does not give to the experiment's settings."""
     embed = merge_options(parsed, Experiment(embed=experiment.embed)).embed
-    for name in encoder_settings():
+    for name in ("encoder", *setting_names()):
         setattr(parsed, name, embed.get(name))
 
 

@@ -50,6 +50,11 @@ def settings_class(name: str) -> type[Settings]:
     return getattr(import_module(module), found)  # type: ignore[no-any-return]
 
 
+def setting_names() -> tuple[str, ...]:
+    """Return the names of the settings of all encoders."""
+    return tuple(dict.fromkeys(field.name for name in ENCODERS for field in fields(settings_class(name))))
+
+
 def record_settings(settings: Settings) -> dict[str, Any]:
     """Return settings as JSON-able values for a manifest.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorerm.atomic import atomic_path
-from lorerm.embedding.registry import ENCODERS, settings_class
+from lorerm.embedding.registry import setting_names
 from lorerm.errors import ConfigError
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline.layout import EXPERIMENT, EXPERIMENT_BEFORE
@@ -48,17 +48,12 @@ def _names(config: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(config) if one.name not in ("rank", "alpha"))
 
 
-def encoder_settings() -> tuple[str, ...]:
-    """Return the names of the settings of all encoders, and that of the encoder itself."""
-    return tuple(dict.fromkeys(["encoder", *(name for one in ENCODERS for name in _names(settings_class(one)))]))
-
-
 def _sections() -> dict[str, tuple[str, ...] | None]:
     """Return the sections of an experiment, each with its settings."""
     return {
         "data": None,  # the data set's own options, which its loader checks
         "split": _names(SplitConfig),
-        "embed": encoder_settings(),
+        "embed": ("encoder", *setting_names()),
         "train": (*_names(TrainingConfig), "ranks", "alphas"),
         "adapt": _names(AdaptationConfig),
         "shots": ("rank", "shots", *_names(FewShotConfig)),
