@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.options import add_out_option, add_user_column_option, given_options
-from lorerm.data.datasets import DATASETS
+from lorerm.cli.options import add_options, add_out_option, add_user_column_option, given_options
+from lorerm.data.datasets import DATASETS, dataset_options
 from lorerm.data.readers import FORMATS
 from lorerm.embedding.registry import BUILT_IN, implied_encoder, setting_names
 from lorerm.errors import ConfigError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # `--model embedded` meant the built-in encoder before there was `--encoder`.
 _BUILT_IN_BEFORE = "embedded"
-_DATA_OPTIONS = ("include_cnn_dm", "published_format", "concentration", "languages")
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,31 +47,21 @@ def add_experiment_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> None:
-    """Add where a data set known by name is read, and its switches; `revision` where that word is not the model's."""
-    group = parser.add_argument_group("Data sets by name")
-    group.add_argument("--data", metavar="PATH", help="local files in the data set's own layout (default: the hub)")
+    """Add where published data sets are read, and the options of every data set; `--revision` too if `revision`.
+
+    Call it after the other options of the verb: where they have a flag already, the flag of a data set's option has the
+    name of the data set in front, as `--simulated-seed`.
+    """
+    group = parser.add_argument_group("Data sets known by name")
+    group.add_argument(
+        "--data", metavar="PATH", help="local files in the layout that the data set has on the hub (default: the hub)"
+    )
     names = ["--data-revision", "--revision"] if revision else ["--data-revision"]
     group.add_argument(
         *names, dest="data_revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub"
     )
-    group.add_argument(
-        "--include-cnn-dm", action="store_true", default=None, help="tldr: choices on news articles, too"
-    )
-    group.add_argument(
-        "--published-format",
-        action="store_true",
-        default=None,
-        help="prism: pairs in the published format, which gives the chosen side away (only to match a published table)",
-    )
-    group.add_argument(
-        "--concentration",
-        type=float,
-        metavar="A",
-        help="personalllm: people are drawn from Dirichlet(A * 1_10); the larger, the more alike (default: 0.1)",
-    )
-    group.add_argument(
-        "--languages", nargs="+", metavar="LANG", help="community-alignment: which to take (default: all)"
-    )
+    for name in DATASETS:
+        add_options(parser, dataset_options(name), leave_out=("data", "revision"), owner=name)
 
 
 def read_source(parsed: argparse.Namespace) -> Source:
@@ -83,14 +72,24 @@ def read_source(parsed: argparse.Namespace) -> Source:
     ConfigError
         If the experiment is not known, or an option of data sets is given with files.
     """
-    data, dataset = _data_options(parsed), dataset_name(parsed)
+    given, dataset = _given_dataset_options(parsed), dataset_name(parsed)
+    data = {} if parsed.data_revision is None else {"revision": parsed.data_revision}
     if dataset is None and (data or parsed.data is not None):
-        option = "data-revision" if "revision" in data else next(iter(data), "data").replace("_", "-")
+        option = "data-revision" if data else "data"
         raise ConfigError(
             f"--{option} is an option of data sets known by name, and files were given",
             "leave it out, or name a data set",
             argument=option,
         )
+    for name, options in given.items():
+        if name != dataset:
+            option = next(iter(options))
+            raise ConfigError(
+                f"{option} is an option of the data set {name}, and {dataset or 'files'} was given",
+                f"leave it out, or name {name}",
+                argument=option,
+            )
+        data |= options
     experiment = merge_options(parsed, find_experiment(dataset, parsed.experiment).merge(data=data))
     return Source(
         inputs=parsed.source,
@@ -103,14 +102,15 @@ def read_source(parsed: argparse.Namespace) -> Source:
 
 def dataset_name(parsed: argparse.Namespace) -> str | None:
     """Return the name of the data set that is read; None for files."""
-    local = {} if parsed.data is None else {"data": parsed.data}
-    return parsed.source[0] if is_dataset(parsed.source, {**_data_options(parsed), **local}) else None
+    given = {"data": parsed.data, "revision": parsed.data_revision, **_given_dataset_options(parsed)}
+    options = {name: value for name, value in given.items() if value is not None}
+    return parsed.source[0] if is_dataset(parsed.source, options) else None
 
 
-def _data_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of data sets that the command line gave, but for the path of local files."""
-    given = {**{name: getattr(parsed, name) for name in _DATA_OPTIONS}, "revision": parsed.data_revision}
-    return {name: value for name, value in given.items() if value is not None}
+def _given_dataset_options(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the options that the command line gave, of each data set of which it gave one."""
+    given = {name: given_options(parsed, dataset_options(name), owner=name) for name in DATASETS}
+    return {name: options for name, options in given.items() if options}
 
 
 def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experiment:

@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="data set of whose responses the rows are: personalllm (train and test .safetensors)",
     )
-    add_dataset_options(parser, revision=True)
     add_experiment_option(parser)
     add_options(parser, SplitConfig)
+    add_dataset_options(parser, revision=True)
 
 
 def call(parsed: argparse.Namespace) -> None:

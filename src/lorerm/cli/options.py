@@ -6,7 +6,7 @@ Name, default and help text of a dataclass's option are written once, in the dat
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,43 +40,77 @@ def add_rank_option(parser: argparse.ArgumentParser, use: str, default: str = "t
     parser.add_argument("--rank", type=int, metavar="K", help=f"rank of the model {use} (default: {default})")
 
 
-def add_options(parser: argparse.ArgumentParser, config: type[Any], *, leave_out: Collection[str] = ()) -> None:
+def add_options(
+    parser: argparse.ArgumentParser,
+    config: type[Any],
+    *,
+    leave_out: Collection[str] = (),
+    owner: str | None = None,
+) -> None:
     """Add an option for each field of `config`; its help is the docstring under the attribute.
 
     A docstring that ends in "; None: MEANING" gives the meaning of the default None. Where None is allowed but is not
     the default, it is written as "all".
+
+    Parameters
+    ----------
+    parser
+        The parser of the verb.
+    config
+        A dataclass.
+    leave_out
+        Fields to add no option for.
+    owner
+        The name of a data set whose options `config` has. They are stored apart from options of the same name, and an
+        option whose flag exists already has the flag ``--OWNER-FIELD``.
     """
     from docstring_parser import parse_from_object
 
     texts = {parameter.arg_name: parameter.description for parameter in parse_from_object(config).params}
-    group = parser.add_argument_group((config.__doc__ or config.__name__).partition("\n")[0].rstrip("."))
+    title = (config.__doc__ or config.__name__).partition("\n")[0].rstrip(".")
+    group = parser.add_argument_group(title if owner is None else f"{title} ({owner})")
     hints = get_type_hints(config)
     for field in fields(config):
         if field.name in leave_out:
             continue
-        default = None if field.default is MISSING else field.default
-        text, _, none = (texts.get(field.name) or "").replace("\n", " ").replace("%", "%%").partition("; None: ")
-        meaning = none if default is None else str(default)
-        hint = hints[field.name]
-        if hint is bool:
-            flag = f"--{field.name.replace('_', '-')}"
-            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
-            continue
-        literal = next((one for one in (hint, *get_args(hint)) if get_origin(one) is Literal), None)
-        choices = get_args(literal) if literal is not None else None
-        kind: type[Any] = next((kind for kind in (float, int, str) if kind in (hint, *get_args(hint))), str)
-        unlimited = type(None) in get_args(hint) and default is not None
-        if unlimited:
-            meaning += f"; {_ALL}: no limit"
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_number_or_all(kind) if unlimited else kind,
-            choices=choices,
-            default=argparse.SUPPRESS,  # so that options that were given can be told from the others
-            metavar=field.metadata.get("metavar")
-            or (None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}"),
-            help=f"{text} (default: {meaning})" if meaning else text,
-        )
+        text = (texts.get(field.name) or "").replace("\n", " ").replace("%", "%%")
+        settings = _argument(field, hints[field.name], text)
+        flag = field.name.replace("_", "-")
+        try:
+            group.add_argument(f"--{flag}", dest=_destination(field.name, owner), **settings)
+        except argparse.ArgumentError:
+            if owner is None:
+                raise
+            group.add_argument(f"--{owner}-{flag}", dest=_destination(field.name, owner), **settings)
+
+
+def _argument(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:  # noqa: ANN401 - any type hint
+    """Return the arguments of `add_argument` for a field with this type hint and help text."""
+    default = None if field.default is MISSING else field.default
+    text, _, none = text.partition("; None: ")
+    if hint is bool:
+        return {"action": "store_true", "default": argparse.SUPPRESS, "help": text}
+    parts = (hint, *get_args(hint))
+    literal = next((part for part in parts if get_origin(part) is Literal), None)
+    several = next((part for part in parts if get_origin(part) is tuple), None)
+    choices = get_args(literal) if literal is not None else None
+    allowed = parts if several is None else get_args(several)
+    kind: type[Any] = next((kind for kind in (float, int, str) if kind in allowed), str)
+    unlimited = type(None) in parts and default is not None
+    meaning = (none if default is None else str(default)) + (f"; {_ALL}: no limit" if unlimited else "")
+    name = None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}"
+    return {
+        "type": _number_or_all(kind) if unlimited else kind,
+        "choices": choices,
+        "nargs": None if several is None else "+",
+        "default": argparse.SUPPRESS,  # so that options that were given can be told from the others
+        "metavar": field.metadata.get("metavar") or name,
+        "help": f"{text} (default: {meaning})" if meaning else text,
+    }
+
+
+def _destination(name: str, owner: str | None) -> str:
+    return name if owner is None else f"{owner}.{name}"
 
 
 def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
@@ -91,7 +125,7 @@ def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
     return read
 
 
-def given_options(parsed: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
-    """Return the fields of `config` that the command line gave."""
-    names = [field.name for field in fields(config)]
-    return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
+def given_options(parsed: argparse.Namespace, config: type[Any], owner: str | None = None) -> dict[str, Any]:
+    """Return the fields of `config` that the command line gave; `owner` as for `add_options`."""
+    stored = {field.name: _destination(field.name, owner) for field in fields(config)}
+    return {name: getattr(parsed, key) for name, key in stored.items() if hasattr(parsed, key)}

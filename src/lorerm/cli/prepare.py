@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_source_arguments(parser)
-    add_dataset_options(parser, revision=True)
     add_options(parser, SplitConfig)
+    add_dataset_options(parser, revision=True)
 
 
 def call(parsed: argparse.Namespace) -> None:

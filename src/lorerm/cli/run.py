@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments; one seed serves split and training."""
     add_source_arguments(parser)
-    add_dataset_options(parser, revision=False)
     add_encoder_options(parser)
     add_engine_options(parser)
     add_options(parser, SplitConfig)
     add_training_options(parser, leave_out=("rank", "seed"))
     add_seeds_option(parser)
+    add_dataset_options(parser, revision=False)
 
 
 def call(parsed: argparse.Namespace) -> None:

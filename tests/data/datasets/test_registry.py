@@ -1,8 +1,11 @@
+import json
+import sys
 from dataclasses import MISSING, fields
 
 import pytest
 from docstring_parser import parse_from_object
 
+from lorerm.cli import main
 from lorerm.data.datasets import DATASETS, dataset_options, load_dataset, read_dataset
 from lorerm.data.schema import SPLITS
 from lorerm.data.splits import assign_splits
@@ -96,3 +99,89 @@ def test_every_option_has_a_default_and_a_help_text(name):
     texts = {parameter.arg_name: parameter.description for parameter in parse_from_object(options).params}
     assert all(field.default is not MISSING for field in fields(options))
     assert all(len(texts.get(name) or "") > 10 for name in options.__annotations__)
+
+
+MADE_UP = """
+from dataclasses import dataclass
+from lorerm.data.datasets.loaded import Loaded
+
+@dataclass(frozen=True)
+class Options:
+    \'\'\'Made up.\'\'\'
+
+    n_prompts: int = 12
+    \'\'\'number of prompts\'\'\'
+    words: tuple[str, ...] | None = None
+    \'\'\'responses start with one of these; None: good\'\'\'
+    is_loud: bool = False
+    \'\'\'write responses in capitals\'\'\'
+    seed: int = 0
+    \'\'\'seed of nothing\'\'\'
+
+def load(options, _split):
+    from lorerm.data.preferences import Preferences
+
+    def text(word, prompt):
+        return f"{word} {prompt}".upper() if options.is_loud else f"{word} {prompt}"
+
+    words = options.words or ("good",)
+    records = [
+        {
+            "user_id": f"u{user}",
+            "prompt": f"q{prompt}",
+            "chosen": text(words[user % len(words)], prompt),
+            "rejected": text("bad", prompt),
+        }
+        for user in range(8)
+        for prompt in range(options.n_prompts)
+    ]
+    return Loaded(Preferences.from_records(records), f"made up, seed {options.seed}")
+"""
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """A data set that is registered for this test: one module, one line."""
+    (tmp_path / "made_up_data.py").write_text(MADE_UP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DATASETS, "made-up", "made_up_data")
+    yield
+    sys.modules.pop("made_up_data", None)
+
+
+def prepared(run):
+    from lorerm.data.preferences import Preferences
+
+    stored = Preferences.read_parquet(run / "preferences.parquet")
+    return stored, json.loads((run / "manifest.json").read_text())["steps"]["prepare"]["arguments"]
+
+
+def test_registered_data_set_has_its_options_on_the_command_line(made_up, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    options = ["--n-prompts", "9", "--words", "fine", "great", "--is-loud", "--made-up-seed", "7", "--seed", "3"]
+    assert main(["prepare", "made-up", "--out", out, *options]) == 0
+    preferences, arguments = prepared(tmp_path / "run")
+    assert len(set(preferences.prompt_ids)) == 9
+    assert {turns[0]["content"].split()[0] for turns in preferences.messages("chosen")} == {"FINE", "GREAT"}
+    assert arguments["options"] == {"n_prompts": 9, "words": ["fine", "great"], "is_loud": True, "seed": 7}
+    assert arguments["split"]["seed"] == 3
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Made up (made-up):" in text
+    assert "--n-prompts INT number of prompts (default: 12)" in text
+
+
+def test_experiment_file_names_the_options_of_a_data_set(made_up, tmp_path):
+    (tmp_path / "own.yaml").write_text("data: {n_prompts: 10, words: [fine]}\nsplit: {unseen_users: 0.5}")
+    given = ["made-up", "--experiment", str(tmp_path / "own.yaml"), "--is-loud"]
+    assert main(["prepare", *given, "--out", str(tmp_path / "run")]) == 0
+    preferences, arguments = prepared(tmp_path / "run")
+    assert len(set(preferences.prompt_ids)) == 10
+    assert arguments["options"] == {"n_prompts": 10, "words": ["fine"], "is_loud": True}
+
+
+def test_option_of_another_data_set_is_refused(made_up, tmp_path, capsys):
+    for source, option in (("made-up", "--n-users"), ("simulated", "--n-prompts")):
+        assert main(["prepare", source, option, "9", "--out", str(tmp_path / "run")]) == 2
+        assert option[2:].replace("-", "_") in capsys.readouterr().err

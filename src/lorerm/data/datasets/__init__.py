@@ -101,12 +101,14 @@ def read_dataset(name: str, *, split: SplitSettings | None = None, **options: ob
     DataError
         The data set cannot be read.
     """
-    kind = dataset_options(name)
-    known = [field.name for field in fields(kind)]
+    found = dataset_options(name)
+    known = [field.name for field in fields(found)]
     for option in options:
         if option not in known:
             raise ConfigError(
                 f"data set {name} has no option {option!r}", f"its options are {', '.join(known)}", argument=option
             )
-    loaded: Loaded = import_module(DATASETS[name]).load(kind(**options), split)
+    # Experiment files and the command line have lists, the options tuples.
+    values = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
+    loaded: Loaded = import_module(DATASETS[name]).load(found(**values), split)
     return loaded
