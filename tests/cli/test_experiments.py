@@ -181,13 +181,13 @@ def test_languages(lorerm, refuses, tmp_path, samples):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["choices.jsonl", "--languages", "en"], "--languages is an option of data sets known by name"),
+        (["choices.jsonl", "--languages", "en"], "languages is an option of the data set community-alignment"),
         (["choices.jsonl", "--data", "x"], "--data is an option of data sets known by name"),
-        (["tldr", "--published-format"], "data set tldr has no option 'published_format'"),
-        (["prism", "--include-cnn-dm"], "data set prism has no option 'include_cnn_dm'"),
+        (["tldr", "--published-format"], "published_format is an option of the data set prism, and tldr"),
+        (["prism", "--include-cnn-dm"], "include_cnn_dm is an option of the data set tldr, and prism"),
         (["prism", "--experiment", "papre"], "no experiment 'papre'"),
         (["prism", "--experiment", "none.yaml"], "none.yaml"),
-        (["tldr", "--data", "nowhere"], "nowhere does not exist"),
+        (["tldr", "--data", "nowhere"], "nowhere"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(refuses, tmp_path, arguments, said):

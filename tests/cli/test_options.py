@@ -75,3 +75,27 @@ def test_every_field_of_the_project_has_a_text(config):
     add_options(parser, config)
     options = [action for action in parser._actions if action.dest != "help"]
     assert all(len(action.help) > 15 for action in options)
+
+
+@dataclass(frozen=True)
+class Of:
+    """A data set."""
+
+    names: tuple[str, ...] | None = None
+    """which ones; None: all"""
+    share: float = 0.1
+    """another share"""
+
+
+def test_several_values_and_options_of_an_owner(parser):
+    """A flag that exists gets the name of the owner; values are stored apart."""
+    add_options(parser, Of, owner="data")
+    parsed = parser.parse_args(["--names", "a", "b", "--share", "0.25", "--data-share", "0.75"])
+    assert given_options(parsed, Of, owner="data") == {"names": ["a", "b"], "share": 0.75}
+    assert given_options(parsed, Config) == {"share": 0.25}
+    assert "A data set (data)" in parser.format_help()
+
+
+def test_flag_that_exists_is_an_error_without_an_owner(parser):
+    with pytest.raises(argparse.ArgumentError):
+        add_options(parser, Of)
