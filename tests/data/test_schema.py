@@ -121,7 +121,7 @@ def test_weight_is_a_number_and_1_where_there_is_none(given, weight):
     ("given", "expected"),
     [("train", "train"), ("TEST ", "test"), ("validation", "test"), ("valid", "test"), ("val", "test"), ("dev", "test")]
     + [(None, None), ("", None), (math.nan, None), ("unused", "unused")]
-    + [(cell, cell) for cell in SPLITS],
+    + [(name, name) for name in SPLITS],
 )
 def test_names_of_splits(given, expected):
     assert parse_split(given) == expected
@@ -133,12 +133,12 @@ def test_unknown_split(name):
         parse_split(name)
 
 
-def judged(**columns):
+def parse_several(**columns):
     return parse_row({"user_id": "ann", "prompt": "q", **columns})
 
 
 def test_choice_becomes_weighted_comparisons():
-    parsed = judged(responses=["a", "b", "c"], choice=1, weight=3)
+    parsed = parse_several(responses=["a", "b", "c"], choice=1, weight=3)
     assert [(one.chosen[0]["content"], one.rejected[0]["content"], one.weight) for one in parsed.comparisons] == [
         ("b", "a", 1.5),
         ("b", "c", 1.5),
@@ -147,7 +147,7 @@ def test_choice_becomes_weighted_comparisons():
 
 def test_ratings_of_messages_become_weighted_comparisons_and_ties():
     responses = [[{"role": "assistant", "content": text}] for text in "abc"]
-    parsed = judged(responses=responses, ratings=np.array([2, 2, 1]))
+    parsed = parse_several(responses=responses, ratings=np.array([2, 2, 1]))
     assert [one.weight for one in parsed.comparisons] == [0.5, 0.5]
     assert parsed.ties == 1
 
@@ -173,12 +173,12 @@ def test_chosen_and_rejected_take_precedence_over_responses():
 )
 def test_inconsistent_feedback_on_several_responses(columns, column):
     with refused(DataError, column=column):
-        judged(**columns)
+        parse_several(**columns)
 
 
 def test_entry_of_responses_is_named():
     with refused(DataError, "entry 2", column="responses"):
-        judged(responses=["a", None], choice=0)
+        parse_several(responses=["a", None], choice=0)
 
 
 def test_row_must_be_a_mapping():

@@ -24,7 +24,7 @@ def whole(name="c1", annotator="a1", language="en", prompt="Hello?", preferred="
     return community_row(name, annotator, language, [(prompt, FOUR, preferred)])
 
 
-def test_preferred_response_stands_against_each_other_one(tmp_path):
+def test_preferred_response_is_compared_with_each_other_one(tmp_path):
     preferences = read(tmp_path, whole()).preferences
     assert [turns[0]["content"] for turns in preferences.messages("chosen")] == ["bee"] * 3
     assert [turns[0]["content"] for turns in preferences.messages("rejected")] == ["ay", "cee", "dee"]
@@ -41,7 +41,7 @@ def test_later_turns_follow_the_preferred_responses(tmp_path):
     assert len(set(preferences.prompt_ids)) == 1
 
 
-def test_conversations_that_begin_with_the_same_prompt_stay_together(tmp_path):
+def test_conversations_that_begin_with_the_same_prompt_have_one_prompt_id(tmp_path):
     preferences = read(tmp_path, whole("c1", "a1"), whole("c2", "a2"), whole("c3", "a3", prompt="Bye?")).preferences
     ids = dict(zip(preferences.user_ids, preferences.prompt_ids, strict=True))
     assert ids["a1"] == ids["a2"] != ids["a3"]
@@ -79,7 +79,7 @@ def test_responses_that_are_missing_are_not_compared(tmp_path):
     assert [turns[0]["content"] for turns in preferences.messages("rejected")] == ["ay"]
 
 
-def test_prompt_that_is_no_text_names_the_row(tmp_path):
+def test_prompt_that_is_no_text(tmp_path):
     with refused(DataError, "AttributeError", row=1):
         read(tmp_path, {**whole(), "first_turn_prompt": ["a list"]})
 

@@ -25,64 +25,66 @@ def sample(tmp_path_factory):
     return prism_sample(tmp_path_factory.mktemp("prism"), n_people=60)
 
 
-def literal_split(people, dialogues):
-    """The published steps in their words, on NumPy's global legacy generator."""
+def literal_split(users, dialogues):
+    """The published split step by step, with NumPy's global legacy generator."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed=123)  # noqa: NPY002
-    order = np.array(people)
+    order = np.array(users)
     np.random.shuffle(order)  # noqa: NPY002
     cut = int(len(order) * 0.8)
-    cells = {}
-    for group, who in ((order[:cut], "seen"), (order[cut:], "unseen")):
-        for user in group:
+    splits = {}
+    for members, group in ((order[:cut], "seen"), (order[cut:], "unseen")):
+        for user in members:
             names = np.array(dialogues[user])
             if len(names) > 5:
                 np.random.shuffle(names)  # noqa: NPY002
                 half = int(len(names) * 0.5)
-                cells |= dict.fromkeys(names[:half].tolist(), f"train_{who}")
-                cells |= dict.fromkeys(names[half:].tolist(), f"test_{who}")
+                splits |= dict.fromkeys(names[:half].tolist(), f"train_{group}")
+                splits |= dict.fromkeys(names[half:].tolist(), f"test_{group}")
     np.random.set_state(state)  # noqa: NPY002
-    return cells
+    return splits
 
 
 def test_split_is_the_published_one(sample):
     survey = [json.loads(line) for line in (sample / "survey.jsonl").read_text().splitlines()]
-    people = [row["user_id"] for row in survey if row["num_completed_conversations"]]
-    dialogues = {user: [] for user in people}
+    users = [row["user_id"] for row in survey if row["num_completed_conversations"]]
+    dialogues = {user: [] for user in users}
     for line in (sample / "conversations.jsonl").read_text().splitlines():
         row = json.loads(line)
         dialogues[row["user_id"]].append(row["conversation_id"])
-    expected = literal_split(people, dialogues)
+    expected = literal_split(users, dialogues)
     preferences = load(sample).preferences
     assert dict(zip(preferences.prompt_ids, preferences.splits, strict=True)) == expected
     assert len(set(expected.values())) == 4
 
 
-def test_split_of_one_population_as_it_came_out_of_numpy():
-    """Written down, so that the generator's stream cannot change unseen."""
-    people = [f"u{i}" for i in range(10)]
-    dialogues = {user: dict.fromkeys(f"{user}-{j}" for j in range(7)) for user in people}
-    cells = split_dialogues(people, dialogues)
-    unseen = {name.split("-")[0] for name, cell in cells.items() if cell.endswith("_unseen")}
-    order = np.array(people)
+def test_split_of_one_population_as_recorded():
+    """A change of the generator's stream of random numbers would fail here."""
+    users = [f"u{i}" for i in range(10)]
+    dialogues = {user: dict.fromkeys(f"{user}-{j}" for j in range(7)) for user in users}
+    splits = split_dialogues(users, dialogues)
+    unseen = {name.split("-")[0] for name, split in splits.items() if split.endswith("_unseen")}
+    order = np.array(users)
     np.random.RandomState(123).shuffle(order)
     assert unseen == set(order[8:]) == {"u9", "u2"}
-    assert [Counter(cell for name, cell in cells.items() if name.startswith(f"{user}-")) for user in ("u9", "u0")] == [
+    assert [
+        Counter(split for name, split in splits.items() if name.startswith(f"{user}-")) for user in ("u9", "u0")
+    ] == [
         {"train_unseen": 3, "test_unseen": 4},
         {"train_seen": 3, "test_seen": 4},
     ]
 
 
-def test_people_with_five_dialogues_or_fewer_leave_after_the_draw():
-    people = [f"u{i}" for i in range(10)]
-    dialogues = {user: dict.fromkeys(f"{user}-{j}" for j in range(5 if user == "u3" else 6)) for user in people}
-    cells = split_dialogues(people, dialogues)
-    assert {cell for name, cell in cells.items() if name.startswith("u3-")} == {"unused"}
-    others = {name: cell for name, cell in cells.items() if not name.startswith("u3-")}
+def test_users_with_five_dialogues_or_fewer_leave_after_the_draw():
+    users = [f"u{i}" for i in range(10)]
+    dialogues = {user: dict.fromkeys(f"{user}-{j}" for j in range(5 if user == "u3" else 6)) for user in users}
+    splits = split_dialogues(users, dialogues)
+    assert {split for name, split in splits.items() if name.startswith("u3-")} == {"unused"}
+    others = {name: split for name, split in splits.items() if not name.startswith("u3-")}
     assert "unused" not in others.values()
 
 
-def test_users_stand_in_the_order_of_their_ids(sample):
+def test_users_are_in_the_order_of_their_ids(sample):
     users = list(dict.fromkeys(load(sample).preferences.user_ids))
     assert users == sorted(users)
     assert "user-idle" not in users
@@ -101,7 +103,7 @@ def test_prompt_holds_earlier_turns_with_the_chosen_replies(sample):
         assert seconds[0][:2] == firsts[0][0] + firsts[0][1]
 
 
-def test_pairs_of_a_turn_share_one_judgement(sample):
+def test_comparisons_of_a_turn_share_the_weight_1(sample):
     preferences = load(sample).preferences
     totals = {}
     prompts = preferences.messages("prompt")
@@ -143,7 +145,7 @@ def odd(**turns):
     return [conversation(f"c{i}", *WHOLE) for i in range(8)] + [conversation(n, *h) for n, h in turns.items()]
 
 
-def test_turns_without_a_rejected_reply_are_passed_over_and_stay_in_the_context(tmp_path):
+def test_turns_without_a_rejected_reply_are_left_out_but_stay_in_the_context(tmp_path):
     alone = (utterance(0, "user", "Hello?"), utterance(0, "model", "Hi.", chosen=True))
     later = (utterance(1, "user", "And?"), *(dict(one, turn=1) for one in WHOLE[1:]))
     loaded = load(write(tmp_path, odd(x=(*alone, *later))))
@@ -161,8 +163,8 @@ def test_turns_after_a_missing_choice_have_no_context(tmp_path):
     assert any(line.startswith("2 left out, the message or the chosen reply is missing") for line in loaded.reading)
 
 
-def test_utterance_without_content_is_none(tmp_path):
-    """Not the word None."""
+def test_utterance_without_content_is_left_out(tmp_path):
+    """It is not read as the word None."""
     message, chosen, *rejected = WHOLE
     nothing = dict(rejected[0], content=None)
     loaded = load(write(tmp_path, odd(x=(message, chosen, nothing, *rejected))))
@@ -187,7 +189,7 @@ def test_rejected_reply_of_the_chosen_text_is_a_tie(tmp_path):
     assert "1 left out, all rejected replies are the chosen one's text: 8 left" in loaded.reading
 
 
-def test_dialogues_of_unknown_people_are_counted(tmp_path):
+def test_dialogues_of_unknown_users_are_counted(tmp_path):
     strangers = [dict(one, user_id="stranger") for one in odd()]
     loaded = load(write(tmp_path, [dict(one, conversation_id=f"k{i}") for i, one in enumerate(strangers)] + odd()))
     assert any(line.startswith("8 left out, of users who are not in the survey") for line in loaded.reading)
@@ -210,11 +212,11 @@ def test_other_shares_and_seeds_make_other_splits(sample):
     assert 0.35 < share < 0.65
 
 
-def test_sides_are_rendered_alike_and_the_check_finds_nothing(sample):
+def test_both_responses_are_rendered_alike_without_a_leak(sample):
     assert check_leaks(load(sample).preferences).format_accuracy < 0.6
 
 
-def test_published_format_brings_the_leak_back_and_the_check_says_so(sample):
+def test_published_format_leaks_and_is_reported(sample):
     loaded = load(sample, published_format=True)
     preferences = loaded.preferences
     assert all(turns[0]["content"].startswith("['") for turns in preferences.messages("rejected"))

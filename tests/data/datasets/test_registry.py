@@ -49,8 +49,8 @@ def test_every_data_set_with_files_has_a_sample_here():
     assert set(SAMPLES) == set(DATASETS) - {"simulated"}
 
 
-def test_pairs_keep_the_contract(loaded):
-    """What every loader promises: conversations that end in an assistant turn, and differ only in it."""
+def test_comparisons_keep_the_contract(loaded):
+    """Of every data set: prompts end in a user turn, responses are one assistant turn and differ."""
     preferences = loaded.preferences.select(range(0, len(loaded.preferences), 7))
     chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
     for prompt, better, worse in zip(preferences.messages("prompt"), chosen, rejected, strict=True):
@@ -60,12 +60,12 @@ def test_pairs_keep_the_contract(loaded):
     assert (preferences.weights > 0).all()
 
 
-def test_pairs_can_be_split_without_a_shared_prompt_or_user(loaded):
+def test_comparisons_can_be_split_without_a_shared_prompt_or_user(loaded):
     preferences = loaded.preferences
-    cells = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits)
-    assert set(SPLITS) <= set(cells)
+    labels = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits)
+    assert set(SPLITS) <= set(labels)
     users, prompts = preferences.user_ids, preferences.prompt_ids
-    where = {cell: cells == cell for cell in SPLITS}
+    where = {name: labels == name for name in SPLITS}
     train = set(prompts[where["train_seen"] | where["train_unseen"]])
     assert not train & set(prompts[where["test_seen"] | where["test_unseen"]])
     assert not set(users[where["train_seen"] | where["test_seen"]]) & set(users[where["train_unseen"]])

@@ -1,4 +1,4 @@
-"""Reddit TLDR: which rows become pairs, and what of them is user, prompt, response and split."""
+"""Reddit TLDR: which rows become comparisons, and their users, prompts, responses and splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(data, split=None, **options):
 
 
 def rows_of_two(**changes):
-    """Two workers with a pair on each side; the first has one training pair more."""
+    """Two workers with comparisons in both splits; the first has one training comparison more."""
     return [
         tldr_row("w1", "post one", "train", "good", "bad", 0),
         tldr_row("w1", "post two", "train", "good", "bad", 1),
@@ -44,13 +44,13 @@ def test_prompt_is_the_post_verbatim_and_its_id_the_posts(tmp_path):
     assert set(preferences.prompt_ids) == {row["info"]["id"] for row in rows}
 
 
-def test_users_stand_in_ascending_order_of_their_training_pairs(tmp_path):
+def test_users_are_in_ascending_order_of_their_training_comparisons(tmp_path):
     preferences = read(tmp_path, rows_of_two()).preferences
     assert list(dict.fromkeys(preferences.user_ids)) == ["w2", "w1"]
     assert sorted(preferences.splits) == ["test", "test", "train", "train", "train"]
 
 
-def test_every_step_says_what_it_left_out(tmp_path):
+def test_rows_left_out_are_counted_by_step(tmp_path):
     rows = [
         *rows_of_two(),
         tldr_row("w1", "an article", "valid1", "good", "bad", cnn=True),
@@ -67,13 +67,13 @@ def test_every_step_says_what_it_left_out(tmp_path):
     assert len(loaded.preferences) == 5
 
 
-def test_articles_come_in_when_asked_for_as_prompts(tmp_path):
+def test_articles_are_prompts_when_asked_for(tmp_path):
     rows = [*rows_of_two(), tldr_row("w1", "an article", "valid1", "good", "bad", cnn=True)]
     preferences = read(tmp_path, rows, include_cnn_dm=True).preferences
     assert "an article" in {turns[0]["content"] for turns in preferences.messages("prompt")}
 
 
-def test_a_workers_article_in_one_split_does_not_count_as_being_there(tmp_path):
+def test_article_alone_does_not_count_as_a_comparison_in_its_split(tmp_path):
     rows = [
         *rows_of_two(),
         *(
@@ -84,7 +84,7 @@ def test_a_workers_article_in_one_split_does_not_count_as_being_there(tmp_path):
     assert "w5" not in set(read(tmp_path, rows).preferences.user_ids)
 
 
-def test_shared_post_loses_its_training_pairs_or_is_kept_and_counted(tmp_path):
+def test_shared_post_loses_its_training_comparisons_or_is_kept_and_counted(tmp_path):
     rows = [*rows_of_two(), tldr_row("w2", "post three", "train", "good", "bad")]
     loaded = read(tmp_path, rows)
     assert loaded.warnings == ()
@@ -97,7 +97,7 @@ def test_shared_post_loses_its_training_pairs_or_is_kept_and_counted(tmp_path):
     assert split(published.preferences, unseen_users=0.5).summary.n_prompts_on_both_sides == 0
 
 
-def test_files_of_the_hub_say_the_same(tmp_path):
+def test_files_of_the_hub_give_the_same(tmp_path):
     rows = rows_of_two()
     for row in rows:
         row["info"] |= {"article": None, "site": None}
@@ -132,8 +132,8 @@ def test_one_split_alone_is_an_error(tmp_path):
 
 def test_halves_and_caps_of_the_protocol(tmp_path):
     loaded = load(tldr_sample(tmp_path, n_workers=40, n_train=20))
-    cells = split(loaded.preferences, unseen_users=0.5, max_pairs_seen=15, max_pairs_unseen=5)
-    sizes = cells.summary.sizes
+    splits = split(loaded.preferences, unseen_users=0.5, max_pairs_seen=15, max_pairs_unseen=5)
+    sizes = splits.summary.sizes
     assert (sizes["train_seen"].n_users, sizes["test_unseen"].n_users) == (20, 20)
     assert (sizes["train_seen"].n_pairs, sizes["train_unseen"].n_pairs) == (20 * 15, 20 * 5)
     assert sizes["test_seen"].n_pairs == 20 * 4
