@@ -32,6 +32,7 @@ class Picture:
     name: str
     caption: str
     is_first: bool = True
+    """whether it is the first of its section; the others have a margin above"""
 
 
 @dataclass(frozen=True)
