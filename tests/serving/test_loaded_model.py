@@ -12,14 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lorerm.pipeline.lock import locked
 
 from lorerm import HashingEncoder, LowRankRewardModel
 from lorerm.cli import main
 from lorerm.errors import ConfigError, DataError, FolderBusyError, ModelError, RunError
 from lorerm.model.io import USERS, save_users
 from lorerm.model.prior import Mixture
-from lorerm.pipeline.folder import FORGETTING, RunFolder
+from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
 from lorerm.serving import loaded_model as module
 from lorerm.serving.loaded_model import LoadedModel, fingerprint
 from lorerm.serving.settings import Settings
@@ -147,7 +146,7 @@ def test_a_removal_waits_for_another_process_that_writes(folder, monkeypatch):
     waiting = f"""
 import sys, time
 from pathlib import Path
-from lorerm.pipeline.lock import locked
+from lorerm.pipeline.folder import locked
 with locked(Path({str(folder)!r})):
     print("locked", flush=True)
     sys.stdin.read()
