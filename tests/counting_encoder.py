@@ -1,4 +1,4 @@
-"""An encoder that counts."""
+"""The built-in encoder, which counts the conversations that it encodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lorerm import HashingEncoder
 
 
 class Counting(HashingEncoder):
-    """Counts the conversations it encodes, and can be another model, have a head, or give NaN."""
+    """Counts the conversations that it encodes; it can have another name or a head, or return NaN."""
 
     def __init__(self, model="lorerm-hashing", head=False, nan=False):
         super().__init__()

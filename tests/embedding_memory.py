@@ -1,6 +1,6 @@
-"""Prints how far memory rises, in bytes, while so many conversations are embedded; run by test_embed_into.py.
+"""Print by how many bytes the peak of memory rises while conversations are embedded; run by test_embed_into.py.
 
-Called with a folder to work in and the number of pairs, every one of two new conversations.
+Arguments: a folder to work in, and the number of comparisons, each of two new conversations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ N_ROWS = 2_000  # of a group of the file
 
 
 class Stub:
-    """Takes no time and no memory of its own."""
+    """An encoder that takes hardly any time or memory."""
 
     identity = EncoderIdentity("stub", None, "none", "none", "float32", None, 256)
     reference = reference_reason = None

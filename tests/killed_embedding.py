@@ -1,7 +1,7 @@
-"""Embeds into run folders in processes that are killed, and checks what they leave; run by test_embed_into.py.
+"""Embed into run folders in processes that are killed, and check the result; run by test_embed_into.py.
 
-Called with a folder to work in and the folder of a model; prints how many batches there are, how many of the processes
-that each had a folder of their own were killed, and how often the one that was always started again was.
+Arguments: a folder to work in, and the folder of a model. Prints the number of batches, the number of processes that
+were killed in a folder of their own, and how often the process was killed that was started again and again in one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PREFERENCES = Preferences.from_records(
 
 
 def start(name):
-    """Embed in another process, which notes every batch that it has run."""
+    """Embed in another process, which records every batch that it has run."""
     log = FOLDER / f"{name}.log"
 
     def noted(batch):
@@ -60,7 +60,7 @@ def end(process):
 
 
 def kill(process, name, after):
-    """Kill it some time after a number of batches, if it has not ended by then."""
+    """Kill the process some time after a number of batches, if it has not ended by then."""
     while n_run(name) < after and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         time.sleep(1e-4)
     time.sleep(GENERATOR.random() * 4e-3)
@@ -69,7 +69,7 @@ def kill(process, name, after):
 
 
 def contents(name):
-    """Return the bytes of all files, once the run folder has swept what was being written when the process died."""
+    """Return the bytes of all files, after removing those that were being written when the process died."""
     RunFolder(FOLDER / name).remove_partial_files()
     files = sorted(path for path in (FOLDER / name).rglob("*") if not path.is_dir())
     return {str(path.relative_to(FOLDER / name)): path.read_bytes() for path in files}

@@ -1,4 +1,4 @@
-"""Real architectures with real tokenizers, two layers deep, built on the spot: what a hub would give, without one."""
+"""Real architectures with real tokenizers, two layers and random weights, built here instead of downloaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINES = (
 
 @dataclass(frozen=True)
 class TinyModel:
-    """What a variant differs in."""
+    """The properties in which the variants differ."""
 
     family: str = "llama"
     task: str = "classifier"  # or "causal", "base", "seq2seq"
@@ -39,7 +39,7 @@ class TinyModel:
 
 @dataclass(frozen=True)
 class TinyModels:
-    """Builds each variant once, and gives its folder."""
+    """Builds each variant once."""
 
     root: Path
     built: dict[TinyModel, Path] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class TinyModels:
         return self.built[model]
 
     def build(self, folder: Path, **variant) -> Path:
-        """A variant in a folder of one's own."""
+        """A variant in the given folder, which the test may change."""
         model = dataclasses.replace(TinyModel(), **variant)
         tokenizer = build_tokenizer(model)
         tokenizer.save_pretrained(folder)

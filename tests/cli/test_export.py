@@ -61,7 +61,7 @@ def test_what_cannot_be_exported(refuses, embedded, run, imported, tmp_path):
     with_model, _ = embedded
     out = ("--out", tmp_path / "net")
     assert "'nobody' is unknown" in refuses("export", with_model, "--user", "nobody", *out)
-    assert "embedded with the built-in encoder" in refuses("export", run, "--population", *out)
+    assert "'lorerm-hashing'" in refuses("export", run, "--population", *out)
     line = refuses("export", run, "--population", "--model", embedded[1], *out)
     assert "lorerm-hashing" in line
     assert "has no finished step 'train'" in refuses("export", imported, "--population", *out)

@@ -1,4 +1,4 @@
-"""The embedded encoder: the same text has the same vector everywhere, and the vector sees what it says it counts."""
+"""The built-in encoder gives a text the same vector everywhere, and its counts are right."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def encode(encoder, *texts):
 
 
 def count(encoder, name, text):
-    """Return what the encoder counts of one kind in a text."""
+    """Return one of the encoder's counts for a text."""
     at = WORD_FEATURES + LETTER_FEATURES + 4 + STYLE.index(name)
     return round(float(np.expm1(encode(encoder, text)[0, at])))
 
@@ -43,21 +43,21 @@ def test_there_is_no_reference_head_and_the_encoder_says_why(encoder):
     assert "no reward model" in encoder.reference_reason
 
 
-def test_only_the_last_answer_is_read(encoder):
+def test_only_the_response_is_embedded(encoder):
     first, second = as_conversation("one", "The same."), as_conversation("quite another", "The same.")
     vectors = encoder.encode([first, second])
     assert (vectors[0] == vectors[1]).all()
 
 
-def test_other_texts_of_the_call_change_nothing(encoder, monkeypatch):
+def test_vector_does_not_depend_on_other_texts_of_the_call(encoder, monkeypatch):
     texts = ["A short one.", "Another!\n- with a list\n- of two", "", "x" * 500, "Why not?"]
     together = encode(encoder, *texts)
     monkeypatch.setattr("lorerm.embedding.hashing._BATCH", 2)
-    told = []
-    batched = encoder.encode([as_conversation("p", text) for text in texts], lambda *done: told.append(done))
+    reported = []
+    batched = encoder.encode([as_conversation("p", text) for text in texts], lambda *done: reported.append(done))
     assert (together == batched).all()
     assert (together == np.concatenate([encode(encoder, text) for text in texts])).all()
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert reported == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(encoder):
@@ -90,7 +90,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(encoder):
         ("hedges", "It may be, or perhaps not, in May.", 3),
     ],
 )
-def test_counts_what_it_says(encoder, name, text, expected):
+def test_counts(encoder, name, text, expected):
     assert count(encoder, name, text) == expected
 
 
@@ -100,7 +100,7 @@ def test_counts_what_it_says(encoder, name, text, expected):
     ids=["lines", "dots", "stars", "colons", "dashes"],
 )
 def test_no_text_takes_long(encoder, text):
-    """Patterns that start over at every character would need minutes for a reply that repeats itself."""
+    """A pattern with quadratic time would need minutes for a response that repeats itself."""
     encode(encoder, "warm up")
     start = time.perf_counter()
     encode(encoder, text)

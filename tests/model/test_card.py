@@ -45,6 +45,19 @@ def test_the_built_in_encoder_and_unknown_embeddings(make_model):
     assert "not recorded: the embeddings were given as arrays of dimension 4" in card(make_model(encoder=None))
 
 
+def test_an_encoder_of_ones_own_is_named_and_built_if_it_is_registered(make_model, monkeypatch):
+    identity = EncoderIdentity("counts", None, "vowels", "sum", "float32", None, 4)
+    text = card(make_model(encoder=identity))
+    assert "| encoder | `counts`, pooling sum, dimension 4 |" in text
+    assert "encoder = ...  # the encoder of the training: counts" in text
+    recorded = {"encoder": "counting", "characters": "vowels"}
+    monkeypatch.setattr("lorerm.model.card._settings", {identity: recorded}.__getitem__)
+    code = card(make_model(encoder=identity)).partition("```python\n")[2].partition("```")[0]
+    assert f"encoder = build_encoder({recorded})" in code
+    assert "from lorerm.embedding.registry import build_encoder\n" in code
+    compile(code, "card", "exec")
+
+
 def test_figures_and_intervals_are_those_of_the_report(make_model):
     report = rich_report()
     text = card(make_model(requested_rank=4), report=report)

@@ -91,7 +91,7 @@ def test_user_with_nothing_but_ties_is_left_out(ray, model, tmp_path):
     found = adapt_on_cluster(model, files, HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
     assert found.users.user_ids == adapt(model, embed(read, HashingEncoder())).user_ids
     assert (found.n_pairs, found.warnings) == (len(read), tuple(read.summary.warnings()))
-    with pytest.raises(DataError, match="every judgement is a tie"):
+    with refused(DataError):
         adapt_on_cluster(model, files[1:], HashingEncoder, AdaptationConfig(), Cluster(n_workers=2), gpus=False)
 
 

@@ -54,7 +54,8 @@ def call(parsed: argparse.Namespace) -> None:
         )
     if base is None:
         raise ConfigError(
-            f"{parsed.run} was embedded with the built-in encoder, which is no network that can be exported",
+            f"{parsed.run} was embedded with the encoder {run.result('embed')['encoder']['model']!r}, which is no network "
+            "that can be exported",
             "embed another run with --model, and export from that",
         )
     classifier = build_classifier(

@@ -105,8 +105,8 @@ class Encoder(Protocol):
 class Execution:
     """Running the encoder.
 
-    Settings of how an encoder runs, which change its embeddings by rounding at most. They are never recorded in a run:
-    whoever passes a run folder on must not decide, for instance, whether code that comes with a model is trusted.
+    Settings of how an encoder runs, which change its embeddings by rounding at most. They are never recorded in a run.
+    Otherwise a run folder of another user could decide, for instance, that code that comes with a model is trusted.
     """
 
     @property

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
 from lorerm.data.schema import SPLITS
-from lorerm.errors import ConfigError
+from lorerm.embedding import hashing
+from lorerm.embedding.registry import identify_settings, record_settings
+from lorerm.embedding.transformers.last_token import POOLING
+from lorerm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
+    from lorerm.embedding.encoder import EncoderIdentity
     from lorerm.model.parameters import ModelParameters
 
     class HasReport(Protocol):
@@ -104,7 +108,8 @@ def model_card(
             model=model,
             base=base,
             pinned=_COMMIT.fullmatch((model.encoder and model.encoder.revision) or ""),
-            hashing=base is None and model.encoder is not None,
+            built_in=model.encoder is not None and model.encoder.model == hashing.NAME,
+            settings=None if model.encoder is None else _settings(model.encoder),
             include_users=include_users,
             license_id=license_id,
             data=None if content is None else content["data"],
@@ -119,11 +124,19 @@ def model_card(
 
 
 def _base_model(model: ModelParameters) -> str | None:
-    """Return the encoder's id on the hub or the name of its folder; None for the built-in encoder and for arrays."""
-    if model.encoder is None or model.encoder.pooling == "none":
+    """Return the encoder's id on the hub or the name of its folder; None for arrays and encoders without a network."""
+    if model.encoder is None or model.encoder.pooling != POOLING:
         return None
     on_hub = _COMMIT.fullmatch(model.encoder.revision or "") and _HUB_ID.fullmatch(model.encoder.model)
     return model.encoder.model if on_hub else Path(model.encoder.model).name
+
+
+def _settings(encoder: EncoderIdentity) -> dict[str, Any] | None:
+    """Return the settings from which the encoder can be built; None if it is not a registered one."""
+    try:
+        return record_settings(identify_settings(encoder))
+    except ModelError:
+        return None
 
 
 def _read(report: ReportLike) -> Mapping[str, Any]:

@@ -131,7 +131,7 @@ def test_unavailable_or_unknown_device_is_refused(monkeypatch):
 
 @pytest.fixture
 def copy(tiny_models, tmp_path):
-    """A model folder of one's own to change."""
+    """A copy of a model folder, which the test may change."""
     return shutil.copytree(tiny_models.folder(), tmp_path / "copy")
 
 
