@@ -53,9 +53,9 @@ def call(parsed: argparse.Namespace) -> None:
             argument="model",
         )
     if base is None:
+        encoder = run.result("embed")["encoder"]["model"]
         raise ConfigError(
-            f"{parsed.run} was embedded with the encoder {run.result('embed')['encoder']['model']!r}, which is no network "
-            "that can be exported",
+            f"{parsed.run} was embedded with the encoder {encoder!r}, which is no network that can be exported",
             "embed another run with --model, and export from that",
         )
     classifier = build_classifier(
