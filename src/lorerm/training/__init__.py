@@ -1,1 +1,1 @@
-"""Training and adaptation: the objective, the recipes, selection on validation pairs."""
+"""Training and adaptation: objectives, recipes, and the choice of settings on a validation split."""

@@ -1,73 +1,54 @@
-"""What can be chosen about training and adaptation: two frozen dataclasses, free of heavy imports.
+"""Settings of training and adaptation.
 
 The docstring under each attribute is also the help text of the command's option of that name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from lorerm.errors import ConfigError
-
-RECIPES = ("default", "paper", "paper-cosine")
-
-Recipe = Literal["default", "paper", "paper-cosine"]
-
-
-class _Params:
-    """What scikit-learn's tools ask of settings."""
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - nothing is nested
-        """Return the settings by name; two configurations are equal when these are."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+from lorerm.training.registry import RECIPES, load_recipe
 
 
 @dataclass(frozen=True)
-class TrainingConfig(_Params):
-    """How the basis and the seen users' weights are learnt."""
+class TrainingConfig:
+    """How the basis and the seen users' weights are trained."""
 
     rank: int | Literal["auto"] = "auto"
-    """number of reward directions K: 0 is the reference head, 1 one direction for all, "auto" lets validation choose"""
-    recipe: Recipe = "default"
-    """"default" (regularised, selected on validation pairs), "paper" or "paper-cosine" (as published)"""
+    """number of reward directions K: 0 is the reference head, 1 a single Bradley-Terry model, "auto" is chosen"""
+    recipe: str = field(default="default", metadata={"choices": RECIPES})
+    """"default" (regularised, settings chosen on validation comparisons), "paper" or "paper-cosine" (as published)"""
     seed: int = 0
-    """seed of the validation cut and, in the paper recipes, of the initial values (torch.manual_seed)"""
+    """seed of the validation split and, in the paper recipes, of the initial values (torch.manual_seed)"""
     steps: int | None = None
-    """most optimisation steps; None: the recipe's own (1000 for paper, 20000 for paper-cosine)"""
+    """most optimisation steps; None: the recipe's own (300 for default, 1000 for paper, 20000 for paper-cosine)"""
     learning_rate: float | None = None
     """Adam's learning rate in the paper recipes; None: the published 0.5"""
     alpha: float | None = None
     """strength of the paper recipes' regulariser; None: the published 0 for paper, 1e4 for paper-cosine"""
 
     def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise ConfigError(f"recipe {self.recipe!r} is not known", f"choose one of {', '.join(RECIPES)}")
+        taken = load_recipe(self.recipe).training_settings
         if self.rank != "auto" and (isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 0):
-            raise ConfigError(f"rank {self.rank!r} is not a rank", 'give a whole number from 0 on, or "auto"')
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"steps {self.steps!r} is less than 1", "give a positive number of steps, or None")
-        if self.learning_rate is not None and not self.learning_rate > 0:
             raise ConfigError(
-                f"learning_rate {self.learning_rate!r} is not positive", "give a positive number, or None"
+                f"rank {self.rank!r} is not a rank", 'give a whole number from 0 on, or "auto"', argument="rank"
             )
+        _check_optimiser(self.steps, self.learning_rate)
         if self.alpha is not None and not self.alpha >= 0:
-            raise ConfigError(f"alpha {self.alpha!r} is negative", "give 0 or a positive number, or None")
-        if self.recipe == "default":
-            for name in ("learning_rate", "alpha"):
-                if getattr(self, name) is not None:
-                    raise ConfigError(
-                        f"{name} has no meaning in the default recipe",
-                        "leave it out (strengths are chosen on validation pairs), or ask for a paper recipe",
-                    )
+            raise ConfigError(
+                f"alpha {self.alpha!r} is negative", "give 0 or a positive number, or None", argument="alpha"
+            )
+        _check_taken(self, taken)
 
 
 @dataclass(frozen=True)
-class AdaptationConfig(_Params):
-    """How the weights of new users are fitted while the basis stays fixed."""
+class AdaptationConfig:
+    """How the weights of new users are fitted to their comparisons, given the basis."""
 
-    recipe: Literal["default", "paper"] = "default"
-    """"default" (the convex problem with the seen users' prior) or "paper" (random start and Adam, as published)"""
+    recipe: str = "default"
+    """"default" (the posterior under the model's prior) or "paper" (random start and Adam, as published)"""
     seed: int = 0
     """seed of the paper recipe's random start (torch.manual_seed)"""
     steps: int | None = None
@@ -76,16 +57,33 @@ class AdaptationConfig(_Params):
     """Adam's learning rate in the paper recipe; None: the published 0.1"""
 
     def __post_init__(self) -> None:
-        if self.recipe not in ("default", "paper"):
-            raise ConfigError(f"adaptation recipe {self.recipe!r} is not known", "choose default or paper")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"steps {self.steps!r} is less than 1", "give a positive number of steps, or None")
-        if self.learning_rate is not None and not self.learning_rate > 0:
+        taken = load_recipe(self.recipe).adaptation_settings
+        if taken is None:
+            known = [name for name in RECIPES if load_recipe(name).adaptation_settings is not None]
             raise ConfigError(
-                f"learning_rate {self.learning_rate!r} is not positive", "give a positive number, or None"
+                f"recipe {self.recipe!r} has no adaptation of its own",
+                f"choose one of {', '.join(known)}",
+                argument="recipe",
             )
-        if self.recipe == "default" and (self.steps is not None or self.learning_rate is not None):
+        _check_optimiser(self.steps, self.learning_rate)
+        _check_taken(self, taken)
+
+
+def _check_optimiser(steps: int | None, learning_rate: float | None) -> None:
+    if steps is not None and steps < 1:
+        raise ConfigError(f"steps {steps!r} is less than 1", "give a positive number of steps, or None", argument="steps")
+    if learning_rate is not None and not learning_rate > 0:
+        raise ConfigError(
+            f"learning_rate {learning_rate!r} is not positive",
+            "give a positive number, or None",
+            argument="learning_rate",
+        )
+
+
+def _check_taken(config: TrainingConfig | AdaptationConfig, taken: frozenset[str]) -> None:
+    """Refuse a setting that the recipe would ignore."""
+    for name in (each.name for each in fields(config)):
+        if name not in {"rank", "recipe", "seed", *taken} and getattr(config, name) is not None:
             raise ConfigError(
-                "steps and learning_rate have no meaning in the default adaptation",
-                "leave them out, or ask for the paper recipe",
+                f"recipe {config.recipe!r} has no setting {name}", "leave it out, or choose another recipe", argument=name
             )

@@ -1,9 +1,9 @@
-"""What people are like before the first answer, learnt from those who have answered: Gaussians, one per kind.
+"""Empirical-Bayes prior over user weights: a Gaussian mixture fitted to the training users.
 
-Each user's likelihood is replaced by a quadratic around the weights that a first, rough prior gives; then the kinds are
-a deconvolution by expectation-maximisation in closed form, on K x K matrices and without the pairs (extreme
-deconvolution: Bovy, Hogg & Roweis 2011, arXiv 0905.2979). Weights fitted first and clustered then would not do: they
-are drawn to the rough prior, and those of users with few answers are mostly noise.
+The likelihood of each user is replaced by a quadratic around their weights under an initial Gaussian prior. The mixture
+is then fitted by expectation maximisation with closed-form steps on K x K matrices, without further passes over the
+comparisons (extreme deconvolution: Bovy, Hogg & Roweis 2011, arXiv 0905.2979). Clustering estimated weights instead
+would be biased: they are shrunk towards the initial prior, and those of users with few comparisons are mostly noise.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from lorerm.model.prior import Mixture
 if TYPE_CHECKING:
     from lorerm.model.prior import WeightPrior
 
-# On planted mixtures of five tastes 8 were no better than 4, and 2 a little worse.
-N_KINDS = 4
-# On average: kinds of fewer would be their members' own, neither a guess about others nor a thing to publish.
-USERS_PER_KIND = 5
-# Steps at most, and the gain in the mean log evidence of a user, in nats, below which the kinds stay as they are: to
-# compare strengths, and for good. Few answers make for many small steps.
+# Measured on planted mixtures of five components: 8 were no better than 4, and 2 a little worse.
+MAX_COMPONENTS = 4
+# On average. Components of fewer users would describe individual users: they neither generalise nor may be published.
+USERS_PER_COMPONENT = 5
+# Limits of expectation maximisation, `thorough` or not: steps, and the gain in the mean log evidence per user (nats) at
+# which it stops. Few comparisons per user make for many small steps.
 _STEPS, _TOLERANCE = {False: 50, True: 200}, {False: 1e-4, True: 1e-5}
 
 
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
-    """Each user's log-likelihood as a quadratic in the weights: linear . w - 1/2 w . information w + constant.
+    """Quadratic approximation of each user's log-likelihood: linear . w - 1/2 w . information w + constant.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Likelihoods:
     linear
         Float64 [M, K].
     weights
-        Float64 [M, K]: where the quadratics touch.
+        Float64 [M, K]: the points of expansion.
     """
 
     information: torch.Tensor
@@ -50,18 +50,18 @@ class Likelihoods:
     def around(
         cls, projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int, prior: WeightPrior
     ) -> Likelihoods:
-        """Expand around the weights under a prior; the arguments are those of `posterior.solve`."""
+        """Expand around the posterior modes under a prior; the arguments are those of `lorerm.model.posterior.solve`."""
         weights = solve(projected, user, count, n_users, prior).weights
         z, count = projected.double(), count.double()
-        chance = torch.sigmoid((z * weights[user]).sum(dim=1))
+        p = torch.sigmoid((z * weights[user]).sum(dim=1))
         rank = z.shape[1]
-        outer = (z * (count * chance * (1 - chance))[:, None])[:, :, None] * z[:, None, :]
+        outer = (z * (count * p * (1 - p))[:, None])[:, :, None] * z[:, None, :]
         information = outer.new_zeros(n_users, rank, rank).index_add_(0, user, outer)
-        gradient = z.new_zeros(n_users, rank).index_add_(0, user, z * (count * (1 - chance))[:, None])
+        gradient = z.new_zeros(n_users, rank).index_add_(0, user, z * (count * (1 - p))[:, None])
         return cls(information, gradient + (information @ weights[:, :, None])[:, :, 0], weights)
 
     def thinned(self, most: int) -> Likelihoods:
-        """Return those of at most this many users, evenly spaced."""
+        """Return the likelihoods of at most this many users, evenly spaced."""
         n_users = len(self.weights)
         if n_users <= most:
             return self
@@ -69,18 +69,18 @@ class Likelihoods:
         return Likelihoods(self.information[rows], self.linear[rows], self.weights[rows])
 
     def posterior(self, mixture: Mixture) -> tuple[torch.Tensor, Posterior, torch.Tensor]:
-        """Return what each kind makes of each user.
+        """Return the posterior of each user under each component.
 
         Returns
         -------
         tuple
-            Probabilities of the kinds [M, C]; weights [M, C, K] and covariances [M, C, K, K] under each; the log
-            evidence of all kinds together [M], up to a constant.
+            Probabilities of the components [M, C]; means [M, C, K] and covariances [M, C, K, K] of the weights under
+            each; the log evidence of the whole mixture [M], up to a constant.
         """
         _, means, covariances = mixture
         information = self.information[:, None]
         pull = self.linear[:, None] - (information @ means[None, :, :, None])[..., 0]
-        # No inverse of a kind's covariance: a kind may have no spread in some direction.
+        # Without the inverse of a component's covariance, which may be singular.
         system = torch.eye(means.shape[1], dtype=torch.float64) + information @ covariances
         inverse = torch.linalg.inv(system)
         covariance = covariances @ inverse
@@ -93,63 +93,68 @@ class Likelihoods:
         return torch.softmax(evidence, dim=1), Posterior(means + step, covariance), torch.logsumexp(evidence, dim=1)
 
     def weights_under(self, mixture: Mixture) -> torch.Tensor:
-        """Return float64 [M, K]: the mean weights of every user."""
-        probability, kinds, _ = self.posterior(mixture)
-        return combine(probability, *kinds).weights
+        """Return float64 [M, K]: the posterior mean of the weights of every user."""
+        probability, components, _ = self.posterior(mixture)
+        return combine(probability, *components).weights
 
 
-def find_kinds(
-    likelihoods: Likelihoods, rough: WeightPrior, *, consistency_learnt: bool, thorough: bool = True
+def fit_mixture(
+    likelihoods: Likelihoods, initial: WeightPrior, *, reliability_learnt: bool, thorough: bool = True
 ) -> Mixture:
-    """Return the kinds of people that make the answers most likely, at most `N_KINDS` and fewer of few people.
+    """Fit the mixture by maximum likelihood with shrinkage of the covariances, starting from k-means.
+
+    It has at most `MAX_COMPONENTS` components, and one per `USERS_PER_COMPONENT` users.
 
     Parameters
     ----------
     likelihoods
-        Those of the users who are known.
-    rough
-        The Gaussian that gives the covariances' size at the start.
-    consistency_learnt
-        Whether the first weight, how consistently a user follows the shared direction, takes part; otherwise it stays
-        what `rough` says of it, the same for all kinds and whatever the other weights are.
+        Those of the training users.
+    initial
+        The Gaussian prior whose covariance scales the components at the start.
+    reliability_learnt
+        Whether the first weight, a user's reliability, is part of the mixture. Otherwise it has the mean and variance
+        of `initial` in all components and is independent of the other weights.
     thorough
-        False where strengths are compared: a quarter of the steps show which are good.
+        Whether to iterate to convergence. A quarter of the steps is enough to compare penalty strengths.
     """
     from sklearn.cluster import KMeans
 
-    weights, covariance = likelihoods.weights, _covariance_of(rough)
+    weights, covariance = likelihoods.weights, _covariance_of(initial)
     n_users, rank = weights.shape
-    n_kinds = min(N_KINDS, max(1, n_users // USERS_PER_KIND), len(torch.unique(weights, dim=0)))
+    n_components = min(MAX_COMPONENTS, max(1, n_users // USERS_PER_COMPONENT), len(torch.unique(weights, dim=0)))
     scaled = weights / weights.std(dim=0, unbiased=False).clamp_min(1e-12)
-    label = torch.from_numpy(KMeans(n_kinds, n_init=5, random_state=0).fit_predict(scaled.numpy())).long()
-    counts = torch.bincount(label, minlength=n_kinds)
-    means = weights.new_zeros(n_kinds, rank).index_add_(0, label, weights) / counts[:, None]
-    # What differs within kinds is less than what differs over all of them.
-    mixture = Mixture(counts / n_users, means, 0.3 * covariance.repeat(n_kinds, 1, 1))
+    label = torch.from_numpy(KMeans(n_components, n_init=5, random_state=0).fit_predict(scaled.numpy())).long()
+    counts = torch.bincount(label, minlength=n_components)
+    means = weights.new_zeros(n_components, rank).index_add_(0, label, weights) / counts[:, None]
+    # A factor below 1, because weights vary less within components than over all users.
+    mixture = Mixture(counts / n_users, means, 0.3 * covariance.repeat(n_components, 1, 1))
     last = -torch.inf
     for _ in range(_STEPS[thorough]):
-        if not consistency_learnt:
-            mixture = _with_first_weight_of(rough, mixture)
-        probability, kinds, evidence = likelihoods.posterior(mixture)
+        if not reliability_learnt:
+            mixture = _with_fixed_reliability(initial, mixture)
+        probability, components, evidence = likelihoods.posterior(mixture)
         if float(evidence.mean()) - last < _TOLERANCE[thorough]:
             break
         last = float(evidence.mean())
-        mixture = _of_kinds(probability, kinds)
-    return mixture if consistency_learnt else _with_first_weight_of(rough, mixture)
+        mixture = _maximise(probability, components)
+    return mixture if reliability_learnt else _with_fixed_reliability(initial, mixture)
 
 
-def spread_out(mixture: Mixture, factor: float, *, consistency_learnt: bool) -> Mixture:
-    """Return the kinds with all variance between people, within kinds and between them, times a factor."""
+def scale_mixture(mixture: Mixture, prior_scale: float, *, reliability_learnt: bool) -> Mixture:
+    """Return the mixture with its covariance, within and between components, multiplied by `prior_scale`.
+
+    A reliability that was not learnt keeps its variance.
+    """
     mean, _ = mixture.moments()
-    covariances = factor * mixture.covariances
-    if not consistency_learnt:
+    covariances = prior_scale * mixture.covariances
+    if not reliability_learnt:
         covariances[:, 0, 0] = mixture.covariances[:, 0, 0]
-    return Mixture(mixture.shares, mean + factor**0.5 * (mixture.means - mean), covariances)
+    return Mixture(mixture.shares, mean + prior_scale**0.5 * (mixture.means - mean), covariances)
 
 
-def _with_first_weight_of(rough: WeightPrior, mixture: Mixture) -> Mixture:
-    means, covariances, covariance = mixture.means.clone(), mixture.covariances.clone(), _covariance_of(rough)
-    means[:, 0] = rough.mean[0]
+def _with_fixed_reliability(initial: WeightPrior, mixture: Mixture) -> Mixture:
+    means, covariances, covariance = mixture.means.clone(), mixture.covariances.clone(), _covariance_of(initial)
+    means[:, 0] = initial.mean[0]
     covariances[:, 0, :] = covariances[:, :, 0] = covariance[0]
     return Mixture(mixture.shares, means, covariances)
 
@@ -160,18 +165,18 @@ def _covariance_of(prior: WeightPrior) -> torch.Tensor:
     return prior.covariance
 
 
-def _of_kinds(probability: torch.Tensor, kinds: Posterior) -> Mixture:
-    """Return the kinds that users who belong to them with these probabilities make up."""
-    n_users, n_kinds = probability.shape
-    rank = kinds.weights.shape[2]
+def _maximise(probability: torch.Tensor, components: Posterior) -> Mixture:
+    """Return the mixture of the maximisation step, given the users' posteriors under each component."""
+    n_users, n_components = probability.shape
+    rank = components.weights.shape[2]
     size = probability.sum(dim=0)
-    means = torch.einsum("mc,mck->ck", probability, kinds.weights) / size.clamp_min(1e-12)[:, None]
-    off = kinds.weights - means
+    means = torch.einsum("mc,mck->ck", probability, components.weights) / size.clamp_min(1e-12)[:, None]
+    off = components.weights - means
     scatter = torch.einsum("mc,mck,mcl->ckl", probability, off, off)
-    scatter = scatter + torch.einsum("mc,mckl->ckl", probability, kinds.covariance)
-    # As if each kind had K + 1 more people, who differ as people of one kind do on average: kinds of few people stay
-    # of a credible size.
+    scatter = scatter + torch.einsum("mc,mckl->ckl", probability, components.covariance)
+    # Shrinkage: as if each component had K + 1 more users with the average covariance within components. It keeps the
+    # covariances of small components regular.
     more = rank + 1
     pooled = scatter.sum(dim=0) / n_users
     covariances = (scatter + more * pooled) / (size + more)[:, None, None]
-    return Mixture((size + 1) / (n_users + n_kinds), means, covariances)
+    return Mixture((size + 1) / (n_users + n_components), means, covariances)

@@ -1,7 +1,7 @@
-"""The data term of every recipe: value and gradient as one pure function (no autograd, no loop over users).
+"""The data term of all recipes: value and gradient as one pure function, without autograd or a loop over users.
 
-P(chosen > rejected | u) = sigmoid(d . V w_u / s); the loss is the mean over users of each user's mean negative
-log-likelihood (LoRe, arXiv 2504.14439, section 3).
+P(chosen > rejected | u) = sigmoid(d . V w_u / s); the loss is a weighted sum of negative log-likelihoods. The published
+one is the mean over users of each user's mean (LoRe, arXiv 2504.14439, section 3).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from lorerm.threads import torch_on_one_thread
 
 if TYPE_CHECKING:
-    from lorerm.training.operators import Array, Coefficients
+    from lorerm.arrays import Floats32
+    from lorerm.training.operators import Coefficients
     from lorerm.training.pairs import PackedPairs
 
 
@@ -26,9 +27,9 @@ class LossGradient(NamedTuple):
     loss
         Scalar tensor.
     basis
-        [K, D], with respect to the directions as rows.
+        [K, D], with respect to V transposed.
     weights
-        [N, K].
+        [N, K], with respect to W.
     """
 
     loss: torch.Tensor
@@ -49,9 +50,9 @@ def negative_log_likelihood(
     Parameters
     ----------
     pairs
-        The n pairs.
+        The n comparisons.
     basis
-        [K, D]: V transposed, each reward direction a contiguous row.
+        [K, D]: V transposed, so that each reward direction is a contiguous row.
     weights
         [N, K].
     pair_weight
@@ -59,7 +60,7 @@ def negative_log_likelihood(
     temperature
         s.
     offset
-        [n]: rewards that stay as they are, None for 0.
+        [n]: constant reward differences that are added; None for 0.
     """
     if pairs.in_one_pass(basis):
         with torch_on_one_thread():
@@ -81,13 +82,20 @@ def logistic_loss(
     temperature: float,
     offset: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weighted loss (scalar) and its derivative by each pair's reward difference ([n]).
+    """Return the weighted loss (scalar) and its derivatives with respect to the reward differences [n].
 
-    `projected` is d . V and `of_pair` the weights of each pair's user, both [n, K]; `offset` [n] is added to rewards.
+    Parameters
+    ----------
+    projected
+        [n, K]: d . V.
+    of_pair
+        [n, K]: the weights of each comparison's user.
+    pair_weight, temperature, offset
+        As in `negative_log_likelihood`.
     """
     margin = (projected * of_pair).sum(dim=1)
     margin = (margin if offset is None else margin + offset) / temperature
-    # One stable function: log(sigmoid(m)) underflows, and torch's softplus jumps by 2e-9 where it turns linear.
+    # log(sigmoid(m)) underflows, and torch's softplus jumps by 2e-9 where it switches to a linear function.
     loss = -torch.dot(torch.nn.functional.logsigmoid(margin), pair_weight)
     return loss, torch.sigmoid(-margin) * pair_weight * (-1.0 / temperature)
 
@@ -95,16 +103,16 @@ def logistic_loss(
 def _coefficients(
     of_pair: torch.Tensor, pair_weight: torch.Tensor, temperature: float, offset: torch.Tensor | None
 ) -> Coefficients:
-    """Return the function that gives some pairs' part in the gradient by the basis, from their projections."""
+    """Return the function that computes coefficients of the gradient with respect to V from projections."""
     from scipy.special import expit
 
     weights, factor = of_pair.t().numpy(), (pair_weight * (-1.0 / temperature)).numpy()
-    fixed = np.zeros(len(factor), dtype=np.float32) if offset is None else offset.numpy()
+    constant = np.zeros(len(factor), dtype=np.float32) if offset is None else offset.numpy()
 
-    def of_span(first: int, last: int, projected: Array) -> Array:
+    def of_span(first: int, last: int, projected: Floats32) -> Floats32:
         own = weights[:, first:last]
-        margin = ((projected * own).sum(axis=0) + fixed[first:last]) / np.float32(temperature)
-        coefficients: Array = own * (expit(-margin) * factor[first:last])
+        margin = ((projected * own).sum(axis=0) + constant[first:last]) / np.float32(temperature)
+        coefficients: Floats32 = own * (expit(-margin) * factor[first:last])
         return coefficients
 
     return of_span

@@ -1,58 +1,127 @@
-"""Products of a tall matrix with a few directions, in blocks of rows that stay in the cache.
+"""Products of a tall matrix with a few directions, in blocks of rows that fit into the processor's cache.
 
-The usual BLAS layouts are slow on such skinny products, and value and gradient read the matrix twice. On the CPU the
-rows are therefore taken in spans that the second product finds in the cache, and a span in blocks so small that
-OpenBLAS, NumPy's usual BLAS, uses its kernels for small matrices, some three times as fast. Spans are shared out to
-threads and summed in an order that depends on the shape alone: any number of threads gives the same bits.
+The usual BLAS layouts are slow for such shapes, and value and gradient of a loss read the matrix twice. On the CPU the
+rows are therefore taken in spans, which the second product finds in the cache, and a span in blocks so small that
+OpenBLAS, NumPy's usual BLAS, uses its kernels for small matrices, which are about three times as fast. Spans are
+distributed to threads and summed in an order that depends on the shape alone: any number of threads gives the same
+bits.
 
-A matrix is a tensor, or `StreamedRows`: then each product reads the rows from where they are, span by span. A tensor
-on another device is multiplied there, by torch. What goes in and comes out is on the CPU in any case: it has K numbers
-where the matrix has D, and so the solvers need not know where the matrix is.
+A matrix is a tensor, or `StreamedRows` that are read span by span at each product. A tensor on another device is
+multiplied there by torch. Arguments and results are on the CPU in any case: they have K numbers per row where the
+matrix has D.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
+from lorerm.embedding.matrices import StoredMatrix, as_tensor
 from lorerm.threads import map_in_threads
-from lorerm.training.streamed import StreamedRows
 
 if TYPE_CHECKING:
-    Matrix = torch.Tensor | StreamedRows
-    Array = np.ndarray[Any, np.dtype[np.float32]]
+    from lorerm.arrays import Floats32, Ints
+    from lorerm.embedding.matrices import Matrix
+
     # Given a span's first row, its last + 1, and its projections [K, rows]: coefficients [K, rows].
-    Coefficients = Callable[[int, int, Array], Array]
+    Coefficients = Callable[[int, int, Floats32], Floats32]
+
+Rows: TypeAlias = "torch.Tensor | StreamedRows"
 
 # OpenBLAS has kernels for products of at most so many multiply-adds, and so many results.
 _SMALL_PRODUCT, _SMALL_RESULT = 1_000_000, 1200
-# Elements of a block, 256 kB: all that a product touches stays in a core's own cache.
+# Elements of a block, 256 kB: all that a product touches fits into a core's own cache.
 _BLOCK_ELEMENTS = 1 << 16
-# Elements of a span, 4 MB. With less the threads wait for each other's turn with Python, and with more the second
-# product does not find them in the cache.
+# Elements of a span, 4 MB. With less, threads wait for each other at Python's global lock; with more, the second product
+# does not find the span in the cache.
 _SPAN_ELEMENTS = 1 << 20
-# Partial sums to add up at most; so many threads can be kept busy.
+# Largest number of partial sums, and so of threads at work.
 _PARTS = 64
-# Multiply-adds below which a second thread takes longer to start than it saves.
+# Multiply-adds below which starting a second thread costs more than it saves.
 _WORTH_A_THREAD = 50_000_000
 _NOTHING = np.zeros(0, dtype=np.float32)
-# Rows of at least so many elements are read ahead by the processor itself.
+# The processor prefetches rows of at least so many elements by itself.
 _LONG_ROW = 2048
+# Elements converted at a time for the mean of streamed rows.
+_MEAN_ELEMENTS = 1 << 22
 
 
-def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True, eq=False)
+class StreamedRows:
+    """Centred rows of a matrix that is too large for memory in float32; they are converted when they are used.
+
+    Parameters
+    ----------
+    source
+        [S, D], in memory or on disk, in any float dtype.
+    index
+        Int64 [R], increasing: the rows taken.
+    mean
+        Float32 [D]: their mean, which is subtracted.
+    """
+
+    source: torch.Tensor | StoredMatrix
+    index: Ints
+    mean: torch.Tensor
+
+    @classmethod
+    def of(cls, source: Matrix, index: Ints) -> StreamedRows:
+        """Take some rows; they are read once for their mean."""
+        stored = source if isinstance(source, StoredMatrix) else as_tensor(source)
+        rows = cls(stored, index, torch.zeros(stored.shape[1]))
+        total = torch.zeros(stored.shape[1], dtype=torch.float64)
+        step = max(1, _MEAN_ELEMENTS // stored.shape[1])
+        for first in range(0, len(index), step):
+            total += rows[first : first + step].sum(dim=0).double()
+        return cls(stored, index, (total / len(index)).float())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, D)."""
+        return len(self.index), self.source.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the converted rows, float32."""
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the converted rows, the CPU."""
+        return torch.device("cpu")
+
+    def numel(self) -> int:
+        """Return R * D."""
+        return len(self.index) * self.source.shape[1]
+
+    def __len__(self) -> int:
+        """Return the number of rows R."""
+        return len(self.index)
+
+    def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return some rows, float32 [m, D]."""
+        index = self.index[rows if isinstance(rows, slice) else rows.numpy()]
+        return (
+            self.source[index if isinstance(self.source, StoredMatrix) else torch.from_numpy(index)]
+            .float()
+            .sub_(self.mean)
+        )
+
+
+def project(matrix: Rows, directions: torch.Tensor) -> torch.Tensor:
     """Return x . v for every row and direction: [n, K] from `matrix` [n, D] and `directions` [K, D]."""
     if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, directions):
         return torch.nn.functional.linear(matrix, directions.to(matrix.device)).cpu()
     rows, v = _rows(matrix), directions.float().contiguous().numpy()
     projected = np.empty((len(v), len(matrix)), dtype=np.float32)
 
-    def work(first: int, last: int) -> Array:
+    def work(first: int, last: int) -> Floats32:
         _project(rows(first, last), v, projected[:, first:last])
         return _NOTHING
 
@@ -60,13 +129,13 @@ def project(matrix: Matrix, directions: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(projected).t()
 
 
-def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
+def pull_back(matrix: Rows, coefficients: torch.Tensor) -> torch.Tensor:
     """Return sum_i coefficients[i, k] * x_i: [K, D] from `matrix` [n, D] and `coefficients` [n, K]."""
     if isinstance(matrix, torch.Tensor) and not in_blocks(matrix, coefficients):
         return (coefficients.t().contiguous().to(matrix.device) @ matrix).cpu()
     rows, of_rows = _rows(matrix), coefficients.t().float().numpy()
 
-    def work(first: int, last: int) -> Array:
+    def work(first: int, last: int) -> Floats32:
         return _pull_back(rows(first, last), of_rows[:, first:last])
 
     return torch.from_numpy(_in_spans(len(matrix), (len(of_rows), matrix.shape[1]), work))
@@ -75,12 +144,12 @@ def pull_back(matrix: Matrix, coefficients: torch.Tensor) -> torch.Tensor:
 def project_and_pull_back(
     matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do both in one pass, the coefficients computed from the projections; return float32 [n, K] and [K, D].
+    """Project, compute coefficients from the projections and pull them back, in one pass; return [n, K] and [K, D].
 
     Parameters
     ----------
     matrix
-        Float32 [n, D] on the CPU, see `in_blocks`.
+        Float32 [n, D] on the CPU; see `in_blocks`.
     directions
         Float32 [K, D].
     coefficients
@@ -90,7 +159,7 @@ def project_and_pull_back(
     rows, v = matrix.numpy(), directions.contiguous().numpy()
     projected = np.empty((len(v), len(rows)), dtype=np.float32)
 
-    def work(first: int, last: int) -> Array:
+    def work(first: int, last: int) -> Floats32:
         span, own = rows[first:last], projected[:, first:last]
         _project(span, v, own)
         return _pull_back(span, coefficients(first, last, own))
@@ -100,7 +169,7 @@ def project_and_pull_back(
 
 
 def sparse_product(
-    rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n_rows: int, matrix: Matrix
+    rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n_rows: int, matrix: Rows
 ) -> torch.Tensor:
     """Return the product [n_rows, D] of a sparse matrix, given by its entries [m], with a matrix."""
     if isinstance(matrix, torch.Tensor):
@@ -112,17 +181,17 @@ def sparse_product(
         begin, end = torch.searchsorted(columns, torch.tensor([first, first + step])).tolist()
         own = order[begin:end]
         block = matrix[first : first + step]
-        # In compressed rows: few of the result's rows have entries here.
-        present, place = torch.unique(rows[own], return_inverse=True)
-        part = sparse(place, columns[begin:end] - first, values[own], (len(present), len(block))) @ block
+        # Only the rows of the result with entries in this block.
+        present, row = torch.unique(rows[own], return_inverse=True)
+        part = sparse(row, columns[begin:end] - first, values[own], (len(present), len(block))) @ block
         total.index_add_(0, present, part)
     return total
 
 
 def sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Return a matrix in compressed rows: its products run far faster than gathering and scattering."""
+    """Return a sparse matrix in compressed rows, whose products are much faster than gathering and scattering."""
     with warnings.catch_warnings():
-        # torch calls the layout beta; the products used here are tested against dense ones.
+        # torch calls the layout beta; the tests compare the products used here with dense ones.
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
         return (
             torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
@@ -132,23 +201,23 @@ def sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shap
 
 
 def in_blocks(*tensors: torch.Tensor) -> bool:
-    """Tell whether the products of these are computed here; torch does so on other devices and in other precisions."""
+    """Return whether products of these are computed here: float32 on the CPU. The others are left to torch."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
 
 
-def _rows(matrix: Matrix) -> Callable[[int, int], Array]:
-    """Return the function that gives a span of rows."""
+def _rows(matrix: Rows) -> Callable[[int, int], Floats32]:
+    """Return the function that returns the rows from a first one to a last + 1."""
     if isinstance(matrix, torch.Tensor):
-        rows: Array = matrix.numpy()
+        rows: Floats32 = matrix.numpy()
         return lambda first, last: rows[first:last]
     return lambda first, last: matrix[first:last].numpy()
 
 
-def _project(span: Array, directions: Array, out: Array) -> None:
+def _project(span: Floats32, directions: Floats32, out: Floats32) -> None:
     """Write directions @ span.T to `out` [K, rows]."""
     rank, dimension = directions.shape
     if dimension < _LONG_ROW:
-        # The kernels read many rows at once, a little of each; memory is faster when it is read from end to end first.
+        # The kernels read many rows at once, a little of each: reading the span in order first brings it into the cache.
         flat = span.reshape(-1)
         flat.dot(flat)
     rows = _rows_per_block(directions.shape)
@@ -158,34 +227,34 @@ def _project(span: Array, directions: Array, out: Array) -> None:
     np.matmul(directions, span[whole * rows :].T, out=out[:, whole * rows :])
 
 
-def _pull_back(span: Array, coefficients: Array) -> Array:
+def _pull_back(span: Floats32, coefficients: Floats32) -> Floats32:
     """Return coefficients @ span: [K, D]."""
     rank, dimension = len(coefficients), span.shape[1]
     rows = _rows_per_block((rank, dimension))
     whole = len(span) // rows
     of_blocks = coefficients[:, : whole * rows].reshape(rank, whole, rows).swapaxes(0, 1)
     parts = np.matmul(np.ascontiguousarray(of_blocks), span[: whole * rows].reshape(whole, rows, dimension))
-    total: Array = parts.sum(axis=0)
+    total: Floats32 = parts.sum(axis=0)
     if len(span) > whole * rows:
         total += coefficients[:, whole * rows :] @ span[whole * rows :]
     return total
 
 
 def _rows_per_block(shape: tuple[int, ...]) -> int:
-    """Return how many rows of length D a block has that K directions are multiplied with; `shape` is (K, D)."""
+    """Return the number of rows of a block; `shape` is (K, D)."""
     rank, dimension = shape
     rows = min(_BLOCK_ELEMENTS // dimension, _SMALL_PRODUCT // (rank * dimension), _SMALL_RESULT // rank)
-    # The kernels like whole multiples of what their registers hold.
+    # The kernels are fastest for multiples of the registers' size.
     return rows // 16 * 16 if rows >= 16 else max(1, rows)
 
 
-def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Array]) -> Array:
-    """Return the sum of what `work` returns for consecutive spans of rows; the order does not depend on the threads."""
+def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Floats32]) -> Floats32:
+    """Return the sum of the results of `work` for consecutive spans of rows, in an order independent of threads."""
     rows = _rows_per_block(shape)
     span = rows * max(1, _SPAN_ELEMENTS // (rows * shape[1]))
     part = span * -(-n_rows // (span * _PARTS))
 
-    def sum_of_part(first: int) -> Array:
+    def sum_of_part(first: int) -> Floats32:
         last = min(first + part, n_rows)
         total = work(first, min(first + span, last))
         for start in range(first + span, last, span):
@@ -193,13 +262,13 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Ar
         return total
 
     begins = range(0, n_rows, part)
-    # The library's own threads are no use on small blocks, and would compete with these.
+    # BLAS's own threads do not speed up small blocks, and would compete with these.
     with _blas().limit(limits=1):
         small = n_rows * shape[0] * shape[1] < _WORTH_A_THREAD
         return _sum(map(sum_of_part, begins) if small else map_in_threads(sum_of_part, begins))
 
 
-def _sum(parts: Iterator[Array]) -> Array:
+def _sum(parts: Iterator[Floats32]) -> Floats32:
     total = next(parts)
     for part in parts:
         total += part
@@ -208,7 +277,7 @@ def _sum(parts: Iterator[Array]) -> Array:
 
 @lru_cache(maxsize=1)
 def _blas() -> Any:  # noqa: ANN401 - threadpoolctl has no types
-    """Return the controller of NumPy's BLAS; to look for the library takes a millisecond."""
+    """Return the controller of NumPy's BLAS threads; finding the library takes a millisecond."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

@@ -1,55 +1,60 @@
-"""Comparisons packed for the solvers: sorted by user, with the two products that a solver asks of the embeddings."""
+"""Comparisons packed for the solvers: grouped by user, with the products of embeddings that solvers need.
+
+The embeddings are stored in the cheaper of two forms: one row per comparison (the difference d), or one row per
+distinct response with the rows of chosen and rejected responses.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lorerm.embedding.matrices import LARGE, StoredMatrix, as_tensor
 from lorerm.training import operators
-from lorerm.training.streamed import StreamedRows
+from lorerm.training.operators import StreamedRows
 
 if TYPE_CHECKING:
+    from lorerm.arrays import Ints
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.matrices import Matrix
 
-# Below this many comparisons per distinct response, storing differences is cheaper than working on responses.
+# Below this many comparisons per distinct response, storing differences is cheaper than storing responses.
 _REUSE = 2.0
-# Elements up to which the matrix is held in memory.
+# Elements up to which the matrix is kept in memory.
 _IN_MEMORY = LARGE
-# Elements that are looked at together where the products are not concerned.
+# Elements converted or compared at a time: bounds the memory to 16 MiB as float32.
 _BLOCK_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class PackedPairs:
-    """Pairs of many users, grouped by user in order of first appearance.
+    """Comparisons of many users, grouped by user in order of first appearance.
 
     Parameters
     ----------
     matrix
-        Float32 [R, D] or [n, D]: embeddings of the responses in use, less their mean, when `chosen` is given; else the
-        differences. It may be on a GPU; the rest is on the CPU. Responses that would take more than 1 GiB so are
-        streamed from where they are.
+        Float32 [R, D], the embeddings of the responses in use, centred, where `chosen` is given; else [n, D], the
+        differences. It may be on a GPU; all else is on the CPU. A matrix of more than 1 GiB is streamed from its source
+        (memory in another precision, or disk).
     chosen, rejected
-        Int64 [n], rows of `matrix`; or None when `matrix` holds the differences themselves.
+        Int64 [n]: rows of `matrix`; None where `matrix` contains the differences.
     user
-        Int64 [n], non-decreasing: the place in `user_ids` of each pair's user.
+        Int64 [n], non-decreasing: the index in `user_ids` of each comparison's user.
     weight
-        Float32 [n]: weight of each pair; they sum to 1 within each user.
+        Float32 [n]: the weight of each comparison in its user's mean: they sum to 1 within each user.
     count
-        Float64 [n]: each pair's weight as a number of judgements (for likelihoods, which are sums and not means).
+        Float64 [n]: the weight of each comparison in the likelihood, as the data gives it.
     user_ids
         The N users.
     order
-        Int64 [n]: which comparison of the data each pair is.
+        Int64 [n]: the index of each comparison in the data.
     scale
-        Float32 [D]: what each feature of `matrix` is multiplied by, or None for 1. The products apply it to the
-        directions instead, so that scaled pairs share the matrix of the others.
+        Float32 [D]: factors of the features, or None for 1. The products multiply the directions by them instead of the
+        matrix, so that scaled and unscaled comparisons share one matrix.
     """
 
     matrix: torch.Tensor | StreamedRows
@@ -59,23 +64,23 @@ class PackedPairs:
     weight: torch.Tensor
     count: torch.Tensor
     user_ids: tuple[str, ...]
-    order: np.ndarray[Any, np.dtype[np.int64]]
+    order: Ints
     scale: torch.Tensor | None = None
 
     @classmethod
     def pack(cls, data: EmbeddedPreferences, *, differences: bool | None = None) -> PackedPairs:
-        """Pack comparisons; `differences` True or False forces the storage, None takes the cheaper one."""
+        """Pack comparisons; `differences` says whether to store differences, None takes the cheaper form."""
         chosen, rejected = data.rows()
         user_ids, user = data.index_users()
         order = np.argsort(user, kind="stable")
         chosen, rejected, user = chosen[order], rejected[order], user[order]
         count = data.weights[order]
         share = count / np.bincount(user, weights=count)[user]
-        used, (chosen_place, rejected_place) = _in_use(chosen, rejected, len(data.responses))
+        used, (chosen_row, rejected_row) = _in_use(chosen, rejected, len(data.responses))
         if differences is None:
             differences = len(chosen) < _REUSE * len(used)
         matrix: torch.Tensor | StreamedRows
-        ends: tuple[torch.Tensor | None, torch.Tensor | None] = None, None
+        rows: tuple[torch.Tensor | None, torch.Tensor | None] = None, None
         if (len(chosen) if differences else len(used)) * data.dimension > _IN_MEMORY:
             matrix, differences = StreamedRows.of(data.responses, used), False
         elif differences:
@@ -83,11 +88,11 @@ class PackedPairs:
         else:
             matrix = StreamedRows.of(data.responses, used)[:]
         if not differences:
-            ends = _with_exact_ties(matrix, torch.from_numpy(chosen_place), torch.from_numpy(rejected_place))
+            rows = _with_exact_ties(matrix, torch.from_numpy(chosen_row), torch.from_numpy(rejected_row))
         return cls(
             matrix=matrix,
-            chosen=ends[0],
-            rejected=ends[1],
+            chosen=rows[0],
+            rejected=rows[1],
             user=torch.from_numpy(user),
             weight=torch.from_numpy(share).float(),
             count=torch.from_numpy(count),
@@ -96,7 +101,7 @@ class PackedPairs:
         )
 
     def __len__(self) -> int:
-        """Return the number of pairs."""
+        """Return the number of comparisons."""
         return len(self.user)
 
     @property
@@ -105,15 +110,15 @@ class PackedPairs:
         return len(self.user_ids)
 
     def with_scale(self, scale: torch.Tensor) -> PackedPairs:
-        """Return the pairs with features multiplied by `scale` [D]; the matrix is shared, not copied."""
+        """Return the comparisons with features multiplied by `scale` [D]; the matrix is shared, not copied."""
         return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
     def project(self, directions: torch.Tensor) -> torch.Tensor:
-        """Return d . v for every pair and direction: [n, K] from `directions` [K, D]."""
+        """Return d . v for every comparison and direction: [n, K] from `directions` [K, D]."""
         projected = operators.project(self.matrix, self._scaled(directions))
         if self.chosen is None:
             return projected
-        chosen, rejected = self._ends
+        chosen, rejected = self._rows
         by_direction = projected.t()
         return (by_direction.index_select(1, chosen) - by_direction.index_select(1, rejected)).t()
 
@@ -124,7 +129,7 @@ class PackedPairs:
         return self._scaled(operators.pull_back(self.matrix, coefficients))
 
     def in_one_pass(self, directions: torch.Tensor) -> bool:
-        """Tell whether `project_and_pull_back` can be used: with differences in float32 on the CPU."""
+        """Return whether `project_and_pull_back` can be used: on differences in float32 on the CPU."""
         return (
             self.chosen is None
             and isinstance(self.matrix, torch.Tensor)
@@ -134,9 +139,9 @@ class PackedPairs:
     def project_and_pull_back(
         self, directions: torch.Tensor, coefficients: operators.Coefficients
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `project(directions)` and the pull-back of coefficients that depend on it, the matrix read once.
+        """Return `project(directions)` and the pull-back of coefficients computed from it, reading the matrix once.
 
-        See `operators.project_and_pull_back` for `coefficients`, a function of pairs and their projections.
+        `coefficients` is a function of comparisons and their projections; see `operators.project_and_pull_back`.
         """
         if not isinstance(self.matrix, torch.Tensor):
             raise TypeError("streamed rows are read twice")
@@ -145,53 +150,53 @@ class PackedPairs:
         return projected, self._scaled(pulled)
 
     def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Return sum_i coefficients[i] * d_i over each user's own pairs: [N, D] from `coefficients` [n]."""
+        """Return sum_i coefficients[i] * d_i over each user's comparisons: [N, D] from `coefficients` [n]."""
         if self.chosen is None:
             rows, columns, values = self.user, torch.arange(len(self)), coefficients
         else:
-            rows, columns = self.user.repeat(2), torch.cat(self._ends)
+            rows, columns = self.user.repeat(2), torch.cat(self._rows)
             values = torch.cat([coefficients, -coefficients])
         return self._scaled(operators.sparse_product(rows, columns, values, self.n_users, self.matrix))
 
     def of_pairs(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return each pair's row of `weights` [N, K], its user's: [n, K]."""
-        # Laid out by direction, as the projections are: sums over a few directions are slow in the other layout.
+        """Return the weights of each comparison's user: [n, K] from `weights` [N, K]."""
+        # Stored by direction, as the projections are: sums over few directions are slow otherwise.
         return weights.t().contiguous().index_select(1, self.user).t()
 
     def sum_by_user(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sums over each user's pairs: [N, ...] from `values` [n, ...]."""
-        return torch.from_numpy(np.add.reduceat(values.numpy(), self._first, axis=0))
+        """Return the sums over each user's comparisons: [N, ...] from `values` [n, ...]."""
+        return sum_groups(values, self._first)
 
     def mean_square(self) -> torch.Tensor:
-        """Return the mean over pairs of each squared feature of the differences: float32 [D]."""
+        """Return the mean over comparisons of each squared feature of the differences: float32 [D]."""
         dimension = self.matrix.shape[1]
         total = torch.zeros(dimension, dtype=torch.float64)
-        # In the order of the responses, which may have to be read from a file.
+        # In the order of the responses, because they may have to be read from a file.
         order = torch.arange(len(self)) if self.chosen is None else self.chosen.argsort(stable=True)
         for block in torch.split(order, max(1, _BLOCK_ELEMENTS // dimension)):
             if self.chosen is None:
                 rows = self.matrix[block]
             else:
-                chosen, rejected = self._ends
+                chosen, rejected = self._rows
                 rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
             total += rows.square().sum(dim=0).double().cpu()
         return self._scaled(self._scaled((total / len(self)).float()))
 
     @cached_property
-    def _first(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Each user's first pair."""
+    def _first(self) -> Ints:
+        """Int64 [N]: each user's first comparison."""
         return np.searchsorted(self.user.numpy(), np.arange(self.n_users))
 
     @cached_property
     def _incidence(self) -> torch.Tensor:
-        """The sparse [R, n] matrix with +1 where a response is a pair's chosen one, -1 where it is the rejected one."""
+        """The sparse [R, n] matrix with +1 where a response is chosen in a comparison, -1 where it is rejected."""
         n = len(self)
         ones = torch.ones(n, dtype=self.matrix.dtype)
         columns = torch.arange(n).repeat(2)
-        return operators.sparse(torch.cat(self._ends), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
+        return operators.sparse(torch.cat(self._rows), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     @property
-    def _ends(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.chosen is None or self.rejected is None:
             raise AssertionError
         return self.chosen, self.rejected
@@ -201,40 +206,41 @@ class PackedPairs:
         return features if self.scale is None else features * self.scale
 
 
-def _in_use(
-    chosen: np.ndarray[Any, np.dtype[np.int64]], rejected: np.ndarray[Any, np.dtype[np.int64]], n_responses: int
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[np.ndarray[Any, np.dtype[np.int64]]]]:
-    """Return the rows in use in order, and the places in it of both columns."""
+def sum_groups(values: torch.Tensor, first: Ints) -> torch.Tensor:
+    """Return the sums of consecutive rows: [N, ...] from `values` [n, ...] and each group's first row, int64 [N]."""
+    return torch.from_numpy(np.add.reduceat(values.numpy(), first, axis=0))
+
+
+def _in_use(chosen: Ints, rejected: Ints, n_responses: int) -> tuple[Ints, tuple[Ints, Ints]]:
+    """Return the responses in use in increasing order, and `chosen` and `rejected` as indices into these."""
     marked = np.zeros(n_responses, dtype=bool)
     marked[chosen] = marked[rejected] = True
     used = np.flatnonzero(marked)
     if len(used) == n_responses:
-        return used, [chosen, rejected]
-    place = np.zeros(n_responses, dtype=np.int64)
-    place[used] = np.arange(len(used))
-    return used, [place[chosen], place[rejected]]
+        return used, (chosen, rejected)
+    index = np.zeros(n_responses, dtype=np.int64)
+    index[used] = np.arange(len(used))
+    return used, (index[chosen], index[rejected])
 
 
-def _differences(
-    responses: Matrix, chosen: np.ndarray[Any, np.dtype[np.int64]], rejected: np.ndarray[Any, np.dtype[np.int64]]
-) -> torch.Tensor:
-    """Return [n, D], taken in float32: in bfloat16 the subtraction of two near vectors loses most of its digits."""
-    held = responses if isinstance(responses, StoredMatrix) else as_tensor(responses)
-    matrix = torch.empty(len(chosen), held.shape[1], device=None if isinstance(held, StoredMatrix) else held.device)
-    step = max(1, _BLOCK_ELEMENTS // held.shape[1])
+def _differences(responses: Matrix, chosen: Ints, rejected: Ints) -> torch.Tensor:
+    """Return [n, D], computed in float32: subtracting two similar bfloat16 vectors would lose most digits."""
+    source = responses if isinstance(responses, StoredMatrix) else as_tensor(responses)
+    matrix = torch.empty(len(chosen), source.shape[1], device=None if isinstance(source, StoredMatrix) else source.device)
+    step = max(1, _BLOCK_ELEMENTS // source.shape[1])
     for first in range(0, len(chosen), step):
         block = slice(first, first + step)
-        one, other = (held[torch.from_numpy(end[block])].float() for end in (chosen, rejected))
-        torch.sub(one, other, out=matrix[block])
+        better, worse = (source[torch.from_numpy(rows[block])].float() for rows in (chosen, rejected))
+        torch.sub(better, worse, out=matrix[block])
     return matrix
 
 
 def _with_exact_ties(
     matrix: torch.Tensor | StreamedRows, chosen: torch.Tensor, rejected: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Point both ends of a pair of equal rows at one of them: products of equal rows can differ in the last digit."""
+    """Return chosen and rejected rows, the same row where two are equal: their products can differ in the last digit."""
     step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
-    # Allocated first: small results between the blocks would keep their memory from being used again.
+    # Allocated first: small results between the blocks would prevent the reuse of the blocks' memory.
     checksum = torch.empty(len(matrix), dtype=torch.int32)
     for first in range(0, len(matrix), step):
         block = slice(first, first + step)

@@ -1,44 +1,42 @@
-"""The published recipes, step by step as published but without the loop over users (LoRe, arXiv 2504.14439).
+"""The published algorithms (LoRe, arXiv 2504.14439), step by step as published but without the loop over users.
 
-Both start from the global generator after `torch.manual_seed(seed)`, in the documented order, drawn in float32;
-everything is in the pairs' precision, float32 as published unless they were converted.
-The data term is a *sum* over users of each user's mean (`paper`) or a mean over all pairs (`paper-cosine`).
+Random numbers come from torch's global generator after `torch.manual_seed(seed)`, in the documented order, drawn in
+float32. All else is in the precision of the comparisons: float32 as published, unless they were converted.
+The data term is the sum over users of each user's mean loss in `fit_joint`, the mean over all comparisons in
+`fit_cosine`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
+from lorerm.model.prior import WeightPrior
 from lorerm.threads import torch_on_one_thread
 from lorerm.training.objective import logistic_loss, negative_log_likelihood
+from lorerm.training.pairs import sum_groups
+from lorerm.training.trainer import Trained, Trainer
+from lorerm.training.validation import best_temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.training.config import TrainingConfig
     from lorerm.training.pairs import PackedPairs
+    from lorerm.training.trainer import Progress
+    from lorerm.training.validation import Score, Validation
 
-    Progress = Callable[[int, int], None]
+FitBasis = Callable[..., "PaperFit"]
+"""`fit_joint` or `fit_cosine`."""
 
 TEMPERATURE = 100.0
-JOINT_STEPS = {"paper": 1000, "paper-cosine": 20_000}
-ALPHA = {"paper": 0.0, "paper-cosine": 1e4}
-LEARNING_RATE = 0.5
-FEW_SHOT_STEPS, FEW_SHOT_LEARNING_RATE = 500, 0.1
-# Directions that no user gives at least this weight are dropped at the end of `paper-cosine`.
+# `fit_cosine` drops directions to which no user gives at least this weight.
 SMALLEST_WEIGHT = 0.01
-# The regulariser of `paper-cosine` is ramped between these shares of the steps.
+# The strength of the regulariser of `fit_cosine` grows linearly between these shares of the steps.
 RAMP = 0.2, 0.8
 _PROGRESS_EVERY = 50
-
-
-def few_shot_constants(recipe: str) -> dict[str, Any]:
-    """Return steps and learning rate of the published few-shot stage that goes with a recipe."""
-    return {
-        "steps": FEW_SHOT_STEPS,
-        "learning_rate": LEARNING_RATE if recipe == "paper-cosine" else FEW_SHOT_LEARNING_RATE,
-    }
 
 
 class PaperFit(NamedTuple):
@@ -48,18 +46,70 @@ class PaperFit(NamedTuple):
     weights: torch.Tensor
 
 
+class PaperTrainer(Trainer):
+    """Trainer of a published recipe; the validation split serves only to compare ranks.
+
+    Parameters
+    ----------
+    data, config, reference, differences
+        As `Trainer`.
+    fit_basis
+        Fits basis and weights: `fit_joint` or `fit_cosine` with all settings bound.
+    few_shot
+        Fits the weights of the validation split's unseen users: `fit_few_shot` with all settings bound.
+    """
+
+    def __init__(
+        self,
+        data: EmbeddedPreferences,
+        config: TrainingConfig,
+        reference: torch.Tensor | None,
+        fit_basis: FitBasis,
+        few_shot: Callable[..., torch.Tensor],
+        *,
+        differences: bool | None = None,
+    ) -> None:
+        super().__init__(data, config, reference, differences=differences)
+        self._fit_basis, self._few_shot = fit_basis, few_shot
+
+    def _fit(self, rank: int, progress: Progress | None) -> Trained:
+        fit = self._optimise(self.pairs, rank, progress)
+        mean = fit.weights.double().mean(dim=0)
+        if len(mean) == 1:
+            prior = WeightPrior.fixed(mean)
+        else:
+            # Dropped columns leave rows that sum to less than 1; the prior is on the simplex of the kept ones.
+            prior = WeightPrior(mean / mean.sum(), concentration=simplex_concentration(fit.weights))
+        return Trained(fit.basis.t().contiguous(), fit.weights, prior, TEMPERATURE, self.validate(rank))
+
+    def _optimise(self, pairs: PackedPairs, rank: int, progress: Progress | None = None) -> PaperFit:
+        torch.manual_seed(self.config.seed)
+        return self._fit_basis(pairs, rank, progress=progress)
+
+    def _score(self, rank: int, validation: Validation) -> Score:
+        fit = self._optimise(validation.train, rank)
+        weights = [fit.weights]
+        if validation.few_shot is not None:
+            pairs = validation.few_shot
+            torch.manual_seed(self.config.seed)
+            weights.append(self._few_shot(pairs.project(fit.basis), pairs.user, pairs.weight, pairs.n_users))
+        margins = validation.margins(fit.basis, torch.cat(weights))
+        # At the best temperature, because the published one gives over-confident probabilities.
+        return validation.score(margins, best_temperature(margins, validation.held_out.weight))
+
+
 @torch_on_one_thread()
 def fit_joint(
     pairs: PackedPairs,
     rank: int,
     *,
     steps: int,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float,
     alpha: float = 0.0,
     reference: torch.Tensor | None = None,
     progress: Progress | None = None,
 ) -> PaperFit:
-    """Fit basis and weights by one Adam over both (`paper`); `alpha` adds the l2 term, alpha * sum_k |V_k - v_ref|^2.
+    """Fit basis and weights by one Adam over both (LoRe); `alpha` adds alpha * sum_k |V_k - v_ref|^2.
 
     Draws randn(N, K) for the logits of W, then randn(D, K) for V.
     """
@@ -73,7 +123,7 @@ def fit_joint(
         if alpha > 0 and reference is not None:
             basis.grad = basis.grad + 2 * alpha * (basis - reference)
         optimiser.step()
-        _tell(progress, step, steps)
+        _report(progress, step, steps)
     return PaperFit(basis, logits.softmax(dim=1))
 
 
@@ -83,12 +133,12 @@ def fit_cosine(
     rank: int,
     *,
     steps: int,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float,
     alpha: float,
     reference: torch.Tensor,
     progress: Progress | None = None,
 ) -> PaperFit:
-    """Fit by two Adams that take turns, the basis drawn toward the reference head's direction (`paper-cosine`).
+    """Fit by two alternating Adams, the basis penalised by alpha_t * mean_k (1 - cos(V_k, v_ref)) (LoRe_regularized).
 
     Draws rand(N, K) for the logits of W, then randn(D, K) for V. Columns whose largest weight over users is below 0.01
     are dropped at the end, without renormalising, so that fewer than `rank` can be left.
@@ -98,7 +148,7 @@ def fit_cosine(
     of_weights, of_basis = torch.optim.Adam([logits], lr=learning_rate), torch.optim.Adam([basis], lr=learning_rate)
     pair_weight = (pairs.count / pairs.count.sum()).to(pairs.matrix.dtype)
     for step in range(steps):
-        # V does not move in the first half of a step, so that one product d . V serves both halves.
+        # The step of the weights leaves V as it is: one product d . V serves both steps.
         projected = pairs.project(basis)
         weights = logits.softmax(dim=1)
         _, slope = logistic_loss(projected, weights.index_select(0, pairs.user), pair_weight, TEMPERATURE)
@@ -111,7 +161,7 @@ def fit_cosine(
         if strength > 0:
             basis.grad = basis.grad + _cosine_gradient(basis, reference, strength)
         of_basis.step()
-        _tell(progress, step, steps)
+        _report(progress, step, steps)
     weights = logits.softmax(dim=1)
     kept = weights.max(dim=0).values >= SMALLEST_WEIGHT
     return PaperFit(basis[kept], weights[:, kept])
@@ -119,44 +169,70 @@ def fit_cosine(
 
 @torch_on_one_thread()
 def fit_few_shot(
-    pairs: PackedPairs,
-    basis: torch.Tensor,
+    projected: torch.Tensor,
+    user: torch.Tensor,
+    weight: torch.Tensor,
+    n_users: int,
     *,
-    steps: int = FEW_SHOT_STEPS,
-    learning_rate: float = FEW_SHOT_LEARNING_RATE,
-    progress: Progress | None = None,
+    steps: int,
+    learning_rate: float,
 ) -> torch.Tensor:
-    """Return simplex weights [N, K] of new users, `basis` [K, D] fixed: one Adam from N successive draws randn(K)."""
-    logits = torch.stack([torch.randn(len(basis)) for _ in range(pairs.n_users)]).to(basis.dtype)
-    projected = pairs.project(basis)
+    """Return simplex weights [N, K] of new users, given the basis: one Adam from N successive draws randn(K).
+
+    Parameters
+    ----------
+    projected
+        [n, K]: d . V of each comparison, grouped by user.
+    user
+        Int64 [n], non-decreasing: the index of each comparison's user; each of the N users has a comparison.
+    weight
+        [n]: the weight of each comparison, summing to 1 within each user.
+    n_users
+        N.
+    steps, learning_rate
+        Of Adam.
+    """
+    projected = projected.t().contiguous().t()  # stored by direction: sums over few directions are slow otherwise
+    logits = torch.stack([torch.randn(projected.shape[1]) for _ in range(n_users)]).to(projected.dtype)
     optimiser = torch.optim.Adam([logits], lr=learning_rate)
-    for step in range(steps):
+    first = np.searchsorted(user.numpy(), np.arange(n_users))
+    for _ in range(steps):
         weights = logits.softmax(dim=1)
-        _, slope = logistic_loss(projected, weights.index_select(0, pairs.user), pairs.weight, TEMPERATURE)
-        logits.grad = _through_softmax(pairs.sum_by_user(projected * slope[:, None]), weights)
+        _, slope = logistic_loss(projected, weights.index_select(0, user), weight, TEMPERATURE)
+        logits.grad = _through_softmax(sum_groups(projected * slope[:, None], first), weights)
         optimiser.step()
-        _tell(progress, step, steps)
     return logits.softmax(dim=1)
 
 
 def ramp(step: int, steps: int) -> float:
-    """Return the share of alpha in force: 0 before 20% of the steps, 1 from 80% on, linear between."""
+    """Return the share of alpha in force at a step: 0 before 20% of the steps, 1 from 80% on, linear between."""
     start, full = (int(share * steps) for share in RAMP)
     if step < start:
         return 0.0
     return 1.0 if step >= full else (step - start) / (full - start)
 
 
+def simplex_concentration(weights: torch.Tensor) -> float:
+    """Return the concentration of the Dirichlet with the variance of the rows of `weights` [N, K], at least 1.
+
+    A Dirichlet of mean m and concentration c has the total variance sum_k m_k (1 - m_k) / (c + 1).
+    """
+    weights = weights.double()
+    mean = weights.mean(dim=0)
+    variance = weights.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
+    return max(1.0, float((mean * (1 - mean)).sum() / variance) - 1.0)
+
+
 def _through_softmax(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Turn a gradient by softmax(logits) into one by the logits."""
+    """Turn the gradient with respect to softmax(logits) into that with respect to the logits."""
     return weights * (gradient - (gradient * weights).sum(dim=1, keepdim=True))
 
 
 def _cosine_gradient(basis: torch.Tensor, reference: torch.Tensor, strength: float) -> torch.Tensor:
-    """Return the gradient of strength * mean_k (1 - cos(V_k, reference)) by `basis` [K, D].
+    """Return the gradient of strength * mean_k (1 - cos(V_k, reference)) with respect to `basis` [K, D].
 
-    By autograd on [D, K], as published: once the directions lie along the reference the gradient is all rounding, Adam
-    scales that up to full steps, and a formula of our own would round differently.
+    By autograd on [D, K], as published: once the directions are parallel to the reference the gradient is rounding
+    error, which Adam scales up to full steps, and a formula written out would round differently.
     """
     with torch.enable_grad():
         columns = basis.t().contiguous().requires_grad_()
@@ -165,6 +241,6 @@ def _cosine_gradient(basis: torch.Tensor, reference: torch.Tensor, strength: flo
     return gradient.t()
 
 
-def _tell(progress: Progress | None, step: int, steps: int) -> None:
+def _report(progress: Progress | None, step: int, steps: int) -> None:
     if progress is not None and ((step + 1) % _PROGRESS_EVERY == 0 or step + 1 == steps):
         progress(step + 1, steps)

@@ -1,14 +1,14 @@
-"""The directions once more, now that it is known how much is known of everybody's weights.
+"""Basis refinement: refit all directions under the posterior of the weights (one variational EM step).
 
-`default.fit_personal` takes its best guess of each user's weights for the truth; where a user has few answers it is
-mostly noise, and the directions are fitted to that. Here the weights are averaged over, under what the answers leave
-open of them: one step of expectation-maximisation. For a pair with the projections z of a user whose weights have the
-posterior mean m and second moments M = E[w w'],
+`regularized.fit_personal` treats its estimate of each user's weights as exact. Where users have few comparisons the
+estimates are mostly noise, and the directions are fitted to it. Here the expected loss under the posterior of the
+weights is minimised. For a comparison with projections z of a user whose weights have the posterior mean m and second
+moments M = E[w w'],
 
     E[-log sigmoid(z . w)]  <=  log(2 cosh(c / 2)) - z . m / 2,    c^2 = z . M z
 
-(Jaakkola & Jordan 2000, doi 10.1023/A:1008932416310). Where nothing is open the two are equal, and it is convex in the
-directions. All of them move, the shared one too, under the penalties of `default`.
+(Jaakkola & Jordan 2000, doi 10.1023/A:1008932416310). The bound is convex in the basis, and equal to the loss where the
+weights are certain. All directions are refitted, the shared one too, under the penalties of `regularized`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.training.regularized import MAX_STEPS, Fit, judgement_weight, minimise, principal
+from lorerm.training.regularized import MAX_STEPS, Fit, likelihood_weight, minimise, principal
 
 if TYPE_CHECKING:
     from lorerm.model.posterior import Posterior
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from lorerm.training.pairs import PackedPairs
     from lorerm.training.regularized import Strengths
 
+# The relative decrease of the loss at which L-BFGS stops.
 _TOLERANCE = 1e-5
-# People differ along an axis of the weights if they do by more than this share of the largest variance.
-_NO_SPREAD = 1e-4
-# Pairs whose second moments are looked at together, to spare memory.
+# Eigenvalues of the between-user covariance below this share of the largest one count as 0.
+_NO_VARIANCE = 1e-4
+# Comparisons whose second moments are in memory at once.
 _BLOCK = 1 << 16
 
 
@@ -41,27 +42,27 @@ def refine(
     target: torch.Tensor,
     steps: int = MAX_STEPS,
 ) -> Fit:
-    """Fit all directions to the posterior of everybody's weights.
+    """Refit all directions under the posterior of the weights.
 
     Parameters
     ----------
     pairs
         On the scaled features.
     fit
-        Its directions are where to start.
+        The start.
     prior, posterior
-        What is believed of weights on its basis: of anybody's, and of those of each user of `pairs`.
+        The prior over weights on the basis of `fit`, and the posterior of the users of `pairs`.
     strengths
-        Those of `default.fit_shared` and `default.fit_personal`.
+        Those of `regularized.fit_shared` and `regularized.fit_personal`.
     target
-        [D]: what the shared direction is drawn to.
+        [D]: the vector that the shared direction is penalised towards.
     steps
         L-BFGS iterations at most.
     """
     onto, back = _whitening(prior)
     mean = posterior.weights @ onto.t()
     second = onto @ posterior.covariance @ onto.t() + mean[:, :, None] * mean[:, None, :]
-    pair_weight = judgement_weight(pairs)
+    pair_weight = likelihood_weight(pairs)
     of_pairs = [(block, mean.float(), second.float()) for block in torch.split(torch.arange(len(pairs)), _BLOCK)]
     begin = (back.t().float() @ fit.basis).contiguous()
     penalty = torch.full((len(begin), 1), strengths.personal or 0.0)
@@ -83,23 +84,23 @@ def refine(
 
     x, taken = minimise(objective, begin.flatten(), steps, _TOLERANCE)
     basis = x.view_as(begin)
-    # Posterior means lie closer together than people do: their spread is made that of the prior, 1 along every axis.
+    # Posterior means vary less than the weights themselves: they are rescaled to the prior's variance, 1 on each axis.
     left, _, right = torch.linalg.svd(mean[:, 1:], full_matrices=False)
     deviations = (left @ right).float() * len(mean) ** 0.5
-    return principal(Fit(basis[0], basis[1:], deviations, fit.steps + taken))
+    return principal(Fit(basis[0], basis[1:], deviations, fit.iterations + taken))
 
 
 def expected_loss(
     projected: torch.Tensor, mean: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the bound on each pair's expected loss [n], in nats, and its derivative by the projections [n, K].
+    """Return the bound on each comparison's expected loss [n], in nats, and its derivatives [n, K] by `projected`.
 
     Parameters
     ----------
     projected
         [n, K]: d . V.
     mean, second
-        [n, K] and [n, K, K]: the moments E[w] and E[w w'] of each pair's user.
+        [n, K] and [n, K, K]: the moments E[w] and E[w w'] of each comparison's user.
     """
     pulled = (second @ projected[:, :, None])[:, :, 0]
     c = (projected * pulled).sum(dim=1).clamp_min(1e-12).sqrt()
@@ -109,19 +110,19 @@ def expected_loss(
 
 
 def _whitening(prior: WeightPrior) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return how weights become such as vary by 1 around 0 along every axis, and how these become weights again.
+    """Return the linear map to weights with mean 0 and variance 1 on every personal axis, and its inverse.
 
-    The first weight, of the shared direction, stays; the population's mean deviation becomes part of that direction.
+    The first weight, that of the shared direction, is kept; the mean deviation becomes part of that direction.
 
     Returns
     -------
     tuple
-        Float64 [R + 1, K], and [K, R + 1].
+        Float64 [R + 1, K] and [K, R + 1], for R axes with positive variance.
     """
     if prior.covariance is None:
         raise AssertionError
     variance, axes = torch.linalg.eigh(prior.covariance[1:, 1:])
-    kept = variance > _NO_SPREAD * variance.max()
+    kept = variance > _NO_VARIANCE * variance.max()
     deviation, axes = variance[kept].sqrt(), axes[:, kept]
     rank = len(deviation)
     onto = torch.zeros(rank + 1, len(prior.mean), dtype=torch.float64)

@@ -1,4 +1,8 @@
-"""Strengths, temperature and the prior over weights, chosen on validation pairs along a warm-started path."""
+"""Choice of the default recipe's settings on the validation split.
+
+Penalty strengths are tried from strong to weak, each fit starting from the one before. The temperature, the prior over
+weights and the number of basis refinements are chosen there too.
+"""
 
 from __future__ import annotations
 
@@ -10,78 +14,86 @@ import torch
 from lorerm.model.posterior import solve
 from lorerm.model.prior import WeightPrior
 from lorerm.threads import torch_on_one_thread
-from lorerm.training.mixture_prior import Likelihoods, find_kinds, spread_out
+from lorerm.training.mixture_prior import Likelihoods, fit_mixture, scale_mixture
 from lorerm.training.refinement import refine
 from lorerm.training.regularized import MAX_STEPS, Fit, Strengths, fit_personal, fit_shared, spectral_start
-from lorerm.training.validation import Score, Validation, best_temperature
+from lorerm.training.validation import Score, Validation, best_temperature, improves_by_one_se
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lorerm.training.pairs import PackedPairs
 
+# Half decades. The weak ends are half a decade or more beyond the smallest strengths that were best on any data set.
 SHARED_PATH = tuple(10.0 ** (-half / 2) for half in range(1, 15))
 PERSONAL_PATH = tuple(10.0 ** (-half / 2) for half in range(3, 13))
-SPREADS = (0.3, 1.0, 3.0)
-# Standard deviation between users of how consistently they choose, beside a mean of 1: some are careless.
-CONSISTENCY = 0.5
-# How many values in a row may be clearly worse than the best before the rest of a path, weaker still, is left out.
-# At the strong end nothing is learnt yet, and tiny differences say nothing.
+PRIOR_SCALES = (0.3, 1.0, 3.0)
+# Standard deviation of the reliability between users where it is not learnt; its mean is 1.
+RELIABILITY_SD = 0.5
+# A path ends after this many strengths in a row with a loss above this multiple of the best one. More than one, because
+# at the strong end differences are tiny.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
-# Some of many users show the kinds of people well enough to compare strengths and priors by.
-_MOST_USERS = 400
-# Of more, these show the kinds of people: all would take gigabytes, and half of a training's time.
-_MANY_USERS = 20_000
-# Most of what refining the directions gains comes with the first time.
-_REFINEMENTS = 3
-# Ranks up to this one share their fits along the path; a larger one has a path of its own.
+# Users, evenly spaced among all, whose likelihoods are used to compare strengths and priors.
+_USERS_FOR_COMPARISON = 400
+# Users, evenly spaced among all, to whom the final prior is fitted: all of millions would take gigabytes and half of the
+# training time.
+_USERS_FOR_PRIOR = 20_000
+# The first refinement makes most of the gain.
+_MAX_REFINEMENTS = 3
+# Ranks up to this one share the fits along one path; a larger rank has a path of its own.
 COMMON_RANK = 5
-# Without validation pairs: strong enough never to overfit much, weak enough to learn something.
+# Without a validation split: strong enough not to overfit much, weak enough to learn something.
 FALLBACK = Strengths(shared=1e-3, personal=1e-3)
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What validation chose for one rank.
+    """Settings of one rank, with their score.
 
     Parameters
     ----------
     strengths
-        For the full training data.
-    spread
-        What the variance between people is multiplied by: on pairs that the directions were fitted to, people seem to
-        differ more than they do.
-    consistency_learnt
-        Whether the kinds of people also differ in how consistently they follow the shared direction.
+        The penalty strengths.
+    prior_scale
+        Factor on the between-user covariance of the prior: weights fitted to the same comparisons as the directions
+        vary more between users than those of new comparisons.
+    reliability_learnt
+        Whether the prior's mixture includes the reliability.
     temperature
-        What the shared direction is divided by, so that its rewards are log-odds.
+        The divisor of the shared direction that makes its rewards log-odds.
     score
-        On the held pairs; None where there were none.
+        The score on held-out comparisons; None without a validation split.
     fit
-        The deviations on the validation's pairs to fit, before refinements; None where there are none.
+        The fit with deviations on the validation split's train part, before refinements; None without deviations.
     refinements
-        How many times the directions are refined.
+        Number of basis refinements.
     """
 
     strengths: Strengths
-    spread: float
-    consistency_learnt: bool
+    prior_scale: float
+    reliability_learnt: bool
     temperature: float
     score: Score | None
     fit: Fit | None = None
     refinements: int = 0
 
+    @property
+    def loss(self) -> float:
+        """The mean loss over users; infinite without a score."""
+        return float("inf") if self.score is None else self.score.loss
 
-def rough_prior(fit: Fit) -> WeightPrior:
-    """Return the Gaussian over weights that the fit's own deviations suggest.
 
-    The first weight is how consistently a user chooses; without deviations it is 1 for everybody.
+def initial_prior(fit: Fit) -> WeightPrior:
+    """Return the Gaussian prior with the mean and covariance of the fit's deviations.
+
+    The first weight is the reliability, with mean 1 and standard deviation `RELIABILITY_SD`; without deviations it is 1
+    for every user.
     """
     rank = 1 + fit.deviations.shape[1]
     mean, covariance = torch.ones(rank, dtype=torch.float64), torch.zeros(rank, rank, dtype=torch.float64)
     if rank == 1:
         return WeightPrior(mean, covariance)
-    covariance[0, 0] = CONSISTENCY**2
+    covariance[0, 0] = RELIABILITY_SD**2
     deviations = fit.deviations.double()
     mean[1:] = deviations.mean(dim=0)
     centred = deviations - mean[1:]
@@ -89,177 +101,176 @@ def rough_prior(fit: Fit) -> WeightPrior:
     return WeightPrior(mean, covariance)
 
 
-def prior_of(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choice) -> WeightPrior:
-    """Return the prior over weights that the users of `pairs` suggest; `projected` [n, K] is on the fit's basis."""
-    rough = rough_prior(fit)
+def fit_prior(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choice) -> WeightPrior:
+    """Fit the mixture prior to the users of `pairs`; `projected` [n, K] are the comparisons on the fit's basis."""
+    initial = initial_prior(fit)
     if not len(fit.directions):
-        return rough
-    likelihoods = Likelihoods.around(*_of_some_users(projected, pairs), rough)
-    kinds = find_kinds(likelihoods, rough, consistency_learnt=choice.consistency_learnt)
-    return WeightPrior.from_mixture(spread_out(kinds, choice.spread, consistency_learnt=choice.consistency_learnt))
+        return initial
+    likelihoods = Likelihoods.around(*_thinned(projected, pairs), initial)
+    mixture = fit_mixture(likelihoods, initial, reliability_learnt=choice.reliability_learnt)
+    scaled = scale_mixture(mixture, choice.prior_scale, reliability_learnt=choice.reliability_learnt)
+    return WeightPrior.from_mixture(scaled)
 
 
-def _of_some_users(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """Return what `solve` takes, of at most `_MANY_USERS`, evenly spaced."""
-    if pairs.n_users <= _MANY_USERS:
+def _thinned(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Return the first arguments of `solve` for at most `_USERS_FOR_PRIOR` users, evenly spaced."""
+    if pairs.n_users <= _USERS_FOR_PRIOR:
         return projected, pairs.user, pairs.count, pairs.n_users
-    place = torch.full((pairs.n_users,), -1)
-    place[torch.linspace(0, pairs.n_users - 1, _MANY_USERS).round().long()] = torch.arange(_MANY_USERS)
-    user = place[pairs.user]
+    index = torch.full((pairs.n_users,), -1)
+    index[torch.linspace(0, pairs.n_users - 1, _USERS_FOR_PRIOR).round().long()] = torch.arange(_USERS_FOR_PRIOR)
+    user = index[pairs.user]
     kept = user >= 0
-    return projected[kept], user[kept], pairs.count[kept], _MANY_USERS
-
-
-def simplex_concentration(weights: torch.Tensor) -> float:
-    """Return the concentration of the Dirichlet with the variance of the rows of `weights` [N, K], at least one nat."""
-    weights = weights.double()
-    mean = weights.mean(dim=0)
-    variance = weights.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
-    return max(1.0, float((mean * (1 - mean)).sum() / variance) - 1.0)
+    return projected[kept], user[kept], pairs.count[kept], _USERS_FOR_PRIOR
 
 
 def choose_shared(
     validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
 ) -> tuple[Choice, Fit | None]:
-    """Choose the shared direction's strength and temperature; also return the fit on the inner pairs, in log-odds."""
+    """Choose the shared direction's strength and temperature.
+
+    Returns
+    -------
+    tuple
+        The choice, and its fit to the validation split's train part in log-odds; None without a validation split.
+    """
     choice, best = Choice(Strengths(FALLBACK.shared), 1.0, False, 1.0, None), None
     if validation is None:
         return choice, best
     fit, worse = None, 0
     for strength in path:
-        fit = fit_shared(validation.fit, strength, target, None if fit is None else fit.shared)
-        margins = validation.held.project(fit.basis)[:, 0]
-        temperature = best_temperature(margins, validation.held.weight)
+        fit = fit_shared(validation.train, strength, target, None if fit is None else fit.shared)
+        margins = validation.held_out.project(fit.basis)[:, 0]
+        temperature = best_temperature(margins, validation.held_out.weight)
         candidate = Choice(Strengths(strength), 1.0, False, temperature, validation.score(margins, temperature))
-        worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(choice) else 0
-        if _loss(candidate) < _loss(choice):
-            choice, best = candidate, at_temperature(fit, temperature)
+        worse = worse + 1 if candidate.loss > _CLEARLY_WORSE * choice.loss else 0
+        if candidate.loss < choice.loss:
+            choice, best = candidate, in_log_odds(fit, temperature)
         if worse == _PATIENCE:
             break
     if best is None:
         return choice, best
-    return replace(choice, score=score_one_direction(validation, best.basis)), best
+    return replace(choice, score=score_direction(validation, best.basis)), best
 
 
-def score_one_direction(validation: Validation, direction: torch.Tensor) -> Score:
-    """Score one direction [1, D] in log-odds for everybody: the accuracy as it is, the loss at each user's consistency.
+def score_direction(validation: Validation, direction: torch.Tensor) -> Score:
+    """Score one direction [1, D] in log-odds for all users, the loss at each user's own reliability.
 
-    This is what deviations have to beat. With one consistency for all they would be credited for telling who is
-    careless, which changes the likelihood and nobody's ranking.
+    This is the baseline of the deviations. With the same reliability for all users, deviations would also be credited
+    for fitting each user's reliability, which changes the likelihood but no ranking.
     """
-    plain = validation.score(validation.held.project(direction)[:, 0], 1.0)
-    consistency = WeightPrior(torch.ones(1), torch.full((1, 1), CONSISTENCY**2))
-    return replace(plain, losses=_adapted(validation, direction, consistency).losses)
+    plain = validation.score(validation.held_out.project(direction)[:, 0], 1.0)
+    reliability = WeightPrior(torch.ones(1), torch.full((1, 1), RELIABILITY_SD**2))
+    return replace(plain, losses=_score_adapted(validation, direction, reliability).losses)
 
 
 class PersonalPath:
-    """Fits of deviations from a strong penalty to a weak one, each from the one before, for all ranks up to one.
-
-    They are made when they are first asked for, and kept.
+    """Fits of the deviations for the strengths of `PERSONAL_PATH`, each made at its first use from the one before.
 
     Parameters
     ----------
     pairs
-        On the scaled features.
+        The validation split's train part on the scaled features.
     shared
         The shared direction, in log-odds.
     rank
-        The largest rank that the fits serve: the others take their leading directions.
+        The largest rank that uses the fits; smaller ranks use their leading directions.
     """
 
     def __init__(self, pairs: PackedPairs, shared: Fit, rank: int) -> None:
         self._pairs, self._start = pairs, spectral_start(pairs, shared, rank)
         self._fits: list[Fit] = []
 
-    def leading(self, place: int, rank: int) -> Fit:
-        """Return the fit at `PERSONAL_PATH[place]` with the rank - 1 directions along which people differ most."""
-        for strength in PERSONAL_PATH[len(self._fits) : place + 1]:
+    def leading(self, index: int, rank: int) -> Fit:
+        """Return the fit at `PERSONAL_PATH[index]`, cut to its rank - 1 directions of largest variance."""
+        for strength in PERSONAL_PATH[len(self._fits) : index + 1]:
             before = self._fits[-1] if self._fits else self._start
-            # A direction that a strong penalty removed could not come back by itself where the penalty is weaker.
+            # A direction that a strong penalty removed is stationary at 0 and would not return at a weaker one.
             begin = before if len(before.directions) == len(self._start.directions) else self._start
             self._fits.append(fit_personal(self._pairs, strength, begin))
-        fit = self._fits[place]
+        fit = self._fits[index]
         return replace(fit, directions=fit.directions[: rank - 1], deviations=fit.deviations[:, : rank - 1])
 
 
 def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, rank: int) -> Choice:
-    """Choose the deviations' strength and spread for one rank, or the shared direction alone where they gain little.
+    """Choose the deviations' strength and prior for one rank; return `shared` where they do not improve by one SE.
 
-    `path` is on the validation's pairs to fit. Its leading directions are scored as they are: fitted again without the
-    others they would hardly change, at several times the cost.
+    A rank is scored on the leading directions of `path` as they are: refitting them without the others would hardly
+    change them, at several times the cost.
     """
     best = shared
     worse = 0
-    for place, strength in enumerate(PERSONAL_PATH):
-        fit = path.leading(place, rank)
-        if not len(fit.directions):  # so strong a penalty leaves the shared direction alone
+    for index, strength in enumerate(PERSONAL_PATH):
+        fit = path.leading(index, rank)
+        if not len(fit.directions):  # the penalty is too strong for any deviation
             continue
         choice = Choice(Strengths(shared.strengths.shared, strength), 1.0, False, shared.temperature, None, fit)
-        candidate = _with_best_prior(validation, choice, fit, thorough=False)
-        worse = worse + 1 if _loss(candidate) > _CLEARLY_WORSE * _loss(best) else 0
-        if _loss(candidate) < _loss(best):
+        candidate = _choose_prior(validation, choice, fit, thorough=False)
+        worse = worse + 1 if candidate.loss > _CLEARLY_WORSE * best.loss else 0
+        if candidate.loss < best.loss:
             best = candidate
         if worse == _PATIENCE:
             break
-    return best if _earns_its_place(best, shared) else shared
+    return best if _improves(best, shared) else shared
 
 
 @torch_on_one_thread()
-def refined(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
-    """Return the fit with its directions refined, under the kinds of people as they are found, not spread out."""
+def refine_once(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
+    """Return the fit after one basis refinement, under the fitted mixture without a prior scale."""
     if not len(fit.directions):
         return fit
     projected = pairs.project(fit.basis)
-    prior = prior_of(fit, projected, pairs, replace(choice, spread=1.0, consistency_learnt=True))
+    prior = fit_prior(fit, projected, pairs, replace(choice, prior_scale=1.0, reliability_learnt=True))
     posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, prior)
     return refine(pairs, fit, prior, posterior, choice.strengths, target, steps)
 
 
-def with_refinements(validation: Validation | None, choice: Choice, target: torch.Tensor) -> Choice:
-    """Return a choice with as many refinements as earn their place, each beside those before it."""
+def choose_refinements(validation: Validation | None, choice: Choice, target: torch.Tensor) -> Choice:
+    """Return the choice with as many basis refinements as improve on one fewer by one standard error each."""
     fit = choice.fit
     if validation is None or fit is None:
         return choice
-    choice = _with_best_prior(validation, replace(choice, score=None), fit, thorough=True)
-    while choice.refinements < _REFINEMENTS:
-        fit = refined(validation.fit, fit, choice, target)
+    choice = _choose_prior(validation, replace(choice, score=None), fit, thorough=True)
+    while choice.refinements < _MAX_REFINEMENTS:
+        fit = refine_once(validation.train, fit, choice, target)
         if not len(fit.directions):
             break
         once_more = replace(choice, score=None, refinements=choice.refinements + 1)
-        candidate = _with_best_prior(validation, once_more, fit, thorough=True)
-        if not _earns_its_place(candidate, choice):
+        candidate = _choose_prior(validation, once_more, fit, thorough=True)
+        if not _improves(candidate, choice):
             break
         choice = candidate
     return choice
 
 
 @torch_on_one_thread()
-def _with_best_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough: bool) -> Choice:
-    """Return a choice with the prior under which adaptation predicts the held pairs best.
+def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough: bool) -> Choice:
+    """Return the choice with the prior under which adapted weights have the smallest loss on held-out comparisons.
 
-    Priors are compared by users' likelihoods as quadratics, without a pass over the pairs for each; the best is then
-    scored as adaptation would do it.
+    Priors are compared by the users' quadratic likelihoods, without a pass over the comparisons for each prior. The
+    best one is then scored with exact posteriors. A choice that has a score already is returned where no prior improves
+    on it.
     """
-    rough, held = rough_prior(fit), validation.held
-    known = [(pairs, pairs.project(fit.basis)) for pairs in (validation.fit, validation.shots) if pairs is not None]
-    of_held = held.project(fit.basis)
+    initial, held_out = initial_prior(fit), validation.held_out
+    known = [(pairs, pairs.project(fit.basis)) for pairs in (validation.train, validation.few_shot) if pairs is not None]
+    projected_held_out = held_out.project(fit.basis)
     likelihoods = [
-        Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, rough) for pairs, projected in known
+        Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, initial) for pairs, projected in known
     ]
 
     def score(weights: Iterable[torch.Tensor]) -> Score:
-        of_users = torch.cat(list(weights)).float()[validation.place]
-        return validation.score((of_held * of_users[held.user]).sum(dim=1), 1.0)
+        of_users = torch.cat(list(weights)).float()[validation.row]
+        return validation.score((projected_held_out * of_users[held_out.user]).sum(dim=1), 1.0)
 
     best, best_mixture = choice, None
     for learnt in (False, True):
-        kinds = find_kinds(likelihoods[0].thinned(_MOST_USERS), rough, consistency_learnt=learnt, thorough=thorough)
-        for spread in SPREADS:
-            mixture = spread_out(kinds, spread, consistency_learnt=learnt)
-            scored = score(one.weights_under(mixture) for one in likelihoods)
-            candidate = replace(choice, spread=spread, consistency_learnt=learnt, score=scored)
-            if _loss(candidate) < _loss(best):
-                best, best_mixture = candidate, mixture
+        likelihood = likelihoods[0].thinned(_USERS_FOR_COMPARISON)
+        mixture = fit_mixture(likelihood, initial, reliability_learnt=learnt, thorough=thorough)
+        for prior_scale in PRIOR_SCALES:
+            scaled = scale_mixture(mixture, prior_scale, reliability_learnt=learnt)
+            scored = score(one.weights_under(scaled) for one in likelihoods)
+            candidate = replace(choice, prior_scale=prior_scale, reliability_learnt=learnt, score=scored)
+            if candidate.loss < best.loss:
+                best, best_mixture = candidate, scaled
     if best_mixture is None:
         return choice
     prior = WeightPrior.from_mixture(best_mixture)
@@ -268,40 +279,32 @@ def _with_best_prior(validation: Validation, choice: Choice, fit: Fit, *, thorou
 
 
 def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
-    """Return where to start on more pairs: along the same directions, with the deviations that adaptation gives.
+    """Return a start on more comparisons along the directions of `found`, with posterior modes as deviations.
 
-    From elsewhere the same strength can end in another minimum than the one that selection saw.
+    From another start the same strength can end in another local minimum than the one that was validated.
     """
     basis = torch.cat([shared.shared[None], found.directions])
-    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, rough_prior(found))
+    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, initial_prior(found))
     return replace(shared, directions=found.directions, deviations=posterior.weights[:, 1:].float())
 
 
-def at_temperature(fit: Fit, temperature: float) -> Fit:
-    """Return the fit with the shared direction in log-odds."""
+def in_log_odds(fit: Fit, temperature: float) -> Fit:
+    """Return the fit with the shared direction divided by the temperature."""
     return replace(fit, shared=fit.shared / temperature)
 
 
-def _earns_its_place(choice: Choice, simpler: Choice) -> bool:
-    """Tell whether a choice beats a simpler one by a standard error over users.
-
-    What gains next to nothing on validation pairs can lose a lot elsewhere, as a weak penalty does.
-    """
+def _improves(choice: Choice, simpler: Choice) -> bool:
+    """Return whether a choice improves on a simpler one by one standard error; False without scores."""
     if choice.score is None or simpler.score is None:
         return False
-    gain = simpler.score.losses - choice.score.losses
-    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5)
-
-
-def _loss(choice: Choice) -> float:
-    return choice.score.loss if choice.score is not None else float("inf")
+    return improves_by_one_se(choice.score.losses, simpler.score.losses)
 
 
 @torch_on_one_thread()
-def _adapted(validation: Validation, basis: torch.Tensor, prior: WeightPrior) -> Score:
-    """Fit everybody's weights as adaptation would, and score the held pairs."""
+def _score_adapted(validation: Validation, basis: torch.Tensor, prior: WeightPrior) -> Score:
+    """Score the held-out comparisons with every user's posterior mode under the prior."""
     weights = []
-    for pairs in (validation.fit, validation.shots):
+    for pairs in (validation.train, validation.few_shot):
         if pairs is not None:
             projected = pairs.project(basis)
             weights.append(solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights.float())

@@ -1,4 +1,4 @@
-"""Training: from embedded preferences to a personal reward model, by the configuration's recipe and rank."""
+"""Training: from embedded preferences to a personal reward model, by the recipe and rank of a configuration."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import torch
 from lorerm.embedding.matrices import as_reference
 from lorerm.errors import ConfigError
 from lorerm.model.reward_model import LowRankRewardModel
-from lorerm.training import paper
-from lorerm.training.config import AdaptationConfig, TrainingConfig
-from lorerm.training.recipes import DefaultTrainer, PublishedTrainer, Trained, Trainer
+from lorerm.training.config import TrainingConfig
+from lorerm.training.recipes import find_recipe
+from lorerm.training.validation import improves_by_one_se
 
 if TYPE_CHECKING:
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.matrices import Matrix
+    from lorerm.training.trainer import Trained, Trainer
 
 Progress = Callable[[str, int, int], None]
+"""Called with what is trained, the steps done and the number of steps."""
 
 AUTO_RANKS = (0, 1, 2, 3, 4, 5)
 
@@ -31,18 +33,18 @@ def train(
     *,
     progress: Progress | None = None,
 ) -> LowRankRewardModel:
-    """Learn the basis and the weights of the users in `data`.
+    """Train the basis and the weights of the users in `data`.
 
     Parameters
     ----------
     data
-        The training pairs (of the seen users: `Splits.train_seen`); validation pairs are cut from these.
+        The training comparisons (`Splits.train_seen`), of which a validation split is made.
     config
         Recipe, rank, seed; None is the default recipe with the rank that validation chooses.
     reference
-        Float [D]: the reward model's own head; None takes `data.reference`, which may be None too.
+        Float [D]: the reward head of the encoder; None takes `data.reference`, which may be None too.
     progress
-        Called with (what is trained, steps done, steps in all).
+        Called with (what is trained, steps done, number of steps).
 
     Raises
     ------
@@ -68,9 +70,9 @@ def train_ranks(
     *,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, LowRankRewardModel]]:
-    """Yield (rank, model) for each rank, each as soon as it is done; what the ranks share is computed once.
+    """Yield (rank, model) as each rank is trained; work that the ranks share is done once.
 
-    `config.rank` is not looked at; otherwise as `train`.
+    `config.rank` is not used; otherwise as `train`.
     """
     limit = largest_rank(data)
     for rank in ranks:
@@ -79,6 +81,7 @@ def train_ranks(
             raise ConfigError(
                 f"rank {rank} is larger than the data supports ({users} users, dimension {data.dimension})",
                 f"ask for a rank of at most {limit}",
+                argument="rank",
             )
     trainer = _trainer(data, config, reference)
     for rank in ranks:
@@ -86,12 +89,12 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank that validation prefers: the best, if it beats every impersonal one by a standard error.
+    """Return the rank with the smallest validation loss, or a non-personal one that it does not clearly improve on.
 
-    The standard error is over users, of the difference of their losses: personal weights have to earn their place.
-    Otherwise the smallest of the impersonal ranks, 0 and 1, that is not clearly worse than the best. Without
-    validation pairs the smallest rank from 1 on wins; models that were saved without their users are compared by their
-    mean losses alone.
+    The rank with the smallest mean loss is chosen if it improves on both non-personal ranks, 0 and 1, by more than one
+    standard error over users. Otherwise the smallest non-personal rank that it does not improve on so is chosen. Models
+    saved without their users are compared by their mean losses alone. Without a validation split the smallest rank from
+    1 on is chosen.
     """
     losses = {
         rank: (model.training["validation"]["loss"], model.validation_loss)
@@ -102,7 +105,7 @@ def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
 
 
 def largest_rank(data: EmbeddedPreferences) -> int:
-    """Return the largest rank that the data can determine: as many directions as users, and as dimensions."""
+    """Return the largest rank that the data can determine: the number of users or of dimensions, if smaller."""
     return min(len(data.index_users()[0]), data.dimension)
 
 
@@ -112,36 +115,25 @@ def possible_ranks(data: EmbeddedPreferences, ranks: Sequence[int], reference: M
     return [rank for rank in ranks if rank <= limit and (rank > 0 or head is not None)]
 
 
-def adaptation_for(config: TrainingConfig) -> AdaptationConfig:
-    """Return the adaptation that goes with a training recipe."""
-    if config.recipe == "default":
-        return AdaptationConfig(seed=config.seed)
-    return AdaptationConfig(recipe="paper", seed=config.seed, **paper.few_shot_constants(config.recipe))
-
-
 def _simplest(ranks: Iterable[int]) -> int:
     return min(ranks, key=lambda rank: (rank == 0, rank))
 
 
 def _preferred(losses: Mapping[int, tuple[float, torch.Tensor | None]]) -> int:
-    """Apply `choose_rank`'s rule to each rank's mean validation loss and the losses of users, where they are there."""
+    """Apply the rule of `choose_rank` to each rank's mean validation loss and, where known, its losses by user."""
     best = min(losses, key=lambda rank: (losses[rank][0], rank))
-    impersonal = [rank for rank in losses if rank <= 1 and not _clearly_better(losses[best], losses[rank])]
-    return min(impersonal, default=best)
+    simpler = [rank for rank in losses if rank <= 1 and not _improves(losses[best], losses[rank])]
+    return min(simpler, default=best)
 
 
-def _clearly_better(one: tuple[float, torch.Tensor | None], other: tuple[float, torch.Tensor | None]) -> bool:
-    """Tell whether a loss is lower by more than a standard error of the difference over users."""
+def _improves(one: tuple[float, torch.Tensor | None], other: tuple[float, torch.Tensor | None]) -> bool:
     if one[1] is None or other[1] is None:
         return one[0] < other[0]
-    gain = (other[1] - one[1]).double()
-    gain = gain[gain.isfinite()]
-    return len(gain) > 1 and float(gain.mean()) > float(gain.std()) / len(gain) ** 0.5
+    return improves_by_one_se(one[1], other[1])
 
 
 def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matrix | None) -> Trainer:
-    recipe = DefaultTrainer if config.recipe == "default" else PublishedTrainer
-    return recipe(data, config, _reference_head(data, reference))
+    return find_recipe(config.recipe).trainer(data, config, _reference_head(data, reference))
 
 
 def _of_rank(progress: Progress | None, rank: int) -> Callable[[int, int], None] | None:

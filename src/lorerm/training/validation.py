@@ -1,9 +1,12 @@
-"""Validation pairs, cut from the training pairs in the image of the evaluation: some people, some prompts."""
+"""The validation split: users and prompts held out of the training data to choose settings by.
+
+It is made as the evaluation's split is: a share of the users is unseen, and a share of the prompts is for testing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,69 +16,92 @@ from lorerm.errors import DataError
 from lorerm.training.pairs import PackedPairs
 
 if TYPE_CHECKING:
+    from lorerm.arrays import Floats
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 
+# Shares of users and prompts. The evaluation holds out 30% of each by default; less here, so that the settings chosen
+# suit the full training data.
 UNSEEN_USERS, TEST_PROMPTS = 0.25, 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How well a candidate predicts the held pairs.
+    """Loss and accuracy of each user on the held-out comparisons.
 
     Parameters
     ----------
     user_ids
-        The users with held pairs, the order of the next two.
+        The M users with held-out comparisons.
     losses
         Float64 [M]: each user's mean negative log-likelihood, in nats.
     accuracies
-        Float64 [M]: each user's share of held pairs on the right side.
+        Float64 [M]: each user's share of comparisons with a positive reward difference.
     """
 
     user_ids: tuple[str, ...]
-    losses: np.ndarray[Any, np.dtype[np.float64]]
-    accuracies: np.ndarray[Any, np.dtype[np.float64]]
+    losses: Floats
+    accuracies: Floats
 
     @property
     def loss(self) -> float:
-        """The mean over users."""
+        """The mean loss over users."""
         return float(self.losses.mean())
 
     @property
     def accuracy(self) -> float:
-        """The mean over users."""
+        """The mean accuracy over users."""
         return float(self.accuracies.mean())
+
+
+def improves_by_one_se(losses: Floats | torch.Tensor, baseline: Floats | torch.Tensor) -> bool:
+    """Return whether the mean loss is below the baseline's by more than one standard error of the difference.
+
+    The standard error is over users, of the difference of the two losses of the same user. The rule prevents a setting
+    with a small or accidental advantage from replacing a simpler one.
+
+    Parameters
+    ----------
+    losses, baseline
+        Float [M]: the losses of the same users; users with NaN in either are left out.
+    """
+    gain = (np.asarray(baseline) - np.asarray(losses)).astype(np.float64)
+    gain = gain[np.isfinite(gain)]
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The inner cells.
+    """The training data split into comparisons to train on, to adapt to, and to score.
 
     Parameters
     ----------
-    fit
-        Pairs to train on: the inner seen users' training prompts.
-    shots
-        Pairs to adapt on: the inner unseen users' training prompts; None without such users.
-    held
-        Pairs to score: both kinds of users, held-out prompts.
-    place
-        Int64: for each user of `held`, the row in the weights of `fit`'s users followed by those of `shots`.
-    share
-        How many of the training pairs `fit` has, as a fraction.
+    train
+        The seen users' comparisons on train prompts.
+    few_shot
+        The unseen users' comparisons on train prompts; None without unseen users.
+    held_out
+        All users' comparisons on test prompts.
+    row
+        Int64: for each user of `held_out`, the row in the weights of the users of `train` followed by those of
+        `few_shot`.
+    train_share
+        The number of comparisons in `train` as a share of all.
     """
 
-    fit: PackedPairs
-    shots: PackedPairs | None
-    held: PackedPairs
-    place: torch.Tensor
-    share: float
+    train: PackedPairs
+    few_shot: PackedPairs | None
+    held_out: PackedPairs
+    row: torch.Tensor
+    train_share: float
 
     @classmethod
-    def cut(cls, data: EmbeddedPreferences, seed: int, *, differences: bool | None = None) -> Validation | None:
-        """Cut the training data; None where it is too small to hold anything out."""
+    def split(cls, data: EmbeddedPreferences, seed: int, *, differences: bool | None = None) -> Validation | None:
+        """Split the training data; None where it is too small to hold anything out.
+
+        `differences` is handed to `PackedPairs.pack`.
+        """
         try:
-            cells = assign_splits(
+            splits = assign_splits(
                 data.user_ids,
                 data.prompt_ids,
                 unseen_users=UNSEEN_USERS,
@@ -88,30 +114,48 @@ class Validation:
             return None
 
         def pack(*names: str) -> PackedPairs | None:
-            indices = np.flatnonzero(np.isin(cells, names))
+            indices = np.flatnonzero(np.isin(splits, names))
             return PackedPairs.pack(data.select(indices), differences=differences) if indices.size else None
 
-        fit, shots, held = pack("train_seen"), pack("train_unseen"), pack("test_seen", "test_unseen")
-        if fit is None or held is None:
+        train, few_shot, held_out = pack("train_seen"), pack("train_unseen"), pack("test_seen", "test_unseen")
+        if train is None or held_out is None:
             return None
-        rows = {user: i for i, user in enumerate(fit.user_ids + (shots.user_ids if shots else ()))}
-        place = torch.tensor([rows[user] for user in held.user_ids])
-        return cls(fit, shots, held, place, len(fit) / len(data))
+        rows = {user: i for i, user in enumerate(train.user_ids + (few_shot.user_ids if few_shot else ()))}
+        row = torch.tensor([rows[user] for user in held_out.user_ids])
+        return cls(train, few_shot, held_out, row, len(train) / len(data))
+
+    def with_scale(self, scale: torch.Tensor) -> Validation:
+        """Return the same split with features multiplied by `scale` [D]."""
+        few_shot = None if self.few_shot is None else self.few_shot.with_scale(scale)
+        train, held_out = self.train.with_scale(scale), self.held_out.with_scale(scale)
+        return Validation(train, few_shot, held_out, self.row, self.train_share)
 
     def margins(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return each held pair's reward difference [n]; `basis` is [K, D], `weights` [fit users + shots users, K]."""
-        return (self.held.project(basis) * weights[self.place][self.held.user]).sum(dim=1)
+        """Return the reward difference of each held-out comparison [n].
+
+        Parameters
+        ----------
+        basis
+            [K, D].
+        weights
+            [train users + few-shot users, K].
+        """
+        return (self.held_out.project(basis) * weights[self.row][self.held_out.user]).sum(dim=1)
 
     def score(self, margins: torch.Tensor, temperature: float) -> Score:
-        """Score reward differences [n] at a temperature; a tie counts as wrong."""
-        share = self.held.weight.double()
-        losses = self.held.sum_by_user(-torch.nn.functional.logsigmoid(margins.double() / temperature) * share)
-        accuracies = self.held.sum_by_user((margins > 0).double() * share)
-        return Score(self.held.user_ids, losses.numpy(), accuracies.numpy())
+        """Score the held-out comparisons by their reward differences [n]; a tie counts as wrong."""
+        share = self.held_out.weight.double()
+        losses = self.held_out.sum_by_user(-torch.nn.functional.logsigmoid(margins.double() / temperature) * share)
+        accuracies = self.held_out.sum_by_user((margins > 0).double() * share)
+        return Score(self.held_out.user_ids, losses.numpy(), accuracies.numpy())
 
 
 def best_temperature(margins: torch.Tensor, pair_weight: torch.Tensor) -> float:
-    """Return the s that minimises sum_i pair_weight_i * -log sigmoid(margin_i / s), with log-odds of at most 100."""
+    """Return the s that minimises sum_i pair_weight_i * -log sigmoid(margin_i / s).
+
+    The root mean square of margin / s is bounded to 0.001 to 100: where all margins have one sign, the minimum is at 0
+    or infinity.
+    """
     from scipy.optimize import minimize_scalar
 
     margins, pair_weight = margins.double(), pair_weight.double()

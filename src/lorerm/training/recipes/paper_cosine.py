@@ -1,0 +1,36 @@
+"""The recipe `paper-cosine`: LoRe_regularized as published, with the constants of the published code on PRISM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from lorerm.training.recipes.paper import PaperRecipe
+
+if TYPE_CHECKING:
+    from lorerm.training.config import TrainingConfig
+    from lorerm.training.paper import FitBasis
+
+
+class PaperCosineRecipe(PaperRecipe):
+    """Two Adams in alternation, the basis penalised by its cosine distance from the reference head.
+
+    New users are adapted by the recipe `paper`, at this recipe's learning rate.
+    """
+
+    adaptation_settings: ClassVar[frozenset[str] | None] = None
+    steps = 20_000
+    alpha: ClassVar[float] = 1e4
+    few_shot_learning_rate = 0.5
+
+    def needs_reference(self, config: TrainingConfig) -> bool:  # noqa: ARG002 - whatever the settings
+        """Return True: the objective is defined by the reference head."""
+        return True
+
+    def fit_basis(self) -> FitBasis:
+        """Return the function that fits basis and weights."""
+        from lorerm.training.paper import fit_cosine
+
+        return fit_cosine
+
+
+RECIPE = PaperCosineRecipe()

@@ -1,0 +1,130 @@
+"""Common part of the recipes' trainers: packed training data, the validation split, and rank 0."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lorerm.errors import ConfigError
+from lorerm.model.prior import WeightPrior
+from lorerm.training.pairs import PackedPairs
+from lorerm.training.validation import Validation, best_temperature
+
+if TYPE_CHECKING:
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.model.projected import ProjectedComparisons
+    from lorerm.training.config import TrainingConfig
+    from lorerm.training.validation import Score
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the number of steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The result of training one rank.
+
+    Parameters
+    ----------
+    basis
+        [D, K], for embeddings as the encoder returns them.
+    weights
+        [N, K].
+    prior, temperature
+        Those of the model.
+    score
+        The score on held-out comparisons that ranks are compared by; None without a validation split.
+    covariance
+        [N, K, K], or None where the recipe computes none.
+    comparisons
+        The projected training comparisons; None where the recipe computes no posterior.
+    chosen
+        What validation chose, as JSON values.
+    """
+
+    basis: torch.Tensor
+    weights: torch.Tensor
+    prior: WeightPrior
+    temperature: float
+    score: Score | None
+    covariance: torch.Tensor | None = None
+    comparisons: ProjectedComparisons | None = None
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer(ABC):
+    """Trains and validates models of several ranks on the same data; work that ranks share is done once.
+
+    Parameters
+    ----------
+    data
+        The training comparisons.
+    config
+        Its rank is not used.
+    reference
+        Float32 [D], the reference head, or None.
+    differences
+        See `PackedPairs.pack`.
+    """
+
+    def __init__(
+        self,
+        data: EmbeddedPreferences,
+        config: TrainingConfig,
+        reference: torch.Tensor | None,
+        *,
+        differences: bool | None = None,
+    ) -> None:
+        self.config = config
+        self.reference = reference
+        self.pairs = PackedPairs.pack(data, differences=differences)
+        self.validation = Validation.split(data, config.seed, differences=differences)
+        self._scores: dict[int, Score | None] = {}
+
+    def fit(self, rank: int, progress: Progress | None = None) -> Trained:
+        """Train one rank on all training comparisons."""
+        return self._fit_reference() if rank == 0 else self._fit(rank, progress)
+
+    def validate(self, rank: int) -> Score | None:
+        """Train one rank on the validation split alone, and score it there; None without a validation split."""
+        if self.validation is None:
+            return None
+        if rank not in self._scores:
+            validation = self.validation
+            self._scores[rank] = self._score_reference(validation) if rank == 0 else self._score(rank, validation)
+        return self._scores[rank]
+
+    @abstractmethod
+    def _fit(self, rank: int, progress: Progress | None) -> Trained:
+        """Train one rank from 1 on."""
+
+    @abstractmethod
+    def _score(self, rank: int, validation: Validation) -> Score | None:
+        """Train one rank from 1 on on the validation split, and score it."""
+
+    def _score_reference(self, validation: Validation) -> Score:
+        """Score the reference head at its best temperature."""
+        head, temperature = self._head
+        return validation.score(validation.held_out.project(head)[:, 0], temperature)
+
+    def _fit_reference(self) -> Trained:
+        """Return rank 0: the reference head at its best temperature, with the weight 1 for every user."""
+        head, temperature = self._head
+        ones = torch.ones(self.pairs.n_users, 1)
+        prior, score = WeightPrior.fixed(ones[0]), self.validate(0)
+        return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
+
+    @cached_property
+    def _head(self) -> tuple[torch.Tensor, float]:
+        """The reference head [1, D] and the temperature at which it fits the training comparisons best."""
+        if self.reference is None:
+            raise ConfigError(
+                "rank 0 is the reference head alone, and there is none", "ask for rank 1 or more", argument="rank"
+            )
+        head = self.reference[None]
+        return head, best_temperature(self.pairs.project(head)[:, 0], self.pairs.weight)
