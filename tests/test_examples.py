@@ -39,7 +39,7 @@ def test_own_logs(run):
     out = run("own_logs.py")
     assert "p0: Salt is a mineral" in out
     assert "p1: Salt.\n" in out
-    assert "new, after 2 answers: Salt. (" in out
+    assert "new, after 2 comparisons: Salt. (" in out
 
 
 def test_active_questions(run):

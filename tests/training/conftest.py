@@ -1,4 +1,4 @@
-"""Planted preferences that several test files share, and what training makes of them."""
+"""Planted preferences and models trained on them, for several test files."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from planted import plant
 
 @pytest.fixture(scope="session")
 def planted():
-    """Thirty-two people who differ strongly along two directions."""
+    """Thirty-two users whose preferences differ strongly along two directions."""
     return plant(users=32, pairs=60, dimension=16, personal=1.5, noise=0.3, prompts=1500, seed=1)
 
 

@@ -1,4 +1,4 @@
-"""Adaptation: the posterior of the model's prior, from no answers to many, and the published stage beside it."""
+"""Adaptation: the posterior under the model's prior, from no comparisons to many, and the published few-shot stage."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ def model(models):
     return models[3]
 
 
-def first_shots(data, shots):
-    """Keep the first answers of everybody."""
+def first_comparisons(data, n_shots):
+    """Return the first few comparisons of each user."""
     users = np.asarray(data.user_ids)
-    kept = np.concatenate([np.flatnonzero(users == user)[:shots] for user in dict.fromkeys(data.user_ids)])
+    kept = np.concatenate([np.flatnonzero(users == user)[:n_shots] for user in dict.fromkeys(data.user_ids)])
     return data.select(np.sort(kept))
 
 
-def test_it_is_the_convex_solve_on_projected_differences(model, cells):
+def test_default_adaptation_is_the_posterior_of_projected_differences(model, cells):
     data = cells.train_unseen
     found = adapt(model, data)
     names = tuple(dict.fromkeys(data.user_ids))
@@ -42,7 +42,7 @@ def test_it_is_the_convex_solve_on_projected_differences(model, cells):
     torch.testing.assert_close(found.covariance, expected.covariance.float(), rtol=1e-3, atol=1e-3)
 
 
-def test_the_order_of_answers_and_people_does_not_matter(model, cells):
+def test_the_order_of_comparisons_and_users_does_not_matter(model, cells):
     data = cells.train_unseen
     found = adapt(model, data)
     shuffled = adapt(model, data.select(np.random.default_rng(0).permutation(len(data))))
@@ -51,42 +51,42 @@ def test_the_order_of_answers_and_people_does_not_matter(model, cells):
         torch.testing.assert_close(shuffled[user], found[user], rtol=1e-4, atol=1e-4)
 
 
-def test_everybody_is_adapted_on_their_own(model, cells):
+def test_users_are_adapted_independently(model, cells):
     found = adapt(model, cells.train_unseen)
     one = found.user_ids[2]
     alone = adapt(model, cells.train_unseen.select(np.flatnonzero(np.asarray(cells.train_unseen.user_ids) == one)))
     torch.testing.assert_close(alone[one], found[one], rtol=1e-4, atol=1e-4)
 
 
-def test_seen_users_adapted_on_their_training_answers_keep_their_weights(model, cells):
+def test_seen_users_adapted_to_their_training_comparisons_keep_their_weights(model, cells):
     found = adapt(model, cells.train_seen)
     assert found.user_ids == model.user_ids
     torch.testing.assert_close(found.weights, model.weights, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.covariance, model.covariance, rtol=1e-4, atol=1e-4)
 
 
-def test_accuracy_grows_with_shots_and_few_are_no_worse_than_none(model, cells):
+def test_accuracy_grows_with_few_shot_comparisons_and_one_is_no_worse_than_none(model, cells):
     population = mean_accuracy(model, cells.test_unseen, model.population_weights)
     accuracy = {}
-    for shots in (1, 3, 10, 30):
-        adapted = model.with_users(adapt(model, first_shots(cells.train_unseen, shots)))
-        accuracy[shots] = mean_accuracy(adapted, cells.test_unseen)
+    for n_shots in (1, 3, 10, 30):
+        adapted = model.with_users(adapt(model, first_comparisons(cells.train_unseen, n_shots)))
+        accuracy[n_shots] = mean_accuracy(adapted, cells.test_unseen)
     assert accuracy[1] > population - 0.01
     assert accuracy[3] > population
     assert accuracy[10] > population + 0.05
     assert accuracy[30] > accuracy[3]
 
 
-def test_nobody_to_adapt_gives_nobody(model, cells):
-    """A split without unseen users has an empty cell."""
-    nobody = cells.train_unseen.select(np.array([], dtype=np.int64))
+def test_no_comparisons_give_no_users(model, cells):
+    """A split without unseen users has no comparisons to adapt to."""
+    empty = cells.train_unseen.select(np.array([], dtype=np.int64))
     for config in (None, AdaptationConfig(recipe="paper")):
-        users = adapt(model, nobody, config)
+        users = adapt(model, empty, config)
         assert len(users) == 0
         assert model.with_users(users).user_ids == model.user_ids
 
 
-def test_a_model_of_one_direction_has_the_same_weights_for_everybody(models, cells):
+def test_a_single_bradley_terry_model_has_the_same_weights_for_all_users(models, cells):
     found = adapt(models[1], cells.train_unseen)
     assert (found.weights == models[1].population_weights).all()
     assert (found.covariance == 0).all()
@@ -103,14 +103,14 @@ def test_comparisons_of_another_dimension_or_encoder_are_refused(model, cells):
     assert len(adapt(model, foreign)) > 0
 
 
-def test_the_published_stage_needs_simplex_weights(model, models, cells):
-    with pytest.raises(ConfigError, match="on the simplex"):
+def test_the_published_stage_is_refused_for_free_weights(model, models, cells):
+    with refused(ConfigError, "free", argument="recipe"):
         adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper"))
     one = adapt(models[1], cells.train_unseen, AdaptationConfig(recipe="paper", steps=2))
     assert (one.weights == 1).all()
 
 
-def test_a_published_model_takes_either_adaptation(cells):
+def test_a_paper_model_can_be_adapted_by_both_recipes(cells):
     model = train(cells.train_seen, TrainingConfig(recipe="paper", rank=3, steps=60))
     assert model.weight_space == "simplex"
     published = adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper", steps=50))
@@ -122,7 +122,7 @@ def test_a_published_model_takes_either_adaptation(cells):
         torch.testing.assert_close(users.weights.sum(dim=1), torch.ones(len(users)))
 
 
-def test_the_published_stage_follows_its_seed(cells):
+def test_the_published_stage_depends_on_its_seed(cells):
     model = train(cells.train_seen, TrainingConfig(recipe="paper", rank=3, steps=20))
     one, again, other = (
         adapt(model, cells.train_unseen, AdaptationConfig(recipe="paper", seed=seed, steps=10)) for seed in (0, 0, 1)
@@ -131,8 +131,19 @@ def test_the_published_stage_follows_its_seed(cells):
     assert not torch.allclose(one.weights, other.weights, atol=1e-2)
 
 
+def test_the_published_stage_in_blocks_of_users_gives_the_same_weights(cells, monkeypatch):
+    """Its random numbers are drawn user by user, with one seed for all blocks."""
+    model = train(cells.train_seen, TrainingConfig(recipe="paper", rank=3, steps=20))
+    config = AdaptationConfig(recipe="paper", steps=10)
+    expected = adapt(model, cells.train_unseen, config)
+    monkeypatch.setattr("lorerm.training.adaptation._BLOCK_PAIRS", 100)
+    found = adapt(model, cells.train_unseen, config)
+    assert found.user_ids == expected.user_ids
+    torch.testing.assert_close(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("block", [1, 7, 100])
-def test_some_users_at_a_time_give_what_all_at_once_give(model, cells, monkeypatch, block):
+def test_blocks_of_users_give_the_result_of_all_at_once(model, cells, monkeypatch, block):
     data = cells.train_unseen
     shuffled = data.select(np.random.default_rng(0).permutation(len(data)))
     expected = adapt(model, shuffled)
@@ -143,7 +154,7 @@ def test_some_users_at_a_time_give_what_all_at_once_give(model, cells, monkeypat
     torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-4, atol=1e-5)
 
 
-def test_an_answer_given_twice_is_one_of_weight_two(model, cells):
+def test_a_repeated_comparison_equals_one_of_weight_two(model, cells):
     data = cells.train_unseen
     twice = data.select(np.concatenate([np.arange(len(data)), np.arange(0, len(data), 2)]))
     weighted = replace(data, weights=np.where(np.arange(len(data)) % 2 == 0, 2.0, 1.0))

@@ -1,4 +1,4 @@
-"""The data term: its value is the literal one, its gradient the one of finite differences, at any margin."""
+"""The data term: its value equals a literal sum and its gradient finite differences, at any margin."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from lorerm.training.pairs import PackedPairs
 
 
 def draw(n_users, n_pairs, dimension, rank, seed):
-    """Draw float64 pairs with a basis [K, D] and weights [N, K]."""
+    """Draw float64 comparisons, a basis [K, D] and weights [N, K]."""
     rng = np.random.default_rng(seed)
     users = np.concatenate([np.arange(n_users), rng.integers(0, n_users, n_pairs)])
     n = len(users)
@@ -55,7 +55,7 @@ shapes = {
 
 @settings(max_examples=40, deadline=None)
 @given(st.fixed_dictionaries(shapes), st.sampled_from([0.5, 1.0, 100.0]))
-def test_value_is_the_literal_one(shape, temperature):
+def test_the_value_equals_a_literal_sum(shape, temperature):
     pairs, basis, weights = draw(**shape)
     found = negative_log_likelihood(pairs, basis, weights, pairs.weight / pairs.n_users, temperature)
     assert float(found.loss) == pytest.approx(literal(pairs, basis, weights, temperature), rel=1e-6)
@@ -80,8 +80,8 @@ def test_gradients_are_those_of_finite_differences(shape, temperature):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
-def test_an_offset_is_a_direction_that_stays(precision):
-    """In one pass over float32 and in two over float64: what the first direction gives can be handed over as it is."""
+def test_an_offset_equals_a_fixed_direction(precision):
+    """In one pass over float32 and in two over float64: the first direction's rewards are given as the offset."""
     pairs, basis, weights = draw(n_users=3, n_pairs=40, dimension=6, rank=3, seed=0)
     pairs = replace(pairs, matrix=pairs.matrix.to(precision), weight=pairs.weight.to(precision))
     basis, weights = basis.to(precision), weights.to(precision)
@@ -94,7 +94,7 @@ def test_an_offset_is_a_direction_that_stays(precision):
     torch.testing.assert_close(rest.weights, whole.weights[:, 1:])
 
 
-def test_both_storages_agree():
+def test_both_storage_forms_agree():
     rng = np.random.default_rng(0)
     data = EmbeddedPreferences.from_arrays(
         rng.standard_normal((6, 4)).astype(np.float32),
@@ -124,7 +124,7 @@ def test_no_underflow_at_any_margin(margin):
     assert all(part.isfinite().all() for part in found)
 
 
-def test_a_pair_given_twice_counts_as_one_of_weight_two():
+def test_a_repeated_comparison_equals_one_of_weight_two():
     rng = np.random.default_rng(0)
     responses = rng.standard_normal((6, 3)).astype(np.float32)
     twice = EmbeddedPreferences.from_arrays(responses, [0, 0, 2, 4], [1, 1, 3, 5], ["a", "a", "a", "b"])

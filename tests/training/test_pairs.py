@@ -1,4 +1,4 @@
-"""The packed pairs: two products in two storages, each the transpose of the other and equal to the literal sum."""
+"""Packed comparisons: products in both storage forms equal dense ones, exact ties, and scales."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ shapes = st.fixed_dictionaries(
 
 
 def draw(responses=8, pairs=30, users=4, dimension=5, seed=0, weighted=True):
-    """Draw comparisons at random, some of them repeated."""
+    """Draw random comparisons, some of them repeated."""
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, responses, pairs)
     return EmbeddedPreferences.from_arrays(
@@ -37,14 +37,14 @@ def draw(responses=8, pairs=30, users=4, dimension=5, seed=0, weighted=True):
 
 
 def differences(data, pairs):
-    """Return the literal differences in the order of `pairs`."""
+    """Return the differences of embeddings in the order of `pairs`."""
     chosen, rejected = data.rows()
     return torch.as_tensor(data.responses[chosen[pairs.order]] - data.responses[rejected[pairs.order]])
 
 
 @settings(max_examples=40, deadline=None)
 @given(shapes, st.booleans(), st.integers(1, 4))
-def test_both_products_are_the_literal_ones(shape, stored, rank):
+def test_products_equal_dense_ones(shape, stored, rank):
     data = draw(**shape)
     pairs = PackedPairs.pack(data, differences=stored)
     literal = differences(data, pairs)
@@ -71,7 +71,7 @@ def test_pull_back_is_the_adjoint_of_project(shape, stored, rank):
 
 
 @pytest.mark.parametrize("stored", STORAGES)
-def test_users_stand_in_order_of_first_appearance(stored):
+def test_users_are_in_order_of_first_appearance(stored):
     data = replace(draw(pairs=6), user_ids=["z", "a", "z", "m", "a", "a"])
     pairs = PackedPairs.pack(data, differences=stored)
     assert pairs.user_ids == ("z", "a", "m")
@@ -81,7 +81,7 @@ def test_users_stand_in_order_of_first_appearance(stored):
 
 @given(shapes)
 @settings(max_examples=30, deadline=None)
-def test_weights_sum_to_one_within_each_user_in_proportion_to_the_judgements(shape):
+def test_weights_sum_to_one_within_each_user_in_proportion_to_the_counts(shape):
     data = draw(**shape)
     pairs = PackedPairs.pack(data)
     torch.testing.assert_close(pairs.sum_by_user(pairs.weight), torch.ones(pairs.n_users))
@@ -90,7 +90,7 @@ def test_weights_sum_to_one_within_each_user_in_proportion_to_the_judgements(sha
     torch.testing.assert_close(pairs.weight.double(), share, rtol=1e-6, atol=0)
 
 
-def test_the_cheaper_storage_is_taken():
+def test_the_cheaper_form_is_stored():
     few, many = draw(responses=30, pairs=10), draw(responses=4, pairs=40)
     assert PackedPairs.pack(few).chosen is None
     packed = PackedPairs.pack(many)
@@ -105,7 +105,7 @@ def test_only_responses_in_use_are_stored():
 
 @pytest.mark.parametrize("stored", STORAGES)
 def test_differences_of_half_precision_are_taken_in_float32(stored):
-    """In bfloat16 itself the small part of 1.0078125 - 0.00390625 would be rounded away."""
+    """In bfloat16 the difference 1.0078125 - 0.00390625 would be rounded to 1."""
     responses = torch.tensor([[1.0078125], [0.00390625], [1.0]], dtype=torch.bfloat16)
     assert (responses[0] - responses[1]).item() == 1.0  # what the published code computed
     data = EmbeddedPreferences.from_arrays(responses, [0, 0, 2], [1, 2, 1], ["u"] * 3)
@@ -129,13 +129,13 @@ def test_numpy_and_torch_responses_give_the_same():
 @pytest.mark.parametrize("stored", STORAGES)
 @pytest.mark.parametrize("rank", [1, 3])
 def test_equal_responses_make_an_exact_tie(stored, rank):
-    """A tie counts as wrong: a product that rounds equal rows differently would make half of them right."""
+    """A tie counts as wrong; with different rounding of equal rows half of the ties would count as right."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((33, 300)).astype(np.float32)
     order = rng.permutation(66)
-    place = np.argsort(order)
+    row = np.argsort(order)
     responses = np.concatenate([rows, rows])[order]
-    chosen, rejected = place[:33], place[33:]
+    chosen, rejected = row[:33], row[33:]
     other = np.roll(chosen, 1)
     data = EmbeddedPreferences.from_arrays(
         responses, np.tile(chosen, 6), np.concatenate([np.tile(rejected, 5), other]), ["u"] * 198
@@ -164,7 +164,7 @@ def test_mean_square_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("stored", STORAGES)
-def test_a_scale_is_that_of_the_features_and_shares_their_matrix(stored):
+def test_a_scale_multiplies_the_features_and_shares_the_matrix(stored):
     data = draw()
     scale = torch.tensor([0.0, 1e-3, 1.0, 7.0, 1e3])
     pairs = PackedPairs.pack(data, differences=stored)
@@ -184,8 +184,8 @@ def test_a_scale_is_that_of_the_features_and_shares_their_matrix(stored):
 
 
 @pytest.mark.parametrize("stored", STORAGES)
-def test_a_scale_costs_no_digits(stored):
-    """Features of very different size, far from 0: as exact as with the matrix itself scaled."""
+def test_a_scale_is_as_exact_as_a_scaled_matrix(stored):
+    """With features of very different size, far from 0."""
     rng = np.random.default_rng(0)
     size = 10.0 ** rng.integers(-4, 5, 64)
     data = EmbeddedPreferences.from_arrays(
@@ -202,7 +202,7 @@ def test_a_scale_costs_no_digits(stored):
     assert (folded - exact).abs().max() < 2 * (copied - exact).abs().max() + 1e-6
 
 
-def test_weights_of_the_pairs_are_those_of_their_users():
+def test_the_weights_of_comparisons_are_those_of_their_users():
     pairs = PackedPairs.pack(draw())
     weights = torch.randn(pairs.n_users, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(pairs.of_pairs(weights), weights[pairs.user])

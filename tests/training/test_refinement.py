@@ -1,4 +1,4 @@
-"""Refinement: the bound on the expected loss, the optimum of its objective, and directions found again."""
+"""Basis refinement: the bound on the expected loss, the minimum of its objective, and the effect on directions."""
 
 from dataclasses import replace
 
@@ -30,17 +30,17 @@ def fit(pairs):
     return regularized.fit_personal(pairs, 1e-3, regularized.spectral_start(pairs, shared, 3))
 
 
-def believed(pairs, fit, *, certain=False):
-    """A prior without correlations, and a posterior that leaves something open, or nothing."""
+def prior_and_posterior(pairs, fit, *, certain=False):
+    """Return an uncorrelated prior, and a posterior with random covariances or, if `certain`, without variance."""
     rng = np.random.default_rng(0)
     rank = len(fit.directions) + 1
     covariance = torch.eye(rank, dtype=torch.float64)
     covariance[0] = 0
     weights = torch.cat([torch.ones(pairs.n_users, 1), fit.deviations], dim=1).double()
     some = torch.from_numpy(rng.standard_normal((pairs.n_users, rank, rank)))
-    open_ = some @ some.mT * (0.0 if certain else 0.1)
+    covariances = some @ some.mT * (0.0 if certain else 0.1)
     prior = WeightPrior(torch.tensor([1.0, *[0.0] * (rank - 1)], dtype=torch.float64), covariance)
-    return prior, Posterior(weights, open_)
+    return prior, Posterior(weights, covariances)
 
 
 def test_the_bound_is_the_loss_where_weights_are_certain():
@@ -52,8 +52,8 @@ def test_the_bound_is_the_loss_where_weights_are_certain():
     torch.testing.assert_close(slope, -torch.sigmoid(-margin)[:, None] * weights)
 
 
-def test_the_bound_is_above_the_expected_loss_and_not_far():
-    """Beside the mean over many draws of Gaussian weights."""
+def test_the_bound_is_close_above_the_expected_loss():
+    """Compared with the mean over many draws of Gaussian weights."""
     rng = np.random.default_rng(1)
     projected, mean = (torch.from_numpy(rng.standard_normal((20, 3))) for _ in range(2))
     some = torch.from_numpy(rng.standard_normal((20, 3, 3)))
@@ -61,11 +61,11 @@ def test_the_bound_is_above_the_expected_loss_and_not_far():
     draws = mean + (torch.linalg.cholesky(covariance) @ torch.from_numpy(rng.standard_normal((4000, 20, 3, 1))))[..., 0]
     expected = -torch.nn.functional.logsigmoid((draws * projected).sum(dim=2)).mean(dim=0)
     value, _ = expected_loss(projected, mean, covariance + mean[:, :, None] * mean[:, None, :])
-    assert (value > expected - 0.03).all()  # the draws' own noise
+    assert (value > expected - 0.03).all()  # sampling noise
     assert (value - expected).mean() < 0.1
 
 
-def test_the_slope_is_the_derivative():
+def test_the_slope_is_the_derivative_of_the_bound():
     rng = np.random.default_rng(2)
     projected, mean = (torch.from_numpy(rng.standard_normal((10, 4))) for _ in range(2))
     some = torch.from_numpy(rng.standard_normal((10, 4, 4)))
@@ -84,12 +84,12 @@ def test_no_rewards_at_all_cost_a_coins_toss():
 
 @pytest.mark.parametrize("certain", [True, False])
 @pytest.mark.parametrize("block", [1 << 16, 7])
-def test_it_ends_where_the_penalised_expected_loss_is_least(pairs, fit, certain, block, monkeypatch):
-    """Beside the same objective written literally in float64 and minimised by torch: the problem is convex."""
+def test_the_refined_basis_minimises_the_penalised_expected_loss(pairs, fit, certain, block, monkeypatch):
+    """Compared with the same convex objective written in float64 and minimised by torch."""
     monkeypatch.setattr(refinement, "_TOLERANCE", 1e-12)
     monkeypatch.setattr(refinement, "_BLOCK", block)
     target = torch.linspace(-1, 1, 8)
-    prior, posterior = believed(pairs, fit, certain=certain)
+    prior, posterior = prior_and_posterior(pairs, fit, certain=certain)
     found = refine(pairs, fit, prior, posterior, STRENGTHS, target)
 
     matrix = (pairs.matrix * pairs.scale).double()
@@ -110,23 +110,23 @@ def test_it_ends_where_the_penalised_expected_loss_is_least(pairs, fit, certain,
 
     optimiser.step(objective)
     torch.testing.assert_close(found.shared.double(), basis[0].detach(), rtol=1e-3, atol=1e-3)
-    # Directions come back orthonormal: they span the same.
+    # The directions returned are orthonormal: their span is compared.
     q = torch.linalg.qr(basis[1:].detach().t()).Q
     torch.testing.assert_close(found.directions.t().double() @ found.directions.double(), q @ q.t(), rtol=0, atol=2e-3)
-    # And people differ along them as much as these directions are long.
+    # The root mean square of the deviations along them are the lengths of the minimiser's directions.
     size = torch.linalg.svdvals(basis[1:].detach())
-    spread = found.deviations.double().square().mean(dim=0).sqrt()
-    torch.testing.assert_close(spread, size, rtol=1e-2, atol=1e-3)
+    deviation = found.deviations.double().square().mean(dim=0).sqrt()
+    torch.testing.assert_close(deviation, size, rtol=1e-2, atol=1e-3)
 
 
-def test_what_all_deviate_by_becomes_part_of_the_shared_direction(pairs, fit):
-    """The same belief, written around another mean of deviations, gives the same directions."""
-    prior, posterior = believed(pairs, fit)
+def test_the_mean_deviation_becomes_part_of_the_shared_direction(pairs, fit):
+    """The same prior and posterior, expressed with another mean deviation, give the same directions."""
+    prior, posterior = prior_and_posterior(pairs, fit)
     found = refine(pairs, fit, prior, posterior, STRENGTHS, torch.zeros(8))
     by = torch.tensor([0.7, -0.4], dtype=torch.float64)
     moved = replace(prior, mean=prior.mean + torch.cat([torch.zeros(1), by]))
     weights = posterior.weights.clone()
-    # Deviations are of the weight of the shared direction: who follows it half as much has half the mean deviation.
+    # The mean deviation is scaled by a user's weight of the shared direction.
     weights[:, 1:] += by * weights[:, :1]
     start = replace(fit, shared=fit.shared - (by.float() @ fit.directions))
     again = refine(
@@ -142,8 +142,8 @@ def _sheared(covariance, by):
     return shear @ covariance @ shear.mT
 
 
-def test_axes_along_which_nobody_differs_go(pairs, fit):
-    prior, posterior = believed(pairs, fit)
+def test_axes_without_variance_between_users_are_dropped(pairs, fit):
+    prior, posterior = prior_and_posterior(pairs, fit)
     covariance = prior.covariance.clone()
     covariance[2] = covariance[:, 2] = 0
     found = refine(pairs, fit, replace(prior, covariance=covariance), posterior, STRENGTHS, torch.zeros(8))
@@ -151,26 +151,26 @@ def test_axes_along_which_nobody_differs_go(pairs, fit):
     assert found.deviations.shape == (30, 1)
 
 
-def test_so_few_steps_are_taken(pairs, fit):
-    prior, posterior = believed(pairs, fit)
+def test_steps_bound_the_iterations(pairs, fit):
+    prior, posterior = prior_and_posterior(pairs, fit)
     found = refine(pairs, fit, prior, posterior, STRENGTHS, torch.zeros(8), steps=2)
-    assert found.steps == fit.steps + 2
+    assert found.iterations == fit.iterations + 2
 
 
-def test_it_finds_directions_better_where_everybody_has_few_answers():
-    """Many people, 10 answers each: the angles to the true directions shrink."""
+def test_refinement_improves_directions_where_users_have_few_comparisons():
+    """400 users with 10 comparisons each: less of the true directions lies outside the fitted span."""
     population = plant(users=400, pairs=10, dimension=24, personal=1.5, noise=1.0, prompts=4000)
     packed = PackedPairs.pack(population.data)
     pairs = packed.with_scale(regularized.feature_scale(packed))
     shared = regularized.fit_shared(pairs, 1e-4, torch.zeros(24))
     before = regularized.fit_personal(pairs, 3e-4, regularized.spectral_start(pairs, shared, 3))
     choice = selection.Choice(Strengths(1e-4, 3e-4), 1.0, True, 1.0, None)
-    after = selection.refined(pairs, before, choice, torch.zeros(24))
+    after = selection.refine_once(pairs, before, choice, torch.zeros(24))
     assert off(after, population, pairs) < 0.97 * off(before, population, pairs)
 
 
 def off(fit: Fit, population, pairs) -> float:
-    """Return how much of users' true tastes lies outside the span of the fit's directions."""
+    """Return the share of the users' true directions, by norm, outside of the span of the fit's directions."""
     span = torch.linalg.qr((fit.basis * pairs.scale).double().t()).Q
     truth = torch.from_numpy(population.shared + population.deviations @ population.directions)
     return float((truth - truth @ span @ span.t()).norm() / truth.norm())

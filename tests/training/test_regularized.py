@@ -1,4 +1,4 @@
-"""The default recipe at given strengths: its minima are the right ones, and its directions mean what they say."""
+"""Fits at given strengths: minima, spectral starts, orthonormal directions, and feature scales."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from planted import plant
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Scaled pairs of 12 users with 10 to 35 judgements of unequal weight, two personal directions among 10."""
+    """Scaled comparisons of 12 users, of unequal number and weight, with two personal directions among 10 features."""
     data = plant(users=12, pairs=35, dimension=10, personal=2, noise=0.5, prompts=400).data
     rng = np.random.default_rng(0)
     data = replace(data, weights=rng.uniform(0.3, 2, len(data))).select(np.sort(rng.permutation(len(data))[:300]))
@@ -26,7 +26,7 @@ def pairs():
 
 
 def penalised(pairs, strength, shared, directions, deviations):
-    """Return the second stage's objective as the module's text has it, in float64."""
+    """Return the second stage's objective as the module states it, in float64."""
     n = pairs.count.sum()
     margin = (pairs.matrix.double() * (shared + deviations @ directions)[pairs.user]).sum(dim=1)
     loss = -(pairs.count * torch.nn.functional.logsigmoid(margin)).sum() / n
@@ -34,18 +34,18 @@ def penalised(pairs, strength, shared, directions, deviations):
 
 
 def balanced(pairs, strength, fit):
-    """Return shared, directions and deviations in float64, scaled against each other so that the penalties are least.
+    """Return shared, directions and deviations in float64, rescaled so that the sum of the penalties is least.
 
-    Only their product is in the fit: its directions have length 1.
+    The fit's directions have norm 1, and the likelihood depends on the product alone.
     """
-    spread = fit.deviations.double().square().sum(dim=0)
-    size = (spread / (2 * pairs.count.sum() * strength)) ** 0.25
+    total = fit.deviations.double().square().sum(dim=0)
+    size = (total / (2 * pairs.count.sum() * strength)) ** 0.25
     return fit.shared.double(), fit.directions.double() * size[:, None], fit.deviations.double() / size
 
 
 @pytest.mark.parametrize("strength", [1e-1, 1e-2, 1e-3])
-def test_one_direction_is_a_ridge_logistic_regression(pairs, strength):
-    """scikit-learn has C times the sum of losses plus half the square; each pair stands there with both signs."""
+def test_the_shared_fit_is_a_ridge_logistic_regression(pairs, strength):
+    """scikit-learn minimises C times the sum of losses plus half the square, here with both signs of differences."""
     found = regularized.fit_shared(pairs, strength, torch.zeros(10))
     features = pairs.matrix.numpy().astype(np.float64)
     weight = (pairs.count / pairs.count.sum()).numpy()
@@ -81,8 +81,8 @@ def test_a_strong_personal_penalty_leaves_the_shared_direction_alone(pairs):
 
 
 @pytest.mark.parametrize(("rank", "strength"), [(2, 1e-3), (3, 1e-3), (4, 1e-2), (3, 1e-4)])
-def test_the_personal_fit_is_stationary_and_below_every_simpler_one(pairs, rank, strength, monkeypatch):
-    """Where it ends is decided by the tolerance, and what it goes to is seen with a tight one."""
+def test_the_personal_fit_is_stationary_and_better_than_its_start(pairs, rank, strength, monkeypatch):
+    """With a tight tolerance."""
     monkeypatch.setattr(regularized, "_PERSONAL_TOLERANCE", 1e-7)
     shared = regularized.fit_shared(pairs, 1e-2, torch.zeros(10))
     start = regularized.spectral_start(pairs, shared, rank)
@@ -105,19 +105,18 @@ def test_the_personal_fit_is_stationary_and_below_every_simpler_one(pairs, rank,
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1e-3, 1e-4])
-def test_a_fit_ends_near_the_minimum(pairs, strength, monkeypatch):
-    """The differences of rewards are those of a fit to the end, to a few per cent of their size."""
+def test_the_default_tolerance_ends_near_the_minimum(pairs, strength, monkeypatch):
+    """Reward differences are within 3% of those of a converged fit."""
     start = regularized.spectral_start(pairs, regularized.fit_shared(pairs, 1e-2, torch.zeros(10)), 3)
     found = regularized.fit_personal(pairs, strength, start)
     monkeypatch.setattr(regularized, "_PERSONAL_TOLERANCE", 1e-9)
-    to_the_end = regularized.fit_personal(pairs, strength, start)
-    assert to_the_end.steps > found.steps
-    rewards = [(pairs.matrix * (fit.deviations @ fit.directions)[pairs.user]).sum(dim=1) for fit in (found, to_the_end)]
+    converged = regularized.fit_personal(pairs, strength, start)
+    assert converged.iterations > found.iterations
+    rewards = [(pairs.matrix * (fit.deviations @ fit.directions)[pairs.user]).sum(dim=1) for fit in (found, converged)]
     assert float((rewards[0] - rewards[1]).norm()) < 0.03 * float(rewards[1].norm())
 
 
-def test_a_later_start_gives_the_same_fit(pairs):
-    """On the path from strong to weak each fit starts from the one before."""
+def test_a_start_from_a_stronger_penalty_gives_the_same_fit(pairs):
     shared = regularized.fit_shared(pairs, 1e-2, torch.zeros(10))
     start = regularized.spectral_start(pairs, shared, 3)
     cold = regularized.fit_personal(pairs, 1e-3, start)
@@ -126,14 +125,14 @@ def test_a_later_start_gives_the_same_fit(pairs):
     torch.testing.assert_close(*theta, rtol=0, atol=0.02 * float(theta[0].abs().max()))
 
 
-def test_rank_one_has_no_personal_fit(pairs):
+def test_rank_one_has_no_deviations(pairs):
     shared = regularized.fit_shared(pairs, 1e-2, torch.zeros(10))
     start = regularized.spectral_start(pairs, shared, 1)
     assert regularized.fit_personal(pairs, 1e-3, start).basis.shape == (1, 10)
 
 
 def test_the_planted_directions_are_found():
-    """The span of the personal directions, and who deviates which way."""
+    """The span of the personal directions, and each user's deviation."""
     planted = plant(users=40, pairs=120, dimension=12, personal=2, noise=0.2, prompts=3000)
     packed = PackedPairs.pack(planted.data)
     pairs = packed.with_scale(regularized.feature_scale(packed))
@@ -141,7 +140,7 @@ def test_the_planted_directions_are_found():
     truth = torch.from_numpy(planted.directions).float()
 
     def overlap(fit):
-        """Return the cosine of the largest angle between the two spans; equal spread of features keeps them."""
+        """Return the cosine of the largest angle between the two spans; equal feature scales leave spans unchanged."""
         return float(torch.linalg.svdvals(fit.directions @ truth.t()).min())
 
     start = regularized.spectral_start(pairs, shared, 3)
@@ -155,17 +154,17 @@ def test_the_planted_directions_are_found():
     assert np.median(cosine) > 0.9
 
 
-def test_the_start_is_where_people_differ_not_where_they_agree(pairs):
+def test_the_spectral_start_has_mean_deviation_zero(pairs):
     shared = regularized.fit_shared(pairs, 1e-2, torch.zeros(10))
     start = regularized.spectral_start(pairs, shared, 4)
     assert start.deviations.shape == (12, 3)
     torch.testing.assert_close(start.deviations.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_the_start_of_few_users_is_where_they_differ_too(held, monkeypatch):
-    """Four differ along three directions at most; what they agree on, much more here, is not one of them."""
-    monkeypatch.setattr(regularized, "_HELD", 2**26 if held else 0)
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_spectral_start_of_few_users_has_mean_deviation_zero(dense, monkeypatch):
+    """Four users differ along at most three directions; the much larger common gradient is not one of them."""
+    monkeypatch.setattr(regularized, "_MAX_DENSE_SVD_ELEMENTS", 2**26 if dense else 0)
     packed = PackedPairs.pack(plant(users=4, pairs=40, dimension=10, personal=0.3).data)
     pairs = packed.with_scale(regularized.feature_scale(packed))
     start = regularized.spectral_start(pairs, regularized.fit_shared(pairs, 1e2, torch.zeros(10)), 4)
@@ -173,17 +172,17 @@ def test_the_start_of_few_users_is_where_they_differ_too(held, monkeypatch):
 
 
 def many_noisy_users(personal, storage):
-    """Return scaled pairs whose users differ along two directions of 150, with noise along all others."""
+    """Return scaled comparisons of users who differ along two of 150 directions, with noise along the others."""
     data = plant(users=120, pairs=60, dimension=150, personal=personal, noise=0.1, prompts=4000).data
     packed = PackedPairs.pack(data, differences=storage)
     return packed.with_scale(regularized.feature_scale(packed))
 
 
-@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("storage", [True, False])
-def test_the_start_is_that_of_the_singular_vectors_of_all_users_gradients(storage, held, monkeypatch):
-    """Where the spectrum has a gap; that of the noise behind it is nearly flat."""
-    monkeypatch.setattr(regularized, "_HELD", 2**26 if held else 0)
+def test_the_spectral_start_has_the_leading_singular_vectors_of_the_users_gradients(storage, dense, monkeypatch):
+    """Two planted directions: the spectrum has a gap after them, then is nearly flat."""
+    monkeypatch.setattr(regularized, "_MAX_DENSE_SVD_ELEMENTS", 2**26 if dense else 0)
     pairs = many_noisy_users(2, storage)
     shared = regularized.fit_shared(pairs, 1e-3, torch.zeros(150))
     start = regularized.spectral_start(pairs, shared, 3)
@@ -198,9 +197,9 @@ def test_the_start_is_that_of_the_singular_vectors_of_all_users_gradients(storag
     assert float(cosine) > 0.999
 
 
-def test_the_start_does_not_depend_on_the_order_of_users(monkeypatch):
-    """Not where all is noise either: nothing is drawn for each user."""
-    monkeypatch.setattr(regularized, "_HELD", 0)
+def test_the_spectral_start_does_not_depend_on_the_order_of_users(monkeypatch):
+    """Also where all differences are noise, so that the random start of the subspace iteration matters."""
+    monkeypatch.setattr(regularized, "_MAX_DENSE_SVD_ELEMENTS", 0)
     pairs = many_noisy_users(0, storage=True)
     order = torch.from_numpy(np.random.default_rng(0).permutation(pairs.n_users))
     rows = torch.cat([torch.nonzero(pairs.user == user)[:, 0] for user in order])
@@ -213,8 +212,8 @@ def test_the_start_does_not_depend_on_the_order_of_users(monkeypatch):
     )
 
 
-def test_tastes_that_cancel_out_still_have_a_start():
-    """The shared direction is 0 there, and a start of size 0 could never grow."""
+def test_opposite_preferences_have_a_start():
+    """The shared direction is 0, and deviations of size 0 would be stationary."""
     rng = np.random.default_rng(0)
     matrix = torch.from_numpy(rng.standard_normal((30, 4))).float()
     data = plant(users=2, pairs=30, dimension=4).data
@@ -226,12 +225,12 @@ def test_tastes_that_cancel_out_still_have_a_start():
     assert float(start.deviations.abs().min()) > 1e-3
 
 
-def test_scaled_features_have_equal_mean_square_and_differences_length_one(pairs):
+def test_scaled_features_have_equal_mean_square_and_differences_root_mean_square_norm_one(pairs):
     torch.testing.assert_close(pairs.mean_square(), torch.full((10,), 0.1), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_features_that_never_differ_get_no_part(stored):
+def test_features_that_never_differ_are_excluded(stored):
     data = plant(users=4, pairs=20, dimension=6).data
     responses = data.responses.copy()
     responses[:, [1, 4]] = [0.0, 1e4 / 3]
@@ -244,7 +243,7 @@ def test_features_that_never_differ_get_no_part(stored):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 8), st.integers(0, 5), st.integers(1, 8), st.integers(0, 99))
-def test_principal_directions_keep_the_product(n_users, rank, dimension, seed):
+def test_principal_keeps_the_product_of_deviations_and_directions(n_users, rank, dimension, seed):
     generator = torch.Generator().manual_seed(seed)
     fit = Fit(
         torch.zeros(dimension),
@@ -259,19 +258,19 @@ def test_principal_directions_keep_the_product(n_users, rank, dimension, seed):
         found.deviations @ found.directions, fit.deviations @ fit.directions, rtol=1e-3, atol=1e-3
     )
     torch.testing.assert_close(found.directions @ found.directions.t(), torch.eye(kept), rtol=0, atol=1e-5)
-    spread = found.deviations.square().sum(dim=0)
-    assert (spread[:-1] >= spread[1:] * (1 - 1e-4)).all()
+    variance = found.deviations.square().sum(dim=0)
+    assert (variance[:-1] >= variance[1:] * (1 - 1e-4)).all()
     assert (found.directions.gather(1, found.directions.abs().argmax(dim=1, keepdim=True)) > 0).all()
 
 
-def test_directions_without_any_spread_are_dropped():
+def test_directions_with_negligible_deviations_are_dropped():
     fit = Fit(torch.zeros(3), torch.eye(3)[:2], torch.tensor([[1.0, 1e-7], [-1.0, 0.0]]), 1)
     found = regularized.principal(fit)
     torch.testing.assert_close(found.directions, torch.tensor([[1.0, 0.0, 0.0]]))
-    nobody = regularized.principal(replace(fit, deviations=torch.zeros(2, 2)))
-    assert nobody.basis.shape == (1, 3)
+    none = regularized.principal(replace(fit, deviations=torch.zeros(2, 2)))
+    assert none.basis.shape == (1, 3)
 
 
-def test_steps_are_a_limit(pairs):
-    assert regularized.fit_shared(pairs, 1e-4, torch.zeros(10), steps=3).steps == 3
-    assert regularized.fit_shared(pairs, 1e-2, torch.zeros(10)).steps < regularized.MAX_STEPS
+def test_steps_bound_the_iterations(pairs):
+    assert regularized.fit_shared(pairs, 1e-4, torch.zeros(10), steps=3).iterations == 3
+    assert regularized.fit_shared(pairs, 1e-2, torch.zeros(10)).iterations < regularized.MAX_STEPS

@@ -1,4 +1,4 @@
-"""Training through its public functions: what is found in planted data, what is invariant, what is refused."""
+"""Training through public functions: planted structure, invariances, choice of the rank, and refusals."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,10 +11,9 @@ from lorerm.data.splits import split
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import ConfigError, DataError
 from lorerm.training.adaptation import adapt
-from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.config import TrainingConfig
 from lorerm.training.train import (
     AUTO_RANKS,
-    adaptation_for,
     choose_rank,
     largest_rank,
     possible_ranks,
@@ -22,10 +21,11 @@ from lorerm.training.train import (
     train_ranks,
 )
 from planted import mean_accuracy, numbered_user, plant
+from refusals import refused
 
 
 def accuracy(model, cells, name):
-    """Return the mean accuracy in a cell, unseen users adapted first."""
+    """Return the mean accuracy on a split; unseen users are adapted first."""
     if name.endswith("unseen"):
         model = model.with_users(adapt(model, getattr(cells, name.replace("test", "train"))))
     return mean_accuracy(model, getattr(cells, name))
@@ -33,7 +33,7 @@ def accuracy(model, cells, name):
 
 @pytest.fixture(scope="module")
 def small():
-    """Data of which training takes a blink."""
+    """Data on which training takes well under a second."""
     return plant(users=8, pairs=20, dimension=6, prompts=100, reference=True).data
 
 
@@ -46,18 +46,22 @@ def test_a_strong_personal_signal_makes_validation_choose_a_personal_rank(models
     assert choose_rank(models) >= 2
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_where_nobody_differs_personal_weights_do_no_harm(seed):
-    data = plant(users=24, pairs=60, dimension=12, personal=0, noise=0.5, prompts=1200, seed=seed).data
-    cells = split(data, seed=seed)
-    models = dict(train_ranks(cells.train_seen, [1, 3], TrainingConfig()))
-    if choose_rank(models) > 1:
+def test_where_users_do_not_differ_personal_weights_do_no_harm():
+    """Validation chooses rank 1 or, by chance, personal weights that lose less than a point of accuracy."""
+    chosen = []
+    for seed in range(6):
+        data = plant(users=24, pairs=60, dimension=12, personal=0, noise=0.5, prompts=1200, seed=seed).data
+        cells = split(data, seed=seed)
+        models = dict(train_ranks(cells.train_seen, [1, 3], TrainingConfig()))
+        chosen.append(choose_rank(models))
+        assert (models[3].fitted_rank > 1) == (chosen[-1] > 1)
         for cell in ("test_seen", "test_unseen"):
             assert accuracy(models[3], cells, cell) > accuracy(models[1], cells, cell) - 0.01
+    assert set(chosen) == {1, 3}  # both cases occurred
 
 
-def test_tastes_that_cancel_out_are_told_apart():
-    """Half of the people want the exact opposite of the other half, on the same pairs."""
+def test_opposite_preferences_are_learnt():
+    """Half of the users have the opposite preferences of the other half, on the same pairs."""
     rng = np.random.default_rng(0)
     responses = rng.standard_normal((200, 8)).astype(np.float32)
     better = (responses[::2] - responses[1::2]) @ rng.standard_normal(8) > 0
@@ -76,7 +80,7 @@ def test_tastes_that_cancel_out_are_told_apart():
     assert accuracy(model, cells, "test_unseen") > 0.85
 
 
-def test_a_reference_head_helps_where_answers_are_few():
+def test_a_reference_head_helps_where_comparisons_are_few():
     planted = plant(users=6, pairs=12, dimension=48, personal=0, noise=0.5, prompts=3000, reference=True)
     cells = split(planted.data, unseen_users=0)
     with_head = train(cells.train_seen, TrainingConfig(rank=1))
@@ -102,7 +106,7 @@ def test_training_twice_gives_the_same_tensors(small):
         assert one.training == again.training
 
 
-def test_ranks_trained_together_are_those_trained_alone(small):
+def test_ranks_trained_together_equal_those_trained_alone(small):
     together = dict(train_ranks(small, [0, 1, 2, 3], TrainingConfig()))
     assert list(together) == [0, 1, 2, 3]
     for rank, model in together.items():
@@ -133,7 +137,7 @@ def test_the_order_of_users_does_not_matter(cells, models):
         assert float(torch.corrcoef(torch.stack(rewards))[0, 1]) > 0.999
 
 
-def test_features_of_zero_variance_are_harmless(small):
+def test_features_without_variance_do_not_matter(small):
     plain = train(small, TrainingConfig(rank=2))
     constant = np.concatenate([small.responses, np.full((len(small.responses), 2), 777.7, dtype=np.float32)], axis=1)
     wider = replace(small, responses=constant, reference=np.append(small.reference, [5.0, -5.0]).astype(np.float32))
@@ -144,7 +148,7 @@ def test_features_of_zero_variance_are_harmless(small):
     assert float(torch.corrcoef(torch.stack(rewards))[0, 1]) > 0.999
 
 
-def test_half_precision_embeddings_train(small):
+def test_half_precision_embeddings_give_a_finite_float32_basis(small):
     model = train(replace(small, responses=torch.from_numpy(small.responses).bfloat16()), TrainingConfig(rank=2))
     assert model.basis.dtype == torch.float32
     assert model.basis.isfinite().all()
@@ -163,7 +167,7 @@ def test_auto_is_one_of_the_ranks_that_the_data_can_determine(small):
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
 def test_a_rank_that_the_data_cannot_determine_is_refused(small, recipe):
-    with pytest.raises(ConfigError, match=r"rank 7 is larger .* \(8 users, dimension 6\).* at most 6"):
+    with refused(ConfigError, "rank 7", "8 users", "dimension 6", "at most 6", argument="rank"):
         train(small, TrainingConfig(rank=7, recipe=recipe))
 
 
@@ -176,34 +180,34 @@ def test_rank_zero_is_the_reference_head_alone(small, recipe):
     assert model.temperature > 0
 
 
-def test_without_a_reference_head_what_needs_one_is_refused(small):
+def test_without_a_reference_head_ranks_and_recipes_that_need_it_are_refused(small):
     headless = replace(small, reference=None)
-    with pytest.raises(ConfigError, match="rank 0 is the reference head alone, and there is none"):
+    with refused(ConfigError, "rank 0", argument="rank"):
         train(headless, TrainingConfig(rank=0))
-    with pytest.raises(ConfigError, match=r"paper-cosine .*there is none"):
+    with refused(ConfigError, "paper-cosine", "10000", argument="reference"):
         train(headless, TrainingConfig(rank=2, recipe="paper-cosine", steps=5))
-    with pytest.raises(ConfigError, match="there is none"):
+    with refused(ConfigError, "'paper'", "alpha 1", argument="reference"):
         train(headless, TrainingConfig(rank=2, recipe="paper", alpha=1.0, steps=5))
     assert train(headless, TrainingConfig(rank=2, recipe="paper", steps=5)).reference is None
 
 
-def test_the_reference_given_comes_before_the_one_of_the_data(small):
+def test_a_given_reference_takes_precedence_over_that_of_the_data(small):
     head = torch.arange(6, dtype=torch.bfloat16)
     assert train(small, TrainingConfig(rank=0), reference=head).basis[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert train(small, TrainingConfig(rank=1)).reference.tolist() == small.reference.tolist()
 
 
 @pytest.mark.parametrize(
-    ("head", "problem"),
-    [(np.ones(5), "reference has 5 entries"), (np.array([1.0, np.nan, 1, 1, 1, 1]), "reference holds NaN")],
+    ("head", "name"),
+    [(np.ones(5), "5 entries"), (np.array([1.0, np.nan, 1, 1, 1, 1]), "NaN")],
 )
-def test_a_reference_head_that_does_not_fit_is_refused(small, head, problem):
-    with pytest.raises(DataError, match=problem):
+def test_a_reference_head_that_does_not_fit_is_refused(small, head, name):
+    with refused(DataError, name):
         train(small, TrainingConfig(rank=1), reference=head)
 
 
-def test_the_smallest_data_train(small):
-    """One pair, and one user: there is nothing to validate on."""
+def test_a_single_comparison_is_enough_to_train(small):
+    """Without a validation split."""
     pair = small.select(np.array([0]))
     for recipe in ("default", "paper"):
         model = train(pair, TrainingConfig(rank=1, recipe=recipe, steps=5))
@@ -215,7 +219,7 @@ def test_the_smallest_data_train(small):
     assert train(pair).requested_rank in (0, 1)
 
 
-def test_what_validation_found_is_kept(small):
+def test_the_validation_result_is_stored(small):
     model = train(small, TrainingConfig(rank=2))
     validation = model.training["validation"]
     losses = model.validation_loss
@@ -227,21 +231,23 @@ def test_what_validation_found_is_kept(small):
 
 
 def candidate(losses):
-    """Return what `choose_rank` looks at of a model."""
+    """Return a stand-in for a model with the fields that `choose_rank` uses."""
     losses = torch.tensor(losses)
     return SimpleNamespace(
         training={"validation": {"loss": float(losses[losses.isfinite()].mean())}}, validation_loss=losses
     )
 
 
-def test_the_lowest_validation_loss_is_chosen_where_it_is_clearly_lower():
+def test_the_smallest_validation_loss_is_chosen_where_it_improves_by_one_se():
     one = candidate([0.6, 0.5, 0.7, 0.6])
     clear = candidate([0.5, 0.4, 0.6, 0.55])
     lucky = candidate([0.1, 0.65, 0.75, 0.65])
     assert choose_rank({1: one, 2: clear, 3: lucky}) == 2
     assert choose_rank({1: one, 3: lucky}) == 1
     assert choose_rank({2: clear, 3: lucky}) == 2
-    assert choose_rank({1: one, 2: clear, 3: candidate([0.5, 0.4, 0.6, 0.54])}) == 3  # any gain decides among these
+    assert (
+        choose_rank({1: one, 2: clear, 3: candidate([0.5, 0.4, 0.6, 0.54])}) == 3
+    )  # among personal ranks the smallest loss decides
     assert choose_rank({0: candidate([0.4, 0.4, 0.4, 0.4]), 1: one, 2: clear}) == 0
     assert choose_rank({1: one, 2: one}) == 1
     hardly = candidate([0.5, 0.6, 0.7, 0.55])  # 0.3 standard errors better
@@ -249,24 +255,24 @@ def test_the_lowest_validation_loss_is_chosen_where_it_is_clearly_lower():
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
-def test_the_rank_chosen_is_the_one_chosen_among_trained_ranks(cells, recipe, monkeypatch):
-    """Only that one is trained on all pairs, with the same result."""
+def test_auto_is_the_rank_chosen_among_trained_ranks(cells, recipe, monkeypatch):
+    """Only that rank is trained on all comparisons, with the same result."""
     monkeypatch.setattr("lorerm.training.train.AUTO_RANKS", (0, 1, 3))
     config = TrainingConfig(recipe=recipe, steps=30)
-    told = []
-    auto = train(cells.train_seen, config, progress=lambda *what: told.append(what[0]))
+    reported = []
+    auto = train(cells.train_seen, config, progress=lambda *what: reported.append(what[0]))
     models = dict(train_ranks(cells.train_seen, [1, 3], config))
     assert auto.requested_rank == choose_rank(models)
     assert torch.equal(auto.basis, models[auto.requested_rank].basis)
-    assert set(told) == {f"rank {auto.requested_rank}"}
+    assert set(reported) == {f"rank {auto.requested_rank}"}
 
 
-def test_users_without_validation_pairs_do_not_count():
+def test_users_without_held_out_comparisons_do_not_count():
     nan = float("nan")
     assert choose_rank({1: candidate([0.6, nan, 0.7]), 2: candidate([0.5, nan, 0.55])}) == 2
 
 
-def test_without_validation_the_simplest_trained_rank_is_chosen():
+def test_without_validation_the_smallest_rank_from_one_is_chosen():
     nothing = SimpleNamespace(training={"validation": None}, validation_loss=None)
     assert choose_rank({0: nothing, 1: nothing, 3: nothing}) == 1
     assert choose_rank({0: nothing}) == 0
@@ -277,15 +283,8 @@ def test_ranks_can_still_be_chosen_after_users_were_added(models, cells):
     assert choose_rank(bigger) == choose_rank(models)
 
 
-def test_each_recipe_has_its_adaptation():
-    assert adaptation_for(TrainingConfig(seed=4)) == AdaptationConfig(seed=4)
-    published = adaptation_for(TrainingConfig(recipe="paper", seed=4))
-    assert published == AdaptationConfig(recipe="paper", seed=4, steps=500, learning_rate=0.1)
-    assert adaptation_for(TrainingConfig(recipe="paper-cosine")).learning_rate == 0.5
-
-
 def test_progress_names_what_is_trained(small):
-    told = []
-    for _ in train_ranks(small, [1, 2], TrainingConfig(), progress=lambda *what: told.append(what)):
+    reported = []
+    for _ in train_ranks(small, [1, 2], TrainingConfig(), progress=lambda *what: reported.append(what)):
         pass
-    assert told == [("rank 1", 1, 1), ("rank 2", 1, 1)]
+    assert reported == [("rank 1", 1, 1), ("rank 2", 1, 1)]

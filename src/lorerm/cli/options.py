@@ -93,7 +93,7 @@ def _argument(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:  # noq
     parts = (hint, *get_args(hint))
     literal = next((part for part in parts if get_origin(part) is Literal), None)
     several = next((part for part in parts if get_origin(part) is tuple), None)
-    choices = get_args(literal) if literal is not None else None
+    choices = get_args(literal) if literal is not None else tuple(field.metadata.get("choices", ()))
     allowed = parts if several is None else get_args(several)
     kind: type[Any] = next((kind for kind in (float, int, str) if kind in allowed), str)
     unlimited = type(None) in parts and default is not None
@@ -101,7 +101,7 @@ def _argument(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:  # noq
     name = None if choices else f"{kind.__name__.upper()}{f'|{_ALL}' if unlimited else ''}"
     return {
         "type": _number_or_all(kind) if unlimited else kind,
-        "choices": choices,
+        "choices": choices or None,
         "nargs": None if several is None else "+",
         "default": argparse.SUPPRESS,  # so that options that were given can be told from the others
         "metavar": field.metadata.get("metavar") or name,

@@ -5,7 +5,7 @@ torch is imported in functions, since the command's help shows the settings belo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from lorerm.errors import ConfigError, DataError
 from lorerm.evaluation.intervals import estimate
 from lorerm.evaluation.report import FewShotCurve, FewShotPoint, FewShotUser
 from lorerm.training.config import AdaptationConfig
+from lorerm.training.recipes import find_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -170,55 +171,16 @@ def _weights(
     if n_shots == 0 or model.basis.shape[1] < 2:
         yield from [model.population_weights.expand(given.n_users, -1)] * len(order)
         return
-    projected = project(given, model.basis)
+    recipe, projected = find_recipe(adaptation.recipe), project(given, model.basis)
     at_once = max(1, _BLOCK_COMPARISONS // len(given))
     for start in range(0, len(order), at_once):
         position = order[start : start + at_once]
         trial, rows = np.nonzero(position < n_shots)
         # All trials of a block are one problem, in which every user of every trial is a user of their own.
         user = torch.from_numpy(trial * given.n_users + given.user.numpy()[rows])
-        n_users = given.n_users * len(position)
-        fitted = _fit(model, given, projected, torch.from_numpy(rows), user, n_users, adaptation)
+        fit = recipe.start_adaptation(model, adaptation)
+        fitted = fit(projected[rows], user, given.count[rows], given.n_users * len(position)).weights
         yield from fitted.float().view(len(position), given.n_users, -1)
-
-
-def _fit(
-    model: LowRankRewardModel,
-    given: PackedPairs,
-    projected: torch.Tensor,
-    rows: torch.Tensor,
-    user: torch.Tensor,
-    n_users: int,
-    adaptation: AdaptationConfig,
-) -> torch.Tensor:
-    """Return the weights [n_users, K] fitted to some rows of the comparisons, whose users are `user`."""
-    import torch
-
-    from lorerm.model.posterior import solve
-    from lorerm.training import paper
-
-    count = given.count[rows]
-    if adaptation.recipe == "default":
-        return solve(projected[rows], user, count, n_users, model.prior, model.temperature).weights
-    total = torch.zeros(n_users, dtype=count.dtype).index_add_(0, user, count)
-    pairs = replace(
-        given,
-        matrix=projected[rows],
-        chosen=None,
-        rejected=None,
-        user=user,
-        count=count,
-        weight=(count / total[user]).float(),
-        user_ids=tuple(map(str, range(n_users))),
-        scale=None,
-    )
-    torch.manual_seed(adaptation.seed)
-    return paper.fit_few_shot(
-        pairs,
-        torch.eye(projected.shape[1]),
-        steps=adaptation.steps or paper.FEW_SHOT_STEPS,
-        learning_rate=adaptation.learning_rate or paper.FEW_SHOT_LEARNING_RATE,
-    )
 
 
 def _clear_from(points: Sequence[FewShotPoint]) -> int | None:

@@ -14,7 +14,8 @@ from lorerm.evaluation.report import Difference, Estimate, focus_rank
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.pairs import PackedPairs
-from lorerm.training.train import adaptation_for, choose_rank, train_ranks
+from lorerm.training.recipes import adaptation_for
+from lorerm.training.train import choose_rank, train_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

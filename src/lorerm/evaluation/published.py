@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.evaluation.report import Published
-from lorerm.training.paper import ALPHA
+from lorerm.training.recipes import find_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Publis
     accuracies = {name: [row.accuracy(split) for row in available] for split, name in PUBLISHED_NAMES.items()}
     arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}
     arrays |= {f"{name}_std": tuple(map(_std, found)) for name, found in accuracies.items()}
-    alpha = ALPHA.get(config.recipe) if config.alpha is None else config.alpha
+    alpha = find_recipe(config.recipe).alpha if config.alpha is None else config.alpha
     return Published((alpha,), tuple(row.rank for row in available), arrays)
 
 

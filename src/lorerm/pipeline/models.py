@@ -64,7 +64,7 @@ def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
 
 def adaptation_of(run: RunFolder) -> AdaptationConfig:
     """Return how users are adapted to the run's models: as its experiment says, or else as its training recipe does."""
-    from lorerm.training.train import adaptation_for
+    from lorerm.training.recipes import adaptation_for
 
     config, trained = _experiment_adaptation(run)
     return config or adaptation_for(trained)

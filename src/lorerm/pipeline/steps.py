@@ -191,6 +191,7 @@ def train(
 def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]) -> None:
     """Refuse what cannot be trained, before earlier models are dropped for it."""
     from lorerm.embedding.store import reference_reason
+    from lorerm.training.recipes import find_recipe
     from lorerm.training.train import largest_rank
 
     if not 0 <= config.seed < 2**63:
@@ -212,7 +213,7 @@ def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingC
             raise ConfigError(
                 f"rank 0 is the reference head alone, and {why}", "ask for ranks from 1 on", argument="ranks"
             )
-        if config.recipe == "paper-cosine" or config.alpha:
+        if find_recipe(config.recipe).needs_reference(config):
             raise ConfigError(
                 f"the regulariser of recipe {config.recipe} needs a reference head, and {why}",
                 "embed with a reward model that has a linear head, or choose another recipe or alpha",

@@ -87,9 +87,10 @@ def few_shot(
 def few_shot_by_default(run: RunFolder) -> None:
     """Measure the few-shot curve as it was measured before or, where that takes seconds, with the default settings.
 
-    The default needs a personal rank, unseen users, and the default adaptation.
+    The default needs a personal rank, unseen users, and an adaptation that takes milliseconds per user.
     """
     from lorerm.evaluation.few_shot import FewShotConfig
+    from lorerm.training.recipes import find_recipe
 
     before = run.arguments("shots")
     if before:
@@ -98,7 +99,7 @@ def few_shot_by_default(run: RunFolder) -> None:
     rank = _focus_rank(run)
     sizes = run.result(input_step(run))["cells"]
     is_quick = 0 < sizes["train_unseen"]["n_pairs"] <= _QUICK_COMPARISONS and sizes["test_unseen"]["n_pairs"] > 0
-    if rank > 1 and is_quick and adaptation_of(run).recipe == "default":
+    if rank > 1 and is_quick and find_recipe(adaptation_of(run).recipe).quick_adaptation:
         few_shot(run, None, FewShotConfig())
 
 

@@ -71,7 +71,9 @@ class AdaptationConfig:
 
 def _check_optimiser(steps: int | None, learning_rate: float | None) -> None:
     if steps is not None and steps < 1:
-        raise ConfigError(f"steps {steps!r} is less than 1", "give a positive number of steps, or None", argument="steps")
+        raise ConfigError(
+            f"steps {steps!r} is less than 1", "give a positive number of steps, or None", argument="steps"
+        )
     if learning_rate is not None and not learning_rate > 0:
         raise ConfigError(
             f"learning_rate {learning_rate!r} is not positive",
@@ -85,5 +87,7 @@ def _check_taken(config: TrainingConfig | AdaptationConfig, taken: frozenset[str
     for name in (each.name for each in fields(config)):
         if name not in {"rank", "recipe", "seed", *taken} and getattr(config, name) is not None:
             raise ConfigError(
-                f"recipe {config.recipe!r} has no setting {name}", "leave it out, or choose another recipe", argument=name
+                f"recipe {config.recipe!r} has no setting {name}",
+                "leave it out, or choose another recipe",
+                argument=name,
             )

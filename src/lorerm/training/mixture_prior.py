@@ -50,7 +50,7 @@ class Likelihoods:
     def around(
         cls, projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int, prior: WeightPrior
     ) -> Likelihoods:
-        """Expand around the posterior modes under a prior; the arguments are those of `lorerm.model.posterior.solve`."""
+        """Expand around the posterior modes under a prior; see `lorerm.model.posterior.solve` for the arguments."""
         weights = solve(projected, user, count, n_users, prior).weights
         z, count = projected.double(), count.double()
         p = torch.sigmoid((z * weights[user]).sum(dim=1))

@@ -38,8 +38,8 @@ Rows: TypeAlias = "torch.Tensor | StreamedRows"
 _SMALL_PRODUCT, _SMALL_RESULT = 1_000_000, 1200
 # Elements of a block, 256 kB: all that a product touches fits into a core's own cache.
 _BLOCK_ELEMENTS = 1 << 16
-# Elements of a span, 4 MB. With less, threads wait for each other at Python's global lock; with more, the second product
-# does not find the span in the cache.
+# Elements of a span, 4 MB. With less, threads wait for each other at Python's global lock; with more, the second
+# product does not find the span in the cache.
 _SPAN_ELEMENTS = 1 << 20
 # Largest number of partial sums, and so of threads at work.
 _PARTS = 64
@@ -217,7 +217,7 @@ def _project(span: Floats32, directions: Floats32, out: Floats32) -> None:
     """Write directions @ span.T to `out` [K, rows]."""
     rank, dimension = directions.shape
     if dimension < _LONG_ROW:
-        # The kernels read many rows at once, a little of each: reading the span in order first brings it into the cache.
+        # The kernels read a little of many rows at a time: reading the span in order first brings it into the cache.
         flat = span.reshape(-1)
         flat.dot(flat)
     rows = _rows_per_block(directions.shape)

@@ -226,7 +226,9 @@ def _in_use(chosen: Ints, rejected: Ints, n_responses: int) -> tuple[Ints, tuple
 def _differences(responses: Matrix, chosen: Ints, rejected: Ints) -> torch.Tensor:
     """Return [n, D], computed in float32: subtracting two similar bfloat16 vectors would lose most digits."""
     source = responses if isinstance(responses, StoredMatrix) else as_tensor(responses)
-    matrix = torch.empty(len(chosen), source.shape[1], device=None if isinstance(source, StoredMatrix) else source.device)
+    matrix = torch.empty(
+        len(chosen), source.shape[1], device=None if isinstance(source, StoredMatrix) else source.device
+    )
     step = max(1, _BLOCK_ELEMENTS // source.shape[1])
     for first in range(0, len(chosen), step):
         block = slice(first, first + step)
@@ -238,7 +240,7 @@ def _differences(responses: Matrix, chosen: Ints, rejected: Ints) -> torch.Tenso
 def _with_exact_ties(
     matrix: torch.Tensor | StreamedRows, chosen: torch.Tensor, rejected: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return chosen and rejected rows, the same row where two are equal: their products can differ in the last digit."""
+    """Return both rows, made the same where embeddings are equal: products of equal rows can differ by rounding."""
     step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
     # Allocated first: small results between the blocks would prevent the reuse of the blocks' memory.
     checksum = torch.empty(len(matrix), dtype=torch.int32)

@@ -144,7 +144,9 @@ def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
     # The size of the start hardly matters: a tenth of the shared direction's norm. Where opposite preferences cancel,
     # that norm is about 0, and a start of size 0 is a stationary point.
     size = (
-        0.1 * shared.shared.norm().clamp_min(_SMALLEST_SCALE) / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+        0.1
+        * shared.shared.norm().clamp_min(_SMALLEST_SCALE)
+        / deviations.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
     )
     return principal(replace(shared, directions=right[:kept], deviations=deviations * size))
 

@@ -35,8 +35,8 @@ RELIABILITY_SD = 0.5
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
 # Users, evenly spaced among all, whose likelihoods are used to compare strengths and priors.
 _USERS_FOR_COMPARISON = 400
-# Users, evenly spaced among all, to whom the final prior is fitted: all of millions would take gigabytes and half of the
-# training time.
+# Users, evenly spaced among all, to whom the final prior is fitted: all of millions would take gigabytes and half of
+# the training time.
 _USERS_FOR_PRIOR = 20_000
 # The first refinement makes most of the gain.
 _MAX_REFINEMENTS = 3
@@ -251,7 +251,9 @@ def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough:
     on it.
     """
     initial, held_out = initial_prior(fit), validation.held_out
-    known = [(pairs, pairs.project(fit.basis)) for pairs in (validation.train, validation.few_shot) if pairs is not None]
+    known = [
+        (pairs, pairs.project(fit.basis)) for pairs in (validation.train, validation.few_shot) if pairs is not None
+    ]
     projected_held_out = held_out.project(fit.basis)
     likelihoods = [
         Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, initial) for pairs, projected in known

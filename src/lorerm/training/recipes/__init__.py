@@ -51,6 +51,8 @@ class Recipe(ABC):
     """where the weights of its models of rank 2 or more are"""
     differences: ClassVar[bool | None] = None
     """whether comparisons are stored as differences of embeddings; None takes the cheaper form"""
+    quick_adaptation: ClassVar[bool] = True
+    """whether its adaptation takes milliseconds per user"""
     alpha: ClassVar[float | None] = None
     """default strength of the regulariser that `TrainingConfig.alpha` sets; None: there is none"""
 

@@ -28,6 +28,7 @@ class PaperRecipe(Recipe):
     weight_space = "simplex"
     # Followed to the last rounding: the published code works on stored differences.
     differences = True
+    quick_adaptation = False
 
     # Of the published runs on Reddit TLDR and PersonalLLM.
     steps = 1000

@@ -1,11 +1,11 @@
-"""The published optimisation written literally: autograd, one loop over users in every step. Slow on purpose."""
+"""The published optimisation restated literally, with autograd and a loop over users in every step, to compare with."""
 
 import torch
 import torch.nn.functional as F
 
 
 def joint(differences, rank, steps, lr, seed, alpha=0.0, reference=None):
-    """`differences`: one [n_u, D] tensor per user. Returns V [D, K], softmax(W) [N, K]."""
+    """Return V [D, K] and softmax(W) [N, K] of LoRe; `differences` is one [n_u, D] tensor per user."""
     torch.manual_seed(seed)
     dtype = differences[0].dtype
     W = torch.randn(len(differences), rank).to(dtype).requires_grad_()
@@ -22,7 +22,7 @@ def joint(differences, rank, steps, lr, seed, alpha=0.0, reference=None):
 
 
 def cosine(differences, rank, steps, lr, alpha, reference, seed):
-    """The alternating optimisation with the ramped cosine regulariser, and its dropped columns."""
+    """Return V and W of LoRe_regularized: alternating steps, ramped cosine regulariser, columns dropped at the end."""
     torch.manual_seed(seed)
     dtype = differences[0].dtype
     W = torch.rand(len(differences), rank).to(dtype).requires_grad_()
@@ -50,7 +50,7 @@ def cosine(differences, rank, steps, lr, alpha, reference, seed):
 
 
 def few_shot(differences, V, steps, lr, seed):
-    """New users' weights, the basis fixed."""
+    """Return the weights of new users, given V."""
     torch.manual_seed(seed)
     W = torch.stack([torch.randn(V.shape[1]) for _ in differences]).to(V.dtype).requires_grad_()
     optimiser = torch.optim.Adam([W], lr=lr)
