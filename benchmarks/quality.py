@@ -28,7 +28,8 @@ import peers
 from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
 from lorerm.training import paper
 from lorerm.training.pairs import PackedPairs
-from lorerm.training.train import adaptation_for
+from lorerm.training.recipes import adaptation_for
+from lorerm.training.recipes.paper_cosine import PaperCosineRecipe
 from populations import COMMON, RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
 
 if TYPE_CHECKING:
@@ -290,10 +291,11 @@ def time_full_cosine() -> None:
     data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).cells.train_seen
     pairs = PackedPairs.pack(data, differences=True)
     head = torch.as_tensor(np.asarray(data.reference)).float()
-    steps = paper.JOINT_STEPS["paper-cosine"]
+    recipe = PaperCosineRecipe()
     started = time.perf_counter()
-    paper.fit_cosine(pairs, RANK, steps=steps, alpha=paper.ALPHA["paper-cosine"], reference=head)
-    print(f"paper-cosine, {steps} steps, {len(pairs)} x {data.dimension}: {time.perf_counter() - started:.0f} s")
+    settings = {"steps": recipe.steps, "learning_rate": recipe.learning_rate, "alpha": recipe.alpha}
+    paper.fit_cosine(pairs, RANK, **settings, reference=head)
+    print(f"paper-cosine, {recipe.steps} steps, {len(pairs)} x {data.dimension}: {time.perf_counter() - started:.0f} s")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 The published optimiser is written literally, with autograd and a loop over users in every step. Two loops stand here:
 one computes each user's logits under all users' weights and keeps that user's, as the published code does; the lean one
-(`tests/training/oracles.py`) computes that user's alone, with the same result. Their times are those of a few steps,
+(`tests/published_loops.py`) computes that user's alone, with the same result. Their times are those of a few steps,
 extrapolated. Every ratio is of two times of one run.
 
     python benchmarks/speed.py            # all but the 8 GB store; some minutes
@@ -28,15 +28,15 @@ from lorerm import EmbeddedPreferences, TrainingConfig, adapt, train
 from lorerm.model.prior import Mixture, WeightPrior
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.training import paper, regularized
-from lorerm.training.mixture_prior import N_KINDS
+from lorerm.training.mixture_prior import MAX_COMPONENTS
 from lorerm.training.objective import negative_log_likelihood
 from lorerm.training.pairs import PackedPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
-import oracles
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import published_loops
 
 RANK = 5
 LOOP_STEPS, LEAN_STEPS, PUBLISHED_STEPS, PUBLISHED_SHOT_STEPS = 3, 10, 1000, 500
@@ -151,12 +151,12 @@ def fits() -> None:
         data = planted(users, each, dimension, distinct)
         pairs = PackedPairs.pack(data, differences=True)
         parts = differences_by_user(pairs)
-        oracles.joint(parts[:3], RANK, 1, 0.5, 0)
-        lean = timed(lambda: oracles.joint(parts, RANK, LEAN_STEPS, 0.5, 0)) / LEAN_STEPS  # noqa: B023
+        published_loops.joint(parts[:3], RANK, 1, 0.5, 0)
+        lean = timed(lambda: published_loops.joint(parts, RANK, LEAN_STEPS, 0.5, 0)) / LEAN_STEPS  # noqa: B023
         loop = timed(lambda: published_loop(parts, LOOP_STEPS)) / LOOP_STEPS  # noqa: B023
         torch.manual_seed(0)
         ours = [
-            timed(lambda: paper.fit_joint(pairs, RANK, steps=100)) * PUBLISHED_STEPS / 100,  # noqa: B023
+            timed(lambda: paper.fit_joint(pairs, RANK, steps=100, learning_rate=0.5)) * PUBLISHED_STEPS / 100,  # noqa: B023
             timed(lambda: fixed_fit(data), 3),  # noqa: B023
             timed(lambda: train(data, TrainingConfig(rank="auto"))),  # noqa: B023
         ]
@@ -175,11 +175,11 @@ def some_model(dimension: int) -> LowRankRewardModel:
     mean, covariance = torch.zeros(RANK, dtype=torch.float64), torch.eye(RANK, dtype=torch.float64)
     mean[0], covariance[0, 0] = 1, 0
     basis = torch.randn(dimension, RANK, generator=torch.Generator().manual_seed(0)) / dimension**0.5
-    # Kinds of people, as many as the default recipe tells apart at most.
-    means = mean + torch.randn(N_KINDS, RANK, generator=torch.Generator().manual_seed(1)).double()
-    shares = torch.full((N_KINDS,), 1 / N_KINDS, dtype=torch.float64)
-    prior = WeightPrior.from_mixture(Mixture(shares, means, covariance.repeat(N_KINDS, 1, 1)))
-    return LowRankRewardModel(basis, mean[None].float(), ("somebody",), prior, 1.0, RANK)
+    # A mixture with as many components as the default recipe fits at most.
+    means = mean + torch.randn(MAX_COMPONENTS, RANK, generator=torch.Generator().manual_seed(1)).double()
+    shares = torch.full((MAX_COMPONENTS,), 1 / MAX_COMPONENTS, dtype=torch.float64)
+    prior = WeightPrior.from_mixture(Mixture(shares, means, covariance.repeat(MAX_COMPONENTS, 1, 1)))
+    return LowRankRewardModel(basis, mean[None].float(), ("some user",), prior, 1.0, RANK)
 
 
 def adaptations() -> None:
@@ -188,7 +188,11 @@ def adaptations() -> None:
     model = some_model(dimension)
     few = PackedPairs.pack(planted(1000, 20, dimension, 5000), differences=True)
     parts = differences_by_user(few)
-    loop = timed(lambda: oracles.few_shot(parts, model.basis, LEAN_STEPS, 0.1, 0)) / LEAN_STEPS * PUBLISHED_SHOT_STEPS
+    loop = (
+        timed(lambda: published_loops.few_shot(parts, model.basis, LEAN_STEPS, 0.1, 0))
+        / LEAN_STEPS
+        * PUBLISHED_SHOT_STEPS
+    )
     rows = []
     many = planted(10_000, 20, dimension, 5000)
     seconds = min(median(lambda: adapt(model, many), 3) for _ in range(3))
@@ -266,7 +270,7 @@ def train_on_store(folder: str) -> None:
 
 
 def adapt_many() -> None:
-    """Adapt a million users whose answers come in any order."""
+    """Adapt a million users whose comparisons are in random order."""
     users, each, distinct, dimension = 1_000_000, 20, 10_000, 1024
     rng = np.random.default_rng(0)
     n = users * each
@@ -276,8 +280,8 @@ def adapt_many() -> None:
     names = np.array([f"user-{i}" for i in range(users)], dtype=object)
     user_ids = names[rng.permutation(np.repeat(np.arange(users), each))]
     started = time.perf_counter()
-    answers = EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids)
-    adapted = adapt(some_model(dimension), answers, keep_comparisons=False)
+    comparisons = EmbeddedPreferences.from_arrays(responses, chosen, rejected, user_ids)
+    adapted = adapt(some_model(dimension), comparisons, keep_comparisons=False)
     seconds = time.perf_counter() - started
     print(f"{peak():.2f}|{len(adapted):,} users, {distinct:,} responses, D={dimension}, K={RANK}, {seconds:.0f} s")
 

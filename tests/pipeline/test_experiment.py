@@ -19,8 +19,8 @@ from lorerm.pipeline.experiment import (
     read_experiment,
     stored_experiment,
 )
-from lorerm.training import paper
 from lorerm.training.config import AdaptationConfig, TrainingConfig
+from lorerm.training.recipes import find_recipe
 from refusals import refused
 
 PACKAGED = [(dataset, name) for dataset in DATASETS for name in packaged_names(dataset)]
@@ -99,13 +99,9 @@ def test_the_constants_of_a_published_experiment_are_those_of_its_recipe(dataset
     """They are written out in the file, and equal what the recipe takes without the file."""
     experiment = find_experiment(dataset, "paper")
     config = experiment.training()[0]
-    assert config.steps == paper.JOINT_STEPS[config.recipe]
-    assert config.learning_rate == paper.LEARNING_RATE
-    assert config.alpha == paper.ALPHA[config.recipe]
-    adaptation = experiment.adaptation(config)
-    assert {"steps": adaptation.steps, "learning_rate": adaptation.learning_rate} == paper.few_shot_constants(
-        config.recipe
-    )
+    recipe = find_recipe(config.recipe)
+    assert (config.steps, config.learning_rate, config.alpha) == (recipe.steps, recipe.learning_rate, recipe.alpha)
+    assert experiment.adaptation(config) == recipe.adaptation(config)
 
 
 def test_given_settings_replace_those_of_the_file():
