@@ -1,6 +1,6 @@
-"""Takes the picture of the server's page: python docs/images/serve.py RUN, where RUN is the demonstration's.
+"""Takes the picture of the server's page: `python docs/images/serve.py RUN` with the run of `lorerm demo`.
 
-It picks the shorter answer five times, with Chromium's window as wide as a small laptop's.
+It picks the shorter response five times, in a window as wide as that of a small laptop.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -19,7 +22,7 @@ READY = "body:not([aria-busy])"
 
 
 def pick_the_shorter(page: Page) -> None:
-    """Pick, and wait until the page shows what follows."""
+    """Pick the shorter response, and wait until the page has updated."""
     page.wait_for_selector(f"{READY} #left:not([disabled])")
     left, right = (len(page.locator(f"#{side} .text").inner_text()) for side in ("left", "right"))
     before = int(page.locator("#picks").inner_text())
@@ -27,11 +30,20 @@ def pick_the_shorter(page: Page) -> None:
     page.wait_for_selector(f"{READY} #picks:text-is('{before + 1}')")
 
 
+def wait_until_ready(address: str) -> None:
+    """Wait up to a minute until the server has loaded its model."""
+    for _ in range(60):
+        with suppress(OSError), urllib.request.urlopen(f"{address}/ready", timeout=60):  # noqa: S310 - our own address
+            return
+        time.sleep(1)
+
+
 def take(address: str, picture: Path) -> None:
     """Take the picture."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1180, "height": 1160}, device_scale_factor=1)
+        wait_until_ready(address)
         page.goto(address)
         for _ in range(PICKS):
             pick_the_shorter(page)
@@ -42,7 +54,7 @@ def take(address: str, picture: Path) -> None:
 
 
 def main() -> None:
-    """Serve the run on a database of its own, and take the picture beside this file."""
+    """Serve the run with a new database, and write the picture beside this file."""
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{Path(folder) / 'picture.sqlite'}"
         command = [sys.executable, "-m", "lorerm", "serve", sys.argv[1], "--port", "0", "--database", database]

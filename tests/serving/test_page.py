@@ -1,4 +1,4 @@
-"""The page against a real server: clicked through, by mouse and by keyboard, narrow and wide, light and dark."""
+"""The page in Chromium with a real server: by mouse and by keyboard, narrow and wide, light and dark."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXAMPLES = json.loads((PAGE / "examples.json").read_text("utf-8"))
 @pytest.fixture(scope="module")
 def address(people_model, tmp_path_factory):
     """The address of `lorerm serve MODEL`."""
-    database = tmp_path_factory.mktemp("database") / "people.sqlite"
+    database = tmp_path_factory.mktemp("database") / "feedback.sqlite"
     command = [
         sys.executable,
         "-m",
@@ -74,7 +74,7 @@ def wait_until_it_listens(address):
 def locked(people_model, tmp_path_factory):
     """The address of a server that asks for a key, and the key."""
     key, line = new_key()
-    database = tmp_path_factory.mktemp("locked") / "people.sqlite"
+    database = tmp_path_factory.mktemp("locked") / "feedback.sqlite"
     settings = Settings(path=str(people_model), database=f"sqlite:///{database}", encoder={"model": None}, keys=(line,))
     prepared(settings.database).close()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning", lifespan="on"))
@@ -93,28 +93,28 @@ def locked(people_model, tmp_path_factory):
 
 @pytest.fixture
 def opened(browser):
-    """Opens a page in a window of its own; at the end there must have been no error, and no request elsewhere."""
-    contexts, troubles = [], []
+    """Opens a page in a new window; fails at the end if there was an error or a request to another server."""
+    contexts, problems = [], []
 
     def call(url, *, width=1400, scheme="light", expected=(), **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: None if any(e in said.text for e in expected) else troubles.append(said.text))
-        page.on("request", lambda sent: None if sent.url.startswith(url) else troubles.append(sent.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: None if any(e in said.text for e in expected) else problems.append(said.text))
+        page.on("request", lambda sent: None if sent.url.startswith(url) else problems.append(sent.url))
         page.goto(url)
         return page
 
     yield call
     for context in contexts:
         context.close()
-    assert troubles == []
+    assert problems == []
 
 
-def answered(url, method="GET"):
-    """The status and the JSON that the server sends to a program."""
+def fetch(url, method="GET"):
+    """The status and the JSON of a response to a request from outside the page."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as reply:  # noqa: S310
             return reply.status, json.loads(reply.read() or "null")
@@ -123,7 +123,7 @@ def answered(url, method="GET"):
 
 
 def shown(page):
-    """The texts of the two cards; of no question, None."""
+    """The texts of the two cards; None if there is no question."""
     page.wait_for_selector(f"{READY} #pair:not([hidden]) #left:not([disabled]), {READY} #settled:not([hidden])")
     if page.locator("#settled").is_visible():
         return None
@@ -131,19 +131,19 @@ def shown(page):
 
 
 def ranking(page):
-    """The candidates' places in the prompt's list, best first, as the page shows them."""
+    """The responses' indices in the example, best first, as the page shows them."""
     return [int(item.get_attribute("data-index")) for item in page.locator("#list > li").all()]
 
 
-def answers_of(page):
+def responses_of(page):
     prompt = page.locator("#prompt").inner_text()
-    return next(one["answers"] for one in EXAMPLES if one["prompt"] == prompt)
+    return next(one["responses"] for one in EXAMPLES if one["prompt"] == prompt)
 
 
-def place_of(text, answers):
-    """Which answer a card shows; its marks of lists and headings are drawn, not shown."""
+def index_of(text, responses):
+    """The index of the response on a card, which shows no list marks and headings as text."""
     letters = re.sub(r"[^a-zA-Z]", "", text)
-    return [re.sub(r"[^a-zA-Z]", "", answer) for answer in answers].index(letters)
+    return [re.sub(r"[^a-zA-Z]", "", response) for response in responses].index(letters)
 
 
 def pick(page, side, how):
@@ -156,17 +156,17 @@ def pick(page, side, how):
 
 
 def play(page, prefers_short, how="click", most=15):
-    """Pick the shorter, or the longer, until the page stops asking; return (better, worse) of every pick."""
-    answers, picks = answers_of(page), []
+    """Pick the shorter, or the longer, until the page stops asking; return (chosen, rejected) of every pick."""
+    responses, picks = responses_of(page), []
     while len(picks) < most and (texts := shown(page)) is not None:
         side = int((len(texts[0]) > len(texts[1])) == prefers_short)
         pick(page, side, how)
-        picks.append(tuple(place_of(text, answers) for text in (texts[side], texts[1 - side])))
+        picks.append(tuple(index_of(text, responses) for text in (texts[side], texts[1 - side])))
     return picks
 
 
 def agreement(order, picks):
-    """The share of picks that a ranking puts the same way round."""
+    """The share of picks that a ranking agrees with."""
     return sum(order.index(better) < order.index(worse) for better, worse in picks) / len(picks)
 
 
@@ -183,35 +183,35 @@ def test_the_ranking_follows_the_picks(opened, address, width, scheme, prefers_s
     assert shown(page) is not None
     before = ranking(page)
     picks = play(page, prefers_short)
-    after, answers = ranking(page), answers_of(page)
+    after, responses = ranking(page), responses_of(page)
     assert len(picks) >= 5
     assert agreement(after, picks) >= 0.85
-    if prefers_short:  # everybody's ranking begins with long ones, so that these picks must turn it round
+    if prefers_short:  # the population model prefers long ones, so these picks must reverse its ranking
         assert agreement(after, picks) > agreement(before, picks)
-        assert len(answers[after[0]]) < len(answers[after[-1]])
+        assert len(responses[after[0]]) < len(responses[after[-1]])
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("#settled").is_visible()
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     assert dark == (scheme == "dark")
 
 
-def test_what_is_shown_is_what_the_server_knows(opened, address):
+def test_the_page_shows_the_servers_weights(opened, address):
     page = opened(address)
     shown(page)
     course = [page.locator("#accuracy").inner_text()]
-    everybody = [row.inner_text().split() for row in page.locator("#weights-table tbody tr").all()]
+    population = [row.inner_text().split() for row in page.locator("#weights-table tbody tr").all()]
     assert page.locator("#kept-what").inner_text().startswith("Nothing yet.")
     for _ in range(3):
         pick(page, 0, "click")
         course.append(page.locator("#accuracy").inner_text())
-    status, known = answered(f"{address}/v1/users/{user_of(page)}")
+    status, known = fetch(f"{address}/v1/users/{user_of(page)}")
     assert (status, known["answers"]) == (200, 3)
     page.locator("#weights summary").click()
     rows = [row.inner_text().replace("\u2212", "-").split() for row in page.locator("#weights-table tbody tr").all()]
     for row, weight, deviation in zip(rows, known["weights"], known["standard_deviation"], strict=True):
         assert [float(row[1]), float(row[2])] == pytest.approx([weight, 1.96 * deviation], abs=0.006)
-    assert rows != everybody
-    assert all(float(row[2]) <= float(row[4]) for row in rows)  # answers make the intervals no wider
+    assert rows != population
+    assert all(float(row[2]) <= float(row[4]) for row in rows)  # picks make the intervals no wider
     assert all(re.fullmatch(r"\d\d%", share) for share in course)
     assert len(set(course)) > 1
     for chart, dots in (("#weights-chart", len(rows)), ("#words-chart", 6)):
@@ -233,8 +233,8 @@ def test_picks_by_keyboard_alone(opened, address, keys):
     page.wait_for_selector(f"{READY} #prompt:text-is('{EXAMPLES[1]['prompt']}')")
 
 
-def test_another_prompt_while_the_server_is_slow_waits_its_turn(opened, address):
-    """What is picked meanwhile is nothing, and the pair shown is always one of the prompt shown."""
+def test_another_prompt_waits_for_a_slow_server(opened, address):
+    """Keys are ignored meanwhile, and the pair on the page always belongs to the prompt on the page."""
     page = opened(address)
     shown(page)
     page.route("**/answers", lambda route: (page.wait_for_timeout(300), route.continue_()))
@@ -242,11 +242,11 @@ def test_another_prompt_while_the_server_is_slow_waits_its_turn(opened, address)
     page.locator("#prompts").select_option(label=EXAMPLES[2]["prompt"])
     page.keyboard.press("1")
     page.wait_for_selector(f"{READY} #prompt:text-is('{EXAMPLES[2]['prompt']}')")
-    assert {place_of(text, EXAMPLES[2]["answers"]) for text in shown(page)} < set(range(6))
+    assert {index_of(text, EXAMPLES[2]["responses"]) for text in shown(page)} < set(range(6))
     assert page.locator("#picks").inner_text() == "1"
 
 
-def test_tab_reaches_everything_and_the_focus_is_seen(opened, address):
+def test_tab_reaches_everything_with_a_visible_focus(opened, address):
     page = opened(address)
     shown(page)
     reached = []
@@ -261,8 +261,8 @@ def test_tab_reaches_everything_and_the_focus_is_seen(opened, address):
         reached.append(found)
     names = [name for name, _ in reached]
     assert reached[0][0] == "a"
-    assert [name for name in names if name in ("prompts", "left", "right", "skip", "forget", "over")] == [
-        *("prompts", "left", "right", "skip", "forget", "over")
+    assert [name for name in names if name in ("prompts", "left", "right", "skip", "forget")] == [
+        *("prompts", "left", "right", "skip", "forget")
     ]
     assert names.count("summary") == 6 + 1
     assert all(outline != "none" for _, outline in reached)
@@ -272,24 +272,24 @@ def test_tab_reaches_everything_and_the_focus_is_seen(opened, address):
     assert page.evaluate("document.activeElement.id") == "right"
 
 
-def test_the_pick_is_told_to_a_screen_reader(opened, address):
+def test_a_pick_is_announced_to_screen_readers(opened, address):
     page = opened(address)
     shown(page)
     status = page.locator("#said")
     assert status.get_attribute("role") == "status"
     assert status.inner_text() == ""
     pick(page, 0, "click")
-    assert re.search(r"^Pick 1\. .*%.*Expected accuracy \d\d%", status.inner_text())
-    assert page.locator("#weights-chart").get_attribute("aria-label").startswith("Weights on 3 directions")
+    assert re.search(r"^Pick 1\. .*%.*Expected accuracy: \d\d%", status.inner_text())
+    assert page.locator("#weights-chart").get_attribute("aria-label").startswith("Your weights on 3 reward directions")
 
 
-def test_a_pair_is_not_asked_twice_and_the_page_says_when_it_stops(opened, address):
+def test_no_pair_is_asked_twice_and_the_page_says_when_it_stops(opened, address):
     page = opened(address)
     asked = []
     while (texts := shown(page)) is not None:
         asked.append(frozenset(texts))
         assert len(asked) <= 15
-        pick(page, len(asked) % 2, "click")  # of no taste at all: every pair is likely to be asked
+        pick(page, len(asked) % 2, "click")  # at random, so that every pair is likely to be asked
     assert len(set(asked)) == len(asked)
     said = page.locator("#settled-what").inner_text()
     assert said == ("You have compared every pair." if len(asked) == 15 else "The ranking is settled.")
@@ -297,35 +297,33 @@ def test_a_pair_is_not_asked_twice_and_the_page_says_when_it_stops(opened, addre
     assert page.locator("#left").is_hidden()
 
 
-def test_who_cannot_say_is_asked_another(opened, address):
+def test_a_skipped_pair_is_replaced_by_another(opened, address):
     page = opened(address)
     first = shown(page)
     page.locator("#skip").click()
-    page.wait_for_selector("#said:text('Another pair.')")
+    page.wait_for_selector("#said:text('Skipped.')")
     assert shown(page) != first
     assert page.locator("#picks").inner_text() == "0"
 
 
-def test_forget_me_leaves_nothing(opened, address):
+def test_start_over_deletes_the_user(opened, address):
     page = opened(address)
     shown(page)
+    before = ranking(page)
     pick(page, 0, "click")
     pick(page, 0, "click")
-    user, before = user_of(page), ranking(page)
-    assert answered(f"{address}/v1/users/{user}")[0] == 200
+    user = user_of(page)
+    assert fetch(f"{address}/v1/users/{user}")[0] == 200
     page.locator("#forget").click()
-    page.wait_for_selector(f"{READY} #said:text('Forgotten: the server holds nothing of {user}')")
-    assert answered(f"{address}/v1/users/{user}")[0] == 404
+    page.wait_for_selector(f"{READY} #said:text('Deleted: the server stores nothing about {user}')")
+    assert fetch(f"{address}/v1/users/{user}")[0] == 404
     assert page.locator("#picks").inner_text() == "0"
+    assert ranking(page) == before
     pick(page, 1, "click")
     assert user_of(page) != user
-    page.locator("#over").click()
-    page.wait_for_selector(f"{READY} #said:text('A new start')")
-    assert page.locator("#picks").inner_text() == "0"
-    assert sorted(ranking(page)) == sorted(before)
 
 
-def test_what_was_learned_holds_for_another_prompt(opened, address):
+def test_weights_apply_to_other_prompts(opened, address):
     page = opened(address)
     shown(page)
     page.locator("#prompts").select_option(label=EXAMPLES[1]["prompt"])
@@ -336,23 +334,23 @@ def test_what_was_learned_holds_for_another_prompt(opened, address):
     play(page, prefers_short=True)
     page.locator("#prompts").select_option(label=EXAMPLES[1]["prompt"])
     shown(page)
-    lengths = [len(answer) for answer in EXAMPLES[1]["answers"]]
+    lengths = [len(response) for response in EXAMPLES[1]["responses"]]
     by_length = [(a, b) for a in range(6) for b in range(6) if lengths[a] < lengths[b]]
     assert agreement(ranking(page), by_length) > agreement(fresh, by_length)
 
 
-def test_texts_of_ones_own_are_ranked_and_never_run(opened, address):
+def test_own_texts_are_ranked_and_shown_as_text(opened, address):
     page = opened(address, width=390)
     shown(page)
     page.locator("#prompts").select_option("own")
     dialog = page.locator("#own")
     dialog.get_by_text("Rank these").click()
-    assert dialog.locator("#own-wrong").inner_text() == "Write two different answers at least."
+    assert dialog.locator("#own-wrong").inner_text() == "Write at least two different responses."
     page.locator("#own-prompt").fill("Tea or <b>coffee</b>?")
-    page.locator("#own-answer-1").fill("Tea. <img src=x onerror=alert(1)>")
-    page.locator("#own-answer-2").fill("## Coffee\n- It is strong, and it is there.\n- It smells of the morning.")
+    page.locator("#own-response-1").fill("Tea. <img src=x onerror=alert(1)>")
+    page.locator("#own-response-2").fill("## Coffee\n- It is strong, and it is there.\n- It smells of the morning.")
     page.locator("#own-more").click()
-    page.locator("#own-answer-3").fill("Perhaps neither, who knows; it might depend on the hour, and on you.")
+    page.locator("#own-response-3").fill("Perhaps neither, who knows; it might depend on the hour, and on you.")
     dialog.get_by_text("Rank these").click()
     page.wait_for_selector("#prompt:text('Tea or <b>coffee</b>?')")
     texts = shown(page)
@@ -363,7 +361,7 @@ def test_texts_of_ones_own_are_ranked_and_never_run(opened, address):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_reply_that_is_lost_is_asked_for_again_and_counts_once(opened, address):
+def test_a_pick_whose_response_was_lost_is_sent_again_and_counts_once(opened, address):
     page = opened(address, expected=("net::ERR_FAILED",))
     shown(page)
     lost = []
@@ -381,17 +379,17 @@ def test_a_reply_that_is_lost_is_asked_for_again_and_counts_once(opened, address
     page.wait_for_selector(f"{READY} #picks:text-is('1')")
     assert lost == [200]
     assert page.locator("#error").is_hidden()
-    assert answered(f"{address}/v1/users/{user_of(page)}")[1]["answers"] == 1
+    assert fetch(f"{address}/v1/users/{user_of(page)}")[1]["answers"] == 1
 
 
-def test_a_key_is_asked_for_and_kept_in_memory_alone(opened, locked):
+def test_a_key_is_requested_and_kept_in_memory_only(opened, locked):
     url, key = locked
     page = opened(url, expected=("401",))
     page.wait_for_selector("#key-form:not([hidden])")
     assert page.evaluate("document.activeElement.id") == "key"
     page.keyboard.type("not a key")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#error-what:text('This key was refused')")
+    page.wait_for_selector("#error-what:text('The API key is unknown')")
     page.keyboard.type(key)
     page.keyboard.press("Enter")
     assert shown(page) is not None
@@ -406,7 +404,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(opened, locked):
     page.wait_for_selector("#key-form:not([hidden])")
 
 
-def test_nothing_moves_for_those_who_asked_for_that(opened, address):
+def test_nothing_moves_with_reduced_motion(opened, address):
     page = opened(address, reduced_motion="reduce")
     shown(page)
     for _ in range(3):
@@ -419,13 +417,13 @@ def test_without_scripts_the_page_says_so(opened, address):
     assert "needs JavaScript" in page.locator("noscript").inner_text()
 
 
-def test_the_examples_are_of_many_styles():
-    """Each prompt has answers that differ in length and in kind, so that picks can tell tastes apart."""
+def test_the_examples_have_many_styles():
+    """Each prompt has responses that differ in length and style, so that picks can distinguish preferences."""
     assert len({one["prompt"] for one in EXAMPLES}) == len(EXAMPLES) >= 3
     for one in EXAMPLES:
-        lengths = sorted(len(answer.split()) for answer in one["answers"])
-        assert len(set(one["answers"])) == 6
+        lengths = sorted(len(response.split()) for response in one["responses"])
+        assert len(set(one["responses"])) == 6
         assert lengths[-1] >= 3 * lengths[0]
         assert all(a <= b for a, b in pairwise(lengths))
-        assert sum("\n- " in answer for answer in one["answers"]) == 1
-        assert any("perhaps" in answer.lower() for answer in one["answers"])
+        assert sum("\n- " in response for response in one["responses"]) == 1
+        assert any("perhaps" in response.lower() for response in one["responses"])

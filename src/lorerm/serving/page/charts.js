@@ -1,4 +1,4 @@
-// The page's drawings, and what they show of texts. Nothing here talks to the server.
+// Charts, and the layout of texts.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROW = 30;
@@ -15,8 +15,8 @@ function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }
 
-// One row per {left, right, start, value, low, high}: a tick at `start`, a dot at `value`, a bar from `low` to `high`,
-// each of them optional, on a scale from -limit to limit. Drawn again only where the rows are others: dots then move.
+// One row for each {left, right, start, value, low, high}: a dot at `value`, and optionally a tick at `start` and a bar from
+// `low` to `high`, on a scale from -limit to limit. If only the numbers have changed, the marks move.
 export function drawRows(svg, rows, { limit, band, ends }) {
   const width = svg.clientWidth;
   if (!width) return;
@@ -32,8 +32,8 @@ export function drawRows(svg, rows, { limit, band, ends }) {
     set(svg, { width, height: bottom + (ends ? 20 : 0), viewBox: `0 0 ${width} ${bottom + (ends ? 20 : 0)}` });
     if (band) part(svg, "rect", { class: "band", y: 0, height: bottom, rx: 4 });
     part(svg, "line", { class: "zero", y1: 0, y2: bottom });
-    for (const [place, row] of rows.entries()) {
-      const y = ROW * (place + 0.5);
+    for (const [index, row] of rows.entries()) {
+      const y = ROW * (index + 0.5);
       part(svg, "text", { x: side, y: y + 4.5, "text-anchor": "end" }, row.left);
       if (row.right) part(svg, "text", { x: width - side, y: y + 4.5 }, row.right);
       part(svg, "line", { class: "track", x1: from, x2: to, y1: y, y2: y });
@@ -41,8 +41,8 @@ export function drawRows(svg, rows, { limit, band, ends }) {
       if (row.start !== undefined) part(svg, "rect", { class: "tick", y: y - 7, width: 2, height: 14 });
       part(svg, "circle", { class: "dot", cy: y, r: 5.5 });
     }
-    for (const [place, text] of (ends ?? []).entries()) {
-      const at = { x: [from, (from + to) / 2, to][place], y: bottom + 15, "text-anchor": ["start", "middle", "end"][place] };
+    for (const [index, text] of (ends ?? []).entries()) {
+      const at = { x: [from, (from + to) / 2, to][index], y: bottom + 15, "text-anchor": ["start", "middle", "end"][index] };
       part(svg, "text", at, text);
     }
   }
@@ -57,21 +57,21 @@ export function drawRows(svg, rows, { limit, band, ends }) {
   }
 }
 
-// A line through shares of a half and more, the last of them marked.
+// A line through accuracies from 50% up, with a dot at the last one.
 export function drawCourse(svg, values) {
   const { clientWidth: width, clientHeight: height } = svg;
   svg.replaceChildren();
   if (!width || values.length < 2) return;
-  const x = (place) => (width * place) / Math.max(values.length - 1, 5);
+  const x = (index) => (width * index) / Math.max(values.length - 1, 5);
   const top = Math.max(0.7, ...values);
   const y = (value) => height * (1 - (value - 0.5) / (top - 0.5));
   set(svg, { viewBox: `0 0 ${width} ${height}` });
   part(svg, "line", { class: "floor", x1: 0, x2: width, y1: height, y2: height });
-  part(svg, "polyline", { class: "line", points: values.map((value, place) => `${x(place)},${y(value)}`).join(" ") });
+  part(svg, "polyline", { class: "line", points: values.map((value, index) => `${x(index)},${y(value)}`).join(" ") });
   part(svg, "circle", { cx: x(values.length - 1), cy: y(values.at(-1)), r: 3.5 });
 }
 
-// A text as elements: headings, list items and paragraphs; never as markup.
+// Shows a text as headings, list items and paragraphs. Markup in it is shown as text.
 export function lay(text, into) {
   into.replaceChildren();
   for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
@@ -94,7 +94,7 @@ export function lay(text, into) {
   }
 }
 
-// How a text begins, without its headings and marks.
+// The beginning of a text, without headings and list marks.
 export function beginning(text, length = 90) {
   const lines = text.split("\n").map((line) => line.trim());
   const said = lines.filter((line) => !/^(?:#|\*\*.+\*\*$)/.test(line)).map((line) => line.replace(/^(?:[-*•]|\d+[.)])\s+/, ""));
@@ -106,28 +106,29 @@ const count = (pattern) => (text) => (text.match(pattern) ?? []).length;
 const words = count(/[\p{L}\p{N}]+(?:['’]\p{L}+)?/gu);
 const share = (pattern) => (text) => count(pattern)(text) / Math.max(1, words(text));
 
-// What one can count in a text, by the names of its two ends.
-const COUNTED = [
+// Properties of a text that can be counted, each with the names of its two ends.
+const PROPERTIES = [
   ["shorter", "longer", (text) => Math.log1p(words(text))],
-  ["prose", "lists", count(/^\s*(?:[-*•]|\d+[.)]|#+)\s/gm)],
-  ["calm", "exclaiming", share(/!/g)],
-  ["certain", "hedging", share(/\b(?:may|might|could|perhaps|maybe|possibly|probably|usually|seems?)\b/gi)],
-  ["do not", "don’t", share(/\p{L}['’](?:s|t|re|ve|ll|d|m)\b/giu)],
+  ["plain text", "lists", count(/^\s*(?:[-*•]|\d+[.)]|#+)\s/gm)],
+  ["few “!”", "many “!”", share(/!/g)],
+  ["certain", "cautious", share(/\b(?:may|might|could|perhaps|maybe|possibly|probably|usually|seems?)\b/gi)],
+  ["“do not”", "“don’t”", share(/\p{L}['’](?:s|t|re|ve|ll|d|m)\b/giu)],
   ["short words", "long words", (text) => count(/\p{L}/gu)(text) / Math.max(1, words(text))],
 ];
 
-// The correlation of rewards with each count, where texts differ in it: [{left, right, start, value}].
-export function inPlainWords(texts, everybody, yours) {
-  return COUNTED.flatMap(([left, right, measure]) => {
+// The correlation of each property with the rewards, if the texts differ in it: [{left, right, start, value}], where `start`
+// is of the population's rewards and `value` of the visitor's.
+export function correlations(texts, population, personal) {
+  return PROPERTIES.flatMap(([left, right, measure]) => {
     const measured = texts.map(measure);
-    const [start, value] = [correlation(measured, everybody), correlation(measured, yours)];
+    const [start, value] = [correlation(measured, population), correlation(measured, personal)];
     return start === null || value === null ? [] : [{ left, right, start, value }];
   });
 }
 
 function correlation(one, other) {
   const centred = (values) => values.map((value) => value - values.reduce((sum, each) => sum + each, 0) / values.length);
-  const dot = (a, b) => a.reduce((sum, value, place) => sum + value * b[place], 0);
+  const dot = (a, b) => a.reduce((sum, value, index) => sum + value * b[index], 0);
   const [a, b] = [centred(one), centred(other)];
   const norm = Math.sqrt(dot(a, a) * dot(b, b));
   return norm > 1e-9 ? dot(a, b) / norm : null;

@@ -1,19 +1,19 @@
-// The dialog for a prompt and answers of one's own.
+// The dialog for the visitor's own prompt and responses.
 
 const at = (id) => document.getElementById(id);
 
-// Calls `use` with {prompt, answers} whenever some were given.
+// Calls `use` with {prompt, responses} when the dialog is confirmed.
 export function listenToOwn(use) {
-  addAnswer();
-  addAnswer();
-  at("own-more").addEventListener("click", () => addAnswer().focus());
+  addResponse();
+  addResponse();
+  at("own-more").addEventListener("click", () => addResponse().focus());
   at("own-cancel").addEventListener("click", () => at("own").close());
   at("own-form").addEventListener("submit", (event) => {
-    const texts = [...at("own-answers").querySelectorAll("textarea")].map((area) => area.value.trim()).filter(Boolean);
-    const answers = [...new Set(texts)];
-    if (answers.length > 1) return use({ prompt: at("own-prompt").value.trim(), answers });
+    const texts = [...at("own-responses").querySelectorAll("textarea")].map((area) => area.value.trim()).filter(Boolean);
+    const responses = [...new Set(texts)];
+    if (responses.length > 1) return use({ prompt: at("own-prompt").value.trim(), responses });
     event.preventDefault();
-    at("own-wrong").textContent = "Write two different answers at least.";
+    at("own-wrong").textContent = "Write at least two different responses.";
   });
 }
 
@@ -22,12 +22,12 @@ export function openOwn() {
   at("own").showModal();
 }
 
-function addAnswer() {
-  const number = at("own-answers").querySelectorAll("textarea").length + 1;
+function addResponse() {
+  const number = at("own-responses").querySelectorAll("textarea").length + 1;
   const label = document.createElement("label");
-  label.htmlFor = `own-answer-${number}`;
-  label.textContent = `Answer ${number}`;
+  label.htmlFor = `own-response-${number}`;
+  label.textContent = `Response ${number}`;
   const area = Object.assign(document.createElement("textarea"), { id: label.htmlFor, rows: 3 });
-  at("own-answers").append(label, area);
+  at("own-responses").append(label, area);
   return area;
 }

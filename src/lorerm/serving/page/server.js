@@ -1,4 +1,4 @@
-// How the page talks to the server it came from: with a key where that is asked for, kept here and nowhere else.
+// Requests to the server that the page came from. The API key, if the server needs one, is kept in this module only.
 
 let key = null;
 
@@ -8,7 +8,7 @@ export function useKey(given) {
 
 export const hasKey = () => key !== null;
 
-export class Refused extends Error {
+export class ServerError extends Error {
   constructor(status, { message, remedy }) {
     super(message);
     Object.assign(this, { status, remedy });
@@ -23,9 +23,9 @@ export async function call(method, path, body, headers = {}) {
     const signal = AbortSignal.timeout(30_000);
     reply = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" });
   } catch {
-    throw new Refused(0, { message: "the server does not answer", remedy: "See whether it still runs, then try again." });
+    throw new ServerError(0, { message: "the server does not respond", remedy: "Check that it is running, then try again." });
   }
-  const said = reply.status === 204 ? null : await reply.json().catch(() => null);
-  if (reply.ok) return said;
-  throw new Refused(reply.status, said?.error ?? { message: `the server said ${reply.status}`, remedy: "Try again later." });
+  const content = reply.status === 204 ? null : await reply.json().catch(() => null);
+  if (reply.ok) return content;
+  throw new ServerError(reply.status, content?.error ?? { message: `the server responded with status ${reply.status}`, remedy: "Try again later." });
 }
