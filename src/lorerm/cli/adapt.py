@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,6 @@ from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.ray.cluster import Cluster

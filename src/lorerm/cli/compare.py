@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.studies import compare
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import time
 from contextlib import nullcontext
@@ -18,8 +19,6 @@ from lorerm.pipeline.layout import MANIFEST, top_level, unknown_files
 from lorerm.pipeline.run import Source, run_experiment
 
 if TYPE_CHECKING:
-    import argparse
-
     from lorerm.data.datasets.simulated import SimulatedPopulation
 
 _N_SHOWN = 3

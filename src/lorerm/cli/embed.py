@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder, uses_gpu
 from lorerm.cli.engines import add_engine_options, on_engine
 from lorerm.cli.experiments import fill_encoder_options
 from lorerm.cli.options import add_run_argument
+from lorerm.embedding.encoder import Encoder
 from lorerm.embedding.registry import BUILT_IN
 from lorerm.errors import ModelError
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import stored_experiment
+from lorerm.pipeline.experiment import Experiment, stored_experiment
 from lorerm.pipeline.folder import RunFolder
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from lorerm.embedding.encoder import Encoder
-    from lorerm.pipeline.experiment import Experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorerm.cli.options import add_options, add_out_option, add_user_column_option, given_options
 from lorerm.data.datasets import DATASETS, dataset_options
@@ -15,10 +17,6 @@ from lorerm.pipeline.experiment import Experiment, SplitConfig, find_experiment,
 from lorerm.pipeline.run import Source
 from lorerm.pipeline.sources import is_dataset
 from lorerm.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping
 
 # `--model embedded` meant the built-in encoder before there was `--encoder`.
 _BUILT_IN_BEFORE = "embedded"

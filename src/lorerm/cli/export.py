@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output
 from lorerm.cli.options import add_rank_option, add_run_argument
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.models import check_user, load_model
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

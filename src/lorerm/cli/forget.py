@@ -7,14 +7,11 @@ command is interrupted, no other verb takes the run until `lorerm forget RUN` ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from lorerm.cli.console import output
 from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ train.safetensors and test.safetensors (with --dataset personalllm, whose users 
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,6 @@ from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.import_embeddings import import_embeddings
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
-
     from lorerm.embedding.external.imported import Imported
 
 # As the published scripts write them.

@@ -6,12 +6,10 @@ Name, default and help text of a dataclass's option are written once, in the dat
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _ALL = "all"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import Any
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.experiments import add_dataset_options, add_source_arguments, read_source
@@ -10,9 +11,6 @@ from lorerm.cli.options import add_options
 from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.run import prepare
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import REPORT_JSON, REPORT_PAGE
 from lorerm.pipeline.run import report
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

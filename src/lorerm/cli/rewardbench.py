@@ -7,20 +7,19 @@ quick.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder
 from lorerm.cli.options import add_rank_option
+from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError, ModelError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import MANIFEST, REWARDBENCH
 
 if TYPE_CHECKING:
-    import argparse
-
-    from lorerm.embedding.encoder import Encoder
     from lorerm.model.reward_model import LowRankRewardModel
 
 _HUB = "hub"

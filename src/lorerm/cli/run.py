@@ -6,7 +6,7 @@ reward model among them; `--encoder hashing` takes the built-in encoder instead,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from lorerm.cli.console import progress, warn
 from lorerm.cli.embed import encoder_of
@@ -19,9 +19,6 @@ from lorerm.cli.report import add_seeds_option, show_report
 from lorerm.cli.train import add_training_options, warn_of_left_out_ranks
 from lorerm.pipeline.experiment import SplitConfig, packaged_names
 from lorerm.pipeline.run import run_experiment
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ has its `reward`; for a list it has `ranking`: the responses' indices in the lis
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,6 @@ from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import check_user, load_model
 
 if TYPE_CHECKING:
-    import argparse
-
     from lorerm.data.readers.format import Row
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,6 @@ from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.layout import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lorerm.serving.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from lorerm.cli.console import output, progress
 from lorerm.cli.options import add_options, add_rank_option, add_run_argument, given_options
@@ -11,9 +11,6 @@ from lorerm.pipeline import steps, studies
 from lorerm.pipeline.experiment import stored_experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import REPORT_PAGE
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

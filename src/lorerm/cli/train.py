@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from collections.abc import Collection
 
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.experiments import merge_options
 from lorerm.cli.options import add_options, add_run_argument
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import stored_experiment
+from lorerm.pipeline.experiment import Experiment, stored_experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.run import left_out_ranks
 from lorerm.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Collection
-
-    from lorerm.pipeline.experiment import Experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,11 @@ again. `pipeline.layout` says what each file holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +21,8 @@ from lorerm.atomic import atomic_path
 from lorerm.data.shared import CHOICES, SharedPreferences
 from lorerm.embedding.store import COMPARISONS
 from lorerm.errors import ConfigError, RunError, UnknownUserError
-from lorerm.pipeline.folder import FORGETTING, FORGOT, locked
+from lorerm.pipeline.folder import FORGETTING, FORGOT, RunFolder, locked
 from lorerm.pipeline.layout import UserData, find, outputs, run_files
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-    from typing import Any
-
-    from lorerm.pipeline.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorerm.errors import RunError
+from lorerm.pipeline.experiment import SplitConfig
+from lorerm.pipeline.folder import RunFolder, Work
 from lorerm.pipeline.sources import describe_files, given_split
 from lorerm.pipeline.steps import counts, kept_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from lorerm.embedding.external.imported import Imported
-    from lorerm.pipeline.experiment import SplitConfig
-    from lorerm.pipeline.folder import RunFolder, Work
 
 
 def import_embeddings(

@@ -10,14 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from lorerm.data.shared import CHOICES, RESPONSES
 from lorerm.embedding.store import COMPARISONS, EMBEDDINGS, ENCODER, REFERENCE
 from lorerm.evaluation.rewardbench import FOLDER, RESULTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MANIFEST = "manifest.json"
 # The settings of a run that was made by an experiment; versions before 0.2 called it a recipe.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, ModelError, RunError, UnknownUserError
-from lorerm.pipeline.folder import locked
+from lorerm.pipeline.folder import RunFolder, locked
 from lorerm.pipeline.layout import ADAPTED, UNSEEN, model_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
-    from lorerm.pipeline.folder import RunFolder
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from lorerm.embedding.encoder import Encoder
 from lorerm.pipeline import steps, studies
 from lorerm.pipeline.experiment import Experiment, SplitConfig
-from lorerm.pipeline.folder import RunFolder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from lorerm.embedding.encoder import Encoder
-    from lorerm.pipeline.folder import Progress
+from lorerm.pipeline.folder import Progress, RunFolder
 
 
 @dataclass(frozen=True)

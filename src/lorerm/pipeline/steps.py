@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError, RunError
-from lorerm.pipeline.folder import input_step, is_imported
+from lorerm.pipeline.experiment import SplitConfig
+from lorerm.pipeline.folder import RunFolder, Work, input_step, is_imported
 from lorerm.pipeline.layout import MODELS, PREDICTIONS, REPORT, REPORT_PAGE, UNSEEN, alpha_name
 from lorerm.pipeline.models import (
     adaptation_of,
@@ -28,17 +31,12 @@ from lorerm.pipeline.sources import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     import pyarrow as pa
 
     from lorerm.data.splits import SplitSummary
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-    from lorerm.embedding.encoder import Encoder
     from lorerm.evaluation.report import Report
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.pipeline.experiment import SplitConfig
-    from lorerm.pipeline.folder import RunFolder, Work
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)

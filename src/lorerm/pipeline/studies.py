@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.errors import ConfigError, DataError, RunError, first_line
-from lorerm.pipeline.folder import input_step, is_imported
+from lorerm.pipeline.folder import RunFolder, Work, input_step, is_imported
 from lorerm.pipeline.layout import PREDICTIONS, REPORT_JSON, SEEDS, SHOTS
 from lorerm.pipeline.models import (
     adaptation_of,
@@ -24,15 +26,11 @@ from lorerm.pipeline.models import (
 from lorerm.pipeline.sources import read_preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from lorerm.data.splits import Splits
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.evaluation.few_shot import FewShotConfig
     from lorerm.evaluation.report import FewShotCurve, Report, RunComparison, SeedEvaluation
     from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.pipeline.folder import RunFolder, Work
 
     T = TypeVar("T")
 
