@@ -1,4 +1,4 @@
-"""The command in this process, and a run of it that is done once for all tests."""
+"""The command in this process, and a run of it that is made once for all tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from lorerm import cli
 from lorerm.cli import main
 from small_choices import choices, comparisons, write_lines, write_matrix
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call of the command gave."""
+    """Result of a call of the command."""
 
     code: int
     out: str
@@ -22,7 +23,7 @@ class Outcome:
 
 @pytest.fixture
 def lorerm(capsys):
-    """Call the command with these arguments."""
+    """Return a function that calls the command with some arguments."""
 
     def call(*arguments) -> Outcome:
         capsys.readouterr()
@@ -37,17 +38,29 @@ def lorerm(capsys):
 
 
 @pytest.fixture
-def refuses(lorerm):
-    """Call the command, check that it fails as bad input does, and return its one line."""
+def refuses(lorerm, monkeypatch):
+    """Return a function that calls the command and checks that it fails as it does for bad input.
 
-    def call(*arguments) -> str:
+    The error must be of the type `error` and have the given fields of `lorerm.errors.Location`; `names` of the input
+    (ids, paths, values, options, commands) must be in the one line that is printed. The line is returned.
+    """
+    errors = []
+    fail = cli._fail
+    monkeypatch.setattr(cli, "_fail", lambda error: errors.append(error) or fail(error))
+
+    def call(*arguments, error=None, names=(), **location) -> str:
+        errors.clear()
         outcome = lorerm(*arguments)
         assert outcome.code == 2, outcome
-        told = ("warning: ", *(f"{stage}:" for stage in ("embedding", "adapting")))
-        lines = [line for line in outcome.err.splitlines() if not line.endswith("...") and not line.startswith(told)]
+        others = ("warning: ", "embedding:", "adapting:")
+        lines = [line for line in outcome.err.splitlines() if not line.endswith("...") and not line.startswith(others)]
         assert len(lines) == 1, outcome.err
         assert lines[0].startswith("lorerm"), lines
         assert lines[0].count(": ") >= 2, f"no remedy: {lines[0]}"
+        assert all(error.problem and error.remedy for error in errors)
+        assert error in (None, *map(type, errors)), errors
+        assert {field: getattr(errors[0].location, field) for field in location} == location, lines[0]
+        assert [name for name in names if str(name) not in lines[0]] == [], lines[0]
         return lines[0]
 
     return call
@@ -61,7 +74,7 @@ def choices_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def done(tmp_path_factory, choices_file):
-    """A finished run: read only, as all tests share it."""
+    """A finished run, which no test may change."""
     run = tmp_path_factory.mktemp("done") / "run"
     assert main(["run", str(choices_file), "--out", str(run), "--ranks", "1", "2"]) == 0
     return run
@@ -69,13 +82,13 @@ def done(tmp_path_factory, choices_file):
 
 @pytest.fixture
 def run(done, tmp_path):
-    """A copy of the finished run."""
+    """A copy of the finished run, which a test may change."""
     return shutil.copytree(done, tmp_path / "copied-run")
 
 
 @pytest.fixture
 def imported(lorerm, tmp_path):
-    """A run on imported embeddings, with nothing trained yet."""
+    """A run on imported embeddings, without models."""
     matrix = write_matrix(tmp_path / "m.safetensors")
     table = write_lines(tmp_path / "comparisons.jsonl", comparisons())
     assert lorerm("import-embeddings", matrix, table, "--out", tmp_path / "imported").code == 0

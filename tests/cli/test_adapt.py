@@ -1,4 +1,4 @@
-"""New people from files of their answers."""
+"""New users from files of their comparisons."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from lorerm.errors import DataError, RunError
 from small_choices import MARK, TOPICS, choices, contents, write_lines
 
 
-def answers(user: str, *, likes_long: bool, n: int = 15) -> list[dict[str, str]]:
-    """What somebody says who slips as the small choices' people do."""
+def comparisons_of(user: str, *, likes_long: bool, n: int = 15) -> list[dict[str, str]]:
+    """Return comparisons of a user who errs at times, as those of the small choices do."""
     like = choices()[: len(TOPICS)] if likes_long else choices()[-len(TOPICS) :]
     return [{**row, "user_id": user} for row in like[:n]]
 
@@ -29,21 +30,23 @@ def first_place(lorerm, tmp_path):
     return call
 
 
-def test_ranking_follows_the_answers_and_turns_with_them(lorerm, run, tmp_path, first_place):
-    data = write_lines(tmp_path / "a.jsonl", answers("new", likes_long=True) + answers("Ö, 7", likes_long=False))
+def test_the_ranking_follows_the_comparisons_and_turns_with_them(lorerm, run, tmp_path, first_place):
+    data = write_lines(
+        tmp_path / "a.jsonl", comparisons_of("new", likes_long=True) + comparisons_of("Ö, 7", likes_long=False)
+    )
     outcome = lorerm("adapt", run, "--data", data, "--rank", 2)
     assert (outcome.code, outcome.out) == (0, "Adapted 2 users from 30 comparisons.\n")
     assert first_place(run, "new") == "long"
     assert first_place(run, "Ö, 7") == "short"
-    again = write_lines(tmp_path / "b.jsonl", answers("new", likes_long=False))
+    again = write_lines(tmp_path / "b.jsonl", comparisons_of("new", likes_long=False))
     assert lorerm("adapt", run, "--data", again, "--rank", 2).code == 0
     assert first_place(run, "new") == "short"
-    assert first_place(run, "Ö, 7") == "short", "those adapted before stay"
+    assert first_place(run, "Ö, 7") == "short", "users adapted before stay"
 
 
-def test_adapted_people_outlive_a_new_report(lorerm, run, tmp_path, first_place):
-    """The report adapts the run's own unseen users, and must not put them in the place of these."""
-    write_lines(tmp_path / "a.jsonl", answers("new", likes_long=True))
+def test_adapted_users_stay_when_the_report_is_made_again(lorerm, run, tmp_path, first_place):
+    """The report adapts the run's own unseen users, and must not replace these."""
+    write_lines(tmp_path / "a.jsonl", comparisons_of("new", likes_long=True))
     assert lorerm("adapt", run, "--data", tmp_path / "a.jsonl", "--rank", 2).code == 0
     assert lorerm("train", run, "--ranks", 1, 2, 3).code == 0
     assert first_place(run, "new") == "long"
@@ -53,33 +56,33 @@ def test_adapted_people_outlive_a_new_report(lorerm, run, tmp_path, first_place)
 
 def test_default_is_the_chosen_rank(lorerm, run, tmp_path):
     chosen = json.loads((run / "manifest.json").read_text())["steps"]["train"]["result"]["chosen_rank"]
-    write_lines(tmp_path / "a.jsonl", answers("new", likes_long=True))
+    write_lines(tmp_path / "a.jsonl", comparisons_of("new", likes_long=True))
     before = set(contents(run))
     assert lorerm("adapt", run, "--data", tmp_path / "a.jsonl").code == 0
     assert set(contents(run)) - before == {f"models/rank-{chosen}/adapted.safetensors"}
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "location"),
     [
-        ([], "holds no rows"),
-        ([{"user_id": "u", "prompt": "p", "chosen": "a"}], 'no column "rejected"'),
-        ([{"user_id": "u", "prompt": "p", "chosen": "a", "rejected": "a"}], "are the same"),
+        ([], {"row": None}),
+        ([{"user_id": "u", "prompt": "p", "chosen": "a"}], {"column": "rejected"}),
+        ([{"user_id": "u", "prompt": "p", "chosen": "a", "rejected": "a"}], {"row": 1}),
     ],
 )
-def test_bad_answers_change_nothing(refuses, run, tmp_path, rows, said):
+def test_bad_comparisons_are_refused_and_change_nothing(refuses, run, tmp_path, rows, location):
     before = contents(run)
-    assert said in refuses("adapt", run, "--data", write_lines(tmp_path / "a.jsonl", rows))
+    data = write_lines(tmp_path / "a.jsonl", rows)
+    refuses("adapt", run, "--data", data, error=DataError, file=str(data), **location)
     assert contents(run) == before
 
 
 def test_missing_file(refuses, run, tmp_path):
-    assert "does not exist" in refuses("adapt", run, "--data", tmp_path / "none.jsonl")
+    refuses("adapt", run, "--data", tmp_path / "none.jsonl", error=DataError, names=[tmp_path / "none.jsonl"])
 
 
 def test_damaged_users_are_named(refuses, lorerm, run, tmp_path):
-    write_lines(tmp_path / "a.jsonl", answers("new", likes_long=True))
+    write_lines(tmp_path / "a.jsonl", comparisons_of("new", likes_long=True))
     path = run / "models" / "rank-2" / "adapted.safetensors"
     path.write_bytes(b"no safetensors")
-    line = refuses("adapt", run, "--data", tmp_path / "a.jsonl", "--rank", 2)
-    assert f"delete {path}" in line
+    refuses("adapt", run, "--data", tmp_path / "a.jsonl", "--rank", 2, error=RunError, names=[f"delete {path}"])

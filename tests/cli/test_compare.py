@@ -2,6 +2,8 @@
 
 import json
 
+from lorerm.errors import ConfigError, RunError
+
 
 def test_two_runs(lorerm, run, done):
     outcome = lorerm("compare", done, run)
@@ -13,8 +15,8 @@ def test_two_runs(lorerm, run, done):
 
 
 def test_one_run_is_refused(refuses, run):
-    assert "one run" in refuses("compare", run)
+    refuses("compare", run, error=ConfigError, argument="runs")
 
 
 def test_a_run_without_a_report_is_refused(refuses, run, imported):
-    assert "run `lorerm report` first" in refuses("compare", run, imported)
+    refuses("compare", run, imported, error=RunError, names=[imported, "`lorerm report`"])

@@ -1,10 +1,11 @@
-"""The demo: the whole way, and that it removes an earlier demo and nothing else."""
+"""The demo: it makes a whole run, and removes an earlier demo and nothing else."""
 
 from __future__ import annotations
 
 import pytest
 
 from lorerm.cli import main
+from lorerm.errors import RunError
 from lorerm.pipeline import steps
 from lorerm.pipeline.folder import RunFolder
 from small_choices import contents
@@ -12,7 +13,7 @@ from small_choices import contents
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_ranks():
-    """Two ranks show what six do."""
+    """Train two ranks instead of six, which is quicker."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "DEFAULT_RANKS", (1, 2))
         yield
@@ -20,13 +21,13 @@ def _few_ranks():
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A small demo, and what it showed."""
+    """The run folder of a small demo."""
     out = tmp_path_factory.mktemp("demo") / "run"
     assert main(["demo", "--out", str(out), "--users", "6"]) == 0
     return out
 
 
-def test_twice_is_from_the_start_and_the_same(lorerm, demo):
+def test_a_second_demo_starts_again_and_is_the_same(lorerm, demo):
     before = contents(demo)
     made = (demo / "preferences.parquet").stat().st_mtime_ns
     outcome = lorerm("demo", "--out", demo, "--users", 6)
@@ -43,23 +44,23 @@ def test_its_folder_serves_later_verbs(lorerm, demo):
 def test_other_runs_are_refused_and_stay(refuses, run, imported):
     for folder in (run, imported):
         before = contents(folder)
-        assert "holds more than an earlier demo" in refuses("demo", "--out", folder)
+        refuses("demo", "--out", folder, error=RunError, names=[folder, "--out"])
         assert contents(folder) == before
 
 
 def test_a_named_data_set_is_no_demo(refuses, tmp_path):
-    """`lorerm run simulated` may be somebody's work."""
+    """A run of `lorerm run simulated` is kept."""
     run = RunFolder.create(tmp_path / "run")
     named = {"input": [{"name": "simulated", "sha256": None}], "options": {}}
     run.step("prepare", named, lambda: dict)
-    assert "another run" in refuses("demo", "--out", tmp_path / "run")
+    refuses("demo", "--out", tmp_path / "run", error=RunError, names=[tmp_path / "run", "--out"])
 
 
 def test_files_put_beside_a_demo_stay(refuses, demo):
     note = demo / "note.txt"
     note.write_text("mine")
     try:
-        assert "note.txt" in refuses("demo", "--out", demo)
+        refuses("demo", "--out", demo, error=RunError, names=["note.txt", "--out"])
         assert (demo / "report" / "report.html").exists()
     finally:
         note.unlink()
@@ -74,4 +75,4 @@ def test_bad_argument_leaves_the_earlier_demo(refuses, demo, option):
 
 def test_folder_of_other_files_is_refused(refuses, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear Sir")
-    assert "no run of lorerm" in refuses("demo", "--out", tmp_path, "--users", 6)
+    refuses("demo", "--out", tmp_path, "--users", 6, error=RunError, names=[tmp_path])

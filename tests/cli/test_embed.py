@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lorerm.errors import RunError
 from small_choices import contents
 
 
@@ -21,7 +22,7 @@ def test_verbs_one_by_one_give_the_same_files_as_run(lorerm, prepared, done):
 
 
 def test_no_run_folder(refuses, tmp_path):
-    assert "is not a run folder" in refuses("embed", tmp_path / "none")
+    refuses("embed", tmp_path / "none", error=RunError, names=[tmp_path / "none"])
 
 
 def test_after_a_model_that_does_not_exist_another_can_be_chosen(lorerm, refuses, prepared):
@@ -31,7 +32,7 @@ def test_after_a_model_that_does_not_exist_another_can_be_chosen(lorerm, refuses
 
 def test_another_model_is_refused_and_changes_nothing(refuses, run):
     before, manifest = contents(run), (run / "manifest.json").read_bytes()
-    assert "differs: model" in refuses("embed", run, "--model", "org/other")
+    refuses("embed", run, "--model", "org/other", error=RunError, names=[": model"])
     assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
 
 
@@ -49,6 +50,9 @@ def test_damage_is_one_line(refuses, run, name):
     """Of the same size, so that only reading the file shows the damage."""
     (run / name).write_bytes(b"x" * (run / name).stat().st_size)
     (run / "embeddings" / "embeddings-00001-of-00001.safetensors").unlink()
-    assert name.split("/")[-1] in refuses(
-        "embed" if "preferences" in name else "train", run, *([] if "pref" in name else ["--seed", 1])
+    refuses(
+        "embed" if "preferences" in name else "train",
+        run,
+        *([] if "pref" in name else ["--seed", 1]),
+        names=[name.split("/")[-1]],
     )

@@ -1,4 +1,4 @@
-"""Where settings come from, and the whole way on every published data set with a tiny reward model."""
+"""Where settings come from, and runs on a sample of every published data set with a tiny reward model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from lorerm.cli.encoders import add_encoder_options, encoder_settings
 from lorerm.cli.experiments import fill_encoder_options
+from lorerm.errors import ConfigError, ModelError
 from lorerm.pipeline.experiment import Experiment
 from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
 from small_choices import contents
@@ -36,7 +37,7 @@ def samples(tmp_path_factory):
 
 
 def small(tmp_path, name):
-    """A recipe that makes PersonalLLM's population small."""
+    """Return the option with an experiment that makes PersonalLLM's population small."""
     if name != "personalllm":
         return ()
     (tmp_path / "small.yaml").write_text("data: {seen_users: 30, unseen_users: 15, seen_share: 0.2, unseen_share: 0.1}")
@@ -44,8 +45,8 @@ def small(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_whole_way(lorerm, tmp_path, samples, reward_model, name):
-    """As the documentation says: one command; with a local copy and a model in a folder, without a network."""
+def test_one_command_runs_a_data_set(lorerm, tmp_path, samples, reward_model, name):
+    """As documented: one command; with a local copy and a model in a folder, without a network."""
     run = tmp_path / "run"
     outcome = lorerm(
         "run", name, "--data", samples[name], "--out", run, "--model", reward_model, "--ranks", 0, 1, 2,
@@ -68,7 +69,7 @@ def test_whole_way(lorerm, tmp_path, samples, reward_model, name):
     assert str(samples[name]) not in (run / "experiment.yaml").read_text()
 
 
-def test_four_verbs_are_the_whole_way(lorerm, tmp_path, samples):
+def test_four_verbs_make_the_same_run(lorerm, tmp_path, samples):
     """Each later verb finds its settings in the run."""
     given = ("--experiment", "paper", "--data", samples["tldr"])
     assert (
@@ -91,7 +92,7 @@ def test_four_verbs_are_the_whole_way(lorerm, tmp_path, samples):
 
 
 def test_embedded_encoder_needs_no_other_ranks(lorerm, tmp_path, samples):
-    """It has no reference head: the recipe's rank 0 is left out, and the report says why."""
+    """It has no reference head: the experiment's rank 0 is left out, and the report gives the reason."""
     (tmp_path / "few.yaml").write_text("train: {recipe: paper, ranks: [0, 1, 50], steps: 5}")
     given = ("--data", samples["tldr"], "--out", tmp_path / "run", "--experiment", tmp_path / "few.yaml")
     outcome = lorerm("run", "tldr", *given, "--encoder", "hashing")
@@ -102,7 +103,7 @@ def test_embedded_encoder_needs_no_other_ranks(lorerm, tmp_path, samples):
 
 
 def test_prism_as_published_in_small(lorerm, tmp_path, samples, reward_model):
-    """A sweep of alphas, the published split, and the leaking format with its warning."""
+    """Several alphas, the published split, and the leaking format with its warning."""
     run = tmp_path / "run"
     outcome = lorerm(
         "run", "prism", "--experiment", "paper", "--published-format", "--data", samples["prism"], "--out", run,
@@ -123,7 +124,7 @@ def test_prism_as_published_in_small(lorerm, tmp_path, samples, reward_model):
     assert lorerm("train", run, "--ranks", 0, 1, 2, "--steps", 20, "--alphas", 0, 10000).out.startswith("Trained ranks")
 
 
-def test_command_line_goes_before_the_recipe(lorerm, tmp_path, samples):
+def test_the_command_line_replaces_settings_of_the_experiment(lorerm, tmp_path, samples):
     run = tmp_path / "run"
     outcome = lorerm(
         "prepare", "tldr", "--data", samples["tldr"], "--out", run, "--unseen-users", 0.25, "--max-pairs-seen", 4
@@ -134,7 +135,7 @@ def test_command_line_goes_before_the_recipe(lorerm, tmp_path, samples):
 
 
 @pytest.mark.parametrize(("given", "expected"), [([], "bfloat16"), (["--dtype", "auto"], "auto")])
-def test_automatic_dtype_can_be_asked_for_against_the_recipe(given, expected):
+def test_the_automatic_dtype_replaces_that_of_the_experiment(given, expected):
     parser = argparse.ArgumentParser()
     add_encoder_options(parser)
     parsed = parser.parse_args(given)
@@ -162,7 +163,7 @@ def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
     )
 
 
-def test_concentration_of_people_goes_with_any_recipe(lorerm, tmp_path, samples):
+def test_the_concentration_can_be_set_for_any_experiment(lorerm, tmp_path, samples):
     run = tmp_path / "run"
     given = ("--experiment", "paper", "--concentration", 0.01, "--data", samples["personalllm"])
     assert lorerm("prepare", "personalllm", *given, "--out", run).code == 0
@@ -175,39 +176,77 @@ def test_languages(lorerm, refuses, tmp_path, samples):
     given = ("prepare", "community-alignment", "--data", samples["community-alignment"], "--out")
     outcome = lorerm(*given, tmp_path / "run", "--languages", "it")
     assert "in other languages than those asked for" in outcome.out
-    assert "choose among en, it" in refuses(*given, tmp_path / "other", "--languages", "fr")
+    refuses(*given, tmp_path / "other", "--languages", "fr", names=["fr", "en, it"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "names", "location"),
     [
-        (["choices.jsonl", "--languages", "en"], "languages is an option of the data set community-alignment"),
-        (["choices.jsonl", "--data", "x"], "--data is an option of data sets known by name"),
-        (["tldr", "--published-format"], "published_format is an option of the data set prism, and tldr"),
-        (["prism", "--include-cnn-dm"], "include_cnn_dm is an option of the data set tldr, and prism"),
-        (["prism", "--experiment", "papre"], "no experiment 'papre'"),
-        (["prism", "--experiment", "none.yaml"], "none.yaml"),
-        (["tldr", "--data", "nowhere"], "nowhere"),
+        (["choices.jsonl", "--languages", "en"], ["--languages", "community-alignment"], {"argument": "languages"}),
+        (["choices.jsonl", "--data", "x"], ["--data"], {"argument": "data"}),
+        (["tldr", "--published-format"], ["--published-format", "prism", "tldr"], {"argument": "published_format"}),
+        (["prism", "--include-cnn-dm"], ["--include-cnn-dm", "tldr", "prism"], {"argument": "include_cnn_dm"}),
+        (["prism", "--experiment", "papre"], ["'papre'", "default or paper"], {"argument": "experiment"}),
+        (["prism", "--experiment", "none.yaml"], [], {"file": "none.yaml"}),
+        (["tldr", "--data", "nowhere"], ["nowhere"], {}),
     ],
 )
-def test_what_does_not_go_together_is_one_line(refuses, tmp_path, arguments, said):
-    assert said in refuses("prepare", *arguments, "--out", tmp_path / "run")
+def test_options_that_exclude_each_other_are_refused(refuses, tmp_path, arguments, names, location):
+    refuses("prepare", *arguments, "--out", tmp_path / "run", names=names, **location)
+
+
+@pytest.mark.parametrize("verb", ["prepare", "import-embeddings"])
+def test_the_option_of_recipes_is_no_longer_that_of_experiments(refuses, tmp_path, verb):
+    """As it once was; the error names the option that is."""
+    refuses(verb, "x", "--out", tmp_path / "run", "--recipe", "paper", names=["--recipe", "`--experiment`"])
+    refuses("run", "x", "--out", tmp_path / "run", "--recipe", "my.yaml", names=["'my.yaml'", "`--experiment`"])
+
+
+def test_a_recipe_trains_the_default_experiment(lorerm, tmp_path, samples):
+    """And a note names the published experiment, for those who mean that."""
+    given = ("run", "tldr", "--data", samples["tldr"], "--encoder", "hashing", "--ranks", 1, "--steps", 5)
+    outcome = lorerm(*given, "--recipe", "paper", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert "--experiment paper" in outcome.err
+    stored = yaml.safe_load((tmp_path / "run" / "experiment.yaml").read_text())
+    assert stored["train"] == {"ranks": [1], "recipe": "paper", "steps": 5}
+    assert (stored["embed"], "adapt" in stored) == ({"encoder": "hashing"}, False)
+    outcome = lorerm(*given, "--recipe", "paper", "--experiment", "paper", "--out", tmp_path / "published")
+    assert outcome.code == 0, outcome.err
+    assert "--experiment paper" not in outcome.err
+    stored = yaml.safe_load((tmp_path / "published" / "experiment.yaml").read_text())
+    assert stored["adapt"] == {"recipe": "paper", "steps": 500, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize("given", [["--encoder", "hashing"], ["--model", "embedded"]])
+def test_the_built_in_encoder_replaces_the_model_of_an_experiment(given, tmp_path, monkeypatch):
+    """`--model embedded` is how versions before 0.2 asked for it."""
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    add_encoder_options(parser)
+    parsed = parser.parse_args(given)
+    fill_encoder_options(parsed, Experiment(embed={"model": "org/m", "dtype": "bfloat16"}))
+    assert encoder_settings(parsed) == {"model": None}
+    parsed = parser.parse_args([])
+    fill_encoder_options(parsed, Experiment(embed={"model": "embedded"}))
+    assert encoder_settings(parsed) == {"model": None}
 
 
 def test_alpha_and_alphas_do_not_go_together(refuses, tmp_path, choices_file):
     given = ("--recipe", "paper", "--alpha", 1, "--alphas", 1, 2)
-    assert "--alpha and --alphas are both given" in refuses("run", choices_file, "--out", tmp_path / "r", *given)
+    refuses(
+        "run", choices_file, "--out", tmp_path / "r", *given, error=ConfigError, names=["--alphas"], argument="alpha"
+    )
 
 
-def test_reward_model_of_a_recipe_that_cannot_be_had(refuses, tmp_path, samples, monkeypatch):
-    """No network: the message says which model, and that there is another way."""
+def test_a_reward_model_that_cannot_be_loaded_is_named_with_the_alternatives(refuses, tmp_path, samples, monkeypatch):
+    """There is no network."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    line = refuses("run", "tldr", "--data", samples["tldr"], "--out", tmp_path / "run")
-    assert "Skywork/Skywork-Reward-Llama-3.1-8B-v0.2" in line
-    assert "--encoder hashing" in line
+    names = ["Skywork/Skywork-Reward-Llama-3.1-8B-v0.2", "--model", "--encoder hashing"]
+    refuses("run", "tldr", "--data", samples["tldr"], "--out", tmp_path / "run", error=ModelError, names=names)
 
 
 def test_published_embeddings(lorerm, refuses, tmp_path, samples):
@@ -220,7 +259,7 @@ def test_published_embeddings(lorerm, refuses, tmp_path, samples):
     for name, make in (("tldr", tldr_pickles), ("prism", prism_pickles)):
         (tmp_path / name).mkdir()
         given = ("import-embeddings", *make(tmp_path / name), "--out", tmp_path / name / "run")
-        assert "which can hold a program: add --trust-pickle" in refuses(*given)
+        refuses(*given, error=ConfigError, names=["--trust-pickle"])
         outcome = lorerm(*given, "--trust-pickle", "--unseen-users", 0.5)
         assert outcome.code == 0, outcome.err
         assert ("LEAK?" in outcome.err) == (name == "prism")

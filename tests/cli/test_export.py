@@ -1,4 +1,4 @@
-"""`lorerm export`: a run's model for one person, loaded and scored by transformers alone."""
+"""`lorerm export`: a run's model for one user, loaded and scored by transformers alone."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from lorerm.errors import ConfigError, RunError, UnknownUserError
 from small_choices import choices, write_lines
 from tiny_models import CHATML, TinyModels
 
@@ -60,9 +61,8 @@ def test_the_population_and_the_basis(lorerm, embedded, tmp_path, who):
 def test_what_cannot_be_exported(refuses, embedded, run, imported, tmp_path):
     with_model, _ = embedded
     out = ("--out", tmp_path / "net")
-    assert "'nobody' is unknown" in refuses("export", with_model, "--user", "nobody", *out)
-    assert "'lorerm-hashing'" in refuses("export", run, "--population", *out)
-    line = refuses("export", run, "--population", "--model", embedded[1], *out)
-    assert "lorerm-hashing" in line
-    assert "has no finished step 'train'" in refuses("export", imported, "--population", *out)
+    refuses("export", with_model, "--user", "nobody", *out, error=UnknownUserError, names=["'nobody'"], argument="user")
+    refuses("export", run, "--population", *out, error=ConfigError, names=[run, "--model"])
+    refuses("export", run, "--population", "--model", embedded[1], *out, names=["lorerm-hashing"])
+    refuses("export", imported, "--population", *out, error=RunError, names=["'train'", "`lorerm train`"])
     assert not (tmp_path / "net").exists()

@@ -13,6 +13,7 @@ import pytest
 from lorerm import HashingEncoder
 from lorerm.cli import main
 from lorerm.embedding import shards
+from lorerm.errors import FolderBusyError
 from small_choices import contents
 
 SHARD_ROWS = 8
@@ -190,7 +191,7 @@ with locked(Path({str(run)!r})):
 """
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
-        assert "another lorerm is writing" in refuses("train", run, "--ranks", 1)
+        refuses("train", run, "--ranks", 1, error=FolderBusyError, names=[run])
         process.stdin.close()
         process.wait()
     assert json.loads((run / "manifest.json").read_text())["steps"]["train"]["finished"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from lorerm.errors import ConfigError, RunError
 from small_choices import contents
 
 
@@ -30,7 +31,7 @@ def test_the_report_has_the_source_and_the_split(done):
 
 
 def test_before_training_there_is_nothing_to_report(refuses, imported):
-    assert "run `lorerm train` first" in refuses("report", imported)
+    refuses("report", imported, error=RunError, names=["'train'", "`lorerm train`"])
 
 
 def test_more_seeds(lorerm, refuses, run):
@@ -41,4 +42,4 @@ def test_more_seeds(lorerm, refuses, run):
     assert "Several seeds" in page
     assert lorerm("report", run).code == 0
     assert (run / "report" / "report.html").read_text("utf-8") == page, "as many as before"
-    assert "--seeds is 0" in refuses("report", run, "--seeds", 0)
+    refuses("report", run, "--seeds", 0, error=ConfigError, argument="seeds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lorerm.errors import ConfigError, UnknownUserError
 from published_samples import rewardbench_rows, write_parquet
 from small_choices import choices, write_lines
 from tiny_models import TinyModels
@@ -21,10 +22,9 @@ def test_of_a_run(lorerm, refuses, run, benchmark):
     assert outcome.code == 0, outcome.err
     assert "| user user-00 |" in outcome.out
     assert (run / "rewardbench" / "rewardbench.csv").read_text().startswith("scorer,Factuality,Precise IF,Math")
-    line = refuses("rewardbench", run, "--data", benchmark, "--users", "nobody")
-    assert "'nobody' is unknown" in line
-    assert f"run `lorerm adapt {run} --data FILE`" in line
-    assert "does not exist" in refuses("rewardbench", run, "--data", "nowhere")
+    names = ["'nobody'", f"`lorerm adapt {run} --data FILE`"]
+    refuses("rewardbench", run, "--data", benchmark, "--users", "nobody", error=UnknownUserError, names=names)
+    refuses("rewardbench", run, "--data", "nowhere", names=["nowhere"])
 
 
 def test_of_a_saved_model(lorerm, refuses, run, benchmark, tmp_path):
@@ -35,8 +35,8 @@ def test_of_a_saved_model(lorerm, refuses, run, benchmark, tmp_path):
     assert of_run.code == 0
     texts = [(place / "rewardbench.md").read_text() for place in (tmp_path / "rb", run / "rewardbench")]
     assert texts[0] == texts[1]
-    assert "--out" in refuses(*given)
-    assert "--rank chooses among the models of a run" in refuses(*given, "--out", tmp_path / "rb", "--rank", 1)
+    refuses(*given, error=ConfigError, argument="out")
+    refuses(*given, "--out", tmp_path / "rb", "--rank", 1, error=ConfigError, argument="rank")
 
 
 def test_reference_head_and_mixtures_of_a_reward_model(lorerm, tmp_path, benchmark):

@@ -1,4 +1,4 @@
-"""The whole way: what it makes, that it makes it once, and how it goes on."""
+"""`lorerm run`: what it makes, that it makes it once, and how it continues."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from lorerm.errors import ConfigError, DataError, RunError
 from small_choices import MARK, choices, contents, write_lines
 
 
@@ -27,14 +28,14 @@ def test_second_time_does_nothing_and_shows_the_table(lorerm, run, choices_file)
     times = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
     outcome = lorerm("run", choices_file, "--out", run, "--ranks", 1, 2)
     assert outcome.code == 0
-    assert "LoRe, K = 2" in outcome.out
+    assert "K = 2" in outcome.out
     assert str(run / "report" / "report.html") in outcome.out
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == times
     assert "embedding" not in outcome.err
 
 
-def test_a_number_of_seeds_that_is_none_is_refused_before_anything_is_done(refuses, tmp_path, choices_file):
-    assert "--seeds is 0" in refuses("run", choices_file, "--out", tmp_path / "run", "--seeds", 0)
+def test_a_number_of_seeds_below_1_is_refused_before_anything_is_done(refuses, tmp_path, choices_file):
+    refuses("run", choices_file, "--out", tmp_path / "run", "--seeds", 0, error=ConfigError, argument="seeds")
     assert not (tmp_path / "run").exists()
 
 
@@ -66,41 +67,40 @@ def test_more_ranks_keep_those_that_are_done(lorerm, run, choices_file):
     for name in ("config.json", "model.safetensors", "users.safetensors"):
         assert after[f"models/rank-2/{name}"] == before[f"models/rank-2/{name}"]
     report = json.loads(after["report/report.json"])
-    assert [entry["rank"] for entry in report["ranks"]] == [0, 1, 2, 3], "the baselines stand in every report"
+    assert [entry["rank"] for entry in report["ranks"]] == [0, 1, 2, 3], "the baselines are in every report"
 
 
 def test_another_seed_is_refused_and_costs_nothing(refuses, run, choices_file):
     before, manifest = contents(run), (run / "manifest.json").read_bytes()
-    line = refuses("run", choices_file, "--out", run, "--ranks", 1, 2, "--seed", 1)
-    assert "what differs: seed" in line
+    refuses("run", choices_file, "--out", run, "--ranks", 1, 2, "--seed", 1, error=RunError, names=[": seed"])
     assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
 
 
 def test_other_data_are_refused(refuses, run, tmp_path):
     other = write_lines(tmp_path / "other.jsonl", choices()[:-1])
-    assert "what differs: input" in refuses("run", other, "--out", run)
+    refuses("run", other, "--out", run, error=RunError, names=[": input"])
 
 
-def test_bad_input_can_be_put_right_in_the_same_folder(lorerm, refuses, tmp_path):
-    """A folder in which nothing was made yet is not bound to the file that could not be read."""
+def test_corrected_input_is_taken_in_the_same_folder(lorerm, refuses, tmp_path):
+    """A folder without a finished step takes other input than that which could not be read."""
     file, out = tmp_path / "choices.jsonl", tmp_path / "run"
     rows = choices()
     write_lines(file, [*rows[:3], {**rows[3], "chosen": None}, *rows[4:]])
-    assert "row 4" in refuses("run", file, "--out", out, "--ranks", 1)
+    refuses("run", file, "--out", out, "--ranks", 1, error=DataError, file=str(file), row=4, column="chosen")
     write_lines(file, rows)
     assert lorerm("run", file, "--out", out, "--ranks", 1).code == 0
 
 
 def test_folder_of_other_files_is_refused(refuses, tmp_path, choices_file):
     (tmp_path / "letter.txt").write_text("Dear Sir")
-    assert "no run of lorerm" in refuses("run", choices_file, "--out", tmp_path)
+    refuses("run", choices_file, "--out", tmp_path, error=RunError, names=[tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_file_in_place_of_the_folder_is_refused(refuses, tmp_path, choices_file):
     (tmp_path / "run").write_text("")
-    assert "cannot be a run folder" in refuses("run", choices_file, "--out", tmp_path / "run")
-    assert "cannot be a run folder" in refuses("run", choices_file, "--out", tmp_path / "run" / "below")
+    for out in (tmp_path / "run", tmp_path / "run" / "below"):
+        refuses("run", choices_file, "--out", out, error=RunError, names=[out])
 
 
 def test_unicode_ids_and_brackets_in_paths(lorerm, tmp_path):
@@ -117,14 +117,14 @@ def test_unicode_ids_and_brackets_in_paths(lorerm, tmp_path):
 
 
 @pytest.mark.parametrize("n_users", [1, 2])
-def test_one_or_two_people_are_enough(lorerm, tmp_path, n_users):
-    """With one person nobody is unseen, which is said."""
+def test_one_or_two_users_are_enough(lorerm, tmp_path, n_users):
+    """With one user none is unseen, and a warning tells so."""
     outcome = lorerm("run", write_lines(tmp_path / "c.jsonl", choices(n_users)), "--out", tmp_path / "run")
     assert outcome.code == 0
     assert ("No user is held out" in outcome.err) == (n_users == 1)
 
 
-def test_people_with_few_choices_are_counted_and_named(lorerm, tmp_path):
+def test_users_with_few_comparisons_are_counted_and_named(lorerm, tmp_path):
     rows = [*choices(), *({**row, "user_id": f"rare-{i}"} for i, row in enumerate(choices()[:9]))]
     outcome = lorerm("run", write_lines(tmp_path / "c.jsonl", rows), "--out", tmp_path / "run", "--ranks", 1)
     assert outcome.code == 0

@@ -1,4 +1,4 @@
-"""Scoring: one JSON line per candidate line, for users seen, unseen, adapted, or nobody in particular."""
+"""Scoring: one JSON line per candidate line, for seen, unseen and adapted users, and for the population model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import pytest
 
 from lorerm import HashingEncoder
+from lorerm.errors import ConfigError, DataError, RunError, UnknownUserError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import load_model
 from small_choices import MARK, write_lines
@@ -50,7 +51,7 @@ def test_every_user_of_the_run_is_known_at_every_rank(lorerm, done, candidates):
             assert lorerm("score", done, *options).code == 0
 
 
-def test_people_differ_and_the_population_is_somebody_else(lorerm, done, candidates):
+def test_users_and_the_population_have_different_rewards(lorerm, done, candidates):
     options = ["--data", candidates, "--rank", 2]
     rewards = [
         json.loads(lorerm("score", done, *who, *options).out.splitlines()[1])["reward"]
@@ -59,45 +60,44 @@ def test_people_differ_and_the_population_is_somebody_else(lorerm, done, candida
     assert len(set(rewards)) == 3
 
 
-def test_unknown_user_is_named_with_both_ways_out(refuses, done, candidates):
-    line = refuses("score", done, "--user", "nobody", "--data", candidates)
-    assert "'nobody'" in line
-    assert "lorerm adapt" in line
-    assert "--population" in line
+def test_unknown_user_is_named_with_both_remedies(refuses, done, candidates):
+    names = ["'nobody'", "`lorerm adapt ", "--population"]
+    refuses("score", done, "--user", "nobody", "--data", candidates, error=UnknownUserError, names=names)
 
 
 def test_rank_that_was_not_trained(refuses, done, candidates):
-    line = refuses("score", done, "--population", "--data", candidates, "--rank", 5)
-    assert "no model of rank 5: choose one of 1, 2" in line
+    options = ("--population", "--data", candidates, "--rank", 5)
+    refuses("score", done, *options, error=ConfigError, names=["rank 5", "1, 2"], argument="rank")
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "column"),
     [
-        ("{", "row 2: the text is not JSON"),
-        ("3", "row 2: this is no candidate"),
-        ('{"prompt": "p"}', "row 2: this is no candidate"),
-        ('{"response": "r"}', "row 2: this is no candidate"),
-        ('{"prompt": "p", "responses": []}', 'row 2: column "responses" is no list, or empty'),
-        (f'{{"prompt": "p", "responses": "{MARK}"}}', 'row 2: column "responses" is no list, or empty'),
-        ('{"prompt": "p", "responses": ["a", 3]}', "row 2"),
-        (f'{{"prompt": "{MARK}", "response": null}}', "row 2"),
-        (f'{{"prompt": "p", "response": [{{"role": "user", "content": "{MARK}"}}]}}', "row 2"),
+        ("{", None),
+        ("3", None),
+        ('{"prompt": "p"}', None),
+        ('{"response": "r"}', None),
+        ('{"prompt": "p", "responses": []}', "responses"),
+        (f'{{"prompt": "p", "responses": "{MARK}"}}', "responses"),
+        ('{"prompt": "p", "responses": ["a", 3]}', None),
+        (f'{{"prompt": "{MARK}", "response": null}}', None),
+        (f'{{"prompt": "p", "response": [{{"role": "user", "content": "{MARK}"}}]}}', None),
     ],
 )
-def test_bad_candidate_is_named_before_anything_is_scored(refuses, lorerm, done, tmp_path, line, said):
+def test_bad_candidate_is_named_before_anything_is_scored(refuses, lorerm, done, tmp_path, line, column):
     data = tmp_path / "candidates.jsonl"
     data.write_text('{"prompt": "p", "response": "r"}\n' + line + "\n")
-    assert said in refuses("score", done, "--population", "--data", data)
+    given = ("score", done, "--population", "--data", data)
+    refuses(*given, error=DataError, file=str(data), row=2, column=column)
     outcome = lorerm("score", done, "--population", "--data", data)
     assert outcome.out == ""
     assert MARK not in outcome.err
 
 
 def test_missing_or_empty_file(refuses, done, tmp_path):
-    assert "does not exist" in refuses("score", done, "--population", "--data", tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
-    assert "holds no rows" in refuses("score", done, "--population", "--data", tmp_path / "empty.jsonl")
+    for name in ("none.jsonl", "empty.jsonl"):
+        refuses("score", done, "--population", "--data", tmp_path / name, error=DataError, names=[tmp_path / name])
 
 
 def test_gzipped_candidates(lorerm, done, tmp_path):
@@ -106,13 +106,13 @@ def test_gzipped_candidates(lorerm, done, tmp_path):
 
 
 def test_no_run_folder(refuses, tmp_path, candidates):
-    assert "is not a run folder" in refuses("score", tmp_path, "--population", "--data", candidates)
+    refuses("score", tmp_path, "--population", "--data", candidates, error=RunError, names=[tmp_path])
 
 
 def test_untrained_run(lorerm, refuses, tmp_path, choices_file, candidates):
     assert lorerm("prepare", choices_file, "--out", tmp_path / "run").code == 0
-    line = refuses("score", tmp_path / "run", "--population", "--data", candidates)
-    assert "no finished step 'train': run `lorerm train` first" in line
+    names = ["'train'", "`lorerm train`"]
+    refuses("score", tmp_path / "run", "--population", "--data", candidates, error=RunError, names=names)
 
 
 def test_pickle_in_place_of_a_model_is_not_opened(refuses, run, candidates, tmp_path):
@@ -128,5 +128,5 @@ def test_pickle_in_place_of_a_model_is_not_opened(refuses, run, candidates, tmp_
         folder = run / "models" / f"rank-{rank}"
         (folder / "pytorch_model.bin").write_bytes(bomb)
         (folder / "model.safetensors").write_bytes(bomb)
-    assert "rank-2/model.safetensors: " in refuses("score", run, "--population", "--data", candidates)
+    refuses("score", run, "--population", "--data", candidates, error=RunError, names=["rank-2/model.safetensors"])
     assert not (tmp_path / "opened").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from lorerm.cli import build_parser
 from lorerm.cli.serve import read_settings
+from lorerm.errors import ConfigError, ModelError
 from lorerm.serving.keys import is_known
 
 
@@ -62,26 +63,26 @@ def test_database_and_keys_can_come_from_the_environment(settings_of, done, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "names"),
     [
-        (["--workers", "0"], "--workers is 0"),
-        (["--timeout", "nan"], "--timeout is nan"),
-        (["--max-body", "-1"], "--max-body is -1"),
-        (["--cache", "-1"], "--cache is -1"),
-        (["--database", "oracle://x/y"], "oracle"),
-        (["--rank", "9"], "rank 9"),
-        (["--api-keys", "none.txt"], "none.txt"),
-        (["--host", "0.0.0.0"], "0.0.0.0"),  # noqa: S104
+        (["--workers", "0"], ["--workers is 0"]),
+        (["--timeout", "nan"], ["--timeout is nan"]),
+        (["--max-body", "-1"], ["--max-body is -1"]),
+        (["--cache", "-1"], ["--cache is -1"]),
+        (["--database", "oracle://x/y"], ["oracle"]),
+        (["--rank", "9"], ["rank 9"]),
+        (["--api-keys", "none"], ["none"]),
+        (["--host", "0.0.0.0"], ["0.0.0.0"]),  # noqa: S104
     ],
 )
-def test_wrong_arguments_are_one_line(refuses, done, tmp_path, monkeypatch, arguments, named):
+def test_bad_settings_are_refused(refuses, done, tmp_path, monkeypatch, arguments, names):
     monkeypatch.chdir(tmp_path)
-    assert named in refuses("serve", done, *arguments)
+    refuses("serve", done, *arguments, names=names)
 
 
 def test_a_folder_without_a_model(refuses, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(tmp_path) in refuses("serve", tmp_path)
+    refuses("serve", tmp_path, error=ModelError, names=[tmp_path])
 
 
 def test_a_new_key_is_printed_with_its_line(lorerm):
@@ -93,4 +94,4 @@ def test_a_new_key_is_printed_with_its_line(lorerm):
 
 def test_without_its_dependencies_the_error_names_the_extra(refuses, done, monkeypatch):
     monkeypatch.setitem(sys.modules, "lorerm.serving.processes", None)
-    assert "pip install 'lorerm[serve]'" in refuses("serve", done)
+    refuses("serve", done, error=ConfigError, names=["pip install 'lorerm[serve]'"])

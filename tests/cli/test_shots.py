@@ -2,6 +2,8 @@
 
 import json
 
+from lorerm.errors import ConfigError
+
 
 def test_a_table_and_the_report_with_it(lorerm, run):
     outcome = lorerm("shots", run, "--shots", 1, 4, "--trials", 3)
@@ -13,6 +15,6 @@ def test_a_table_and_the_report_with_it(lorerm, run):
 
 
 def test_bad_input_is_one_line(refuses, run):
-    assert "shots holds -2" in refuses("shots", run, "--shots", "-2")
-    assert "trials is 0" in refuses("shots", run, "--trials", 0)
-    assert "no model of rank 8" in refuses("shots", run, "--rank", 8)
+    refuses("shots", run, "--shots", "-2", error=ConfigError, names=["-2"])
+    refuses("shots", run, "--trials", 0, error=ConfigError, argument="trials")
+    refuses("shots", run, "--rank", 8, error=ConfigError, argument="rank")

@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         parsed.call(parsed)
         sys.stdout.flush()
     except LorermError as error:
-        return _fail(str(error))
+        return _fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("lorerm: interrupted; run the same command again to continue\n")
         return INTERRUPTED
@@ -87,12 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
         _drop_output()
     except OSError as error:
         _drop_output()
-        return _fail(f"{error}: fix the problem and run the command again; finished work is kept")
+        return _fail(LorermError(str(error), "fix the problem and run the command again; finished work is kept"))
     return 0
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(f"lorerm: {printable(message)}\n")
+def _fail(error: LorermError) -> int:
+    sys.stderr.write(f"lorerm: {printable(str(error))}\n")
     return BAD_INPUT
 
 

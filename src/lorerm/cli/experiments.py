@@ -83,8 +83,8 @@ def read_source(parsed: argparse.Namespace) -> Source:
         if name != dataset:
             option = next(iter(options))
             raise ConfigError(
-                f"{option} is an option of the data set {name}, and {dataset or 'files'} was given",
-                f"leave it out, or name {name}",
+                f"--{option.replace('_', '-')} is an option of the data set {name}, and {dataset or 'files'} was given",
+                f"leave it out, or give the data set {name}",
                 argument=option,
             )
         data |= options
