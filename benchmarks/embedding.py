@@ -33,9 +33,9 @@ from safetensors.numpy import load_file
 
 from lorerm import Preferences, TransformersEncoder, embed
 from lorerm.data.conversation import Conversation, as_conversation
+from lorerm.data.responses import read_responses
 from lorerm.embedding.batch_encoder import N_CHECKED
-from lorerm.embedding.responses import collect
-from lorerm.embedding.shards import spans
+from lorerm.embedding.store import spans
 from lorerm.embedding.transformers.prefix_tree import TreeRow, tree_size
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -202,14 +202,12 @@ def count(model: Path, preferences: Preferences, device: torch.device) -> None:
     """Print how many tokens a run has the model compute, its spot check included; they are planned, and not run."""
     encoder = TransformersEncoder(str(model), device=device)
     planned, checked = 0, 0
-    with collect([preferences]) as distinct:
-        total = len(distinct)
-        for rows in spans(total):
-            conversations = distinct.conversations(rows)
-            for batch in encoder.plan(conversations, N_CHECKED).batches:
-                planned += batch.n_tokens
-                checked += sum(len(batch.rows[row].sequence(number)) for row, number in batch.checked)
-        every = [c for rows in spans(total) for c in distinct.conversations(rows)]
+    every = [prompt + response for prompt, response in read_responses(preferences.canonical().responses)]
+    total = len(every)
+    for rows in spans(total):
+        for batch in encoder.plan(every[rows], N_CHECKED).batches:
+            planned += batch.n_tokens
+            checked += sum(len(batch.rows[row].sequence(number)) for row, number in batch.checked)
     tree = tree_size([ids for batch in encoder.plan(every).batches for row in batch.rows for ids in sequences(row)])
     print(
         f"\n{total:,} distinct conversations: tokens run / size of the prefix tree ({tree:,}) "

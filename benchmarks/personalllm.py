@@ -24,8 +24,10 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm.data.datasets import read_dataset
+from lorerm.data.datasets.loaded import Loaded
 from lorerm.data.datasets.personalllm import N_RESPONSES, REWARD_MODELS
-from lorerm.embedding.external.imported import Imported, read_for_dataset
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.external.embeddings import read_for_dataset
 from lorerm.pipeline import steps
 from lorerm.pipeline.experiment import SplitConfig, find_experiment
 from lorerm.pipeline.folder import RunFolder
@@ -60,12 +62,13 @@ def main() -> None:
 def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
     """Draw the people and write the run's store."""
     loaded = measure("people drawn, pairs as row numbers", lambda: read_dataset("personalllm", data=data, **options))
-    numbers = loaded.preferences
-    in_bytes = sum(part.nbytes for part in (numbers.user, numbers.chosen, numbers.rejected, numbers.splits))
-    print(f"{len(numbers):,} pairs of {len(numbers.names):,} people in {in_bytes / 1e6:.0f} MB")
+    table = loaded.preferences
+    columns = (table.user_ids, table.prompt_ids, table.chosen, table.rejected, table.weights, table.splits)
+    in_bytes = sum(column.nbytes for column in columns)
+    print(f"{len(table):,} comparisons of {len(table.index_users()[0]):,} users in {in_bytes / 1e6:.0f} MB")
     matrices = [data / f"{label}.safetensors" for label in N_PROMPTS]
 
-    def read() -> Imported:
+    def read() -> Loaded[EmbeddedPreferences]:
         return read_for_dataset(matrices, loaded, data / "head.safetensors")
 
     measure("store written", lambda: import_embeddings(run, matrices, read, SplitConfig()))

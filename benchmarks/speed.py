@@ -243,15 +243,16 @@ class SyntheticRows:
 
 def write_store(folder: str) -> None:
     """Write 8 GB of embeddings with choices of 5,000 users, half of which agree with one direction."""
-    from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
+    from lorerm.data.comparisons import Comparisons
+    from lorerm.data.stored import write_comparisons
+    from lorerm.embedding.store import store_matrix
 
     matrix = SyntheticRows()
     store_matrix(folder, matrix, None)  # type: ignore[arg-type]
     n = STORE_ROWS // 2
     first, flipped = np.arange(0, STORE_ROWS, 2), np.random.default_rng(0).random(n) < 0.5
     users, prompts = [f"u{i // 100}" for i in range(n)], [f"p{i}" for i in range(n)]
-    columns = (users, prompts, first + flipped, first + ~flipped, [None] * n, np.ones(n))
-    write_comparisons(folder, [Comparisons(*columns)])
+    write_comparisons(folder, Comparisons.from_columns(first + flipped, first + ~flipped, users, prompts))
 
 
 def train_on_store(folder: str) -> None:

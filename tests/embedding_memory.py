@@ -1,4 +1,4 @@
-"""Print by how many bytes the peak of memory rises while conversations are embedded; run by test_embed_into.py.
+"""Print by how many bytes the peak of memory rises while conversations are embedded; run by test_embed.py.
 
 Arguments: a folder to work in, and the number of comparisons, each of two new conversations.
 """
@@ -9,16 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch  # noqa: F401 - imported by the work, which would count it
 
 from lorerm import Preferences
-from lorerm.data.stored import StoredPreferences
-from lorerm.embedding.embed_into import embed_into
+from lorerm.data.stored import RESPONSES, write_preferences
+from lorerm.embedding.embed import embed_run
 from lorerm.embedding.encoder import EncoderIdentity
-
-N_ROWS = 2_000  # of a group of the file
 
 
 class Stub:
@@ -31,24 +27,14 @@ class Stub:
         return np.full((len(conversations), 256), len(conversations), dtype=np.float32)
 
 
-def write(path, n_pairs):
-    schema = None
-    for start in range(0, n_pairs, N_ROWS):
-        rows = [
-            {
-                "user_id": f"u{k % 50}",
-                "prompt": f"{(k * 7919) % n_pairs} " + "why " * 300,
-                "chosen": "because " * 40,
-                "rejected": "no " * 40,
-            }
-            for k in range(start, start + N_ROWS)
-        ]
-        table = Preferences.from_records(rows).table
-        if schema is None:
-            schema = table.schema
-            writer = pq.ParquetWriter(path, schema, compression="zstd")
-        writer.write_table(pa.Table.from_batches(table.to_batches(), schema))
-    writer.close()
+def rows(n_pairs):
+    for k in range(n_pairs):
+        yield {
+            "user_id": f"u{k % 50}",
+            "prompt": f"{(k * 7919) % n_pairs} " + "why " * 300,
+            "chosen": "because " * 40,
+            "rejected": "no " * 40,
+        }
 
 
 def peak():
@@ -57,10 +43,10 @@ def peak():
 
 
 folder, n_pairs = Path(sys.argv[1]), int(sys.argv[2])
-if not (folder / "p.parquet").exists():
-    write(folder / "p.parquet", n_pairs)
+if not (folder / RESPONSES).exists():
+    write_preferences(folder, Preferences.from_records(rows(n_pairs)))
 else:
     before = peak()
-    n = embed_into(folder, StoredPreferences(folder / "p.parquet"), Stub()).n_conversations
+    n = embed_run(folder, Stub()).n_conversations
     assert n == 2 * n_pairs, n
     sys.stdout.write(f"{peak() - before}\n")

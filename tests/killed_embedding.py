@@ -1,4 +1,4 @@
-"""Embed into run folders in processes that are killed, and check the result; run by test_embed_into.py.
+"""Embed into run folders in processes that are killed, and check the result; run by test_embed.py.
 
 Arguments: a folder to work in, and the folder of a model. Prints the number of batches, the number of processes that
 were killed in a folder of their own, and how often the process was killed that was started again and again in one.
@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 
 from lorerm import Preferences
-from lorerm.embedding import shards
-from lorerm.embedding.embed_into import embed_into
+from lorerm.data.stored import write_preferences
+from lorerm.embedding import store
+from lorerm.embedding.embed import embed_run
 from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.pipeline.folder import RunFolder
 
 torch.set_num_threads(1)
-shards.SHARD_ROWS = 16
+store.SHARD_ROWS = 16
 FOLDER = Path(sys.argv[1])
 ENCODER = TransformersEncoder(sys.argv[2], batch_tokens=64)
 RUN = ENCODER.run
@@ -42,10 +43,13 @@ def start(name):
             file.write("x")
         return embeddings
 
+    if not (FOLDER / name).exists():
+        (FOLDER / name).mkdir()
+        write_preferences(FOLDER / name, PREFERENCES)
     process = os.fork()
     if process == 0:
         ENCODER.run = noted
-        embed_into(FOLDER / name, [PREFERENCES], ENCODER)
+        embed_run(FOLDER / name, ENCODER)
         os._exit(0)
     return process
 

@@ -29,12 +29,12 @@ def demo(tmp_path_factory):
 
 def test_a_second_demo_starts_again_and_is_the_same(lorerm, demo):
     before = contents(demo)
-    made = (demo / "preferences.parquet").stat().st_mtime_ns
+    made = (demo / "responses.parquet").stat().st_mtime_ns
     outcome = lorerm("demo", "--out", demo, "--users", 6)
     assert outcome.code == 0
     assert "The true tastes would reach" in outcome.out
     assert contents(demo) == before
-    assert (demo / "preferences.parquet").stat().st_mtime_ns > made
+    assert (demo / "responses.parquet").stat().st_mtime_ns > made
 
 
 def test_its_folder_serves_later_verbs(lorerm, demo):

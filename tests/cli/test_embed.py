@@ -36,7 +36,16 @@ def test_another_model_is_refused_and_changes_nothing(refuses, run):
     assert (contents(run), (run / "manifest.json").read_bytes()) == (before, manifest)
 
 
-@pytest.mark.parametrize("name", ["comparisons.parquet", "embeddings/encoder.json"])
+@pytest.mark.parametrize("name", ["comparisons.parquet", "responses.parquet"])
+def test_missing_texts_are_prepared_again(lorerm, run, choices_file, name):
+    before, manifest = contents(run), (run / "manifest.json").read_text()
+    (run / name).unlink()
+    assert lorerm("prepare", choices_file, "--out", run).code == 0
+    assert contents(run) == before
+    assert '"report"' in manifest and '"report"' in (run / "manifest.json").read_text(), "later steps stay"
+
+
+@pytest.mark.parametrize("name", ["embeddings/embeddings-00001-of-00001.safetensors", "embeddings/encoder.json"])
 def test_missing_file_is_made_again(lorerm, run, name):
     before, manifest = contents(run), (run / "manifest.json").read_text()
     (run / name).unlink()
@@ -45,14 +54,14 @@ def test_missing_file_is_made_again(lorerm, run, name):
     assert '"report"' in manifest and '"report"' in (run / "manifest.json").read_text(), "what follows stays"
 
 
-@pytest.mark.parametrize("name", ["comparisons.parquet", "preferences.parquet", "embeddings/encoder.json"])
+@pytest.mark.parametrize("name", ["comparisons.parquet", "responses.parquet", "embeddings/encoder.json"])
 def test_damage_is_one_line(refuses, run, name):
     """Of the same size, so that only reading the file shows the damage."""
     (run / name).write_bytes(b"x" * (run / name).stat().st_size)
     (run / "embeddings" / "embeddings-00001-of-00001.safetensors").unlink()
     refuses(
-        "embed" if "preferences" in name else "train",
+        "embed" if "responses" in name else "train",
         run,
-        *([] if "pref" in name else ["--seed", 1]),
+        *([] if "responses" in name else ["--seed", 1]),
         names=[name.split("/")[-1]],
     )

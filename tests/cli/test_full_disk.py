@@ -15,14 +15,13 @@ resource = pytest.importorskip("resource", reason="limits are of POSIX")
 
 EVERYTHING = (
     "manifest.json",
-    "preferences.parquet",
+    "responses.parquet",
     "comparisons.parquet",
     "embeddings",
     "models",
     "report",
     "shots.json",
 )
-SQLITE = "embeddings/.conversations.partial.sqlite"
 
 
 @contextmanager
@@ -40,8 +39,7 @@ def largest_file(size: int) -> Iterator[None]:
     ("lost", "limit", "file"),
     [
         (EVERYTHING, 500, "manifest.json"),
-        (EVERYTHING, 4_000, "preferences.parquet"),
-        (EVERYTHING, 8_000, SQLITE),
+        (EVERYTHING, 2_200, "responses.parquet"),
         (EVERYTHING, 50_000, "embeddings-00001-of-00001/batch-00000.safetensors"),
         (("models", "report"), 6_000, "rank-2/model.safetensors"),
         (("report",), 60_000, "report/report.html"),
@@ -66,8 +64,7 @@ def test_is_one_line_and_the_same_command_goes_on(lorerm, run, done, choices_fil
     assert last.startswith(f"lorerm: {run}")
     assert file in last
     assert "could not be written (" in last
-    reason = "" if file == SQLITE else "File too large"  # SQLite has words of its own
-    assert f"{reason}): free some disk space and run the same command again" in last
+    assert "File too large): free some disk space and run the same command again" in last
     assert not list(run.rglob(".*")), "nothing half written is left"
     assert lorerm(*arguments).code == 0
     assert contents(run) == contents(done)

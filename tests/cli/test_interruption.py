@@ -12,7 +12,7 @@ import pytest
 
 from lorerm import HashingEncoder
 from lorerm.cli import main
-from lorerm.embedding import shards
+from lorerm.embedding import store
 from lorerm.errors import FolderBusyError
 from small_choices import contents
 
@@ -26,12 +26,12 @@ SCRIPT = """
 import os, signal, sys
 import lorerm.cli.embed
 from lorerm.cli import main
-from lorerm.embedding import shards
+from lorerm.embedding import store
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.pipeline.folder import RunFolder
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-shards.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
+store.SHARD_ROWS = int(os.environ["SHARD_ROWS"])
 point, count, number = os.environ["POINT"], int(os.environ["COUNT"]), int(os.environ["SIGNAL"])
 seen = 0
 
@@ -103,7 +103,7 @@ def whole(tmp_path_factory, choices_file):
     """The files of the same run without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
+        patch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
         assert main(["run", str(choices_file), "--out", str(out), "--ranks", "1", "2"]) == 0
     return contents(out)
 
@@ -127,7 +127,7 @@ def test_in_the_middle_of_embedding(lorerm, start, whole, tmp_path, choices_file
         "encode",
         lambda self, texts, progress=None: encoded.append(len(texts)) or encode(self, texts, progress),
     )
-    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
     assert lorerm(*arguments).code == 0
     assert sum(encoded) == N_RESPONSES - 2 * SHARD_ROWS
     assert contents(tmp_path / "run") == whole
@@ -137,7 +137,7 @@ def test_between_the_ranks_of_training(lorerm, start, whole, tmp_path, choices_f
     """A rank that is finished is not trained again."""
     arguments = ["run", choices_file, "--out", tmp_path / "run", "--ranks", 1, 2]
     assert start(*arguments, point="rank", count=1).returncode == -signal.SIGKILL
-    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
     again = lorerm(*arguments)
     assert again.code == 0
     assert "rank 1 ..." not in again.err
@@ -149,7 +149,7 @@ def test_at_every_writing_of_the_manifest(lorerm, whole, tmp_path, choices_file,
     """Interrupted before the first writing of the manifest, then the second, and so on: the next command continues."""
     from lorerm.pipeline.folder import RunFolder
 
-    monkeypatch.setattr(shards, "SHARD_ROWS", SHARD_ROWS)
+    monkeypatch.setattr(store, "SHARD_ROWS", SHARD_ROWS)
     write = RunFolder.write
     remaining = 0
 

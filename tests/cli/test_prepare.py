@@ -73,7 +73,7 @@ def test_nothing_left_to_test_on(refuses, tmp_path):
     """All users compared responses to the same prompt: no prompt can be held out."""
     data = write_lines(tmp_path / "c.jsonl", choices(n_prompts=1))
     refuses("prepare", data, "--out", tmp_path / "run", error=DataError)
-    assert not (tmp_path / "run" / "preferences.parquet").exists()
+    assert not (tmp_path / "run" / "comparisons.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_gzipped_lines_and_a_column_of_another_name(lorerm, tmp_path):
 
 
 def test_ids_that_look_like_numbers_stay_as_written(lorerm, tmp_path):
-    from lorerm import Preferences
+    from lorerm.data.stored import load_preferences
 
     lines = [
         f"{user},p{prompt},q{prompt},long {prompt},short {prompt}\n"
@@ -104,7 +104,7 @@ def test_ids_that_look_like_numbers_stay_as_written(lorerm, tmp_path):
     ]
     (tmp_path / "c.csv").write_text("user_id,prompt_id,prompt,chosen,rejected\n" + "".join(lines))
     assert lorerm("prepare", tmp_path / "c.csv", "--out", tmp_path / "run").code == 0
-    kept = Preferences.read_parquet(tmp_path / "run" / "preferences.parquet")
+    kept = load_preferences(tmp_path / "run")
     assert set(kept.user_ids) == {"007", "7", "7.0"}
 
 

@@ -16,7 +16,7 @@ from small_choices import MARK, choices, contents, write_lines
 def test_makes_every_part_of_the_folder(done):
     """The layout that the documentation promises."""
     made = contents(done)
-    assert {"preferences.parquet", "comparisons.parquet", "report/report.json", "report/report.md"} <= set(made)
+    assert {"responses.parquet", "comparisons.parquet", "report/report.json", "report/report.md"} <= set(made)
     assert {"report/report.html", "report/figures/accuracy_by_rank.png", "embeddings/encoder.json"} <= set(made)
     for rank in (1, 2):
         assert {

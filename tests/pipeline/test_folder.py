@@ -20,7 +20,7 @@ def run(tmp_path):
     return RunFolder.create(tmp_path / "run")
 
 
-FILES = {"prepare": "preferences.parquet", "embed": "comparisons.parquet"}
+FILES = {"prepare": "comparisons.parquet", "embed": "embeddings/encoder.json"}
 
 
 class Step:
@@ -32,7 +32,9 @@ class Step:
     def __call__(self, arguments=None, **options):
         def work():
             self.times += 1
-            (self.run.path / FILES[self.name]).write_text(self.text)
+            path = self.run.path / FILES[self.name]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(self.text)
             return {"times": self.times}
 
         return self.run.step(self.name, arguments or {}, lambda: work, **options)
@@ -169,7 +171,7 @@ def test_folder_of_other_files_is_refused_and_left_alone(tmp_path):
 def test_folder_where_only_the_manifest_was_begun_is_taken(tmp_path):
     (tmp_path / ".manifest.0123.partial.json").write_text("{")
     Step(RunFolder.create(tmp_path))()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, FILES["prepare"]]
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, FILES["prepare"]}
 
 
 def test_opening_touches_nothing(run):

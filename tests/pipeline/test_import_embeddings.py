@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm import EmbeddedPreferences, HashingEncoder
-from lorerm.embedding.external.imported import read_matrix_and_comparisons
+from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
 from lorerm.errors import DataError, RunError
 from lorerm.pipeline import steps
 from lorerm.pipeline.experiment import SplitConfig

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, adapt, embed
-from lorerm.data.shared import SharedPreferences
-from lorerm.embedding.store import COMPARISONS, EMBEDDINGS
+from lorerm.data.stored import COMPARISONS
+from lorerm.embedding.store import EMBEDDINGS
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import layout, run, steps, studies
 from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import STEPS, RunFolder
 from lorerm.pipeline.layout import UserData
 from lorerm.pipeline.models import add_users, load_model
-from lorerm.pipeline.sources import write_preferences
 from small_choices import choices, write_lines
 
 
@@ -94,14 +92,11 @@ def test_no_file_with_a_users_id_is_listed_as_holding_nothing(whole):
         assert [user for user in users if user in held] == [], path
 
 
-def test_files_of_shared_responses_are_known(tmp_path):
-    done = RunFolder.create(tmp_path / "run")
-    texts = [("p", "Tea?", "Yes."), ("p", "Tea?", "No.")]
-    rows = (np.array([row]) for row in (0, 0, 1))
-    shared = SharedPreferences.build(texts, ["u"], *rows, np.array(["train_seen"], dtype=object))
-    write_preferences(done.path, shared)
-    assert layout.unknown_files(done.path) == []
-    assert len(files_of(done.path)) == 3
+@pytest.mark.parametrize("name", [layout.PREFERENCES, layout.CHOICES])
+def test_files_of_earlier_versions_are_known(finished, tmp_path, name):
+    folder = shutil.copytree(finished.path, tmp_path / "run")
+    (folder / name).write_text("")
+    assert layout.unknown_files(folder) == []
 
 
 def test_unfinished_embeddings_are_known_and_go_when_a_user_is_forgotten(tmp_path):

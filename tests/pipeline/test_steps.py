@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm import EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, train
-from lorerm.embedding.external.imported import read_matrix_and_comparisons
+from lorerm import EmbeddedPreferences, HashingEncoder, TrainingConfig, train
+from lorerm.data.stored import load_preferences
+from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
 from lorerm.errors import ConfigError, RunError
 from lorerm.pipeline import steps
 from lorerm.pipeline.experiment import Experiment, SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.import_embeddings import import_embeddings
-from lorerm.pipeline.layout import PREFERENCES, alpha_name
+from lorerm.pipeline.layout import alpha_name
 from lorerm.pipeline.models import load_model, load_trained
 from refusals import refused
 from small_choices import choices, comparisons, contents, write_lines, write_matrix
 
 
 def test_prepared_comparisons_have_their_splits(finished):
-    kept = Preferences.read_parquet(finished.path / PREFERENCES)
+    kept = load_preferences(finished.path)
     result = finished.result("prepare")
     assert len(kept) == result["n_pairs"]
     counted = {cell: int((kept.splits == cell).sum()) for cell in result["cells"]}
@@ -32,7 +33,7 @@ def test_prepared_comparisons_have_their_splits(finished):
 
 
 def test_the_store_holds_the_prepared_comparisons(finished):
-    kept, data = Preferences.read_parquet(finished.path / PREFERENCES), EmbeddedPreferences.load(finished.path)
+    kept, data = load_preferences(finished.path), EmbeddedPreferences.load(finished.path)
     assert list(data.user_ids) == list(kept.user_ids)
     assert list(data.splits) == list(kept.splits)
     assert data.encoder == HashingEncoder().identity

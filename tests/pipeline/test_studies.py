@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lorerm import AdaptationConfig, TrainingConfig, train
-from lorerm.embedding.store import load_embedded
+from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, train
 from lorerm.errors import ConfigError, RunError
 from lorerm.evaluation.evaluate import measure
 from lorerm.evaluation.few_shot import FewShotConfig
@@ -102,7 +101,7 @@ def test_one_seed_is_the_run_itself(run):
 
 
 def test_a_split_given_by_the_input_holds_for_every_seed(run, monkeypatch):
-    data = load_embedded(run.path)
+    data = EmbeddedPreferences.load(run.path)
     before = np.asarray(data.splits)
 
     def splits_at(seed, given):
@@ -127,7 +126,7 @@ def test_curve_and_seeds_adapt_as_the_report_does(run):
     """By the adaptation that the run's experiment names, here another one than the training's own."""
     Experiment(train={"recipe": "paper"}, adapt={"recipe": "default"}).write(run.path)
     steps.train(run, TrainingConfig(recipe="paper", steps=5), [2])
-    data = load_embedded(run.path)
+    data = EmbeddedPreferences.load(run.path)
     few_shot = data.user_ids[np.asarray(data.splits) == "train_unseen"]
     studies.seeds(run, 2)
     studies.few_shot(run, [max(Counter(few_shot).values())], FewShotConfig(trials=2))

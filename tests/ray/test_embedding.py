@@ -7,10 +7,10 @@ import os
 
 import numpy as np
 import pytest
+from lorerm.embedding.embed_into import embed_into
 
 from lorerm import HashingEncoder, Preferences, TransformersEncoder, embed
-from lorerm.embedding import shards
-from lorerm.embedding.embed_into import embed_into
+from lorerm.embedding import store
 from lorerm.errors import ModelError, RunError
 from lorerm.ray.cluster import Cluster, connected
 from lorerm.ray.embedding import RayEncoder
@@ -20,7 +20,7 @@ from small_choices import choices, contents
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_ROWS", 8)
+    monkeypatch.setattr(store, "SHARD_ROWS", 8)
 
 
 @pytest.fixture

@@ -98,12 +98,12 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     import torch
     from rich.table import Table
 
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.hashing import HashingEncoder
-    from lorerm.embedding.store import load_embedded
     from lorerm.pipeline.models import chosen_rank, load_model
 
     model = load_model(run)
-    data = load_embedded(run.path)
+    data = EmbeddedPreferences.load(run.path)
     splits = dict(zip(zip(data.user_ids, data.prompt_ids, strict=True), np.asarray(data.splits), strict=True))
     few_shot = [user for (user, _), split in splits.items() if split == "train_unseen"]
     unseen = list(dict.fromkeys(few_shot))

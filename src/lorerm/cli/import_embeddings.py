@@ -25,7 +25,10 @@ from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.import_embeddings import import_embeddings
 
 if TYPE_CHECKING:
-    from lorerm.embedding.external.imported import Imported
+    from lorerm.data.datasets.loaded import Loaded
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+
+    Read = Callable[[], Loaded[EmbeddedPreferences]]
 
 # As the published scripts write them.
 PICKLE_SUFFIXES = (".pkl", ".pickle")
@@ -78,9 +81,7 @@ def call(parsed: argparse.Namespace) -> None:
     output().print(f"Next: lorerm train {parsed.out}", soft_wrap=True)
 
 
-def _reader(
-    parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
-) -> tuple[list[str | Path], Callable[[], Imported]]:
+def _reader(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> tuple[list[str | Path], Read]:
     """Return the files that are read, and the function that reads them."""
     pickles = [path for path in parsed.files if path.suffix in PICKLE_SUFFIXES]
     matrices = [path for path in parsed.files if path.suffix == ".safetensors"]
@@ -97,15 +98,15 @@ def _reader(
             "give one matrix (.safetensors) and one file of comparisons",
         )
 
-    def read() -> Imported:
-        from lorerm.embedding.external.imported import read_matrix_and_comparisons
+    def read() -> Loaded[EmbeddedPreferences]:
+        from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
 
         return read_matrix_and_comparisons(matrices[0], tables[0], parsed.reference)
 
     return [matrices[0], tables[0], *heads], read
 
 
-def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> Callable[[], Imported]:
+def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> Read:
     if len(pickles) != len(parsed.files):
         raise ConfigError("pickles and other files were given", "give the pickles of both splits, and nothing else")
     if not parsed.trust_pickle:
@@ -114,23 +115,26 @@ def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> C
             "add --trust-pickle if you trust its source; anything but containers and tensors is refused",
         )
 
-    def read() -> Imported:
+    def read() -> Loaded[EmbeddedPreferences]:
         from dataclasses import replace
 
         from lorerm.embedding.external.matrix_files import read_reference_file
         from lorerm.embedding.external.published_pickles import read_published_pickles
 
-        imported = read_published_pickles(pickles)
+        found = read_published_pickles(pickles)
         if parsed.reference is not None:
-            imported = replace(imported, reference=read_reference_file(parsed.reference))
-        return imported
+            data = found.preferences.with_reference(read_reference_file(parsed.reference))
+            found = replace(found, preferences=data)
+        return found
 
     return read
 
 
-def _read_for_dataset(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> Imported:
+def _read_for_dataset(
+    parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
+) -> Loaded[EmbeddedPreferences]:
     from lorerm.data.datasets import read_dataset
-    from lorerm.embedding.external.imported import read_for_dataset
+    from lorerm.embedding.external.embeddings import read_for_dataset
 
     loaded = read_dataset(parsed.dataset, split=split, **options)
     return read_for_dataset(parsed.files, loaded, parsed.reference)

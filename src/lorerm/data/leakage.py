@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
-    from lorerm.data.shared import SharedPreferences
 
 _MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then below 0.004
 _MIN_COMPARISONS = 20  # half of fewer are too few to fit a scorer to
@@ -84,7 +83,7 @@ class LeakReport:
         return asdict(self)
 
 
-def check_leaks(preferences: Preferences | SharedPreferences, seed: int = 0) -> LeakReport:
+def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     """Measure how well length and format alone predict the chosen response.
 
     Two scorers are fitted on the comparisons of half of the prompts, and measured on the other half. The scorer of

@@ -1,29 +1,32 @@
-"""`Preferences`: who preferred which response to which prompt, as text."""
+"""`Preferences`: which user preferred which response to which prompt, as text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from array import array
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lorerm.atomic import atomic_path
-from lorerm.data.conversation import Conversation
+from lorerm.data.comparisons import Comparisons, as_strings
+from lorerm.data.conversation import Conversation, parse_prompt, parse_response
 from lorerm.data.readers.datasets_folder import dataset_rows
 from lorerm.data.readers.files import read_rows
 from lorerm.data.readers.format import Row
-from lorerm.data.schema import Comparison, parse_row, parse_split
-from lorerm.data.table import build_table, read_conversations, read_tables, schema
+from lorerm.data.responses import DistinctResponses, build_responses, canonical_order, read_messages
+from lorerm.data.schema import Comparison, parse_row
+from lorerm.data.table import build_table, read_table
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     import datasets
     import pyarrow as pa
-    from numpy.typing import NDArray
 
+    from lorerm.arrays import Ints, Strings
     from lorerm.data.readers.folders import DataFile
 
 _ROWS_PER_GROUP = 10_000  # fixed, so that equal tables are equal bytes
@@ -31,17 +34,20 @@ _ROWS_PER_GROUP = 10_000  # fixed, so that equal tables are equal bytes
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """What became of the rows that were read; a pair that stands there twice is kept twice, for it was judged twice."""
+    """How many comparisons the rows of an input became.
+
+    Comparisons that occur twice are kept twice, since the user made them twice.
+    """
 
     n_rows: int
     """rows read"""
     n_pairs: int
-    """pairs that they stand for"""
+    """comparisons that they became"""
     n_ties: int = 0
-    """pairs left out of choices and ratings, for equal ratings or equal texts"""
+    """pairs of responses left out of choices and ratings, because of equal ratings or equal texts"""
 
     def warnings(self) -> list[str]:
-        """Say in sentences what was left out.
+        """Return one sentence for each thing that was left out.
 
         Returns
         -------
@@ -51,20 +57,35 @@ class ReadingSummary:
             return []
         return [f"Tied pairs of ratings or choices, left out as they say nothing about the user: {self.n_ties:,}."]
 
-    def check(self, source: str = "the input") -> None:
-        """Raise `DataError` where no pair is left; `source` is what the error calls the input."""
+    def check(self, source: str | None = None) -> None:
+        """Raise `DataError` if no comparison is left; `source` is the input's name for the error."""
         if not self.n_rows:
-            raise DataError("the input holds no rows", "give at least one judgement")
+            raise DataError("the input holds no rows", "give at least one row", file=source)
         if not self.n_pairs:
-            raise DataError(f"{source}: every judgement is a tie, so no pair is left", "give judgements that differ")
+            raise DataError("every row is a tie, so no comparison is left", "give rows without ties", file=source)
 
 
-@dataclass(frozen=True)
-class Preferences:
-    """Pairs of responses, each with the user who preferred the one to the other.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Preferences(Comparisons):
+    """Comparisons of responses, with their texts.
 
     Make them with `from_files`, `from_records` or `from_dataset`, which check the data contract row by row. The order
-    of the rows is that of the input. Two are equal when their tables are.
+    of the comparisons is that of the input. Two are equal if their tables are.
+
+    Parameters
+    ----------
+    user_ids, prompt_ids
+        Str [n].
+    chosen, rejected
+        Int64 [n]: rows of `responses`.
+    weights
+        Float64 [n].
+    splits
+        Str or None [n]: what the input, or the preparation of a run, says of each comparison.
+    responses
+        An Arrow table with one row for each response: the columns `prompt` and `response`, lists of {role, content}.
+    summary
+        Of the reading that these comparisons, or those they were selected from, came from.
 
     Examples
     --------
@@ -75,11 +96,13 @@ class Preferences:
     [({'role': 'user', 'content': 'Tea or coffee?'}, {'role': 'assistant', 'content': 'Tea.'})]
     """
 
-    table: pa.Table = field(repr=False)
-    """in normal form: `user_id`, `prompt_id` (string), `prompt`, `chosen`, `rejected` (lists of {role, content}),
-    `split` (string, or null), `weight` (float64: one judgement counts once)"""
-    summary: ReadingSummary = field(compare=False)
-    """of the reading that these, or the preferences they were selected from, came from"""
+    user_ids: Strings
+    prompt_ids: Strings
+    chosen: Ints
+    rejected: Ints
+    splits: Strings
+    responses: pa.Table
+    summary: ReadingSummary
 
     @classmethod
     def from_records(
@@ -91,11 +114,11 @@ class Preferences:
         ----------
         records
             One mapping per row: the user (a string or whole number); `prompt`; either `chosen` and `rejected`, or
-            `responses` with `choice` (a position from 0) or `ratings` (one number each, higher is better), which
-            become weighted pairs. A prompt or response is a string or a list of `{"role", "content"}` messages.
+            `responses` with `choice` (an index from 0) or `ratings` (one number each, higher is better), which become
+            weighted comparisons. A prompt or response is a string or a list of `{"role", "content"}` messages.
             Optional: `prompt_id` (default: a hash of the prompt), `split`, `weight`. Other columns are ignored.
         source
-            How errors call the input.
+            The input's name in errors.
         user_column
             The column of the users.
 
@@ -106,7 +129,7 @@ class Preferences:
         Raises
         ------
         DataError
-            A row does not keep the contract (the message names row and column), or no pair is left.
+            A row violates the contract (the error names row and column), or no comparison is left.
         """
         return cls._from_rows((Row(source, number, record) for number, record in enumerate(records, 1)), user_column)
 
@@ -124,7 +147,7 @@ class Preferences:
         user_column
             The column of the users.
         may_be_empty
-            Whether it is no error that no pair is left: where the files are a part of an input.
+            Whether to accept files without a comparison, as one part of an input may be.
 
         Returns
         -------
@@ -137,7 +160,7 @@ class Preferences:
             As `from_records`; or a file is missing, empty or unreadable.
         """
         if not paths:
-            raise DataError("no file was given", "name at least one file or folder")
+            raise DataError("no file was given", "name at least one file or folder", argument="paths")
         rows = (row for path in paths for row in read_rows(path, user_column))
         return cls._from_rows(rows, user_column, may_be_empty=may_be_empty)
 
@@ -150,7 +173,7 @@ class Preferences:
         Parameters
         ----------
         dataset
-            Of a `DatasetDict` with several splits their names become `split`, and validation counts as test.
+            The names of a `DatasetDict`'s splits become `split`, where validation counts as test.
         user_column
             The column of the users.
 
@@ -166,8 +189,74 @@ class Preferences:
         return cls._from_rows(dataset_rows(dataset, user_column), user_column)
 
     @classmethod
+    def from_comparisons(cls, comparisons: Iterable[Comparison], summary: ReadingSummary | None = None) -> Preferences:
+        """Collect comparisons in normal form; without `summary`, each counts as one row read."""
+        distinct = DistinctResponses()
+        ends = array("q")
+        user_ids: list[str] = []
+        prompt_ids: list[str] = []
+        weights: list[float] = []
+        splits: list[str | None] = []
+        for one in comparisons:
+            ends.extend((distinct.add(one.prompt, one.chosen), distinct.add(one.prompt, one.rejected)))
+            user_ids.append(one.user_id)
+            prompt_ids.append(one.prompt_id)
+            weights.append(one.weight)
+            splits.append(one.split)
+        rows = np.array(ends, dtype=np.int64).reshape(-1, 2)
+        return cls(
+            user_ids=as_strings(user_ids),
+            prompt_ids=as_strings(prompt_ids),
+            chosen=rows[:, 0].copy(),
+            rejected=rows[:, 1].copy(),
+            weights=np.array(weights, dtype=np.float64),
+            splits=as_strings(splits),
+            responses=distinct.table(),
+            summary=summary or ReadingSummary(len(rows), len(rows)),
+        )
+
+    @classmethod
+    def from_responses(
+        cls, responses: Iterable[tuple[object, object]], comparisons: Comparisons, n_ties: int = 0
+    ) -> Preferences:
+        """Put a list of responses together with comparisons between them, for users who all judge the same responses.
+
+        Parameters
+        ----------
+        responses
+            The prompt and the response of each row, as strings or lists of messages. All rows stay, in their order,
+            also equal ones and those of no comparison.
+        comparisons
+            Comparisons between these rows.
+        n_ties
+            Pairs left out as ties, for the summary.
+
+        Raises
+        ------
+        DataError
+            A prompt or response violates the data contract, or a comparison points outside of the responses.
+        """
+        table = build_responses(
+            (parse_prompt(prompt, f"prompt of response {number}"), parse_response(response, f"response {number}"))
+            for number, (prompt, response) in enumerate(responses)
+        )
+        comparisons.check_rows(len(table))
+        n = len(comparisons)
+        chosen, rejected = comparisons.rows()
+        return cls(
+            user_ids=as_strings(comparisons.user_ids),
+            prompt_ids=as_strings(comparisons.prompt_ids),
+            chosen=chosen,
+            rejected=rejected,
+            weights=comparisons.weights,
+            splits=as_strings([None] * n if comparisons.splits is None else comparisons.splits),
+            responses=table,
+            summary=ReadingSummary(n + n_ties, n, n_ties),
+        )
+
+    @classmethod
     def read_parquet(cls, path: str | Path) -> Preferences:
-        """Read what `write_parquet` wrote.
+        """Read a file of `write_parquet`.
 
         Parameters
         ----------
@@ -183,13 +272,10 @@ class Preferences:
         DataError
             The file is missing, damaged, or not in the normal form.
         """
-        import pyarrow as pa
-
-        table = pa.Table.from_batches([batch for chunk in read_tables(path) for batch in chunk.to_batches()], schema())
-        return cls(table, ReadingSummary(len(table), len(table)))
+        return cls.from_comparisons(read_table(path))
 
     def write_parquet(self, path: str | Path) -> None:
-        """Write the table whole or not at all; equal preferences give equal bytes.
+        """Write the self-contained table, whole or not at all; equal preferences give equal bytes.
 
         Parameters
         ----------
@@ -206,84 +292,38 @@ class Preferences:
         with atomic_path(path) as temporary:
             pq.write_table(self.table.combine_chunks(), temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP)
 
+    @property
+    def table(self) -> pa.Table:
+        """The self-contained Arrow table, built anew: each comparison with its texts.
+
+        Its columns: `user_id`, `prompt_id` (string), `prompt`, `chosen`, `rejected` (lists of {role, content}), `split`
+        (string, or null) and `weight` (float64).
+        """
+        return build_table(self, self.responses)
+
     def to_trl(self) -> datasets.Dataset:
-        """Give a data set in TRL's conversational preference format; `from_dataset` reads it back as it was.
+        """Return a data set in TRL's conversational preference format, which `from_dataset` reads back unchanged.
 
         Returns
         -------
         datasets.Dataset
             `prompt`, `chosen` and `rejected` as lists of messages, which `DPOTrainer` and `RewardTrainer` take, with
-            the other columns of the table.
+            the other columns of `table`.
         """
         import datasets
 
         return datasets.Dataset(self.table)
 
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
+    def __eq__(self, other: object) -> bool:
+        return self.table.equals(other.table) if isinstance(other, Preferences) else NotImplemented
 
-    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> Preferences:
-        """Take some of the pairs.
+    __hash__ = None  # type: ignore[assignment]
 
-        Parameters
-        ----------
-        indices
-            Row numbers from 0, in the order wanted; may be none.
-
-        Returns
-        -------
-        Preferences
-            With the summary of the whole.
-        """
-        return replace(self, table=self.table.take(np.asarray(indices, dtype=np.int64)))
-
-    def with_splits(self, labels: Sequence[str | None] | NDArray[np.str_]) -> Preferences:
-        """Replace the column `split`.
-
-        Parameters
-        ----------
-        labels
-            One of `train`, `test`, the cells' names, `unused` or None for each pair.
-
-        Returns
-        -------
-        Preferences
-
-        Raises
-        ------
-        DataError
-            A label is not known, or there are not as many as pairs.
-        """
-        import pyarrow as pa
-
-        if len(labels) != len(self):
-            raise DataError(f"{len(labels)} split labels for {len(self)} pairs", "give one label for each pair")
-        known = {label: parse_split(label) for label in dict.fromkeys(labels)}
-        column = pa.array([known[label] for label in labels], pa.string())
-        return replace(self, table=self.table.set_column(self.table.schema.get_field_index("split"), "split", column))
-
-    @property
-    def user_ids(self) -> NDArray[np.object_]:
-        """The user of each pair: str, [n]."""
-        return self._strings("user_id")
-
-    @property
-    def prompt_ids(self) -> NDArray[np.object_]:
-        """The prompt of each pair, which train and test never share: str, [n]."""
-        return self._strings("prompt_id")
-
-    @property
-    def splits(self) -> NDArray[np.object_]:
-        """What the input, or the preparation, said of each pair: str or None, [n]."""
-        return self._strings("split")
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        """The weight of each pair, positive: float64, [n]."""
-        return np.asarray(self.table["weight"].to_numpy(), dtype=np.float64)
+    def _sizes(self) -> dict[str, int]:
+        return {**super()._sizes(), "responses": len(self.responses)}
 
     def messages(self, column: Literal["prompt", "chosen", "rejected"]) -> list[Conversation]:
-        """Give the turns of one column alone.
+        """Return the messages of one column of the comparisons.
 
         Parameters
         ----------
@@ -293,12 +333,15 @@ class Preferences:
         Returns
         -------
         list of Conversation
-            One for each pair.
+            One for each comparison; equal ones may be one object.
         """
-        return read_conversations(self.table, column)
+        rows = self.rejected if column == "rejected" else self.chosen
+        used, index = np.unique(rows, return_inverse=True)
+        found = read_messages(self.responses["prompt" if column == "prompt" else "response"].take(used))
+        return [found[row] for row in index.reshape(-1).tolist()]
 
     def conversations(self, side: Literal["chosen", "rejected"]) -> list[Conversation]:
-        """Give the whole conversations, prompt and response, of one side of the pairs.
+        """Return the whole conversations, prompt and response, of one side of the comparisons.
 
         Parameters
         ----------
@@ -308,20 +351,31 @@ class Preferences:
         Returns
         -------
         list of Conversation
-            One for each pair.
+            One for each comparison.
         """
         pairs = zip(self.messages("prompt"), self.messages(side), strict=True)
         return [prompt + response for prompt, response in pairs]
 
-    def _strings(self, column: str) -> NDArray[np.object_]:
-        """Give a column of strings as an array of Python strings."""
-        return np.array(self.table[column].to_pylist(), dtype=object)
+    def canonical(self) -> Preferences:
+        """Return the same comparisons over responses in an order that depends on the texts alone.
+
+        Responses of no comparison are dropped, equal ones merged, and the others sorted by the canonical JSON of the
+        whole conversation (`lorerm.data.conversation.conversation_key`): the order of the rows of embeddings.
+        """
+        chosen, rejected = self.rows()
+        used = np.unique(np.concatenate([chosen, rejected]))
+        order, row = canonical_order(self.responses, used)
+        return replace(
+            self,
+            chosen=row[np.searchsorted(used, chosen)],
+            rejected=row[np.searchsorted(used, rejected)],
+            responses=self.responses.take(order),
+        )
 
     @classmethod
     def _from_rows(cls, rows: Iterable[Row], user_column: str, *, may_be_empty: bool = False) -> Preferences:
-        """Build the table out of rows, and name the row in every error."""
         n_rows = n_ties = 0
-        source = "the input"
+        source: str | None = None
 
         def comparisons() -> Iterator[Comparison]:
             nonlocal n_rows, n_ties, source
@@ -334,8 +388,8 @@ class Preferences:
                 n_ties += parsed.ties
                 yield from parsed.comparisons
 
-        table = build_table(comparisons())
-        summary = ReadingSummary(n_rows, len(table), n_ties)
+        found = cls.from_comparisons(comparisons())
+        summary = ReadingSummary(n_rows, len(found), n_ties)
         if not may_be_empty:
             summary.check(source)
-        return cls(table, summary)
+        return replace(found, summary=summary)

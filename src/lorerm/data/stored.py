@@ -1,39 +1,222 @@
-"""Preferences that stay on disk, and come in chunks."""
+"""Comparisons in a run folder: `comparisons.parquet`, and beside it `responses.parquet` with the texts.
+
+The rows of `responses.parquet` are in the order of `Preferences.canonical`, which is that of the rows of embeddings.
+The text of a response that was forgotten is empty, so that the other rows keep their numbers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from lorerm.atomic import atomic_path
+from lorerm.data.comparisons import Comparisons
 from lorerm.data.preferences import Preferences, ReadingSummary
-from lorerm.data.table import read_tables
+from lorerm.data.responses import read_responses, responses_schema
+from lorerm.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Iterator
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lorerm.arrays import Bools, Strings
+    from lorerm.data.conversation import Conversation
+
+COMPARISONS, RESPONSES = "comparisons.parquet", "responses.parquet"
+
+# Rows that Parquet keeps together; fixed, so that equal tables are equal bytes. Of responses, as many as are embedded
+# at a time.
+_ROWS_PER_GROUP = {COMPARISONS: 1 << 17, RESPONSES: 1 << 10}
 
 
-@dataclass(frozen=True)
-class StoredPreferences:
-    """What `Preferences.write_parquet` wrote: an iterable of `Preferences` of some rows each, in the file's order.
+@cache
+def comparisons_schema() -> pa.Schema:
+    """Return the columns of `comparisons.parquet`."""
+    import pyarrow as pa
 
-    Parameters
-    ----------
-    path
-        The file.
+    text, row = pa.string(), pa.int64()
+    types = {"user_id": text, "prompt_id": text, "chosen": row, "rejected": row, "split": text, "weight": pa.float64()}
+    return pa.schema([pa.field(name, kind) for name, kind in types.items()])
+
+
+def write_comparisons(run: str | Path, comparisons: Comparisons) -> None:
+    """Write `comparisons.parquet`; equal comparisons give equal bytes."""
+    import pyarrow as pa
+
+    chosen, rejected = comparisons.rows()
+    splits = [None] * len(comparisons) if comparisons.splits is None else comparisons.splits
+    columns = [comparisons.user_ids, comparisons.prompt_ids, chosen, rejected, splits, comparisons.weights]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, comparisons_schema(), strict=True)]
+    write_table(Path(run) / COMPARISONS, pa.Table.from_arrays(arrays, schema=comparisons_schema()))
+
+
+def write_preferences(run: str | Path, preferences: Preferences) -> None:
+    """Write `responses.parquet`, in canonical order, and `comparisons.parquet`; equal preferences give equal bytes."""
+    ordered = preferences.canonical()
+    write_table(Path(run) / RESPONSES, ordered.responses)
+    write_comparisons(run, ordered)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write one of the two tables, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        pq.write_table(table.combine_chunks(), temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP[path.name])
+
+
+def load_comparisons(run: str | Path) -> Comparisons:
+    """Read `comparisons.parquet`.
 
     Raises
     ------
-    DataError
-        The file is missing or not in the normal form; or, when it is gone through, damaged.
+    RunError
+        The file is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(run) / COMPARISONS
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path) from error
+    if table.schema != comparisons_schema():
+        raise damaged(path)
+    return Comparisons(
+        user_ids=_strings(table["user_id"]),
+        prompt_ids=_strings(table["prompt_id"]),
+        # Copies, since Arrow's own memory is read-only, which torch warns of.
+        chosen=table["chosen"].to_numpy().copy(),
+        rejected=table["rejected"].to_numpy().copy(),
+        weights=table["weight"].to_numpy().copy(),
+        splits=None if table["split"].null_count == len(table) else _strings(table["split"]),
+    )
+
+
+def load_preferences(run: str | Path) -> Preferences:
+    """Read the comparisons of a run folder with their texts.
+
+    Raises
+    ------
+    RunError
+        One of the two files is missing or damaged.
+    """
+    comparisons, stored = load_comparisons(run), StoredResponses(run)
+    n = len(comparisons)
+    columns = comparisons.columns()
+    if comparisons.splits is None:
+        columns["splits"] = np.full(n, None, dtype=object)
+    return Preferences(**columns, responses=stored.table(), summary=ReadingSummary(n, n))
+
+
+def forget_users(run: str | Path, user_ids: Collection[str]) -> int:
+    """Remove the comparisons of some users, and the texts of responses that only they compared.
+
+    The responses keep their rows. Cut off between the two files, the same call completes it.
+
+    Returns
+    -------
+    int
+        How many comparisons there were.
+    """
+    comparisons = load_comparisons(run)
+    gone = set(user_ids)
+    kept = comparisons.select(np.fromiter((user not in gone for user in comparisons.user_ids), bool, len(comparisons)))
+    if (Path(run) / RESPONSES).exists():
+        # The texts first: until the comparisons are replaced, an interrupted call can be repeated.
+        _blank_texts(run, kept)
+    if len(kept) < len(comparisons):
+        write_comparisons(run, kept)
+    return len(comparisons) - len(kept)
+
+
+def _blank_texts(run: str | Path, kept: Comparisons) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    responses = StoredResponses(run).table()
+    unused: Bools = np.ones(len(responses), dtype=bool)
+    unused[np.concatenate(kept.rows())] = False
+    unused &= pc.list_value_length(responses["prompt"]).to_numpy() > 0
+    if not unused.any():
+        return
+    for number, field in enumerate(responses.schema):
+        column = pc.if_else(pa.array(unused), pa.scalar([], field.type), responses[number])
+        responses = responses.set_column(number, field, column)
+    write_table(Path(run) / RESPONSES, responses)
+
+
+class StoredResponses:
+    """The texts of `responses.parquet`, read some rows at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+
+    Raises
+    ------
+    RunError
+        The file is missing or damaged; also later, when rows are read.
     """
 
-    path: Path
+    def __init__(self, run: str | Path) -> None:
+        self._path = Path(run) / RESPONSES
+        with self._open() as file:
+            groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+            if file.schema_arrow != responses_schema():
+                raise damaged(self._path)
+        self._ends = np.cumsum(groups, dtype=np.int64)
 
-    def __post_init__(self) -> None:
-        read_tables(self.path)
+    def __len__(self) -> int:
+        """Return the number of rows R."""
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __iter__(self) -> Iterator[Preferences]:
-        """Read the file from its beginning."""
-        for table in read_tables(self.path):
-            yield Preferences(table, ReadingSummary(len(table), len(table)))
+    def conversations(self, rows: slice) -> list[Conversation]:
+        """Return the whole conversations of consecutive rows; an empty one where the response was forgotten."""
+        first, last = np.searchsorted(self._ends, [rows.start, rows.stop - 1], side="right").tolist()
+        before = int(self._ends[first - 1]) if first else 0
+        with self._open() as file:
+            table = file.read_row_groups(list(range(first, last + 1)))
+        some = table.slice(rows.start - before, rows.stop - rows.start)
+        return [prompt + response for prompt, response in read_responses(some)]
+
+    def table(self) -> pa.Table:
+        """Return all rows as a table of responses."""
+        with self._open() as file:
+            return file.read().combine_chunks()
+
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._path) as file:
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self._path) from error
+
+
+def damaged(path: Path) -> RunError:
+    """Return the error for a file of a run folder that is missing or cannot be read."""
+    return RunError(
+        "the file is missing or damaged",
+        "delete it and run the command that made it again: finished work is kept",
+        file=path,
+    )
+
+
+def _strings(column: pa.ChunkedArray) -> Strings:
+    """Return a column as Python strings, in which equal strings are one object."""
+    encoded = column.combine_chunks().dictionary_encode()
+    known = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    found: Strings = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+    return found

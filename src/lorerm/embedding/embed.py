@@ -1,27 +1,61 @@
-"""From text preferences to embedded ones, in memory; `embed_into.py` does the same into a run folder."""
+"""Embedding of preferences: in memory, or into a run folder in bounded memory and safe to kill at any moment.
+
+In a run folder, the conversations are embedded in the order of `responses.parquet`, a shard of them at a time. A shard
+is planned as a whole, and every batch of the plan is kept as soon as it is computed. The plan depends on the shard's
+conversations only, so that a repeated command runs the same batches and ends with the same bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import warnings
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.embedding.batch_encoder import EncodingSummary, ShardEncoder, encode_in_batches
+from lorerm.data.conversation import conversation_key
+from lorerm.data.responses import read_responses
+from lorerm.data.stored import StoredResponses, load_comparisons
+from lorerm.embedding.batch_encoder import (
+    N_CHECKED,
+    EncodingSummary,
+    InexactError,
+    ShardEncoder,
+    as_batch_encoder,
+    encode_batch,
+    encode_in_batches,
+)
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.embedding.responses import collect
-from lorerm.embedding.shards import spans
+from lorerm.embedding.store import (
+    EMBEDDINGS,
+    RESPONSES,
+    ShardBatches,
+    check_encoder,
+    finish,
+    make_folder,
+    read_provenance,
+    shards,
+    spans,
+    write_tensor,
+)
+from lorerm.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    import numpy.typing as npt
-
+    from lorerm.arrays import Floats32, Ints
+    from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
+    from lorerm.embedding.batch_encoder import BatchEncoder
     from lorerm.embedding.encoder import Encoder, Progress
-    from lorerm.embedding.responses import DistinctResponses
+
+# How an encoder's error names one of the conversations that it was given.
+_ENTRY = re.compile(r"conversations\[(\d+)\]")
 
 
 def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None = None) -> EmbeddedPreferences:
@@ -30,7 +64,7 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     Parameters
     ----------
     preferences
-        n pairs of responses.
+        n comparisons.
     encoder
         For instance `HashingEncoder()` or `TransformersEncoder("ID_OR_PATH")`.
     progress
@@ -39,69 +73,221 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     Returns
     -------
     EmbeddedPreferences
-        n comparisons of the R distinct responses, which stand in the order of their texts; with the encoder's identity
-        and, if it has one, its reference head.
+        The n comparisons in their order.
 
     Raises
     ------
-    DataError
-        If the encoder cannot embed a conversation, or gives NaN; the message names its user and prompt.
+    DataError, ModelError
+        If the encoder cannot embed a conversation, or returns NaN; the error names its user and prompt.
 
     Warns
     -----
     UserWarning
-        If prompts were shortened, or the model's control tokens stand in the text of some conversations.
+        If prompts were shortened, or the text of some conversations contains the model's control tokens.
     """
-    embedded, remarks = embed_and_remark(preferences, encoder, progress)
-    for sentence in remarks.warnings(len(embedded.responses), encoder.identity):
+    embedded, summary = embed_with_summary(preferences, encoder, progress)
+    for sentence in summary.warnings(len(embedded.responses), encoder.identity):
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return embedded
 
 
-def embed_and_remark(
+def embed_with_summary(
     preferences: Preferences, encoder: Encoder, progress: Progress | None = None
 ) -> tuple[EmbeddedPreferences, EncodingSummary]:
-    """Do what `embed` does, and return what it would warn of."""
-    with collect([preferences]) as distinct:
-        total, remarks, done = len(distinct), EncodingSummary(), 0
-        embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
-        parts = spans(total)
-        with closing(_encode(encoder, distinct, parts, progress)) as encoded:
-            for number, get in encoded:
-                rows = parts[number]
-                with distinct.naming(rows.start):
-                    embeddings[rows], found = get()
-                remarks += found
-                done += rows.stop - rows.start
-                if progress is not None:
-                    progress(done, total)
-        chosen, rejected = distinct.rows(preferences)
-    labels = preferences.splits
-    embedded = EmbeddedPreferences.from_arrays(
-        embeddings,
-        chosen,
-        rejected,
-        preferences.user_ids,
-        preferences.prompt_ids,
-        preferences.weights,
-        splits=None if all(label is None for label in labels) else labels,
-        encoder=encoder.identity,
-        reference=encoder.reference,
-    )
-    return embedded, remarks
+    """Embed as `embed` does, and return the summary that it would warn of."""
+    ordered = preferences.canonical()
+    total, summary, done = len(ordered.responses), EncodingSummary(), 0
+    embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
+    parts = spans(total)
+
+    def conversations(rows: slice) -> list[Conversation]:
+        some = ordered.responses.slice(rows.start, rows.stop - rows.start)
+        return [prompt + response for prompt, response in read_responses(some)]
+
+    with closing(_encode_spans(encoder, conversations, parts, progress)) as encoded:
+        for number, get in encoded:
+            rows = parts[number]
+            with _naming(ordered.describe_response, np.arange(rows.start, rows.stop)):
+                embeddings[rows], found = get()
+            summary += found
+            done += rows.stop - rows.start
+            if progress is not None:
+                progress(done, total)
+    embedded = EmbeddedPreferences.join(ordered, embeddings, encoder.identity, encoder.reference)
+    if all(label is None for label in ordered.splits):
+        embedded = replace(embedded, splits=None)
+    return embedded, summary
 
 
-def _encode(
-    encoder: Encoder, distinct: DistinctResponses, parts: Sequence[slice], progress: Progress | None
-) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], EncodingSummary]]]]:
-    """Yield the number of every part of the conversations, with what encodes it or, where others do that, has them."""
+def _encode_spans(
+    encoder: Encoder,
+    conversations: Callable[[slice], Sequence[Conversation]],
+    parts: Sequence[slice],
+    progress: Progress | None,
+) -> Generator[tuple[int, Callable[[], tuple[Floats32, EncodingSummary]]]]:
+    """Yield the index of each part, and a callable that returns the embeddings of its conversations."""
     if isinstance(encoder, ShardEncoder):
-        yield from encoder.encode_shards(distinct.conversations(rows) for rows in parts)
+        yield from encoder.encode_shards(conversations(rows) for rows in parts)
         return
+    total = parts[-1].stop if parts else 0
     for number, rows in enumerate(parts):
 
-        def tell(done: int, _: int, before: int = rows.start) -> None:
+        def report(done: int, _: int, before: int = rows.start) -> None:
             if progress is not None:
-                progress(before + done, len(distinct))
+                progress(before + done, total)
 
-        yield number, partial(encode_in_batches, encoder, distinct.conversations(rows), progress=tell)
+        yield number, partial(encode_in_batches, encoder, conversations(rows), progress=report)
+
+
+@contextmanager
+def _naming(describe: Callable[[int], str], rows: Ints) -> Iterator[None]:
+    """Replace `conversations[i]` in an encoder's errors by the user, prompt and side of the response in `rows[i]`."""
+    try:
+        yield
+    except (DataError, ModelError) as error:
+        problem = _ENTRY.sub(lambda entry: describe(int(rows[int(entry[1])])), error.problem)
+        raise type(error)(problem, error.remedy, **asdict(error.location)) from error
+
+
+@dataclass(frozen=True)
+class EmbeddedRun:
+    """Number of conversations embedded into a run folder, and the encoder's summary of them."""
+
+    n_conversations: int
+    """distinct ones"""
+    summary: EncodingSummary
+
+
+def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = None) -> EmbeddedRun:
+    """Embed the texts of a run folder's `responses.parquet`; finished work is kept.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    encoder
+        The encoder. After an interruption, one that works in batches (`BatchEncoder`) repeats at most one batch; one
+        that has shards encoded on other machines (`ShardEncoder`) repeats unfinished shards.
+    progress
+        Called with (conversations done, conversations in all).
+
+    Raises
+    ------
+    DataError
+        If the encoder returns NaN or infinite values, or cannot embed a conversation; the error names its user and
+        prompt.
+    RunError
+        If the folder holds embeddings of another encoder, a file is missing or damaged, or cannot be written.
+    """
+    folder = Path(run) / EMBEDDINGS
+    check_encoder(run, encoder.identity)
+    stored = StoredResponses(run)
+    make_folder(folder)
+    n_conversations, summary = 0, EncodingSummary()
+    work = _RunWork(Path(run), as_batch_encoder(encoder), stored, progress)
+    wanted = shards(folder, len(stored))
+    if isinstance(encoder, ShardEncoder):
+        work.encode_elsewhere(encoder, wanted)
+        work = replace(work, progress=None)  # all shards are finished: there is nothing to report
+    for path, rows in wanted:
+        n, found = work.finish_shard(path, rows)
+        n_conversations += n
+        summary += found
+    finish(Path(run), len(stored), encoder.identity, encoder.reference, encoder.reference_reason)
+    return EmbeddedRun(n_conversations, summary)
+
+
+@dataclass(frozen=True)
+class _RunWork:
+    run: Path
+    encoder: BatchEncoder
+    stored: StoredResponses
+    progress: Progress | None
+
+    def finish_shard(self, path: Path, rows: slice) -> tuple[int, EncodingSummary]:
+        """Embed a shard unless it is finished; return its number of conversations and their summary."""
+        index, conversations, provenance = self._read(rows)
+        summary = _finished_summary(path, provenance)
+        if summary is None:
+            batches = ShardBatches(path.with_suffix(""), provenance)
+            try:
+                with _naming(self._describe, index + rows.start):
+                    embeddings, summary = self._embed(conversations, batches, rows.start)
+            except InexactError:
+                batches.remove()  # batches without a conversation that was checked may be wrong as well
+                raise
+            _write(path, rows, index, provenance, embeddings, summary)
+        self._report(rows.stop)
+        return len(conversations), summary
+
+    def encode_elsewhere(self, encoder: ShardEncoder, wanted: Iterable[tuple[Path, slice]]) -> None:
+        """Let the encoder's workers embed the unfinished shards, and keep each as soon as it is there."""
+        missing: list[tuple[Path, slice, Ints, dict[str, Any]]] = []
+        done = 0
+        for path, rows in wanted:
+            index, conversations, provenance = self._read(rows)
+            if conversations and _finished_summary(path, provenance) is None:
+                missing.append((path, rows, index, provenance))
+            else:
+                done += rows.stop - rows.start
+        self._report(done)
+        with closing(encoder.encode_shards(self._read(rows)[1] for _, rows, _, _ in missing)) as encoded:
+            for number, get in encoded:
+                path, rows, index, provenance = missing[number]
+                with _naming(self._describe, index + rows.start):
+                    embeddings, summary = get()
+                _write(path, rows, index, provenance, embeddings, summary)
+                done += rows.stop - rows.start
+                self._report(done)
+
+    def _read(self, rows: slice) -> tuple[Ints, list[Conversation], dict[str, Any]]:
+        """Return a shard's conversations without forgotten ones, their indices in the shard, and its provenance."""
+        found = self.stored.conversations(rows)
+        index = np.flatnonzero([len(conversation) > 0 for conversation in found])
+        texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in found).encode())
+        provenance = {"encoder": self.encoder.identity.to_dict(), "texts": texts.hexdigest()}
+        return index, [found[i] for i in index.tolist()], provenance
+
+    def _embed(
+        self, conversations: Sequence[Conversation], batches: ShardBatches, before: int
+    ) -> tuple[Floats32, EncodingSummary]:
+        """Embed a shard's conversations batch by batch, except for finished batches."""
+        plan = self.encoder.plan(conversations, N_CHECKED)
+        embeddings = np.empty((len(conversations), self.encoder.identity.dimension), dtype=np.float32)
+        summary, done = plan.summary, before
+        for number, batch in enumerate(plan.batches):
+            part = batches.read(number, batch)
+            if part is None:
+                part = encode_batch(self.encoder, batch)
+                batches.write(number, batch, *part)
+            embeddings[batch.indices], found = part
+            summary += found
+            done += len(batch.indices)
+            self._report(done)
+        return embeddings, summary
+
+    def _describe(self, row: int) -> str:
+        return load_comparisons(self.run).describe_response(row)
+
+    def _report(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, len(self.stored))
+
+
+def _finished_summary(path: Path, provenance: dict[str, Any]) -> EncodingSummary | None:
+    """Return the summary in a shard's metadata; None if there is no file, or one of other texts or another encoder."""
+    found = read_provenance(path)
+    summary = found.pop("remarks", None)
+    return None if summary is None or found != provenance else EncodingSummary(**summary)
+
+
+def _write(
+    path: Path, rows: slice, index: Ints, provenance: dict[str, Any], embeddings: Floats32, summary: EncodingSummary
+) -> None:
+    """Write a shard, with zeros for responses that were forgotten, and remove its batches."""
+    import torch
+
+    matrix = np.zeros((rows.stop - rows.start, embeddings.shape[1]), dtype=np.float32)
+    matrix[index] = embeddings
+    write_tensor(path, RESPONSES, torch.from_numpy(matrix), {**provenance, "remarks": asdict(summary)})
+    ShardBatches(path.with_suffix(""), provenance).remove()

@@ -1,82 +1,174 @@
-"""The store of a run folder: `comparisons.parquet`, and under `embeddings/` the sharded matrix of responses.
+"""The embeddings of a run folder: files under `embeddings/`, which hold a matrix with one row for each response.
 
-- `embeddings/embeddings-00001-of-00003.safetensors`: tensor `responses` [rows, D]; each shard appears whole or not at
-  all, and names in its metadata the encoder and the texts it was made of, so that an interrupted run keeps what fits
-  and no other. `embeddings/embeddings-00001-of-00003/` holds the batches of one that is not finished.
-- `embeddings/reference.safetensors`: tensor `reference` [D], where the encoder has a reward head.
-- `embeddings/encoder.json`: the encoder's identity; written last, so that it marks a finished store.
+- `embeddings-00001-of-00003.safetensors`: tensor `responses` [rows, D]. A shard is written whole or not at all. Its
+  metadata name the encoder and a hash of the texts, so that an interrupted run keeps the shards that fit and no other.
+- `embeddings-00001-of-00003/`: the finished batches of a shard that is not finished.
+- `reference.safetensors`: tensor `reference` [D], if the encoder has a reward head.
+- `encoder.json`: the encoder's identity. It is written last: its presence means that the matrix is complete.
+
+The comparisons between the rows are in `comparisons.parquet` (`lorerm.data.stored`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lorerm.atomic import atomic_path
-from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.data.stored import COMPARISONS, damaged, load_comparisons
+from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.encoder import EncoderIdentity
-from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, check_finite
-from lorerm.embedding.shards import RESPONSES, make_folder, read_made_of, shards, write_tensor
+from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, as_tensor, check_finite
 from lorerm.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    import pyarrow as pa
     import torch
 
-    from lorerm.arrays import Column
+    from lorerm.arrays import Floats32
+    from lorerm.data.comparisons import Comparisons
+    from lorerm.embedding.batch_encoder import Batch
+    from lorerm.embedding.matrices import Matrix
 
 FORMAT_VERSION = 1
-COMPARISONS, EMBEDDINGS = "comparisons.parquet", "embeddings"
+EMBEDDINGS = "embeddings"
 ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
+RESPONSES = "responses"
+# Few enough that a shard of the largest models stays in memory, many enough that few prompts are in two shards.
+SHARD_ROWS = 1024
+# The name of the metadata's one entry; with several, safetensors writes them in an order that differs between runs.
+_PROVENANCE = "made_of"
 
 
-class Comparisons(NamedTuple):
-    """Columns of `comparisons.parquet`, of equal length."""
-
-    user_ids: Column
-    prompt_ids: Column
-    chosen: np.ndarray[Any, Any]
-    rejected: np.ndarray[Any, Any]
-    splits: Column
-    weights: np.ndarray[Any, Any]
+def spans(n_rows: int) -> list[slice]:
+    """Divide the rows of a matrix into shards."""
+    return [slice(start, min(start + SHARD_ROWS, n_rows)) for start in range(0, n_rows, SHARD_ROWS)]
 
 
-def store_matrix(run: str | Path, responses: torch.Tensor | StoredMatrix, reference: torch.Tensor | None) -> None:
-    """Write a matrix of embeddings [R, D] made elsewhere into the store of a run folder, in its own dtype."""
+def shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
+    """Return the files of a matrix of `n_rows`, at least one, each with its rows."""
+    parts = spans(n_rows) or [slice(0, 0)]
+    return [
+        (folder / f"embeddings-{number:05d}-of-{len(parts):05d}.safetensors", rows)
+        for number, rows in enumerate(parts, 1)
+    ]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder if it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder cannot be made ({error.strerror})", "move away what has its name", file=folder
+        ) from error
+
+
+def write_tensor(path: Path, name: str, tensor: torch.Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write one tensor, and JSON-able values that say what it was made from; equal ones give equal bytes."""
+    from safetensors.torch import save
+
+    metadata = None if provenance is None else {_PROVENANCE: json.dumps(provenance, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save({name: tensor.contiguous()}, metadata))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance in a file's metadata; empty if it has none, or the file is missing or cut off."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            provenance = json.loads((file.metadata() or {}).get(_PROVENANCE, "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    return provenance if isinstance(provenance, dict) else {}
+
+
+@dataclass(frozen=True)
+class ShardBatches:
+    """The finished batches of an unfinished shard, one file each, so that an interruption costs one batch.
+
+    Parameters
+    ----------
+    folder
+        Their folder, with no other files.
+    provenance
+        JSON-able values that determine the shard's rows. A batch of anything else is not read.
+    """
+
+    folder: Path
+    provenance: Mapping[str, Any]
+
+    def write(self, number: int, batch: Batch, embeddings: Floats32, summary: EncodingSummary) -> None:
+        """Keep the embeddings of batch `number` of the plan, float32 [m, D], whole or not at all.
+
+        Raises
+        ------
+        RunError
+            They cannot be written.
+        """
+        import torch
+
+        provenance = {**self._of(batch), "remarks": asdict(summary)}
+        provenance["sha256"] = _checksum(embeddings, provenance)
+        make_folder(self.folder)
+        write_tensor(self._path(number), RESPONSES, torch.from_numpy(embeddings), provenance)
+
+    def read(self, number: int, batch: Batch) -> tuple[Floats32, EncodingSummary] | None:
+        """Return what `write` kept, or None if it is missing, damaged, or of another batch."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self._path(number)
+        found = read_provenance(path)
+        checksum = found.pop("sha256", None)
+        try:
+            embeddings: Floats32 = load_file(path)[RESPONSES]
+        except (OSError, SafetensorError, KeyError):
+            return None
+        if _checksum(embeddings, found) != checksum:
+            return None
+        summary = EncodingSummary(**found.pop("remarks"))
+        return (embeddings, summary) if found == self._of(batch) else None
+
+    def remove(self) -> None:
+        """Remove all batches, once the shard is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"batch-{number:05d}.safetensors"
+
+    def _of(self, batch: Batch) -> dict[str, Any]:
+        return {**self.provenance, "places": batch.indices}
+
+
+def _checksum(embeddings: Floats32, provenance: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode() + embeddings.tobytes()).hexdigest()
+
+
+def store_matrix(run: str | Path, responses: Matrix, reference: Floats32 | None) -> None:
+    """Write a matrix of embeddings [R, D] made elsewhere into a run folder, in its own dtype."""
     folder = Path(run) / EMBEDDINGS
     check_finite(responses)
     make_folder(folder)
     for path, rows in shards(folder, len(responses)):
-        write_tensor(path, RESPONSES, responses[rows])
-    head = None if reference is None else reference.float().numpy()
+        write_tensor(path, RESPONSES, as_tensor(responses[rows]))
     reason = None if reference is not None else "the embeddings were imported without a reference head"
-    finish(Path(run), len(responses), None, head, reason)
-
-
-def write_comparisons(run: str | Path, chunks: Iterable[Comparisons]) -> None:
-    """Write `comparisons.parquet`, a group of rows for each chunk; equal chunks give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with (
-        atomic_path(Path(run) / COMPARISONS) as temporary,
-        pq.ParquetWriter(temporary, _schema(), compression="zstd") as writer,
-    ):
-        for chunk in chunks:
-            arrays = [pa.array(column, field.type) for column, field in zip(chunk, _schema(), strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=_schema()))
+    finish(Path(run), len(responses), None, reference, reason)
 
 
 def finish(
-    run: Path, n_rows: int, identity: EncoderIdentity | None, reference: np.ndarray[Any, Any] | None, reason: str | None
+    run: Path, n_rows: int, identity: EncoderIdentity | None, reference: Floats32 | None, reason: str | None
 ) -> None:
-    """Write what completes the store, and remove what an interrupted attempt on other input has left in it."""
+    """Write the reference head and the encoder's identity, and remove files that an attempt on other input left."""
     import torch
 
     expected = {path for path, _ in shards(run / EMBEDDINGS, n_rows)}
@@ -100,66 +192,88 @@ def finish(
 
 
 def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
-    """Refuse to mix: raise `RunError` if the store of `run`, or an unfinished part of it, is of another encoder."""
+    """Raise `RunError` if the folder holds embeddings, finished or not, of another encoder."""
     folder = Path(run) / EMBEDDINGS
     if (folder / ENCODER).exists():
         made_by = _read_encoder(folder / ENCODER)[0]
         found = None if made_by is None else made_by.to_dict()
     else:
         unfinished = sorted(folder.glob("embeddings-*.safetensors")) + sorted(folder.glob("embeddings-*/*"))
-        parts = [made_of for path in unfinished if (made_of := read_made_of(path))]
-        if not parts:
+        known = [provenance for path in unfinished if (provenance := read_provenance(path))]
+        if not known:
             return
-        found = parts[0]["encoder"]
+        found = known[0]["encoder"]
     if found != identity.to_dict():
         was = "imported embeddings" if found is None else f"embeddings of {found['model']} ({found['dtype']})"
         now = f"of {identity.model} ({identity.dtype})"
         if was.endswith(now):
             now += " with other settings or another version"
-        raise RunError(f"{run} holds {was}, not {now}", f"choose another run folder, or delete {folder}")
+        raise RunError(
+            f"the run holds {was}, not {now}", f"choose another run folder, or delete {folder}", file=Path(run)
+        )
 
 
-def load_embedded(run: str | Path) -> EmbeddedPreferences:
-    """Read the store of a run folder; see `EmbeddedPreferences.load`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class Stored(NamedTuple):
+    """Contents of a run folder's embeddings and comparisons."""
 
+    comparisons: Comparisons
+    responses: torch.Tensor | StoredMatrix
+    encoder: EncoderIdentity | None
+    reference: Floats32 | None
+
+
+def read_store(run: str | Path) -> Stored:
+    """Read the comparisons and embeddings of a run folder; a large matrix stays on disk.
+
+    Raises
+    ------
+    RunError
+        If the folder holds no finished embeddings, those of another version, or a damaged file.
+    """
     run = Path(run)
     if not (run / EMBEDDINGS / ENCODER).exists() or not (run / COMPARISONS).exists():
-        raise RunError(f"{run} holds no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first")
+        raise RunError(
+            "the run holds no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first", file=run
+        )
     identity, n_rows, _ = _read_encoder(run / EMBEDDINGS / ENCODER)
-    try:
-        table = pq.read_table(run / COMPARISONS, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(run / COMPARISONS) from error
-    if table.schema != _schema():
-        raise _damaged(run / COMPARISONS)
     head = run / EMBEDDINGS / REFERENCE
-    splits = table["split"].to_pylist()
-    return EmbeddedPreferences.from_arrays(
+    return Stored(
+        load_comparisons(run),
         _read_matrix(run / EMBEDDINGS, n_rows),
-        table["chosen"].to_numpy(),
-        table["rejected"].to_numpy(),
-        np.array(table["user_id"].to_pylist(), dtype=object),
-        np.array(table["prompt_id"].to_pylist(), dtype=object),
-        table["weight"].to_numpy(),
-        splits=None if None in splits else np.array(splits, dtype=object),
-        encoder=identity,
-        reference=_read_tensor(head, "reference") if head.exists() else None,
+        identity,
+        _read_tensor(head, "reference").numpy() if head.exists() else None,
     )
 
 
 def reference_reason(run: str | Path) -> str | None:
-    """Return why the store has no reference head; None where it has one."""
+    """Return why the run's encoder has no reference head; None if it has one."""
     return _read_encoder(Path(run) / EMBEDDINGS / ENCODER)[2]
 
 
-def _schema() -> pa.Schema:
-    import pyarrow as pa
+def zero_unused_rows(run: str | Path, comparisons: Comparisons) -> int:
+    """Set the embeddings of responses of no comparison to 0, so that nothing is left of them; return their number.
 
-    text, row = pa.string(), pa.int64()
-    types = {"user_id": text, "prompt_id": text, "chosen": row, "rejected": row, "split": text, "weight": pa.float64()}
-    return pa.schema([pa.field(name, kind) for name, kind in types.items()])
+    The other rows keep their numbers. Each shard is replaced whole.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save
+
+    used = np.concatenate(comparisons.rows())
+    start = zeroed = 0
+    for path in sorted((Path(run) / EMBEDDINGS).glob("embeddings-*.safetensors")):
+        with safe_open(path, framework="pt") as shard:
+            responses, metadata = shard.get_tensor(RESPONSES), shard.metadata()
+        unused = np.setdiff1d(np.arange(len(responses)), used - start)
+        unused = unused[responses[torch.from_numpy(unused)].any(dim=1).numpy()]
+        start += len(responses)
+        if not unused.size:
+            continue
+        zeroed += len(unused)
+        responses[torch.from_numpy(unused)] = 0
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(save({RESPONSES: responses}, metadata))
+    return zeroed
 
 
 def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
@@ -167,29 +281,29 @@ def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if version != FORMAT_VERSION:
         raise RunError(
-            f"{path} has store format {version}, this version of lorerm reads {FORMAT_VERSION}",
-            "use the version that made it, or make the run again",
+            f"the embeddings have format {version}, this version of lorerm reads {FORMAT_VERSION}",
+            "use the version that made them, or make the run again",
+            file=path,
         )
     try:
         identity = None if content["encoder"] is None else EncoderIdentity.from_dict(content["encoder"])
         return identity, int(content["n_rows"]), content["reference_reason"]
     except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
 
 
 def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor | StoredMatrix:
-    """Return the matrix: in memory, or on disk where it is large."""
     paths = [path for path, _ in shards(folder, n_rows)]
     try:
         stored = StoredMatrix(paths, RESPONSES)
         matrix = stored if stored.shape[0] * stored.shape[1] >= LARGE else stored[:]
     except UnreadableFileError as error:
-        raise _damaged(error.path) from error
+        raise damaged(error.path) from error
     if len(matrix) != n_rows:
-        raise _damaged(folder)
+        raise damaged(folder)
     return matrix
 
 
@@ -200,10 +314,4 @@ def _read_tensor(path: Path, name: str) -> torch.Tensor:
     try:
         return load_file(path)[name]  # type: ignore[no-any-return]
     except (OSError, KeyError, SafetensorError) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: Path) -> RunError:
-    return RunError(
-        f"{path} is missing or damaged", "delete it and run the command that made it again: what is whole is kept"
-    )
+        raise damaged(path) from error

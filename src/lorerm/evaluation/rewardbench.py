@@ -228,25 +228,24 @@ def _embed(
     progress: Callable[[str, int, int], None] | None,
 ) -> Floats:
     """Return the embeddings of all completions [n, D], prompt by prompt; those in the folder are not made again."""
-    from lorerm.data.preferences import Preferences, ReadingSummary
-    from lorerm.data.table import build_table
-    from lorerm.embedding.embed_into import embed_into
+    from lorerm.data.preferences import Preferences
+    from lorerm.data.stored import StoredResponses, write_preferences
+    from lorerm.embedding.embed import embed_run
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.matrices import as_tensor
-    from lorerm.embedding.store import EMBEDDINGS, check_encoder, load_embedded
+    from lorerm.embedding.store import EMBEDDINGS, check_encoder, make_folder
 
-    comparisons = list(_comparisons(prompts))
-    preferences = Preferences(build_table(comparisons), ReadingSummary(len(prompts), len(comparisons)))
     try:
         check_encoder(folder, encoder.identity)
     except RunError:
         shutil.rmtree(folder / EMBEDDINGS)
     tell = None if progress is None else (lambda done, total: progress("embedding", done, total))
-    embed_into(folder, [preferences], encoder, tell)
-    data = load_embedded(folder)
-    row: dict[str, int] = {}
-    for side, rows in zip(("chosen", "rejected"), data.rows(), strict=True):
-        conversations = preferences.conversations("chosen" if side == "chosen" else "rejected")
-        row |= zip(map(conversation_key, conversations), rows.tolist(), strict=True)
+    make_folder(folder)
+    write_preferences(folder, Preferences.from_comparisons(_comparisons(prompts)))
+    embed_run(folder, encoder, tell)
+    data = EmbeddedPreferences.load(folder)
+    stored = StoredResponses(folder).conversations(slice(0, len(data.responses)))
+    row = {conversation_key(conversation): number for number, conversation in enumerate(stored)}
     wanted = [row[conversation_key(conversation)] for prompt in prompts for conversation in prompt.conversations]
     embeddings: Floats = as_tensor(data.responses).numpy()[wanted].astype(np.float64)
     return embeddings

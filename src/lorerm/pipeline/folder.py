@@ -24,7 +24,9 @@ from lorerm.atomic import atomic_path
 from lorerm.errors import FolderBusyError, RunError
 from lorerm.pipeline.layout import MANIFEST, is_partial, outputs
 
-FORMAT_VERSION = 1
+# 2: texts in `responses.parquet` and `comparisons.parquet`; 1: in the layouts that `old_layout` converts.
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
 # The steps in their order, each with the command that does it.
 STEPS = {
     "prepare": "lorerm prepare",
@@ -139,6 +141,24 @@ class RunFolder:
                 f"`lorerm forget` was interrupted in {self.path}", f"finish it with `lorerm forget {self.path}`"
             )
 
+    def convert_old_layout(self) -> None:
+        """Convert the files of texts of an earlier version; the folder must be locked.
+
+        Raises
+        ------
+        RunError
+            If one of the files is damaged.
+        """
+        from lorerm.pipeline.old_layout import convert
+
+        manifest = self.manifest()
+        convert(
+            self.path,
+            manifest,
+            lambda changed: self.write({**changed, "format_version": FORMAT_VERSION}),
+            manifest.get(FORGETTING, ()),
+        )
+
     def manifest(self) -> dict[str, Any]:
         """Read the manifest.
 
@@ -151,15 +171,15 @@ class RunFolder:
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             version = manifest["format_version"]
-            whole = version != FORMAT_VERSION or all(record.keys() >= _RECORD for record in manifest["steps"].values())
+            whole = version not in _READABLE or all(record.keys() >= _RECORD for record in manifest["steps"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(path) from error
         if not whole:
             raise _damaged(path)
-        if version != FORMAT_VERSION:
+        if version not in _READABLE:
             raise RunError(
                 f"{self.path} is a run of format {version} (lorerm {manifest.get('lorerm_version')}), "
-                f"this version reads {FORMAT_VERSION}",
+                f"this version reads {' and '.join(map(str, _READABLE))}",
                 "use the version of lorerm that made it, or choose another folder",
             )
         return manifest  # type: ignore[no-any-return]
@@ -214,6 +234,7 @@ class RunFolder:
         arguments: Mapping[str, Any],
         begin: Callable[[], Work],
         *,
+        more_files: Sequence[str] = (),
         parts: Mapping[str, Any] | None = None,
         may_change: bool = True,
     ) -> dict[str, Any]:
@@ -230,6 +251,8 @@ class RunFolder:
         begin
             Reads and checks what the step needs, and returns the work. Until it has returned nothing is dropped, so
             that a bad argument costs nothing.
+        more_files
+            Files that the work writes beside those that `layout` lists for the step.
         parts
             Arguments that say which parts of the step are wanted: those done already are kept when they change.
         may_change
@@ -249,6 +272,7 @@ class RunFolder:
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
         with locked(self.path):
             self.check_not_half_forgotten()
+            self.convert_old_layout()
             steps = self.manifest()["steps"]
             before = [steps[step]["key"] for step in prerequisites(name) if step in steps]
             key = hashlib.sha256(json.dumps([arguments, before], sort_keys=True).encode()).hexdigest()
@@ -290,7 +314,7 @@ class RunFolder:
             result = work()
             entry = self.manifest()["steps"][name]
             seconds = round(time.time() - started, 2)
-            files = self.files(outputs(name))
+            files = self.files((*outputs(name), *more_files))
             self._record(name, {**entry, "finished": True, "seconds": seconds, "files": files, "result": result})
             return result
 

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lorerm.atomic import atomic_path
-from lorerm.data.shared import CHOICES, SharedPreferences
-from lorerm.embedding.store import COMPARISONS
+from lorerm.data.stored import COMPARISONS, RESPONSES, load_comparisons
+from lorerm.data.stored import forget_users as forget_comparisons
+from lorerm.embedding.store import zero_unused_rows
 from lorerm.errors import ConfigError, RunError, UnknownUserError
-from lorerm.pipeline.folder import FORGETTING, FORGOT, RunFolder, locked
+from lorerm.pipeline.folder import FORGETTING, FORGOT, RunFolder, input_step, locked
 from lorerm.pipeline.layout import UserData, find, outputs, run_files
 
 
@@ -63,21 +61,26 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
                 "name users with --user",
                 argument="user",
             )
+        run.convert_old_layout()
         _check(run, gone, begun)
         _note(run, gone)
         run.remove_partial_files()
         removed = find(run.path, UserData.TOTALS)
         if not run.is_finished("embed"):
             removed += [run.path / name for name in run.files(outputs("embed"))]
+        if not run.is_finished(input_step(run)):
+            # Of an interrupted step, the texts may be there without the comparisons that say whose they are.
+            removed += [run.path / RESPONSES, run.path / COMPARISONS]
         for path in removed:
             _remove(path, run.path)
         for path in find(run.path, UserData.WEIGHTS):
             forget_users(path, gone)
-        # Both files hold the same comparisons, one with texts and one with rows of the embeddings.
-        counts = [_forget_comparisons(path, gone) for path in find(run.path, UserData.COMPARISONS)]
-        n_responses = _blank_unused(run.path)
+        n_comparisons = n_responses = 0
+        if (run.path / COMPARISONS).exists():
+            n_comparisons = forget_comparisons(run.path, gone)
+            n_responses = zero_unused_rows(run.path, load_comparisons(run.path))
         _finish(run, gone)
-    return Forgotten(len(gone), max(counts, default=0), n_responses)
+    return Forgotten(len(gone), n_comparisons, n_responses)
 
 
 def _check(run: RunFolder, gone: set[str], begun: set[str]) -> None:
@@ -139,60 +142,4 @@ def _remove(path: Path, run: Path) -> None:
 
 
 def _users_of_comparisons(run: Path) -> set[str]:
-    import pyarrow.parquet as pq
-
-    users: set[str] = set()
-    for path in find(run, UserData.COMPARISONS):
-        if path.name == CHOICES:
-            users |= set(SharedPreferences.read(run).names)
-        else:
-            users |= set(pq.read_table(path, columns=["user_id"], partitioning=None)["user_id"].unique().to_pylist())
-    return users
-
-
-def _forget_comparisons(path: Path, gone: Collection[str]) -> int:
-    """Rewrite a file without the comparisons of some users; return how many there were."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    if path.name == CHOICES:
-        preferences = SharedPreferences.read(path.parent)
-        left = preferences.without_users(gone)
-        left.write(path.parent)  # with the responses that are left, written first: whose they are is in the choices
-        return len(preferences) - len(left)
-    table = pq.read_table(path, partitioning=None)
-    theirs = pc.is_in(table["user_id"], value_set=pa.array(sorted(gone), pa.string()))
-    kept = table.filter(pc.invert(theirs)).combine_chunks()
-    if len(kept) < len(table):
-        with atomic_path(path) as temporary:
-            pq.write_table(kept, temporary, compression="zstd")
-    return len(table) - len(kept)
-
-
-def _blank_unused(run: Path) -> int:
-    """Set the embeddings to 0 that no comparison is about any more; return how many. No row changes its index."""
-    import pyarrow.parquet as pq
-    from safetensors import safe_open
-    from safetensors.torch import save
-
-    if not (run / COMPARISONS).exists():
-        return 0
-    table = pq.read_table(run / COMPARISONS, columns=["chosen", "rejected"], partitioning=None)
-    used: np.ndarray[Any, Any] = np.concatenate([table["chosen"].to_numpy(), table["rejected"].to_numpy()])
-    start = blanked = 0
-    for path in find(run, UserData.RESPONSES):
-        if path.suffix != ".safetensors":
-            continue
-        with safe_open(path, framework="pt") as shard:
-            responses, metadata = shard.get_tensor("responses"), shard.metadata()
-        unused = np.setdiff1d(np.arange(len(responses)), used - start)
-        unused = unused[responses[unused].any(dim=1).numpy()]
-        start += len(responses)
-        if not unused.size:
-            continue
-        blanked += len(unused)
-        responses[unused] = 0
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(save({"responses": responses}, metadata))
-    return blanked
+    return set(load_comparisons(run).user_ids) if (run / COMPARISONS).exists() else set()

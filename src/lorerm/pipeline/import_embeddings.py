@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lorerm.data.stored import COMPARISONS, write_comparisons
 from lorerm.errors import RunError
 from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder, Work
@@ -16,13 +15,14 @@ from lorerm.pipeline.sources import describe_files, given_split
 from lorerm.pipeline.steps import counts, kept_pairs
 
 if TYPE_CHECKING:
-    from lorerm.embedding.external.imported import Imported
+    from lorerm.data.datasets.loaded import Loaded
+    from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 
 
 def import_embeddings(
     run: RunFolder,
     files: Sequence[str | Path],
-    read: Callable[[], Imported],
+    read: Callable[[], Loaded[EmbeddedPreferences]],
     split: SplitConfig,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -47,32 +47,30 @@ def import_embeddings(
     def begin() -> Work:
         from lorerm.data.leakage import check_leaks
         from lorerm.data.splits import Splits, assign_splits
-        from lorerm.embedding.store import Comparisons, store_matrix, write_comparisons
+        from lorerm.embedding.store import store_matrix
 
         run.report_progress("reading", 0, 1)
-        imported = read()
-        data = imported.preferences()
+        loaded = read()
+        data = loaded.preferences
         run.report_progress("reading", 1, 1)
-        cells = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
-        summary = Splits.from_labels(data, cells, unseen_wanted=split.unseen_users > 0).summary
-        kept = kept_pairs(cells, summary)
-        used = data.select(kept)
+        splits = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
+        summary = Splits.from_labels(data, splits, unseen_wanted=split.unseen_users > 0).summary
+        kept = kept_pairs(splits, summary)
+        used = data.with_splits(splits).select(kept)
 
         def work() -> dict[str, Any]:
-            leaks = None if imported.text is None else check_leaks(imported.text, split.seed)
-            store_matrix(run.path, imported.responses, imported.reference)
-            labels = np.asarray(cells)[kept].tolist()
-            columns = (used.user_ids, used.prompt_ids, *used.rows(), labels, used.weights)
-            write_comparisons(run.path, [Comparisons(*columns)])
+            leaks = None if loaded.text is None else check_leaks(loaded.text, split.seed)
+            store_matrix(run.path, data.responses, data.reference)
+            write_comparisons(run.path, used)
             return {
                 **counts(summary, len(data), len(kept)),
                 "given": given_split(data.splits),
-                "reading": list(imported.reading),
+                "reading": list(loaded.reading),
                 "leaks": None if leaks is None else {**leaks.to_dict(), "warnings": leaks.warnings()},
-                "warnings": [*imported.warnings, *summary.warnings()],
+                "warnings": [*loaded.warnings, *summary.warnings()],
             }
 
         return work
 
     arguments = {"input": describe_files(files), "split": asdict(split), **(settings or {})}
-    return run.step("embed", arguments, begin, may_change=False)
+    return run.step("embed", arguments, begin, more_files=(COMPARISONS,), may_change=False)

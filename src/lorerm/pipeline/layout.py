@@ -12,14 +12,15 @@ from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 
-from lorerm.data.shared import CHOICES, RESPONSES
-from lorerm.embedding.store import COMPARISONS, EMBEDDINGS, ENCODER, REFERENCE
+from lorerm.data.stored import COMPARISONS, RESPONSES
+from lorerm.embedding.store import EMBEDDINGS, ENCODER, REFERENCE
 from lorerm.evaluation.rewardbench import FOLDER, RESULTS
 
 MANIFEST = "manifest.json"
 # The settings of a run that was made by an experiment; versions before 0.2 called it a recipe.
 EXPERIMENT, EXPERIMENT_BEFORE = "experiment.yaml", "recipe.yaml"
-PREFERENCES = "preferences.parquet"
+# Texts in the layouts of earlier versions, which `old_layout` converts.
+PREFERENCES, CHOICES = "preferences.parquet", "choices.parquet"
 MODELS, REPORT, SEEDS, SHOTS = "models", "report", "seeds", "shots.json"
 REWARDBENCH = FOLDER
 REPORT_JSON, REPORT_PAGE = f"{REPORT}/report.json", f"{REPORT}/report.html"
@@ -73,11 +74,11 @@ def run_files() -> tuple[RunFile, ...]:
         RunFile(MANIFEST, None, UserData.NOTES),
         RunFile(EXPERIMENT, None, UserData.NONE),
         RunFile(EXPERIMENT_BEFORE, None, UserData.NONE),
-        RunFile(PREFERENCES, "prepare", UserData.COMPARISONS),
-        # In place of the former, where many users compare the same responses.
-        RunFile(CHOICES, "prepare", UserData.COMPARISONS),
+        RunFile(PREFERENCES, None, UserData.COMPARISONS),
+        RunFile(CHOICES, None, UserData.COMPARISONS),
         RunFile(RESPONSES, "prepare", UserData.RESPONSES),
-        RunFile(COMPARISONS, "embed", UserData.COMPARISONS),
+        # Of a run that began with embeddings made elsewhere, `import_embeddings` writes them.
+        RunFile(COMPARISONS, "prepare", UserData.COMPARISONS),
         RunFile(f"{EMBEDDINGS}/{ENCODER}", "embed", UserData.NONE),
         RunFile(f"{EMBEDDINGS}/{REFERENCE}", "embed", UserData.NONE),
         RunFile(f"{EMBEDDINGS}/embeddings-*.safetensors", "embed", UserData.RESPONSES),
@@ -105,6 +106,7 @@ def run_files() -> tuple[RunFile, ...]:
         *(RunFile(f"{REWARDBENCH}/{name}", None, UserData.TOTALS) for name in RESULTS),
         # The store of the benchmark's own texts: no user of the run is in it.
         RunFile(f"{REWARDBENCH}/{COMPARISONS}", None, UserData.NONE),
+        RunFile(f"{REWARDBENCH}/{RESPONSES}", None, UserData.NONE),
         RunFile(f"{REWARDBENCH}/{EMBEDDINGS}/*", None, UserData.NONE),
         RunFile(f"{REWARDBENCH}/{EMBEDDINGS}/*/*", None, UserData.NONE),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,19 @@ from lorerm.data.datasets import DATASETS, read_dataset
 from lorerm.data.schema import SPLITS, UNUSED
 from lorerm.errors import ConfigError, DataError
 from lorerm.pipeline.experiment import SplitConfig
-from lorerm.pipeline.layout import PREFERENCES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lorerm.data.datasets.loaded import AnyPreferences, Loaded
+    from lorerm.data.datasets.loaded import Loaded
     from lorerm.data.preferences import Preferences
-    from lorerm.data.shared import SharedPreferences
 
 _BLOCK = 1 << 20
 
 
 def read_sources(
     sources: Sequence[str], user_column: str, options: Mapping[str, Any], split: Mapping[str, Any]
-) -> Loaded:
+) -> Loaded[Preferences]:
     """Read preferences from files, or from one data set by its name, which takes `options`.
 
     `split` has the fields of `SplitConfig`, for data sets that have their own split.
@@ -89,34 +87,6 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
 def is_dataset(sources: Sequence[str], options: Mapping[str, Any] | None = None) -> bool:
     """Tell a data set's name from files: a file or folder of that name goes before, unless a data set's options say."""
     return len(sources) == 1 and sources[0] in DATASETS and (bool(options) or not Path(sources[0]).exists())
-
-
-def write_preferences(folder: Path, preferences: AnyPreferences) -> None:
-    """Keep the pairs in use: `preferences.parquet`, or responses and choices apart where many judge the same ones."""
-    from lorerm.data.shared import SharedPreferences
-
-    if isinstance(preferences, SharedPreferences):
-        preferences.write(folder)
-    else:
-        preferences.write_parquet(folder / PREFERENCES)
-
-
-def read_preferences(folder: Path) -> AnyPreferences:
-    """Read what `write_preferences` wrote."""
-    from lorerm.data.preferences import Preferences
-    from lorerm.data.shared import CHOICES, SharedPreferences
-
-    if (folder / CHOICES).exists():
-        return SharedPreferences.read(folder)
-    return Preferences.read_parquet(folder / PREFERENCES)
-
-
-def preferences_in_chunks(folder: Path) -> Iterable[Preferences] | SharedPreferences:
-    """Give what `write_preferences` wrote some pairs at a time, so that memory does not grow with their texts."""
-    from lorerm.data.shared import CHOICES, SharedPreferences
-    from lorerm.data.stored import StoredPreferences
-
-    return SharedPreferences.read(folder) if (folder / CHOICES).exists() else StoredPreferences(folder / PREFERENCES)
 
 
 def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:

@@ -22,13 +22,7 @@ from lorerm.pipeline.models import (
     load_trained,
     model_folder,
 )
-from lorerm.pipeline.sources import (
-    describe_sources,
-    given_split,
-    preferences_in_chunks,
-    read_sources,
-    write_preferences,
-)
+from lorerm.pipeline.sources import describe_sources, given_split, read_sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,6 +72,7 @@ def prepare(
     def begin() -> Work:
         from lorerm.data.leakage import check_leaks
         from lorerm.data.splits import Splits, assign_splits
+        from lorerm.data.stored import write_preferences
 
         run.report_progress("reading", 0, 1)
         loaded = read_sources(sources, user_column, options, asdict(split))
@@ -111,25 +106,25 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
     run.result("prepare")
 
     def begin() -> Work:
+        from lorerm.data.stored import StoredResponses
         from lorerm.embedding.batch_encoder import as_batch_encoder
-        from lorerm.embedding.embed_into import embed_into
+        from lorerm.embedding.embed import embed_run
         from lorerm.embedding.store import check_encoder
 
-        preferences = preferences_in_chunks(run.path)
+        StoredResponses(run.path)  # a damaged file is refused before a model is loaded
         run.report_progress("loading the encoder", 0, 1)
         encoder = make_encoder()
         run.report_progress("loading the encoder", 1, 1)
         check_encoder(run.path, encoder.identity)
 
         def work() -> dict[str, Any]:
-            found = embed_into(
-                run.path, preferences, encoder, lambda done, total: run.report_progress("embedding", done, total)
-            )
+            found = embed_run(run.path, encoder, lambda done, total: run.report_progress("embedding", done, total))
             return {
                 "encoder": encoder.identity.to_dict(),
                 "running": as_batch_encoder(encoder).running,
-                **asdict(found),
-                "warnings": found.remarks.warnings(found.n_conversations, encoder.identity),
+                "n_conversations": found.n_conversations,
+                "remarks": asdict(found.summary),
+                "warnings": found.summary.warnings(found.n_conversations, encoder.identity),
             }
 
         return work
@@ -163,10 +158,10 @@ def train(
     run.result("embed")
 
     def begin() -> Work:
-        from lorerm.embedding.store import load_embedded
+        from lorerm.embedding.embedded_preferences import EmbeddedPreferences
         from lorerm.training.train import possible_ranks
 
-        data = load_embedded(run.path)
+        data = EmbeddedPreferences.load(run.path)
         train_seen = data.select(np.flatnonzero(np.asarray(data.splits) == "train_seen"))
         wanted = list(dict.fromkeys(ranks or DEFAULT_RANKS))
         if not (ranks and strict):
@@ -277,10 +272,10 @@ def report(run: RunFolder) -> dict[str, Any]:
         import pyarrow.parquet as pq
 
         from lorerm.atomic import atomic_path
-        from lorerm.embedding.store import load_embedded
+        from lorerm.embedding.embedded_preferences import EmbeddedPreferences
         from lorerm.reporting.report import write_report
 
-        data = load_embedded(run.path)
+        data = EmbeddedPreferences.load(run.path)
         trained, adaptation = run.result("train"), adaptation_of(run)
         alphas = trained.get("alphas") or [None]
         by_alpha = {alpha: load_models(run, trained["ranks"], alpha) for alpha in alphas}

@@ -23,7 +23,6 @@ from lorerm.pipeline.models import (
     experiment_adaptation,
     load_trained,
 )
-from lorerm.pipeline.sources import read_preferences
 
 if TYPE_CHECKING:
     from lorerm.data.splits import Splits
@@ -58,10 +57,10 @@ def few_shot(
 
     def begin() -> Work:
         from lorerm.data.splits import Splits
-        from lorerm.embedding.store import load_embedded
+        from lorerm.embedding.embedded_preferences import EmbeddedPreferences
         from lorerm.evaluation.few_shot import few_shot_curve
 
-        data = load_embedded(run.path)
+        data = EmbeddedPreferences.load(run.path)
         model = load_trained(run, _focus_rank(run) if rank is None else check_rank(run, rank), chosen_alpha(run))
         splits = Splits.from_labels(data, np.asarray(data.splits))
         if not (len(splits.train_unseen) and len(splits.test_unseen)):
@@ -130,9 +129,9 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
     run.result("train")
 
     def begin() -> Work:
-        from lorerm.embedding.store import load_embedded
+        from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 
-        data = load_embedded(run.path)
+        data = EmbeddedPreferences.load(run.path)
         return lambda: _evaluate_seeds(run, data, n)
 
     run.step("seeds", {"adaptation": experiment_adaptation(run)}, begin, parts={"n": n})
@@ -218,7 +217,9 @@ def _text_reader(run: RunFolder) -> Callable[[Sequence[int]], list[tuple[str, st
         return None
 
     def texts_of(indices: Sequence[int]) -> list[tuple[str, str]]:
-        some = read_preferences(run.path).select(np.asarray(indices))
+        from lorerm.data.stored import load_preferences
+
+        some = load_preferences(run.path).select(np.asarray(indices))
         ends = (some.conversations("chosen"), some.conversations("rejected"))
         return [(chosen[-1]["content"], rejected[-1]["content"]) for chosen, rejected in zip(*ends, strict=True)]
 

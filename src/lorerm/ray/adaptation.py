@@ -132,7 +132,7 @@ def _fit(
     partition: Partition, user_column: str, encoder: Encoder, model: LowRankRewardModel, config: AdaptationConfig
 ) -> _Fitted:
     from lorerm.data.preferences import Preferences
-    from lorerm.embedding.embed import embed_and_remark
+    from lorerm.embedding.embed import embed_with_summary
     from lorerm.training.adaptation import adapt
 
     comparisons = Preferences.from_files(*partition.files, user_column=user_column, may_be_empty=True)
@@ -140,7 +140,7 @@ def _fit(
         comparisons = comparisons.select(np.flatnonzero([user in partition.users for user in comparisons.user_ids]))
     if not len(comparisons):
         return _Fitted(None, 0, comparisons.summary, 0, EncodingSummary())
-    data, encoding = embed_and_remark(comparisons, encoder)
+    data, encoding = embed_with_summary(comparisons, encoder)
     return _Fitted(adapt(model, data, config), len(comparisons), comparisons.summary, len(data.responses), encoding)
 
 

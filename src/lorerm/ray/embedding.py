@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.embedding.batch_encoder import EncodingSummary, as_batch_encoder, encode_in_batches
-from lorerm.embedding.shards import spans
+from lorerm.embedding.store import spans
 from lorerm.errors import LorermError, RunError
 from lorerm.ray.cluster import import_ray
 from lorerm.ray.tasks import cluster_error, run_tasks

@@ -32,12 +32,12 @@ def rows(label, n, seed=0):
     return personalllm_rows(np.random.default_rng(seed), label, n)
 
 
-def test_responses_stand_once_whoever_judges_them(sample):
+def test_the_responses_are_all_of_the_data_set_in_its_order(sample):
     preferences = load(sample, seen_users=30, unseen_users=20).preferences
     assert preferences.responses.num_rows == 8 * (60 + 12)
-    assert len(preferences.all_conversations()) == 8 * (60 + 12)
-    assert {preferences.user.dtype, preferences.chosen.dtype, preferences.rejected.dtype} == {np.dtype(np.int32)}
-    assert preferences.responses["prompt_id"].to_pylist()[::8][:2] == ["train-0", "train-1"]
+    prompt_of = dict(zip((preferences.chosen // 8).tolist(), preferences.prompt_ids, strict=True))
+    assert {prompt_id for row, prompt_id in prompt_of.items() if row >= 60} == {f"test-{n}" for n in range(12)}
+    assert all(prompt_id == f"train-{row}" for row, prompt_id in prompt_of.items() if row < 60)
 
 
 def test_cells_have_the_sizes_of_the_protocol(sample):
@@ -63,8 +63,10 @@ def test_pair_is_the_best_against_the_worst_by_the_users_own_mixture(tmp_path):
     texts = {row["prompt_id"]: [row[f"response_{i}"] for i in range(1, 9)] for row in train + test}
     chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
     assert len(chosen) == 8 * 20 + 3 + 11 * 5
-    for pair, (prompt, user) in enumerate(zip(preferences.prompt_ids, preferences.user, strict=True)):
-        values = scores[prompt] @ tastes[user]
+    names = [f"seen-{n:04d}" for n in range(8)] + [f"unseen-{n:04d}" for n in range(3)]
+    assert set(names) >= set(preferences.user_ids)
+    for pair, (prompt, user) in enumerate(zip(preferences.prompt_ids, preferences.user_ids, strict=True)):
+        values = scores[prompt] @ tastes[names.index(user)]
         assert chosen[pair][0]["content"] == texts[prompt][values.argmax()]
         assert rejected[pair][0]["content"] == texts[prompt][values.argmin()]
 

@@ -15,14 +15,14 @@ from published_pickles import prism_pickles, tldr_entry, tldr_pickles
 
 
 def differences(imported):
-    data = imported.preferences()
+    data = imported.preferences
     chosen, rejected = data.rows()
     return data.responses[chosen].float() - data.responses[rejected].float()
 
 
 def test_tldr(tmp_path):
     imported = read_published_pickles(tldr_pickles(tmp_path))
-    data = imported.preferences()
+    data = imported.preferences
     assert data.responses.dtype == torch.bfloat16
     assert len(data) == 3 * (4 + 2)
     assert len(data.responses) < 2 * len(data), "a summary that two workers judged stands once"
@@ -38,7 +38,7 @@ def test_tldr_users_stand_in_ascending_order_of_their_training_pairs(tmp_path):
     paths = [tmp_path / "tldr_embeddings_train.pkl", tmp_path / "tldr_embeddings_val.pkl"]
     for path, content in zip(paths, (train, valid), strict=True):
         path.write_bytes(pickle.dumps(content))
-    users = read_published_pickles(paths).columns["user_ids"]
+    users = read_published_pickles(paths).preferences.user_ids
     assert list(dict.fromkeys(users)) == ["short", "long"]
 
 
@@ -52,8 +52,8 @@ def test_summary_that_begins_with_a_bracket_is_no_printed_list(tmp_path):
 
 def test_prism_keeps_the_published_cells_and_says_that_the_format_leaks(tmp_path):
     imported = read_published_pickles(prism_pickles(tmp_path))
-    assert set(imported.columns["splits"]) == {"train_seen", "train_unseen", "test_seen", "test_unseen"}
-    assert set(imported.columns["prompt_ids"]) == {f"d{i}" for i in range(24)}
+    assert set(imported.preferences.splits) == {"train_seen", "train_unseen", "test_seen", "test_unseen"}
+    assert set(imported.preferences.prompt_ids) == {f"d{i}" for i in range(24)}
     assert "printed lists" in imported.warnings[0]
     assert any("format alone" in line for line in check_leaks(imported.text).warnings())
     assert (differences(imported)[:, 0] > 0).all()

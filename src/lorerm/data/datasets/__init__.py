@@ -16,7 +16,8 @@ from lorerm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.data.datasets.loaded import AnyPreferences, Loaded, SplitSettings
+    from lorerm.data.datasets.loaded import Loaded, SplitSettings
+    from lorerm.data.preferences import Preferences
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.data.datasets.simulated",
@@ -46,7 +47,7 @@ def dataset_options(name: str) -> type[Any]:
     return options
 
 
-def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 - of the types of the fields
+def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of the types of the fields
     """Load the comparisons of a data set by its name.
 
     Parameters
@@ -59,7 +60,7 @@ def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 -
 
     Returns
     -------
-    Preferences or SharedPreferences
+    Preferences
 
     Raises
     ------
@@ -77,7 +78,7 @@ def load_dataset(name: str, **options: Any) -> AnyPreferences:  # noqa: ANN401 -
     return read_dataset(name, **options).preferences
 
 
-def read_dataset(name: str, *, split: SplitSettings | None = None, **options: object) -> Loaded:
+def read_dataset(name: str, *, split: SplitSettings | None = None, **options: object) -> Loaded[Preferences]:
     """Load a data set by its name, with an account of what was read and what was left out.
 
     Parameters
@@ -110,5 +111,5 @@ def read_dataset(name: str, *, split: SplitSettings | None = None, **options: ob
             )
     # Experiment files and the command line have lists, the options tuples.
     values = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
-    loaded: Loaded = import_module(DATASETS[name]).load(found(**values), split)
+    loaded: Loaded[Preferences] = import_module(DATASETS[name]).load(found(**values), split)
     return loaded

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lorerm.data.datasets.loaded import SplitSettings
+    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("facebook/community-alignment-dataset")
@@ -44,7 +45,7 @@ class Options(PublishedOptions):
     """take conversations in these languages alone, as `assigned_lang` has them: "en it"; None: all"""
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
     """Load every turn's preferred response against each other response; annotators are the users.
 
     Local files are as on the hub: Parquet, CSV or JSON lines. The data set grows, so give a revision.

@@ -1,15 +1,16 @@
-"""What the loader of a data set gives: the pairs, and an account of every row that did not become one."""
+"""The result of reading a data set: comparisons, and an account of the rows that did not become comparisons."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from lorerm.data.comparisons import Comparisons
 
 if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
-    from lorerm.data.shared import SharedPreferences
 
-    AnyPreferences: TypeAlias = "Preferences | SharedPreferences"
+C = TypeVar("C", bound=Comparisons, covariant=True)
 
 
 class SplitSettings(Protocol):
@@ -29,27 +30,31 @@ class SplitSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The pairs of a data set, and where they came from."""
+class Loaded(Generic[C]):
+    """Comparisons of a data set, as text or embedded, and where they came from."""
 
-    preferences: AnyPreferences
-    source: str
+    preferences: C
+    source: str = ""
     """what was read: a repository at a commit, or local files"""
     reading: tuple[str, ...] = ()
-    """one line per step: how many rows it kept, and why others went"""
+    """one line per step of the reading: how many rows it kept, and why it left others out"""
     warnings: tuple[str, ...] = ()
     """what a reader of the results should know"""
+    text: Preferences | None = None
+    """the comparisons as text, for the leak check, where `preferences` are embeddings and the files hold the text"""
+    lists_all_responses: bool = False
+    """whether row r of the responses is the r-th response of the data set's files, in their order"""
 
 
 class Tally:
-    """Counts what a loader leaves out, reason by reason, and tells it in the order of its steps.
+    """Counts the rows that a loader leaves out, by reason, and reports them in the order of its steps.
 
     Parameters
     ----------
     unit
-        What is counted, in the plural: "rows".
+        The name of what is counted, in the plural: "rows".
     steps
-        Name of each step -> why it leaves something out, in the order in which they are applied.
+        Name of each step -> why it leaves rows out, in the order of the steps.
 
     Examples
     --------
@@ -66,24 +71,24 @@ class Tally:
         self._dropped = dict.fromkeys(steps, 0)
 
     def add(self, count: int = 1) -> None:
-        """Count something read."""
+        """Count rows that were read."""
         self._read += count
 
     def drop(self, step: str, count: int = 1) -> None:
-        """Count something left out by a step."""
+        """Count rows that a step leaves out."""
         self._dropped[step] += count
 
     @property
     def left(self) -> int:
-        """How much is left after all steps."""
+        """The number of rows left after all steps."""
         return self._read - sum(self._dropped.values())
 
     def lines(self) -> tuple[str, ...]:
-        """Tell what was read, and what each step that left something out kept."""
+        """Return one line for the rows read, and one for each step that left some out."""
         left = self._read
-        told = [f"{self._unit} read: {left:,}"]
+        lines = [f"{self._unit} read: {left:,}"]
         for step, reason in self._steps.items():
             if count := self._dropped[step]:
                 left -= count
-                told.append(f"{count:,} left out, {reason}: {left:,} left")
-        return tuple(told)
+                lines.append(f"{count:,} left out, {reason}: {left:,} left")
+        return tuple(lines)

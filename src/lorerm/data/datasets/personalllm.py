@@ -1,8 +1,8 @@
-"""PersonalLLM: simulated people who mix the tastes of ten reward models (Zollo et al., 2024, arXiv 2409.20296).
+"""PersonalLLM: simulated users who mix the scores of ten reward models (Zollo et al., 2024, arXiv 2409.20296).
 
 Each prompt has eight responses, each scored by ten reward models. A simulated user is a vector w on the simplex; their
-score of a response is the dot product of its ten scores with w, and their one pair on a prompt is the best response
-against the worst. Every response stands once, whoever judges it: a user's pairs are row numbers.
+score of a response is the dot product of its ten scores with w. Their one comparison on a prompt is the best response
+against the worst. All users compare the same responses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lorerm.data.coercion import as_number
+from lorerm.data.comparisons import Comparisons
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import OWN_FILES, PublishedOptions, RawRows, Repository, column, raw_rows
 from lorerm.errors import ConfigError, DataError
@@ -21,7 +22,9 @@ from lorerm.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lorerm.arrays import Floats, Ints
     from lorerm.data.datasets.loaded import SplitSettings
+    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("namkoong-lab/PersonalLLM")
@@ -45,14 +48,14 @@ _STEPS = {
 
 
 class _Prompts(NamedTuple):
-    """The prompts of one side, all of them in their order."""
+    """All prompts of the train or of the test split, in their order."""
 
     texts: list[tuple[str, str, list[str]]]
     """(id, prompt, its eight responses)"""
-    scores: NDArray[np.float64]
+    scores: Floats
     """[P, 8, 10]; zeros where one is missing"""
-    usable: NDArray[np.int64]
-    """places of the prompts that people judge"""
+    usable: Ints
+    """indices of the prompts that users compare responses to"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Options(PublishedOptions):
     """share of the train prompts that an unseen user's few-shot comparisons are on: drawn likewise"""
 
 
-def load(options: Options, split: SplitSettings | None = None) -> Loaded:
+def load(options: Options, split: SplitSettings | None = None) -> Loaded[Preferences]:
     """Draw users, and load their comparisons, each with its split.
 
     Local files are a folder with the files of the train and of the test split. Of `split`, the seed decides the users
@@ -98,47 +101,44 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded:
     names = [f"seen-{i:04d}" for i in range(seen_users)] + [f"unseen-{i:04d}" for i in range(unseen_users)]
     seen = np.arange(len(names)) < seen_users
     n_train = len(train.texts)
-    n_pairs = np.where(seen, max(1, int(options.seen_share * n_train)), max(1, int(options.unseen_share * n_train)))
-    on_train = [np.sort(rng.permutation(train.usable)[:n]) for n in n_pairs.tolist()]
+    n_compared = np.where(seen, max(1, int(options.seen_share * n_train)), max(1, int(options.unseen_share * n_train)))
+    on_train = [np.sort(rng.permutation(train.usable)[:n]) for n in n_compared.tolist()]
     parts = [
-        _judge(train.scores, tastes, on_train, 0),
-        _judge(test.scores, tastes, [test.usable] * len(names), N_RESPONSES * n_train),
+        _compare(train.scores, tastes, on_train, 0),
+        _compare(test.scores, tastes, [test.usable] * len(names), N_RESPONSES * n_train),
     ]
     user, chosen, rejected = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     side = np.repeat([0, 1], [len(part[0]) for part in parts])
     labels = np.array(["train_unseen", "train_seen", "test_unseen", "test_seen"], dtype=object)
     texts = [*train.texts, *test.texts]
     codes: dict[str, int] = {}
-    text = np.array([codes.setdefault(answer, len(codes)) for _, _, answers in texts for answer in answers])
+    text = np.array([codes.setdefault(response, len(codes)) for _, _, responses in texts for response in responses])
     decided = text[chosen] != text[rejected]
     order = np.argsort(user[decided], kind="stable")
     user, chosen, rejected, side = (values[decided][order] for values in (user, chosen, rejected, side))
-    from lorerm.data.shared import SharedPreferences
+    from lorerm.data.preferences import Preferences
 
-    preferences = SharedPreferences.build(
-        (
-            (name, prompt, answer)
-            for part in (train, test)
-            for name, prompt, answers in part.texts
-            for answer in answers
+    preferences = Preferences.from_responses(
+        ((prompt, response) for _, prompt, responses in texts for response in responses),
+        Comparisons.from_columns(
+            chosen,
+            rejected,
+            np.array(names, dtype=object)[user],
+            np.array([prompt_id for prompt_id, _, _ in texts], dtype=object)[chosen // N_RESPONSES],
+            splits=labels[2 * side + seen[user]],
         ),
-        names,
-        user,
-        chosen,
-        rejected,
-        labels[2 * side + seen[user]],
         n_ties=int((~decided).sum()),
     )
-    return Loaded(preferences, rows.source, tally.lines())
+    return Loaded(preferences, rows.source, tally.lines(), lists_all_responses=True)
 
 
-def _judge(
-    scores: NDArray[np.float64],
-    tastes: NDArray[np.float64],
-    prompts_of: Sequence[NDArray[np.int64]],
+def _compare(
+    scores: Floats,
+    tastes: Floats,
+    prompts_of: Sequence[Ints],
     first_row: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return user, best and worst response of each judgement, int32 [n]; equal rows where all eight are equal."""
+    """Return user, best and worst response of each comparison, int32 [n]; equal rows where all eight are equal."""
     users, best, worst = [], [], []
     for user, prompts in enumerate(prompts_of):
         values = scores[prompts] @ tastes[user]
@@ -150,16 +150,16 @@ def _judge(
 
 
 def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
-    """Read the prompts of both sides."""
+    """Read the prompts of the train and of the test split."""
     texts: dict[str, list[tuple[str, str, list[str]]]] = {"train": [], "test": []}
-    scores: dict[str, list[NDArray[np.float64]]] = {"train": [], "test": []}
+    scores: dict[str, list[Floats]] = {"train": [], "test": []}
     for label, row in rows:
         if label not in texts:
             raise DataError(
                 "the file is neither of the train nor of the test split", "keep the files' names", file=row.source
             )
         tally.add()
-        texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _answers(row)))
+        texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _responses(row)))
         scores[label].append(_scores(row))
     tested = {prompt for _, prompt, _ in texts["test"]}
     sides = []
@@ -177,7 +177,7 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
     return sides[0], sides[1]
 
 
-def _answers(row: Row) -> list[str]:
+def _responses(row: Row) -> list[str]:
     return [_text(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
 
 
@@ -188,7 +188,7 @@ def _text(row: Row, name: str) -> str:
     return text
 
 
-def _scores(row: Row) -> NDArray[np.float64]:
+def _scores(row: Row) -> Floats:
     """Return the scores [8, 10]; NaN where one is missing or not finite."""
     names = [[f"response_{i}_{model}" for model in REWARD_MODELS] for i in range(1, N_RESPONSES + 1)]
     given = [[as_number(column(row, name)) for name in of_response] for of_response in names]

@@ -31,6 +31,7 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from lorerm.data.conversation import Conversation
     from lorerm.data.datasets.loaded import SplitSettings
+    from lorerm.data.preferences import Preferences
 
 REPOSITORY = Repository("HannahRoseKirk/prism-alignment")
 MAX_DIALOGUES_TOO_FEW = 5
@@ -82,7 +83,7 @@ class _Dialogue:
     turns: tuple[_Turn, ...]
 
 
-def load(options: Options, split: SplitSettings | None = None) -> Loaded:
+def load(options: Options, split: SplitSettings | None = None) -> Loaded[Preferences]:
     """Load the comparisons of the users with more than five dialogues, each with its split.
 
     Local files are a folder with `survey.jsonl` and `conversations.jsonl`. Where `split` is None, the splits are the
@@ -111,7 +112,6 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded:
     if not comparisons:
         raise DataError("no comparison is left", OWN_FILES, file=conversations.source)
     from lorerm.data.preferences import Preferences, ReadingSummary
-    from lorerm.data.table import build_table
 
     warnings: tuple[str, ...] = ()
     if options.published_format:
@@ -119,7 +119,7 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded:
             "The comparisons are rendered as published, rejected replies as a printed list: their accuracies measure "
             "that format, not the users' preferences.",
         )
-    preferences = Preferences(build_table(comparisons), ReadingSummary(turns.left, len(comparisons)))
+    preferences = Preferences.from_comparisons(comparisons, ReadingSummary(turns.left, len(comparisons)))
     source = f"{REPOSITORY.name} at {commit}" if options.data is None else str(options.data)
     return Loaded(preferences, source, (*tally.lines(), *turns.lines()), warnings)
 

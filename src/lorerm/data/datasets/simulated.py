@@ -219,7 +219,7 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MED
     )
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
     """Return the comparisons of a simulated population."""
     population = simulate(options.n_users, options.seed)
     return Loaded(population.preferences, f"{options.n_users} simulated users, seed {options.seed}")

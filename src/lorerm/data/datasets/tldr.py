@@ -16,6 +16,7 @@ from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from lorerm.data.datasets.loaded import SplitSettings
+    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 # `datasets` no longer runs the loading script of the repository, so the hub's conversion of it to Parquet is read.
@@ -49,7 +50,7 @@ class _Comparison(NamedTuple):
     split: str
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded:
+def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
     """Load the comparisons of the workers who are in both published splits.
 
     Local files are the original `comparisons/batch*.json`, or files as on the hub. Users are in ascending order of

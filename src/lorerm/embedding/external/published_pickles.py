@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lorerm.data.comparisons import Comparisons
 from lorerm.data.conversation import Conversation, is_stringified_list, parse_messages
-from lorerm.data.datasets.loaded import Tally
+from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.schema import Comparison
-from lorerm.embedding.external.imported import Imported
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.safe_pickle import load_pickle
 from lorerm.errors import DataError, first_line
 
@@ -48,7 +49,7 @@ class _Example(NamedTuple):
     split: str
 
 
-def read_published_pickles(paths: Sequence[Path]) -> Imported:
+def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]:
     """Read the published pickles of one data set, those of both splits.
 
     Parameters
@@ -140,12 +141,11 @@ def _in_both_splits(examples: Sequence[_Example], tally: Tally) -> list[_Example
     return sorted(kept, key=lambda one: (n_train[one.user], one.user))
 
 
-def _put_together(examples: Sequence[_Example], tally: Tally, warnings: tuple[str, ...]) -> Imported:
+def _put_together(examples: Sequence[_Example], tally: Tally, warnings: tuple[str, ...]) -> Loaded[EmbeddedPreferences]:
     """Keep each response once, and let the pairs point at them."""
     import torch
 
-    from lorerm.data.preferences import Preferences, ReadingSummary
-    from lorerm.data.table import build_table
+    from lorerm.data.preferences import Preferences
 
     place: dict[tuple[Any, ...], int] = {}
     embeddings: list[torch.Tensor] = []
@@ -163,20 +163,20 @@ def _put_together(examples: Sequence[_Example], tally: Tally, warnings: tuple[st
         raise DataError(
             f"the files hold embeddings of {lengths[0]} and of {lengths[-1]} numbers", "give those of one model"
         )
-    splits = [example.split for example in examples]
     pairs = (
         Comparison(one.user, one.prompt_id, one.context, _reply(one.chosen), _reply(one.rejected), one.split, 1.0)
         for one in examples
     )
-    columns = {
-        "chosen": rows[0],
-        "rejected": rows[1],
-        "user_ids": np.array([one.user for one in examples], dtype=object),
-        "prompt_ids": np.array([one.prompt_id for one in examples], dtype=object),
-        "splits": np.array(splits, dtype=object),
-    }
-    text = Preferences(build_table(pairs), ReadingSummary(len(examples), len(examples)))
-    return Imported(torch.stack(embeddings), columns, text=text, reading=tally.lines(), warnings=warnings)
+    comparisons = Comparisons.from_columns(
+        rows[0],
+        rows[1],
+        np.array([one.user for one in examples], dtype=object),
+        np.array([one.prompt_id for one in examples], dtype=object),
+        splits=np.array([example.split for example in examples], dtype=object),
+    )
+    embedded = EmbeddedPreferences.join(comparisons, torch.stack(embeddings))
+    text = Preferences.from_comparisons(pairs)
+    return Loaded(embedded, reading=tally.lines(), warnings=warnings, text=text)
 
 
 def _reply(side: _Side) -> Conversation:

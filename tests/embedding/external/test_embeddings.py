@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm.data.datasets import read_dataset
-from lorerm.embedding.external.imported import read_for_dataset
+from lorerm.embedding.external.embeddings import read_for_dataset
 from lorerm.errors import ConfigError, DataError
 from published_samples import personalllm_sample, tldr_sample
+from refusals import refused
 
 N_TRAIN, N_TEST = 60, 12
 
@@ -31,9 +32,9 @@ def write(folder, n_train=8 * N_TRAIN, n_test=8 * N_TEST, names=("embeddings", "
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_rows_are_the_responses_of_train_then_test_whatever_the_order_of_the_files(tmp_path, loaded, reverse):
+def test_rows_are_the_train_responses_then_the_test_responses(tmp_path, loaded, reverse):
     paths = write(tmp_path)
-    data = read_for_dataset(paths[::-1] if reverse else paths, loaded).preferences()
+    data = read_for_dataset(paths[::-1] if reverse else paths, loaded).preferences
     assert data.responses[:, 0].tolist() == [4.0 * row for row in range(8 * (N_TRAIN + N_TEST))]
     assert np.array_equal(data.rows()[0], loaded.preferences.chosen)
     assert list(data.splits) == list(loaded.preferences.splits)
@@ -41,18 +42,18 @@ def test_rows_are_the_responses_of_train_then_test_whatever_the_order_of_the_fil
 
 @pytest.mark.parametrize("sizes", [(8 * N_TRAIN - 8, 8 * N_TEST), (8 * N_TRAIN - 8, 8 * N_TEST + 8)])
 def test_other_numbers_of_rows_are_refused(tmp_path, loaded, sizes):
-    with pytest.raises(DataError, match="has 576 responses in all"):
+    with refused(DataError, "576"):
         read_for_dataset(write(tmp_path, *sizes), loaded)
 
 
-def test_files_must_tell_their_split(tmp_path, loaded):
+def test_files_must_be_named_for_their_split(tmp_path, loaded):
     paths = write(tmp_path)
-    with pytest.raises(ConfigError, match="0 of the files have 'test' in their names"):
+    with refused(ConfigError, "'test'", argument="files"):
         read_for_dataset(paths[:1], loaded)
-    with pytest.raises(DataError, match="the matrices are called a and b"):
+    with refused(DataError, "a and b", file=str(tmp_path / "test.safetensors")):
         read_for_dataset(write(tmp_path, names=("a", "b")), loaded)
 
 
-def test_data_set_of_pairs_has_no_list_of_responses(tmp_path):
-    with pytest.raises(DataError, match="no fixed list of responses"):
+def test_a_data_set_without_a_list_of_responses_is_refused(tmp_path):
+    with refused(DataError, "tldr", argument="dataset"):
         read_for_dataset(write(tmp_path), read_dataset("tldr", data=tldr_sample(tmp_path / "tldr", n_workers=4)))

@@ -1,0 +1,266 @@
+"""`Comparisons`: the table of which user preferred which of two responses, with responses given by their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar, overload
+
+import numpy as np
+
+from lorerm.arrays import as_column, as_indices
+from lorerm.data.schema import parse_split
+from lorerm.errors import DataError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lorerm.arrays import Column, Floats, Ints, Strings, Vector
+
+    C = TypeVar("C", bound="Comparisons")
+
+# Users numbered at a time: bounds the memory of the hash table's input.
+_NUMBERED_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparisons:
+    """Comparisons between responses, which are rows of another table or of a matrix.
+
+    Make one with `from_columns`, which checks the columns.
+
+    Parameters
+    ----------
+    user_ids
+        Length n: whose comparison it is.
+    prompt_ids
+        Length n: what the responses answer; train and test never share a prompt.
+    chosen, rejected
+        Int [n]: rows of the responses.
+    weights
+        Float64 [n], positive: how much each comparison counts among its user's (1 unless one row of the input became
+        several comparisons, or gave a weight).
+    splits
+        Length n: the split that each comparison was assigned to, or that the input named, or None; None for the whole
+        column where no comparison has one.
+    """
+
+    user_ids: Column
+    prompt_ids: Column
+    chosen: Vector
+    rejected: Vector
+    weights: Floats
+    splits: Column | None
+
+    @staticmethod
+    def from_columns(
+        chosen: Vector,
+        rejected: Vector,
+        user_ids: Column,
+        prompt_ids: Column | None = None,
+        weights: Column | None = None,
+        splits: Column | None = None,
+    ) -> Comparisons:
+        """Check columns and put them together.
+
+        NumPy arrays, torch tensors and lists are kept as they are; pandas and Arrow columns become NumPy arrays,
+        without a copy where their layout allows it.
+
+        Without `prompt_ids` the unordered pair of the two responses is the unit that train and test do not share.
+
+        Raises
+        ------
+        DataError
+            If there are no comparisons, lengths differ, `chosen` or `rejected` holds anything but whole numbers, a
+            response is compared with itself, or a weight is not positive and finite. The error names the argument and
+            the first bad index.
+        """
+        chosen, rejected = as_column(chosen), as_column(rejected)
+        chosen_rows, rejected_rows = _as_rows(chosen, "chosen"), _as_rows(rejected, "rejected")
+        n = len(chosen_rows)
+        if n == 0:
+            raise DataError(
+                "there are no comparisons", "give at least one pair of chosen and rejected rows", argument="chosen"
+            )
+        columns = {
+            "user_ids": as_column(user_ids),
+            "prompt_ids": as_column(prompt_ids),
+            "weights": as_column(weights),
+            "splits": as_column(splits),
+        }
+        for name, column in {"rejected": rejected_rows, **columns}.items():
+            if column is not None and len(column) != n:
+                raise DataError(
+                    f"{name} has {len(column)} entries, chosen has {n}",
+                    "give one entry per comparison",
+                    argument=name,
+                )
+        same = np.flatnonzero(chosen_rows == rejected_rows)
+        if same.size:
+            raise DataError(
+                f"comparison {same[0]} has row {chosen_rows[same[0]]} as both chosen and rejected",
+                "drop comparisons of a response with itself",
+                argument="rejected",
+            )
+        if columns["prompt_ids"] is None:
+            columns["prompt_ids"] = UnorderedPairs(chosen_rows, rejected_rows)
+        columns["weights"] = _as_weights(columns["weights"], n)
+        return Comparisons(chosen=chosen, rejected=rejected, **columns)
+
+    def check_rows(self, n_responses: int) -> None:
+        """Raise `DataError` if a comparison points outside of rows 0 to `n_responses` - 1."""
+        for name, rows in zip(("chosen", "rejected"), self.rows(), strict=True):
+            outside = np.flatnonzero((rows < 0) | (rows >= n_responses))
+            if outside.size:
+                raise DataError(
+                    f"{name}[{outside[0]}] is row {rows[outside[0]]}, but responses has rows 0 to {n_responses - 1}",
+                    "give rows of these responses",
+                    argument=name,
+                )
+
+    def __repr__(self) -> str:
+        """Return the sizes only: names of users and their comparisons do not belong into a log."""
+        sizes = ", ".join(f"{name}={size}" for name, size in self._sizes().items())
+        return f"{type(self).__name__}({sizes})"
+
+    def _sizes(self) -> dict[str, int]:
+        return {"comparisons": len(self)}
+
+    def __len__(self) -> int:
+        """Return the number of comparisons."""
+        return len(self.chosen)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the six columns by name, as arguments for a class that extends this one."""
+        return {name: getattr(self, name) for name in Comparisons.__dataclass_fields__}
+
+    def select(self: C, indices: Any) -> C:  # noqa: ANN401 - anything that indexes an array
+        """Return some of the comparisons, in the order of `indices`; the responses are shared, not copied.
+
+        Parameters
+        ----------
+        indices
+            Indices (int [m], one alone, or a slice) or a mask (bool [n]), from NumPy, torch, pandas, Arrow or a list.
+        """
+        rows = as_indices(indices, len(self))
+        return replace(
+            self,
+            chosen=_as_rows(self.chosen, "chosen")[rows],
+            rejected=_as_rows(self.rejected, "rejected")[rows],
+            user_ids=_take(self.user_ids, rows),
+            prompt_ids=_take(self.prompt_ids, rows),
+            weights=self.weights[rows],
+            splits=None if self.splits is None else _take(self.splits, rows),
+        )
+
+    def with_splits(self: C, labels: Column) -> C:
+        """Replace the column `splits`.
+
+        Parameters
+        ----------
+        labels
+            One of `train`, `test`, the names of the four splits, `unused` or None for each comparison.
+
+        Raises
+        ------
+        DataError
+            A label is not known, or there are not as many labels as comparisons.
+        """
+        if len(labels) != len(self):
+            raise DataError(
+                f"{len(labels)} split labels for {len(self)} comparisons",
+                "give one label for each comparison",
+                argument="labels",
+            )
+        known = {label: parse_split(label) for label in dict.fromkeys(labels)}
+        return replace(self, splits=as_strings(known[label] for label in labels))
+
+    def rows(self) -> tuple[Ints, Ints]:
+        """Return the chosen and the rejected rows as int64 [n] each."""
+        return _as_rows(self.chosen, "chosen"), _as_rows(self.rejected, "rejected")
+
+    def index_users(self) -> tuple[tuple[str, ...], Ints]:
+        """Return the users in order of first appearance, and each comparison's index among them (int64 [n])."""
+        import pyarrow as pa  # its hash table takes a fraction of the memory and time of sorting
+
+        number: dict[str, int] = {}
+        users = np.empty(len(self), dtype=np.int64)
+        for start in range(0, len(self), _NUMBERED_ROWS):
+            some = self.user_ids[start : start + _NUMBERED_ROWS]
+            encoded = pa.array([str(user) for user in some], pa.string()).dictionary_encode()
+            known = [number.setdefault(user, len(number)) for user in encoded.dictionary.to_pylist()]
+            users[start : start + len(some)] = np.array(known, dtype=np.int64)[encoded.indices.to_numpy()]
+        return tuple(number), users
+
+    def describe_response(self, row: int) -> str:
+        """Name a response in words for an error: the user, prompt and side of the first comparison about it."""
+        sides = dict(zip(("chosen", "rejected"), self.rows(), strict=True))
+        found = {side: np.flatnonzero(rows == row) for side, rows in sides.items()}
+        first = [(int(indices[0]), side) for side, indices in found.items() if indices.size]
+        if not first:
+            return f"response {row}"
+        index, side = min(first)
+        return f"the {side} response of user {self.user_ids[index]!r} to prompt {self.prompt_ids[index]!r}"
+
+
+class UnorderedPairs(Sequence[str]):
+    """Names of pairs of rows in either order, made when they are read: "3_7" for rows 7 and 3."""
+
+    def __init__(self, left: Ints, right: Ints) -> None:
+        self._left, self._right = left, right
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> UnorderedPairs: ...
+    def __getitem__(self, index: int | slice) -> str | UnorderedPairs:
+        if isinstance(index, slice):
+            return UnorderedPairs(self._left[index], self._right[index])
+        low, high = sorted((int(self._left[index]), int(self._right[index])))
+        return f"{low}_{high}"
+
+    def take(self, indices: Ints) -> UnorderedPairs:
+        """Return the names at `indices`."""
+        return UnorderedPairs(self._left[indices], self._right[indices])
+
+
+def as_strings(values: Any) -> Strings:  # noqa: ANN401 - any iterable of str or None
+    """Return strings as an array of Python objects, in which equal strings are one object."""
+    known: dict[str | None, str | None] = {}
+    found = [known.setdefault(value, value) for value in values]
+    return np.fromiter(found, dtype=object, count=len(found))
+
+
+def _take(column: Column, indices: Ints) -> Column:
+    if isinstance(column, UnorderedPairs):
+        return column.take(indices)
+    # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
+    known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
+    taken: Column = known[indices]
+    return taken
+
+
+def _as_rows(column: Vector, name: str) -> Ints:
+    rows = np.asarray(column)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise DataError(
+            f"{name} has dtype {rows.dtype} and shape {rows.shape}",
+            "give a vector of whole numbers: rows of responses",
+            argument=name,
+        )
+    return rows.astype(np.int64, copy=False)
+
+
+def _as_weights(weights: Column | None, n: int) -> Floats:
+    if weights is None:
+        return np.broadcast_to(np.float64(1), n)  # a view of one number takes no memory
+    found = np.asarray(weights, dtype=np.float64)
+    unusable = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+    if unusable.size:
+        raise DataError(
+            f"weights[{unusable[0]}] is {found[unusable[0]]}", "give positive, finite weights", argument="weights"
+        )
+    return found

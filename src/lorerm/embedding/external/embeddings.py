@@ -1,0 +1,98 @@
+"""Read embeddings that other programs made, together with the comparisons between their rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorerm.data.comparisons import Comparisons
+from lorerm.data.datasets.loaded import Loaded
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+from lorerm.embedding.external.comparisons import read_comparisons
+from lorerm.embedding.external.matrix_files import matrix_name, read_matrix_file, read_reference_file
+from lorerm.embedding.matrices import LARGE, StoredMatrix
+from lorerm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lorerm.data.preferences import Preferences
+
+
+def read_matrix_and_comparisons(
+    matrix: Path, comparisons: Path, reference: Path | None = None
+) -> Loaded[EmbeddedPreferences]:
+    """Read a safetensors matrix and a table of the comparisons between its rows.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or the comparisons point outside of the matrix.
+    """
+    responses, head = read_matrix_file(matrix)
+    if reference is not None:
+        head = read_reference_file(reference)
+    columns = Comparisons.from_columns(**read_comparisons(comparisons))
+    return Loaded(EmbeddedPreferences.join(columns, responses, reference=head), f"{matrix}, {comparisons}")
+
+
+def read_for_dataset(
+    matrices: Sequence[Path], loaded: Loaded[Preferences], reference: Path | None = None
+) -> Loaded[EmbeddedPreferences]:
+    """Read the embeddings of all responses of a data set whose users compare the same ones.
+
+    Parameters
+    ----------
+    matrices
+        The files of the train and of the test prompts, with "train" and "test" in their names: [8 x prompts, D] each
+        for PersonalLLM, the responses of a prompt one after the other, in the data set's order.
+    loaded
+        The data set, as its loader returns it.
+    reference
+        A file with the reward head.
+
+    Raises
+    ------
+    DataError
+        The data set has no fixed list of responses, or the matrices have another number of rows.
+    """
+    preferences = loaded.preferences
+    if not loaded.lists_all_responses:
+        raise DataError(
+            f"{loaded.source} has no fixed list of responses", "give a file of comparisons instead", argument="dataset"
+        )
+    paths = [_the_one(matrices, "train"), _the_one(matrices, "test")]
+    names = {matrix_name(path) for path in paths}
+    if len(names) != 1:
+        raise DataError(
+            f"the matrices are called {' and '.join(sorted(names))}", "give both the same name", file=paths[1]
+        )
+    name = names.pop()
+    stored = StoredMatrix(paths, name)
+    n_train, n_rows = StoredMatrix(paths[:1], name).shape[0], len(preferences.responses)
+    on_train = np.char.startswith(preferences.splits.astype(str), "train")
+    if len(stored) != n_rows or not np.array_equal(preferences.chosen < n_train, on_train):
+        raise DataError(
+            f"{paths[0].name} and {paths[1].name} hold {n_train:,} and {len(stored) - n_train:,} rows, "
+            f"{loaded.source} has {n_rows:,} responses in all",
+            "give the embeddings of every response of the same revision, in its order",
+        )
+    embedded = EmbeddedPreferences.join(
+        preferences,
+        stored if n_rows * stored.shape[1] >= LARGE else stored[:],
+        reference=None if reference is None else read_reference_file(reference),
+    )
+    return Loaded(embedded, loaded.source, loaded.reading, loaded.warnings)
+
+
+def _the_one(paths: Sequence[Path], label: str) -> Path:
+    found = [path for path in paths if label in path.name]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found)} of the files have {label!r} in their names",
+            "give train.safetensors and test.safetensors",
+            argument="files",
+        )
+    return found[0]

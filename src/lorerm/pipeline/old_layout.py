@@ -1,0 +1,155 @@
+"""Convert the texts in run folders of earlier versions to today's two files, when a step writes to the folder.
+
+Then, the texts were in one of two layouts; today they are in `responses.parquet` and `comparisons.parquet`.
+
+- `preferences.parquet`: each comparison with its texts, as `Preferences.write_parquet` writes them.
+- `choices.parquet` (`user_id`, `chosen`, `rejected`, `split`) and a `responses.parquet` with `prompt_id`, where all
+  users compare the same responses.
+
+`comparisons.parquet` was written together with the embeddings; its rows are those of the two other files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorerm.data.comparisons import Comparisons
+from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.responses import build_responses, responses_schema
+from lorerm.data.stored import COMPARISONS, RESPONSES, damaged, load_comparisons, write_comparisons, write_table
+from lorerm.errors import DataError, RunError
+from lorerm.pipeline.layout import CHOICES, PREFERENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+    from typing import TypeVar
+
+    from lorerm.data.conversation import Conversation
+
+    C = TypeVar("C", bound=Comparisons)
+
+
+def convert(
+    run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Mapping[str, Any]], None], gone: Collection[str]
+) -> None:
+    """Convert the texts of a run folder, if they are in an old layout; do nothing otherwise.
+
+    Each file is replaced whole, and the old ones are removed last. Cut off anywhere, the next call completes it.
+
+    Parameters
+    ----------
+    run
+        The run folder, locked.
+    manifest
+        Its manifest.
+    write_manifest
+        Replaces it.
+    gone
+        Users whom an interrupted `lorerm forget` was removing: their comparisons are left out.
+
+    Raises
+    ------
+    RunError
+        An old file is damaged.
+    """
+    found = [name for name in (PREFERENCES, CHOICES) if (run / name).exists()]
+    if not found:
+        return
+    prepared, embedded = (manifest["steps"].get(step, {}) for step in ("prepare", "embed"))
+    if prepared.get("finished") and any(name in prepared["files"] for name in found):
+        # An interrupted `lorerm forget` has not noted the new sizes yet.
+        if not gone and any(_size(run / name) != prepared["files"].get(name) for name in found):
+            return  # cut off: the step that wrote it has to be done again
+        size = _size(run / COMPARISONS)
+        in_order = embedded.get("finished") and size is not None and (gone or size == embedded["files"][COMPARISONS])
+        if not _is_converted(run / RESPONSES):
+            _convert_texts(run, set(gone), bool(in_order))
+        write_manifest(_with_new_files(run, manifest))
+    for name in found:
+        (run / name).unlink()
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
+def _convert_texts(run: Path, gone: Collection[str], in_order: bool) -> None:
+    """Write the new files; `in_order`: the comparisons are there, and their rows are those of finished embeddings."""
+    old = _without(gone, _read_choices(run) if (run / CHOICES).exists() else _read_preferences(run))
+    new = _in_rows_of(_without(gone, load_comparisons(run)), old) if in_order else old.canonical()
+    if not in_order:
+        write_comparisons(run, new)
+    # The responses last: the layout of choices needs its own file of that name until then.
+    write_table(run / RESPONSES, new.responses)
+
+
+def _without(user_ids: Collection[str], comparisons: C) -> C:
+    return comparisons.select(np.flatnonzero([user not in user_ids for user in comparisons.user_ids]))
+
+
+def _is_converted(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_schema(path) == responses_schema())
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _read_preferences(run: Path) -> Preferences:
+    try:
+        return Preferences.read_parquet(run / PREFERENCES)
+    except DataError as error:
+        raise damaged(run / PREFERENCES) from error
+
+
+def _read_choices(run: Path) -> Preferences:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        responses, choices = (pq.read_table(run / name, partitioning=None) for name in (RESPONSES, CHOICES))
+        texts = responses.select(["prompt", "response"]).cast(responses_schema()).combine_chunks()
+        chosen = choices["chosen"].to_numpy().astype(np.int64)
+        columns = Comparisons.from_columns(
+            chosen,
+            choices["rejected"].to_numpy(),
+            np.array(choices["user_id"].to_pylist(), dtype=object),
+            np.array(responses["prompt_id"].to_pylist(), dtype=object)[chosen],
+            splits=np.array(choices["split"].to_pylist(), dtype=object),
+        ).columns()
+    except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
+        raise damaged(run / CHOICES) from error
+    return Preferences(**columns, responses=texts, summary=ReadingSummary(len(chosen), len(chosen)))
+
+
+def _in_rows_of(embedded: Comparisons, old: Preferences) -> Preferences:
+    """Give the texts the rows that the comparisons of the finished embeddings have; rows of no comparison are empty."""
+    if len(embedded) != len(old):
+        raise RunError(f"{COMPARISONS} has {len(embedded)} rows, the file of texts has {len(old)}", "make a new run")
+    chosen, rejected = embedded.rows()
+    texts: dict[int, tuple[Conversation, Conversation]] = {}
+    for rows, side in ((rejected, old.messages("rejected")), (chosen, old.messages("chosen"))):
+        texts |= dict(zip(rows.tolist(), zip(old.messages("prompt"), side, strict=True), strict=True))
+    n_rows = max(int(chosen.max(initial=-1)), int(rejected.max(initial=-1))) + 1
+    responses = build_responses(texts.get(row, ((), ())) for row in range(n_rows))
+    return replace(old, **{**embedded.columns(), "splits": old.splits}, responses=responses)
+
+
+def _with_new_files(run: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    steps = dict(manifest["steps"])
+    sizes = {name: (run / name).stat().st_size for name in (RESPONSES, COMPARISONS)}
+    steps["prepare"] = {**steps["prepare"], "files": sizes}
+    files = steps.get("embed", {}).get("files")
+    if files is not None and files.get(COMPARISONS) == sizes[COMPARISONS]:
+        steps["embed"] = {
+            **steps["embed"],
+            "files": {name: size for name, size in files.items() if name != COMPARISONS},
+        }
+    # Otherwise the embeddings lost their comparisons, and their step has to be done again.
+    return {**manifest, "steps": steps}
