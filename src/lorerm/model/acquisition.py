@@ -96,21 +96,10 @@ def choose_question(
 
 
 def posterior_of(model: ModelParameters, user: UserWeights | str | None) -> Posterior:
-    """Return the weights [K] and covariance [K, K] of one user.
+    """Return the weights [K] and covariance [K, K] of one user, or the prior's moments for None.
 
-    Parameters
-    ----------
-    model
-        Gives the prior.
-    user
-        A user of the model, the weights of a single user, or None for the prior's moments.
-
-    Raises
-    ------
-    UnknownUserError
-        If the model does not know the user.
-    ModelError
-        If the user's weights have no covariance.
+    `user` is a user of the model (else an `UnknownUserError`) or the weights of a single user. Weights without
+    covariance are a `ModelError`.
     """
     if user is None:
         empty = ProjectedComparisons.empty(model.basis.shape[1])

@@ -31,18 +31,13 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
-_SPLIT_LABELS = dict(
-    zip(
-        SPLITS,
-        (
-            "seen users, train prompts",
-            "seen users, test prompts",
-            "unseen users, their few-shot prompts",
-            "unseen users, test prompts",
-        ),
-        strict=True,
-    )
+_LABELS = (
+    "seen users, train prompts",
+    "seen users, test prompts",
+    "unseen users, few-shot",
+    "unseen users, test prompts",
 )
+_SPLIT_LABELS = dict(zip(SPLITS, _LABELS, strict=True))
 _CONTROLS = {"shared_direction": "population weights for every user", "other_users_weights": "another user's weights"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -113,7 +108,7 @@ def model_card(
             include_users=include_users,
             license_id=license_id,
             data=None if content is None else content["data"],
-            cells={cell: label for cell, label in _SPLIT_LABELS.items() if own is not None and own.get(cell)},
+            splits={split: label for split, label in _SPLIT_LABELS.items() if own is not None and own.get(split)},
             rows=rows,
             validation=model.training.get("validation"),
             recipe=model.training.get("config", {}).get("recipe"),
@@ -165,7 +160,7 @@ def _own_row(content: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
 
 
 def _rows(content: Mapping[str, Any], rank: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (label, figures by split) of the model and of its baselines."""
+    """Return (label, accuracies by split) of the model and of its baselines."""
     own = _own_row(content, rank)
     if own is None:
         raise ConfigError(
@@ -175,8 +170,8 @@ def _rows(content: Mapping[str, Any], rank: int) -> list[tuple[str, Mapping[str,
         )
     rows = [(f"**this model, rank {rank}**", own)]
     for other, label in ((1, "single Bradley-Terry model"), (0, "reference head of the base model")):
-        cells = _own_row(content, other)
-        if other != rank and cells:
-            rows.append((label, cells))
+        accuracies = _own_row(content, other)
+        if other != rank and accuracies:
+            rows.append((label, accuracies))
     controls = [control for control in content["controls"] if control["rank"] == rank and control["cells"]]
     return rows + [(_CONTROLS[found["name"]], found["cells"]) for found in controls if found["name"] in _CONTROLS]

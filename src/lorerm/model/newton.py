@@ -127,12 +127,9 @@ class Problem:
         return gradient, self.penalty.hessian(t) + scaled.mT @ self.features
 
     def minimise(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Minimise by Newton's method from t, halving a problem's step until it satisfies Armijo's rule.
+        """Return the minima t [N, r], their values [N] and Hessians [N, r, r], starting from t.
 
-        Returns
-        -------
-        tuple
-            The minima t [N, r], their values [N] and the Hessians there [N, r, r].
+        A problem's step is halved until it satisfies Armijo's rule.
         """
         log_odds = self.log_odds(t)
         value = self.value(t, log_odds)

@@ -104,13 +104,7 @@ def _fit(
 
 
 def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor) -> Posterior:
-    """Return the moments of each user's mixture, given its components.
-
-    Parameters
-    ----------
-    probability, weights, covariance
-        [M, C], [M, C, K] and [M, C, K, K]: the probability, mean and covariance of each component.
-    """
+    """Return the moments of mixtures, given the components' probabilities [M, C], means and covariances."""
     mean = (probability[:, :, None] * weights).sum(dim=1)
     off = weights - mean[:, None]
     second = covariance + off[..., None] * off[..., None, :]

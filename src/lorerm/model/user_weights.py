@@ -166,19 +166,7 @@ class UserWeights:
     ) -> UserWeights:
         """Add comparisons that are projected on the model's basis already; otherwise as `update`.
 
-        Parameters
-        ----------
-        user_ids
-            The users, by the indices in `new.user`.
-        new
-            Their new comparisons.
-        prior, temperature
-            Those of the model.
-
-        Raises
-        ------
-        ModelError
-            As `update`.
+        `user_ids` are the users by the indices in `new.user`; `prior` and `temperature` are the model's.
         """
         before = self.select([user for user in user_ids if user in self._row])
         kept = before.comparisons or ProjectedComparisons.empty(self.weights.shape[1])

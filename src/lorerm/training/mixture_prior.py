@@ -69,13 +69,10 @@ class Likelihoods:
         return Likelihoods(self.information[rows], self.linear[rows], self.weights[rows])
 
     def posterior(self, mixture: Mixture) -> tuple[torch.Tensor, Posterior, torch.Tensor]:
-        """Return the posterior of each user under each component.
+        """Return the posterior of each user under each component of the mixture.
 
-        Returns
-        -------
-        tuple
-            Probabilities of the components [M, C]; means [M, C, K] and covariances [M, C, K, K] of the weights under
-            each; the log evidence of the whole mixture [M], up to a constant.
+        These are probabilities of the components [M, C]; means [M, C, K] and covariances [M, C, K, K] of the weights;
+        and the log evidence of the whole mixture [M], up to a constant.
         """
         _, means, covariances = mixture
         information = self.information[:, None]

@@ -84,14 +84,8 @@ def logistic_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weighted loss (scalar) and its derivatives with respect to the reward differences [n].
 
-    Parameters
-    ----------
-    projected
-        [n, K]: d . V.
-    of_pair
-        [n, K]: the weights of each comparison's user.
-    pair_weight, temperature, offset
-        As in `negative_log_likelihood`.
+    `projected` are d . V and `of_pair` the weights of each comparison's user, both [n, K]; the rest is as in
+    `negative_log_likelihood`.
     """
     margin = (projected * of_pair).sum(dim=1)
     margin = (margin if offset is None else margin + offset) / temperature

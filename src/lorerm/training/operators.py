@@ -91,15 +91,6 @@ class StreamedRows:
         """The dtype of the converted rows, float32."""
         return torch.float32
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the converted rows, the CPU."""
-        return torch.device("cpu")
-
-    def numel(self) -> int:
-        """Return R * D."""
-        return len(self.index) * self.source.shape[1]
-
     def __len__(self) -> int:
         """Return the number of rows R."""
         return len(self.index)

@@ -49,14 +49,7 @@ class PaperFit(NamedTuple):
 class PaperTrainer(Trainer):
     """Trainer of a published recipe; the validation split serves only to compare ranks.
 
-    Parameters
-    ----------
-    data, config, reference, differences
-        As `Trainer`.
-    fit_basis
-        Fits basis and weights: `fit_joint` or `fit_cosine` with all settings bound.
-    few_shot
-        Fits the weights of the validation split's unseen users: `fit_few_shot` with all settings bound.
+    `fit_basis` (`fit_joint` or `fit_cosine`) and `few_shot` (`fit_few_shot`) come with all settings bound.
     """
 
     def __init__(
@@ -179,18 +172,8 @@ def fit_few_shot(
 ) -> torch.Tensor:
     """Return simplex weights [N, K] of new users, given the basis: one Adam from N successive draws randn(K).
 
-    Parameters
-    ----------
-    projected
-        [n, K]: d . V of each comparison, grouped by user.
-    user
-        Int64 [n], non-decreasing: the index of each comparison's user; each of the N users has a comparison.
-    weight
-        [n]: the weight of each comparison, summing to 1 within each user.
-    n_users
-        N.
-    steps, learning_rate
-        Of Adam.
+    `projected` [n, K] and `user` [n] are as in `lorerm.model.posterior.solve`, and each user has a comparison; `weight`
+    [n] sums to 1 within each user.
     """
     projected = projected.t().contiguous().t()  # stored by direction: sums over few directions are slow otherwise
     logits = torch.stack([torch.randn(projected.shape[1]) for _ in range(n_users)]).to(projected.dtype)

@@ -110,14 +110,9 @@ def expected_loss(
 
 
 def _whitening(prior: WeightPrior) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the linear map to weights with mean 0 and variance 1 on every personal axis, and its inverse.
+    """Return the map to weights of mean 0 and variance 1 on R personal axes, [R + 1, K], and its inverse [K, R + 1].
 
     The first weight, that of the shared direction, is kept; the mean deviation becomes part of that direction.
-
-    Returns
-    -------
-    tuple
-        Float64 [R + 1, K] and [K, R + 1], for R axes with positive variance.
     """
     if prior.covariance is None:
         raise AssertionError

@@ -158,13 +158,8 @@ def _differing_gradients(
 
     A user's gradient is the sum over their comparisons of `slope` [n] times the difference. Beyond
     `_MAX_DENSE_SVD_ELEMENTS` the matrix is not stored: randomised subspace iteration needs only its products with a few
-    vectors (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1).
-
-    Returns
-    -------
-    tuple
-        Left singular vectors [N, R], singular values [R], right singular vectors [R, D]; R is at least `rank` or the
-        largest possible.
+    vectors (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1). It returns left vectors [N, R],
+    values [R] and right vectors [R, D], with R at least `rank` where there are so many.
     """
     dimension = pairs.matrix.shape[1]
     if pairs.n_users * dimension <= _MAX_DENSE_SVD_ELEMENTS:
@@ -216,13 +211,7 @@ def minimise(
     steps: int,
     tolerance: float,
 ) -> tuple[torch.Tensor, int]:
-    """Minimise by L-BFGS: value and gradient in float32, the optimiser's own arithmetic in float64.
-
-    Returns
-    -------
-    tuple
-        The minimum and the number of iterations.
-    """
+    """Return the minimum by L-BFGS and the number of iterations; the optimiser's own arithmetic is in float64."""
     import numpy as np
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits

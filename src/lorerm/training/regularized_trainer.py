@@ -90,12 +90,10 @@ class RegularizedTrainer(Trainer):
 
     @cached_property
     def _choices(self) -> dict[int, selection.Choice]:
-        """The choices by rank."""
         return {}
 
     @cached_property
     def _paths(self) -> dict[int, selection.PersonalPath]:
-        """The paths by their largest rank."""
         return {}
 
     @cached_property

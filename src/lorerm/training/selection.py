@@ -126,13 +126,7 @@ def _thinned(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor,
 def choose_shared(
     validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
 ) -> tuple[Choice, Fit | None]:
-    """Choose the shared direction's strength and temperature.
-
-    Returns
-    -------
-    tuple
-        The choice, and its fit to the validation split's train part in log-odds; None without a validation split.
-    """
+    """Choose the shared direction's strength and temperature; also return the validation split's fit in log-odds."""
     choice, best = Choice(Strengths(FALLBACK.shared), 1.0, False, 1.0, None), None
     if validation is None:
         return choice, best
@@ -166,14 +160,8 @@ def score_direction(validation: Validation, direction: torch.Tensor) -> Score:
 class PersonalPath:
     """Fits of the deviations for the strengths of `PERSONAL_PATH`, each made at its first use from the one before.
 
-    Parameters
-    ----------
-    pairs
-        The validation split's train part on the scaled features.
-    shared
-        The shared direction, in log-odds.
-    rank
-        The largest rank that uses the fits; smaller ranks use their leading directions.
+    `pairs` are on the scaled features, `shared` is in log-odds. `rank` is the largest rank that uses the fits; smaller
+    ranks use their leading directions.
     """
 
     def __init__(self, pairs: PackedPairs, shared: Fit, rank: int) -> None:

@@ -27,24 +27,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The result of training one rank.
+    """The result of training one rank: fields of `ModelParameters`, and what validation found.
 
-    Parameters
-    ----------
-    basis
-        [D, K], for embeddings as the encoder returns them.
-    weights
-        [N, K].
-    prior, temperature
-        Those of the model.
-    score
-        The score on held-out comparisons that ranks are compared by; None without a validation split.
-    covariance
-        [N, K, K], or None where the recipe computes none.
-    comparisons
-        The projected training comparisons; None where the recipe computes no posterior.
-    chosen
-        What validation chose, as JSON values.
+    Ranks are compared by `score` (None without a validation split). `chosen` are the chosen settings as JSON values.
     """
 
     basis: torch.Tensor
@@ -60,16 +45,7 @@ class Trained:
 class Trainer(ABC):
     """Trains and validates models of several ranks on the same data; work that ranks share is done once.
 
-    Parameters
-    ----------
-    data
-        The training comparisons.
-    config
-        Its rank is not used.
-    reference
-        Float32 [D], the reference head, or None.
-    differences
-        See `PackedPairs.pack`.
+    The parameters are those of `Recipe.trainer` and, `differences`, of `PackedPairs.pack`.
     """
 
     def __init__(

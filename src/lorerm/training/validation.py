@@ -54,15 +54,10 @@ class Score:
 
 
 def improves_by_one_se(losses: Floats | torch.Tensor, baseline: Floats | torch.Tensor) -> bool:
-    """Return whether the mean loss is below the baseline's by more than one standard error of the difference.
+    """Return whether the mean of `losses` [M] is below that of `baseline` [M] by more than one standard error.
 
-    The standard error is over users, of the difference of the two losses of the same user. The rule prevents a setting
-    with a small or accidental advantage from replacing a simpler one.
-
-    Parameters
-    ----------
-    losses, baseline
-        Float [M]: the losses of the same users; users with NaN in either are left out.
+    Both are of the same users; the standard error is that of the mean difference over users, without those with NaN.
+    The rule prevents a setting with a small or accidental advantage from replacing a simpler one.
     """
     gain = (np.asarray(baseline) - np.asarray(losses)).astype(np.float64)
     gain = gain[np.isfinite(gain)]
@@ -131,15 +126,7 @@ class Validation:
         return Validation(train, few_shot, held_out, self.row, self.train_share)
 
     def margins(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return the reward difference of each held-out comparison [n].
-
-        Parameters
-        ----------
-        basis
-            [K, D].
-        weights
-            [train users + few-shot users, K].
-        """
+        """Return the reward difference of each held-out comparison [n]; `basis` is [K, D], `weights` as `row` says."""
         return (self.held_out.project(basis) * weights[self.row][self.held_out.user]).sum(dim=1)
 
     def score(self, margins: torch.Tensor, temperature: float) -> Score:
