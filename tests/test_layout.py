@@ -1,4 +1,4 @@
-"""Every module has its test file, and nothing in the project refers to a path of one machine."""
+"""Every module has a test file, and no file of the project names a path of one machine."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "lorerm"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
-# Modules without a test file of their own, each with the reason.
+# Modules without a test file of their own, and why.
 UNTESTED = {
     "__main__.py": "hands over to the command",
     "_version.py": "one constant, which test_package.py compares with the changelog",
@@ -21,12 +21,12 @@ UNTESTED = {
 
 WRITTEN = [".ci", "benchmarks", "docs", "examples", "src", "tests"]
 SUFFIXES = {"", ".py", ".md", ".toml", ".txt", ".json", ".j2", ".html", ".css", ".js", ".yaml", ".cff"}
-# Paths of one machine; put together here, so that this file does not hold them itself.
-NOT_OURS = re.compile("/wo" + "rk/|\\.\\./sha" + "red|/ro" + "ot/")
+# Paths of one machine; each is written in two parts, so that this file does not contain it.
+LOCAL_PATHS = re.compile("/wo" + "rk/|\\.\\./sha" + "red|/ro" + "ot/")
 
 
 def written_files():
-    """Every text file of the project, with what tools left behind left out."""
+    """Return every text file of the project, without what tools left behind."""
     top = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")]
     inner = [path for folder in WRITTEN for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     hidden = (".import_linter_cache", "__pycache__")
@@ -40,10 +40,10 @@ def test_every_module_has_its_test_file(module):
     assert has_test != (module.as_posix() in UNTESTED)
 
 
-def test_every_exception_to_these_rules_is_of_a_module_that_exists():
+def test_every_exception_names_a_module_that_exists():
     assert set(UNTESTED) <= {module.as_posix() for module in MODULES}
 
 
-def test_nothing_points_out_of_the_project():
-    found = {str(path.relative_to(ROOT)): NOT_OURS.findall(path.read_text("utf-8")) for path in written_files()}
+def test_no_file_names_a_path_of_one_machine():
+    found = {str(path.relative_to(ROOT)): LOCAL_PATHS.findall(path.read_text("utf-8")) for path in written_files()}
     assert {path: words for path, words in found.items() if words} == {}

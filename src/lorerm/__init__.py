@@ -1,4 +1,4 @@
-"""Personal reward models from many people's preferences (LoRe, low-rank reward modelling, arXiv 2504.14439)."""
+"""Personal reward models, learned from the comparisons of many users (LoRe, arXiv 2504.14439)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from lorerm.training.config import AdaptationConfig, TrainingConfig
     from lorerm.training.train import train
 
-# Where each public name lives. They are imported when first asked for, so that `import lorerm` and `lorerm --help`
+# Public name -> its module, which is imported when the name is first used, so that `import lorerm` and `lorerm --help`
 # stay instant.
-_HOMES = {
+_MODULES = {
     "AdaptationConfig": "training.config",
     "EmbeddedPreferences": "embedding.embedded_preferences",
     "Encoder": "embedding.encoder",
@@ -72,14 +72,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its home."""
-    if name not in _HOMES:
+    """Import a public name from its module."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
+    """Return the public names."""
     return sorted(__all__)

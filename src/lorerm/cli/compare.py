@@ -1,4 +1,4 @@
-"""Compare runs side by side: data, models, recipes; user by user and prompt by prompt where the runs share them."""
+"""Compare runs: data, models and recipes side by side, and accuracies on the users and prompts that they share."""
 
 from __future__ import annotations
 

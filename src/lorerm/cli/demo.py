@@ -1,4 +1,4 @@
-"""Do everything on simulated users: no network, no GPU, under a minute; each call starts again."""
+"""Make a complete run on simulated users: no network, no GPU, under a minute; each call starts over."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def add_user_column_option(parser: argparse.ArgumentParser) -> None:
 
 def add_rank_option(parser: argparse.ArgumentParser, use: str, default: str = "the one that validation chose") -> None:
     """Add the rank of the model that a verb uses."""
-    parser.add_argument("--rank", type=int, metavar="K", help=f"rank of the model {use} (default: {default})")
+    parser.add_argument("--rank", type=int, metavar="K", help=f"rank of the run's model {use} (default: {default})")
 
 
 def add_options(

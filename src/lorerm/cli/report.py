@@ -1,4 +1,4 @@
-"""Adapt the unseen users, evaluate every rank beside the controls, and write the report."""
+"""Adapt the unseen users, evaluate every rank and the controls, and write the report."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
     parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own weights to score")
-    add_rank_option(parser, "of the run to score")
+    add_rank_option(parser, "to score")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the results (default: the folder rewardbench in the run)"
     )

@@ -1,4 +1,4 @@
-"""Do everything: prepare, embed, train, adapt, evaluate, report. Run again, it continues after the last finished step.
+"""Make a complete run: prepare, embed, train, adapt, evaluate, report. Run again, it continues where it stopped.
 
 A data set known by name (tldr, prism, personalllm, community-alignment) brings its experiment with all settings, the
 reward model among them; `--encoder hashing` takes the built-in encoder instead, which needs no download.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("path", metavar="RUN|MODEL", help="a run folder, a saved model, or a model's id on the hub")
-    add_rank_option(parser, "of the run to serve")
+    add_rank_option(parser, "to serve")
     parser.add_argument(
         "--name", metavar="NAME", help="name of the model in the API (default: the last part of its path)"
     )

@@ -1,4 +1,4 @@
-"""Train one model per rank on the seen users; the validation split chooses the model of the run."""
+"""Train one model per rank on the seen users; the validation split chooses the rank that the run uses."""
 
 from __future__ import annotations
 
