@@ -19,7 +19,7 @@ def embedding(quality: float, seed: int) -> torch.Tensor:
 
 
 def tldr_entry(post: str, number: int, text: str | None = "") -> dict:
-    """One judgement of a worker."""
+    """One comparison of a worker."""
     return {
         "text": text if text is None else f"Post {post} {number}.",
         "winning_summary": f"good {post} {number}",
@@ -43,16 +43,16 @@ def tldr_pickles(folder: Path, n_workers: int = 3, n_train: int = 4, n_valid: in
 
 
 def prism_pickles(folder: Path, n_dialogues: int = 24) -> list[Path]:
-    """Both files as `torch.save` writes them: four people, half of them seen, rejected replies as lists."""
+    """Both files as `torch.save` writes them: four users, half of them seen, rejected replies as lists."""
     splits: dict[str, list[dict]] = {"train": [], "test": []}
     for number in range(n_dialogues):
         split = "train" if number % 3 else "test"
-        person = number % 4
+        user = number % 4
         for turn in range(2):
             info = {
                 "split": split,
-                "seen": person < 2,
-                "user_id": f"user{person}",
+                "seen": user < 2,
+                "user_id": f"user{user}",
                 "dialog_id": f"d{number}",
                 "turn_nb": turn,
                 "total_turn_nb": 2,

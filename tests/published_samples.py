@@ -74,17 +74,17 @@ def tldr_sample(folder: Path, n_workers: int = 40, n_train: int = 6, n_valid: in
     return folder
 
 
-def prism_sample(folder: Path, n_people: int = 50) -> Path:
-    """People with 1 to 7 dialogues of two turns: four replies at first, then two."""
+def prism_sample(folder: Path, n_users: int = 50) -> Path:
+    """Users with 1 to 7 dialogues of two turns: four replies at first, then two."""
     rng = np.random.default_rng(1)
     survey, conversations, utterances = [], [], []
-    for person in range(n_people):
-        user = f"user{(person * 37) % n_people}"
-        n_dialogues = 6 + person % 2 if person % 7 else 1 + person % 5
+    for index in range(n_users):
+        user = f"user{(index * 37) % n_users}"
+        n_dialogues = 6 + index % 2 if index % 7 else 1 + index % 5
         survey.append({"user_id": user, "num_completed_conversations": n_dialogues, "age": "25-34 years old"})
         for number in range(n_dialogues):
-            name = f"c{person}-{number}"
-            conversations.append(prism_conversation(name, user, rng, likes_long=bool(person % 2)))
+            name = f"c{index}-{number}"
+            conversations.append(prism_conversation(name, user, rng, likes_long=bool(index % 2)))
     survey.append({"user_id": "user-idle", "num_completed_conversations": 0, "age": "35-44 years old"})
     for conversation in conversations:
         for one in conversation["conversation_history"]:

@@ -22,7 +22,7 @@ def load(data, split=None, **options):
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    return prism_sample(tmp_path_factory.mktemp("prism"), n_people=60)
+    return prism_sample(tmp_path_factory.mktemp("prism"), n_users=60)
 
 
 def literal_split(users, dialogues):
