@@ -1,4 +1,4 @@
-"""PersonalLLM: simulated people over shared responses, best against worst, ties and missing scores."""
+"""PersonalLLM: simulated users who compare the same responses, best against worst, ties and missing scores."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_the_responses_are_all_of_the_data_set_in_its_order(sample):
     assert all(prompt_id == f"train-{row}" for row, prompt_id in prompt_of.items() if row < 60)
 
 
-def test_cells_have_the_sizes_of_the_protocol(sample):
+def test_splits_have_the_sizes_of_the_protocol(sample):
     preferences = load(sample, seen_users=30, unseen_users=20, seen_share=0.1, unseen_share=0.05).preferences
-    counted = {cell: int((preferences.splits == cell).sum()) for cell in set(preferences.splits)}
+    counted = {name: int((preferences.splits == name).sum()) for name in set(preferences.splits)}
     assert counted == {"train_seen": 180, "test_seen": 360, "train_unseen": 60, "test_unseen": 240}
     assert list(dict.fromkeys(preferences.user_ids))[:2] == ["seen-0000", "seen-0001"]
     tiny = load(sample, seen_users=3, unseen_users=2).preferences
@@ -50,7 +50,7 @@ def test_cells_have_the_sizes_of_the_protocol(sample):
 
 
 def test_pair_is_the_best_against_the_worst_by_the_users_own_mixture(tmp_path):
-    """With one reward model above all others in reach, everybody agrees with the arg max of their mixture."""
+    """Comparisons of the scores, mixed by the weights that the same seed draws."""
     train, test = rows("train", 20), rows("test", 5)
     folder = write(tmp_path, train, test)
     seed = 4
@@ -71,7 +71,7 @@ def test_pair_is_the_best_against_the_worst_by_the_users_own_mixture(tmp_path):
         assert rejected[pair][0]["content"] == texts[prompt][values.argmin()]
 
 
-def test_concentration_decides_how_diverse_people_are(tmp_path):
+def test_concentration_decides_how_diverse_users_are(tmp_path):
     """Each reward model likes one response; even mixtures agree on the two that two models like."""
     train, test = rows("train", 3), rows("test", 2)
     for row in train + test:
@@ -113,7 +113,7 @@ def test_best_and_worst_of_the_same_text_are_a_tie(tmp_path):
     assert preferences.summary.n_ties == 4
 
 
-def test_prompt_with_a_missing_score_is_not_judged_but_keeps_its_rows(tmp_path):
+def test_prompt_with_a_missing_score_has_no_comparisons_but_keeps_its_rows(tmp_path):
     train, test = rows("train", 4), rows("test", 2)
     train[2]["response_5_beaver_7b"] = None
     loaded = load(write(tmp_path, train, test), seen_users=3, unseen_users=0, seen_share=1.0)
@@ -144,7 +144,7 @@ def test_prompt_in_both_splits_is_tested_only(tmp_path):
     assert "1 left out, a training prompt that is a test prompt too: 5 left" in loaded.reading
 
 
-def test_seed_decides_people_and_prompts(sample):
+def test_seed_decides_users_and_prompts(sample):
     one, same, other = (
         load(sample, SplitConfig(seed=seed), seen_users=9, unseen_users=3).preferences for seed in (1, 1, 2)
     )
