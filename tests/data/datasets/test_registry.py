@@ -150,10 +150,9 @@ def made_up(tmp_path, monkeypatch):
 
 
 def prepared(run):
-    from lorerm.data.preferences import Preferences
+    from lorerm.data.stored import load_preferences
 
-    stored = Preferences.read_parquet(run / "preferences.parquet")
-    return stored, json.loads((run / "manifest.json").read_text())["steps"]["prepare"]["arguments"]
+    return load_preferences(run), json.loads((run / "manifest.json").read_text())["steps"]["prepare"]["arguments"]
 
 
 def test_registered_data_set_has_its_options_on_the_command_line(made_up, tmp_path, capsys):
@@ -184,4 +183,4 @@ def test_experiment_file_names_the_options_of_a_data_set(made_up, tmp_path):
 def test_option_of_another_data_set_is_refused(made_up, tmp_path, capsys):
     for source, option in (("made-up", "--n-users"), ("simulated", "--n-prompts")):
         assert main(["prepare", source, option, "9", "--out", str(tmp_path / "run")]) == 2
-        assert option[2:].replace("-", "_") in capsys.readouterr().err
+        assert f"{option} " in capsys.readouterr().err
