@@ -316,3 +316,8 @@ def test_from_labels():
 def test_bad_share():
     with refused(ConfigError, "2", argument="unseen_users"):
         split(crowd(), unseen_users=2)
+
+
+def test_mean_number_of_comparisons_of_a_user():
+    assert SplitSize(4, 10).mean_pairs == 2.5
+    assert SplitSize(0, 0).mean_pairs == 0

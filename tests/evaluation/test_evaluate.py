@@ -10,17 +10,24 @@ import pytest
 import torch
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
-from lorerm.data.splits import split
+from lorerm.data.splits import SplitSize, split
 from lorerm.errors import ConfigError
 from lorerm.evaluation.axes import describe_axes
-from lorerm.evaluation.evaluate import NO_REFERENCE, measure
-from lorerm.evaluation.report import SplitSize
+from lorerm.evaluation.evaluate import NO_REFERENCE, measure, published_arrays
+from lorerm.evaluation.predictions import OWN
+from lorerm.evaluation.report import RankRow
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.train import train
 from planted import plant
 from refusals import refused
 
+PUBLISHED = [
+    "train_accuracies_joint",
+    "seen_user_unseen_prompts_accuracies_joint",
+    "few_shot_train_accuracies_few_shot",
+    "unseen_user_unseen_prompts_accuracies_few_shot",
+]
 ACCURACY = ["mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts"]
 
 
@@ -218,3 +225,27 @@ def test_the_adaptation_can_be_chosen(splits):
 def test_an_adaptation_that_does_not_fit_is_refused(models, splits):
     with refused(ConfigError, "paper"):
         measure(models[3], splits, adaptation=AdaptationConfig(recipe="paper"))
+
+
+def test_published_arrays_have_their_names_and_order():
+    found = published_arrays([], TrainingConfig(recipe="paper-cosine"))
+    assert list(found.arrays) == [*PUBLISHED, *(f"{name}_std" for name in PUBLISHED)]
+    assert (found.alphas, found.ranks) == ((1e4,), ())
+
+
+def test_a_given_alpha_is_the_only_published_one():
+    assert published_arrays([], TrainingConfig(recipe="paper", alpha=3)).alphas == (3,)
+
+
+def test_published_values_are_those_of_the_splits(predictions, report):
+    found = report.published
+    assert found.ranks == (1, 2, 3)
+    by_user = predictions.samples["test_unseen"].by_user(predictions.correct[2, "test_unseen", OWN][:, None])[:, 0]
+    assert found.arrays[PUBLISHED[3]][1] == pytest.approx(by_user.mean())
+    assert found.arrays[f"{PUBLISHED[3]}_std"][1] == pytest.approx(0.25 * np.std(by_user))
+
+
+def test_an_empty_split_is_published_as_null():
+    row = RankRow(rank=2, available=True, accuracies=dict.fromkeys(SPLITS))
+    found = published_arrays([row], TrainingConfig())
+    assert found.arrays[PUBLISHED[0]] == found.arrays[f"{PUBLISHED[0]}_std"] == (None,)

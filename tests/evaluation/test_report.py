@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lorerm.errors import DataError
-from lorerm.evaluation.report import Estimate, FewShotCurve, Gains, Report, SplitSize, UserGain, focus_rank
+from lorerm.evaluation.report import Estimate, FewShotCurve, Gains, Report, UserGain, focus_rank
 from refusals import refused
 
 
@@ -204,11 +204,6 @@ def test_the_gain_is_clear_from_where_the_few_shot_curve_of_its_rank_says_so(rep
     assert replace(report, few_shot=replace(curve, rank=2)).clear_from is None
     assert replace(report, few_shot=curve, chosen_rank=1).clear_from is None
     assert report.clear_from is None
-
-
-def test_mean_number_of_comparisons():
-    assert SplitSize(4, 10).mean_comparisons == 2.5
-    assert SplitSize(0, 0).mean_comparisons == 0
 
 
 def test_its_printed_form_names_nobody(report):

@@ -53,6 +53,11 @@ class SplitSize:
     n_users: int
     n_pairs: int
 
+    @property
+    def mean_pairs(self) -> float:
+        """Mean number of comparisons of a user; 0 in an empty split."""
+        return self.n_pairs / max(self.n_users, 1)
+
 
 @dataclass(frozen=True)
 class SplitSummary:

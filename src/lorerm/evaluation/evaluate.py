@@ -1,4 +1,4 @@
-"""The evaluation protocol: every rank on the four splits, its controls, and paired differences with intervals."""
+"""Evaluation of every rank on the four splits, as a report: accuracies, controls, paired differences, single users."""
 
 from __future__ import annotations
 
@@ -9,29 +9,40 @@ import numpy as np
 
 from lorerm._version import __version__
 from lorerm.data.schema import SPLITS
+from lorerm.data.splits import SplitSize
 from lorerm.evaluation.per_user import agreement, user_gains
 from lorerm.evaluation.predictions import CONTROLS, Predictions, predict
-from lorerm.evaluation.published import published_arrays
 from lorerm.evaluation.report import (
     SCHEMA_VERSION,
     Control,
     DataSummary,
+    Published,
     RankRow,
     Report,
     Selection,
     Settings,
-    SplitSize,
 )
 from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.training.paper import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lorerm.data.splits import Splits
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-    from lorerm.training.config import AdaptationConfig
+    from lorerm.evaluation.report import Estimate
+    from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 NO_REFERENCE = "the embeddings come without a reference head"
+# The published code's names of the four splits.
+_PUBLISHED_NAMES = {
+    "train_seen": "train_accuracies_joint",
+    "test_seen": "seen_user_unseen_prompts_accuracies_joint",
+    "train_unseen": "few_shot_train_accuracies_few_shot",
+    "test_unseen": "unseen_user_unseen_prompts_accuracies_few_shot",
+}
+# The published "std" is this factor times the standard deviation over users, with their number as divisor.
+_PUBLISHED_STD = 0.25
 
 
 def measure(
@@ -40,37 +51,26 @@ def measure(
     *,
     adaptation: AdaptationConfig | None = None,
     seed: int = 0,
-    reference_reason: str = NO_REFERENCE,
 ) -> Report:
-    """Evaluate one model, or one model per rank.
-
-    Parameters
-    ----------
-    models
-        Trained on `data.train_seen`. The reference head (rank 0) and the single Bradley-Terry model (rank 1) are added
-        where they are missing.
-    data
-        The four splits; the unseen users are adapted on `data.train_unseen`.
-    adaptation
-        None is the adaptation that goes with the recipe of training.
-    seed
-        Seed of the exchange of weights among users.
-    reference_reason
-        The reason to report where there is no reference head.
-    """
+    """Evaluate one model, or one model per rank; see `predict` for the parameters."""
     by_rank = {models.requested_rank: models} if isinstance(models, LowRankRewardModel) else models
-    return describe(predict(by_rank, data, adaptation, seed), reference_reason)
+    return describe(predict(by_rank, data, adaptation, seed))
 
 
 def describe(predictions: Predictions, reference_reason: str = NO_REFERENCE) -> Report:
-    """Summarise predictions as a report, without the studies of a run (few-shot curve, seeds, axes)."""
-    ranks = _rank_rows(predictions, reference_reason)
+    """Summarise predictions as a report; `reference_reason` says why there is no reference head, if there is none.
+
+    The report has no studies of a run: no few-shot curve, no further seeds, no axes.
+    """
+    ranks = [_rank_row(rank, model, predictions) for rank, model in predictions.models.items()]
+    if 0 not in predictions.models:
+        ranks.insert(0, RankRow(rank=0, available=False, reason=reference_reason))
     return Report(
         schema_version=SCHEMA_VERSION,
         lorerm_version=__version__,
         data=_summarise_data(predictions),
         settings=Settings(asdict(predictions.config), asdict(predictions.adaptation)),
-        ranks=ranks,
+        ranks=tuple(ranks),
         controls=tuple(
             Control(name, label, rank, predictions.accuracies(rank, name))
             for rank in predictions.models
@@ -85,25 +85,17 @@ def describe(predictions: Predictions, reference_reason: str = NO_REFERENCE) -> 
     )
 
 
-def _rank_rows(predictions: Predictions, reference_reason: str) -> tuple[RankRow, ...]:
-    rows = []
-    if 0 not in predictions.models:
-        rows.append(RankRow(rank=0, available=False, reason=reference_reason))
-    for rank, model in predictions.models.items():
-        validation, selection = model.training.get("validation"), None
-        if validation is not None:
-            selection = Selection(validation["loss"], validation["accuracy"], model.training["chosen"])
-        accuracies = predictions.accuracies(rank)
-        rows.append(
-            RankRow(
-                rank=rank,
-                fitted_rank=model.fitted_rank,
-                available=True,
-                selection=selection,
-                accuracies=accuracies,
-            )
-        )
-    return tuple(rows)
+def _rank_row(rank: int, model: LowRankRewardModel, predictions: Predictions) -> RankRow:
+    validation, selection = model.training.get("validation"), None
+    if validation is not None:
+        selection = Selection(validation["loss"], validation["accuracy"], model.training["chosen"])
+    return RankRow(
+        rank=rank,
+        fitted_rank=model.fitted_rank,
+        available=True,
+        selection=selection,
+        accuracies=predictions.accuracies(rank),
+    )
 
 
 def _summarise_data(predictions: Predictions) -> DataSummary:
@@ -119,7 +111,7 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
         n_users=distinct("user_ids", *SPLITS),
         n_seen_users=distinct("user_ids", "train_seen", "test_seen"),
         n_unseen_users=distinct("user_ids", "train_unseen", "test_unseen"),
-        n_comparisons=sum(size.n_comparisons for size in sizes.values()),
+        n_comparisons=sum(size.n_pairs for size in sizes.values()),
         n_prompts=distinct("prompt_ids", *SPLITS),
         n_responses=len(responses),
         dimension=data.train_seen.dimension,
@@ -127,3 +119,22 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
         warnings=tuple(data.summary.warnings()),
         splits=sizes,
     )
+
+
+def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Published:
+    """Return the eight arrays of the published code, one entry per available rank: four means, then four "std".
+
+    `alpha_list` has one entry: None in the default recipe, which has no alpha.
+    """
+    available = [row for row in ranks if row.available]
+    accuracies = {name: [row.accuracy(split) for row in available] for split, name in _PUBLISHED_NAMES.items()}
+    arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}
+    arrays |= {f"{name}_std": tuple(map(_published_std, found)) for name, found in accuracies.items()}
+    alpha = ALPHA.get(config.recipe) if config.alpha is None else config.alpha
+    return Published((alpha,), tuple(row.rank for row in available), arrays)
+
+
+def _published_std(accuracy: Estimate | None) -> float | None:
+    if accuracy is None or accuracy.std is None:
+        return None
+    return float(_PUBLISHED_STD * accuracy.std * ((accuracy.n_users - 1) / accuracy.n_users) ** 0.5)

@@ -1,8 +1,8 @@
-"""The evaluation report as dataclasses: they define the schema of `report.json`, which `docs/report.md` documents.
+"""The evaluation report as dataclasses, which are the schema of `report.json`; `docs/report.md` documents it.
 
-Accuracies and their differences are shares from 0 to 1, and means are over users. A field without a value is None.
-Where the name in JSON is another one than the field's, its metadata give it. Renderers ask a report through the
-properties and methods here.
+Accuracies and their differences are shares from 0 to 1, and means are over users. A field without a value is None. A
+field whose key in JSON has another name carries that name in its metadata. Everything that is computed from a report
+is a property or method here, so that the Markdown, the page and the terminal show the same.
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lorerm.data.schema import SPLITS
+import numpy as np
+
+from lorerm.data.schema import SPLITS, TEST_SPLITS
+from lorerm.data.splits import SplitSize
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import DataError
 from lorerm.evaluation.json_records import from_json, inlined, named, to_json
 
 SCHEMA_VERSION = 1
 
+UNSEEN_FIRST = TEST_SPLITS[::-1]
+"""The splits with test prompts in the order of a report: what new users gain comes first."""
+
 # A user's gain is the difference of two means of 0 and 1: what is smaller than this is a rounding error.
 _ROUNDING_ERROR = 1e-5
 
 
 def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
-    """Return the rank that controls, differences, gains and axes are about.
+    """Return the rank whose controls, differences, gains and axes a report shows.
 
-    It is the rank that validation chose. If that one is not personal (0 or 1), it is the largest personal rank, so
-    that a reader sees what personal weights would have changed: the largest with more than one fitted direction, or
-    the largest of all where each has collapsed to one. If no rank is personal, it is the chosen one.
+    It is the chosen rank if that one is personal (2 or more), or if no rank is. Otherwise it is the largest personal
+    rank, to show what personal weights would have changed; ranks with more than one fitted direction come first.
 
     Parameters
     ----------
@@ -40,14 +45,6 @@ def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
     if chosen_rank > 1 or not personal:
         return chosen_rank
     return max(personal, key=lambda rank: (fitted_ranks[rank] != 1, rank))
-
-
-def _is_above_0(interval: tuple[float, float] | None) -> bool:
-    return interval is not None and interval[0] > 0
-
-
-def _is_below_0(interval: tuple[float, float] | None) -> bool:
-    return interval is not None and interval[1] < 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +73,12 @@ class Estimate:
     @property
     def is_gain(self) -> bool:
         """Whether the whole 95% interval is above 0."""
-        return _is_above_0(self.ci95)
+        return self.ci95 is not None and self.ci95[0] > 0
 
     @property
     def is_loss(self) -> bool:
         """Whether the whole 95% interval is below 0."""
-        return _is_below_0(self.ci95)
+        return self.ci95 is not None and self.ci95[1] < 0
 
     @property
     def is_same(self) -> bool:
@@ -94,17 +91,14 @@ class Estimate:
         return self.is_gain or self.is_loss
 
 
-@dataclass(frozen=True)
-class SplitSize:
-    """Number of users and of comparisons in a split."""
+class _HasAccuracies:
+    """Common methods of what has an accuracy on each split."""
 
-    n_users: int
-    n_comparisons: int = field(metadata=named("n_pairs"))
+    accuracies: Mapping[str, Estimate | None] | None
 
-    @property
-    def mean_comparisons(self) -> float:
-        """Mean number of comparisons of a user; 0 in an empty split."""
-        return self.n_comparisons / max(self.n_users, 1)
+    def accuracy(self, split: str) -> Estimate | None:
+        """Return the accuracy on one split, None where there is none."""
+        return (self.accuracies or {}).get(split)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,16 +153,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Selection:
-    """What selection saw of a rank on the validation comparisons."""
+    """Loss and accuracy of one rank on the validation comparisons, by which validation chose a rank."""
 
     validation_loss: float
     validation_accuracy: float
     chosen: Mapping[str, object] = field(default_factory=dict, metadata=inlined())
-    """the settings that it chose for the rank"""
+    """settings that validation chose for the rank"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankRow:
+class RankRow(_HasAccuracies):
     """Accuracy of one rank on the four splits."""
 
     rank: int
@@ -184,26 +178,18 @@ class RankRow:
     accuracies: Mapping[str, Estimate | None] | None = field(default=None, metadata=named("cells"))
     """by split; None where a split is empty"""
 
-    def accuracy(self, split: str) -> Estimate | None:
-        """Return the accuracy on one split, None where there is none."""
-        return (self.accuracies or {}).get(split)
-
 
 @dataclass(frozen=True)
-class Control:
+class Control(_HasAccuracies):
     """Accuracy of one rank's directions with weights that are not the users' own."""
 
     name: str
-    """`shared_direction`: the average weights for everybody; `other_users_weights`: each user with another's"""
+    """`shared_direction`: the population weights for every user; `other_users_weights`: another user's weights"""
     label: str
     """the name in words"""
     rank: int
     accuracies: Mapping[str, Estimate | None] = field(metadata=named("cells"))
     """by split; None where a split is empty"""
-
-    def accuracy(self, split: str) -> Estimate | None:
-        """Return the accuracy on one split, None where there is none."""
-        return self.accuracies.get(split)
 
 
 @dataclass(frozen=True)
@@ -216,15 +202,10 @@ class Difference:
     split: str = field(metadata=named("cell"))
     estimate: Estimate = field(metadata=inlined())
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the 95% interval does not hold 0; if it does, there are too few users to tell."""
-        return self.estimate.is_clear
-
 
 @dataclass(frozen=True)
 class UserGain:
-    """Gain of one test user from their own weights, over the shared direction."""
+    """Gain in accuracy of one test user: that with their own weights minus that with the population weights."""
 
     user_id: str
     split: str = field(metadata=named("cell"))
@@ -240,18 +221,18 @@ class UserGain:
 
     @property
     def gains(self) -> bool:
-        """Whether their own weights serve the user better than the shared direction does."""
+        """Whether the user's own weights are more accurate than the population weights."""
         return self.gain > _ROUNDING_ERROR
 
     @property
     def loses(self) -> bool:
-        """Whether their own weights serve the user worse than the shared direction does."""
+        """Whether the user's own weights are less accurate than the population weights."""
         return self.gain < -_ROUNDING_ERROR
 
     @property
     def is_loss(self) -> bool:
         """Whether the whole 95% interval is below 0."""
-        return _is_below_0(self.ci95)
+        return self.ci95[1] < 0
 
 
 class GainDistribution(NamedTuple):
@@ -271,25 +252,24 @@ class GainDistribution(NamedTuple):
 
 @dataclass(frozen=True)
 class Gains:
-    """Gains of the test users over the shared direction, at the focus rank."""
+    """Gains of the test users from their own weights over the population weights, at the focus rank."""
 
     rank: int
     against: str
     test_seen: tuple[float, ...]
     test_unseen: tuple[float, ...]
     users: tuple[UserGain, ...] = ()
-    """the same gains with the users whose they are; empty in reports of earlier versions"""
+    """the same gains, each with its user; empty in reports of earlier versions"""
 
     @property
     def by_split(self) -> dict[str, tuple[float, ...]]:
         """The gains by split, unseen users first; splits without users are left out."""
-        gains = {"test_unseen": self.test_unseen, "test_seen": self.test_seen}
-        return {name: values for name, values in gains.items() if values}
+        return {name: gains for name in UNSEEN_FIRST if (gains := getattr(self, name))}
 
     @property
-    def users_by_split(self) -> dict[str, tuple[UserGain, ...]]:
+    def users_by_split(self) -> dict[str, list[UserGain]]:
         """The users by split, unseen users first; splits without users are left out."""
-        found = {name: tuple(u for u in self.users if u.split == name) for name in ("test_unseen", "test_seen")}
+        found = {name: [user for user in self.users if user.split == name] for name in UNSEEN_FIRST}
         return {name: users for name, users in found.items() if users}
 
     @property
@@ -303,9 +283,9 @@ class Gains:
         return 0.025 * len(self.users)
 
     def by_n_fitted(self, split: str, n_groups: int) -> list[tuple[float, float]]:
-        """Return (mean number of fitted comparisons, mean gain) of equally large groups of users, in order.
+        """Return (mean number of fitted comparisons, mean gain) of equally large groups of a split's users.
 
-        Users are grouped by the number of comparisons that their weights were fitted to; a group has at least 4.
+        Users are grouped by the number of comparisons that their weights were fitted to; a group has at least 4 users.
         """
         ordered = sorted(self.users_by_split[split], key=lambda user: user.n_fitted)
         n_groups = min(n_groups, len(ordered) // 4)
@@ -317,20 +297,12 @@ class Gains:
         return list(means.items())
 
     def distribution(self, split: str) -> GainDistribution:
-        """Return mean, quartiles and shares of a split's gains; the split has users."""
-        ordered = sorted(self.by_split[split])
-        n = len(ordered)
-        lose, gain = (sum(sign * value > _ROUNDING_ERROR for value in ordered) / n for sign in (-1, 1))
-        low, middle, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
-        return GainDistribution(n, sum(ordered) / n, (low, middle, high), lose, 1 - lose - gain, gain)
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    """Return a quantile of sorted values, linear between neighbours."""
-    position = share * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+        """Return mean, quartiles and shares of the gains of a split that has users."""
+        gains = self.by_split[split]
+        n = len(gains)
+        lose, gain = (sum(sign * value > _ROUNDING_ERROR for value in gains) / n for sign in (-1, 1))
+        low, middle, high = np.quantile(gains, (0.25, 0.5, 0.75)).tolist()
+        return GainDistribution(n, sum(gains) / n, (low, middle, high), lose, 1 - lose - gain, gain)
 
 
 @dataclass(frozen=True)
@@ -345,7 +317,7 @@ class ComparisonAgreement:
 
 @dataclass(frozen=True)
 class ModelAgreement:
-    """On which share of test comparisons two users' own weights prefer the same response."""
+    """How often the weights of two users prefer the same response: mean over test comparisons and pairs of users."""
 
     rank: int
     share: float
@@ -354,7 +326,7 @@ class ModelAgreement:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far users agree, in their comparisons and by their models; None where that is not known."""
+    """Agreement between users, in their comparisons and by their weights; None where it is not known."""
 
     comparisons: ComparisonAgreement | None = field(default=None, metadata=named("choices"))
     models: ModelAgreement | None = None
@@ -407,7 +379,7 @@ class FewShotCurve:
     n_users: int
     points: tuple[FewShotPoint, ...]
     clear_from: int | None
-    """the fewest comparisons, of numbers that some user has, from which on the gain's interval is above 0"""
+    """smallest n_shots from which on the gain's interval is above 0, of those that some user reaches"""
     examples: tuple[FewShotUser, ...]
 
 
@@ -421,9 +393,9 @@ class SeedSpread:
     stderr_seeds: float | None
     """standard error over seeds; None for one seed"""
     stderr_within: float | None
-    """standard error that users and prompts leave within one seed: root of the mean square of `stderr_two_way`"""
+    """standard error over users and prompts within one seed: root of the mean square of `stderr_two_way`"""
     std_fit: float | None
-    """what `std_seeds` has beyond `stderr_within`; 0 where the seeds differ no more than other users would"""
+    """root of the square of `std_seeds` minus that of `stderr_within`; 0 where the latter is larger"""
     n_seeds: int
 
 
@@ -469,7 +441,7 @@ class TextProperty:
 
 @dataclass(frozen=True)
 class Stability:
-    """Correlation over other seeds of an axis with what they found."""
+    """Correlation of an axis's rewards with those of the corresponding axis of models from other seeds."""
 
     mean: float
     lowest: float
@@ -478,11 +450,11 @@ class Stability:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a model and what it goes with; texts and properties are None for embeddings without texts."""
+    """One axis of a model, with texts at both ends; texts and properties are None for embeddings without texts."""
 
     name: str
     share: float | None
-    """of the variance of users' rewards, on the simplex the mean weight; None for the shared direction"""
+    """share of the variance of users' rewards, on the simplex the mean weight; None for the shared direction"""
     properties: tuple[TextProperty, ...] | None
     """strongest first"""
     highest: tuple[str, ...] | None
@@ -504,7 +476,7 @@ class Axes:
 
 
 class _RankResults:
-    """What can be asked of anything that has rows of ranks, differences and a chosen rank."""
+    """Common methods of what has rows of ranks, differences and a chosen rank."""
 
     ranks: tuple[RankRow, ...]
     differences: tuple[Difference, ...]
@@ -529,13 +501,13 @@ class _RankResults:
         return [row for row in self.differences if row.rank == rank]
 
     def difference(self, rank: int, against: str, split: str) -> Difference | None:
-        """Return the difference of a rank to a baseline on one split, None where it was not computed."""
+        """Return the difference of a rank to a baseline on one split, None where there is none."""
         return next((r for r in self.differences_of(rank) if (r.against, r.split) == (against, split)), None)
 
 
 @dataclass(frozen=True)
 class SeedEvaluation(_RankResults):
-    """The part of an evaluation that is kept of every further seed."""
+    """The part of an evaluation that a run keeps of every further seed."""
 
     ranks: tuple[RankRow, ...]
     differences: tuple[Difference, ...]
@@ -544,13 +516,7 @@ class SeedEvaluation(_RankResults):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(_RankResults):
-    """Everything that an evaluation found.
-
-    Raises
-    ------
-    DataError
-        The chosen rank is not among the ranks.
-    """
+    """The results of an evaluation. A chosen rank that is not among the ranks raises `DataError`."""
 
     schema_version: int
     lorerm_version: str | None = None
@@ -579,7 +545,7 @@ class Report(_RankResults):
             )
 
     def __repr__(self) -> str:
-        """Return what was compared: the whole is long, and names users."""
+        """Return the ranks alone: the whole report is long, and names users."""
         return f"{type(self).__name__}(ranks={self.available_ranks}, chosen_rank={self.chosen_rank})"
 
     @classmethod
@@ -607,17 +573,16 @@ class Report(_RankResults):
         DataError
             A number is NaN or infinite.
         """
-        content: dict[str, Any] = to_json(self, "report")
-        return content
+        return to_json(self, "report")
 
     @property
     def focus_rank(self) -> int:
-        """The rank that controls, differences, gains and axes are about; see the function `focus_rank`."""
+        """The rank whose controls, differences, gains and axes the report shows; see the function `focus_rank`."""
         return focus_rank(self.chosen_rank, {row.rank: row.fitted_rank for row in self.ranks if row.available})
 
     @property
     def was_validated(self) -> bool:
-        """Whether the chosen rank was compared on validation comparisons; the published recipes have none."""
+        """Whether validation comparisons chose the rank; the published recipes have none."""
         row = self.row(self.chosen_rank)
         return row is not None and row.selection is not None
 
@@ -630,44 +595,43 @@ class Report(_RankResults):
         """Return the controls of one rank."""
         return [control for control in self.controls if control.rank == rank]
 
+    def control(self, rank: int, name: str) -> Control | None:
+        """Return one control of one rank, None where there is none."""
+        return next((control for control in self.controls_of(rank) if control.name == name), None)
+
     @property
     def main_difference(self) -> Difference | None:
-        """The difference that answers whether personal weights help; None where it was not computed.
+        """The difference that shows whether personal weights help; None where there is none.
 
-        It is that of the focus rank, for the unseen users or, where there are none, the seen users. The baseline is
-        the population model of that rank. If validation chose rank 0 or 1, the baseline is the chosen rank.
+        It is that of the focus rank to its population model or, if validation chose rank 0 or 1, to the chosen rank.
+        It is of the unseen users or, where there are none, of the seen users.
         """
         against = ("reference_head", "bradley_terry", "shared_direction")[min(self.chosen_rank, 2)]
         if not self.was_validated:
             against = "shared_direction"
-        found = (self.difference(self.focus_rank, against, split) for split in ("test_unseen", "test_seen"))
+        found = (self.difference(self.focus_rank, against, split) for split in UNSEEN_FIRST)
         return next((difference for difference in found if difference is not None), None)
 
     def baseline_accuracy(self, difference: Difference) -> Estimate | None:
         """Return the accuracy of a difference's baseline on its split, None where there is none."""
-        baselines: dict[str, RankRow | Control | None] = {
-            "bradley_terry": self.row(1),
-            "reference_head": self.row(0),
-        }
-        row = baselines.get(difference.against, self.control(difference.rank, difference.against))
-        return None if row is None else row.accuracy(difference.split)
+        ranks = {"reference_head": 0, "bradley_terry": 1}
+        if difference.against in ranks:
+            return self.accuracy(ranks[difference.against], difference.split)
+        control = self.control(difference.rank, difference.against)
+        return None if control is None else control.accuracy(difference.split)
 
     @property
     def clear_from(self) -> int | None:
-        """Few-shot comparisons from which on the main difference is a gain; None where that is not known."""
+        """Number of few-shot comparisons from which on the main difference is a gain; None where it is not known."""
         main, curve = self.main_difference, self.few_shot
         if main is None or curve is None or (main.against, main.split) != ("shared_direction", "test_unseen"):
             return None
         return curve.clear_from if curve.rank == main.rank else None
 
-    def control(self, rank: int, name: str) -> Control | None:
-        """Return one control of one rank, None where there is none."""
-        return next((control for control in self.controls_of(rank) if control.name == name), None)
-
 
 @dataclass(frozen=True)
-class ComparedRun:
-    """One of several runs that are compared: what it was made of, and the accuracies of its chosen rank."""
+class ComparedRun(_HasAccuracies):
+    """One of several runs that are compared: its data, encoder and recipe, and the accuracies of its chosen rank."""
 
     name: str
     source: str | None
@@ -678,24 +642,15 @@ class ComparedRun:
     accuracies: Mapping[str, Estimate | None] | None = field(metadata=named("cells"))
     """by split; None where a split is empty"""
 
-    def accuracy(self, split: str) -> Estimate | None:
-        """Return the accuracy on one split, None where there is none."""
-        return (self.accuracies or {}).get(split)
-
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Accuracy of a run minus that of the first, on the users and prompts of a split that both have."""
+    """Accuracy of a run minus that of the first run, on the users and prompts of a split that both have."""
 
     run: str
     against: str
     split: str = field(metadata=named("cell"))
     estimate: Estimate = field(metadata=inlined())
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the 95% interval does not hold 0; if it does, there are too few users to tell."""
-        return self.estimate.is_clear
 
 
 @dataclass(frozen=True)
@@ -708,5 +663,4 @@ class RunComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON object."""
-        content: dict[str, Any] = to_json(self, "comparison")
-        return content
+        return to_json(self, "comparison")

@@ -84,7 +84,7 @@ def _which_users(report: Report, main: Difference) -> str:
     if main.split == "test_seen":
         return "The figures are of users whose comparisons on other prompts trained the model (seen users)."
     size = data.splits.get("train_unseen")
-    own = f"{size.mean_comparisons:.0f} comparisons" if size is not None else "comparisons"
+    own = f"{size.mean_pairs:.0f} comparisons" if size is not None else "comparisons"
     return (
         f"The model was trained on {count(data.n_seen_users)} of the users. The other {count(data.n_unseen_users)} "
         "(the unseen users) show what it does for a new user: for each of them, personal weights were fitted to "

@@ -346,7 +346,7 @@ def encoder_facts(report: Report) -> NamedValues:
 def splits_table(report: Report) -> Table | None:
     """Tabulate the sizes of the splits; None where the report does not have them."""
     rows = tuple(
-        Row(words, (count(size.n_users), count(size.n_comparisons)))
+        Row(words, (count(size.n_users), count(size.n_pairs)))
         for name, words in SPLIT_NAMES.items()
         if (size := report.data.splits.get(name)) is not None
     )
