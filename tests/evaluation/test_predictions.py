@@ -15,6 +15,8 @@ from lorerm.evaluation import predictions as module
 from lorerm.evaluation.predictions import (
     CONTROLS,
     OWN,
+    POPULATION,
+    _predict_split,
     correct_with_others,
     is_correct,
     predict,
@@ -74,8 +76,8 @@ def test_users_and_prompts_are_in_the_order_of_the_packed_comparisons():
     assert sample.share.tolist() == [0.5, 0.5, 1]
 
 
-def test_users_unknown_to_the_model_have_the_populations_weights():
-    model = LowRankRewardModel(
+def model_of_two_users():
+    return LowRankRewardModel(
         basis=BASIS,
         weights=torch.tensor([[9.0, 9.0], [5.0, 6.0]]),
         user_ids=("w", "u"),
@@ -83,7 +85,10 @@ def test_users_unknown_to_the_model_have_the_populations_weights():
         temperature=1.0,
         requested_rank=2,
     )
-    assert weights_of(model, ("v", "u")).tolist() == [[1.0, 2.0], [5.0, 6.0]]
+
+
+def test_users_unknown_to_the_model_have_the_population_weights():
+    assert weights_of(model_of_two_users(), ("v", "u")).tolist() == [[1.0, 2.0], [5.0, 6.0]]
 
 
 def test_no_user_is_scored_with_their_own_weights(data, monkeypatch):
@@ -105,11 +110,17 @@ def test_no_user_is_scored_with_their_own_weights(data, monkeypatch):
 
 
 def test_other_users_weights_by_hand(data):
-    """With two users there is one exchange; with one user there is none."""
+    """Two users exchange their weights."""
     weights = torch.tensor([[1.0, 1.0], [-1.0, 0.0]])
     assert accuracy_with_others(data, weights) == [3 / 5, 1 / 2]
-    pairs = PackedPairs.pack(data)
-    assert correct_with_others(pairs, project(pairs, BASIS), weights[:1], seed=0) is None
+
+
+def test_a_split_of_one_user_has_no_other_users_weights(data):
+    def weights_predicted_with(some):
+        return set(_predict_split(model_of_two_users(), PackedPairs.pack(some), seed=0))
+
+    assert weights_predicted_with(data) == {OWN, *CONTROLS}
+    assert weights_predicted_with(data.select(np.arange(3))) == {OWN, POPULATION}
 
 
 def test_other_users_weights_depend_on_the_seed_alone():

@@ -1,4 +1,4 @@
-"""Comparison of several runs, paired where their users and prompts coincide."""
+"""Comparison of several runs by the accuracy of their chosen ranks, paired on the users and prompts that both have."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report], predictions: S
         Their predictions, as `Predictions.to_table` returns them.
     """
     runs = tuple(_describe(name, report) for name, report in zip(names, reports, strict=True))
-    first = _of_rank(predictions[0], runs[0].chosen_rank)
-    paired = []
-    for run, table in zip(runs[1:], predictions[1:], strict=True):
-        differences = _differences(_of_rank(table, run.chosen_rank), first)
-        paired += [RunDifference(run.name, runs[0].name, split, found) for split, found in differences.items()]
+    first, *others = (_of_rank(table, run.chosen_rank) for run, table in zip(runs, predictions, strict=True))
+    paired = [
+        RunDifference(run.name, runs[0].name, split, found)
+        for run, other in zip(runs[1:], others, strict=True)
+        for split, found in _differences(other, first).items()
+    ]
     return RunComparison(runs, tuple(paired))
 
 
@@ -71,15 +72,11 @@ def _of_rank(predictions: pa.Table, rank: int) -> pa.Table:
 
 
 def _differences(one: pa.Table, other: pa.Table) -> dict[str, Estimate]:
-    """Return the difference of two runs by split, over the users and prompts of the split that both have.
-
-    A split in which they have fewer than two users in common is left out.
-    """
+    """Return the difference of two runs on each split in which they have two users or more in common."""
     import pyarrow.compute as pc
 
-    joined = one.join(other, _KEY, join_type="inner", right_suffix="_other").sort_by(
-        [(name, "ascending") for name in _KEY]
-    )
+    order = [(name, "ascending") for name in _KEY]
+    joined = one.join(other, _KEY, join_type="inner", right_suffix="_other").sort_by(order)
     differences = {}
     for split in TEST_SPLITS:
         both = joined.filter(pc.equal(joined["cell"], split))

@@ -1,4 +1,4 @@
-"""Gain of every test user over the shared direction, and agreement between users."""
+"""Gain in accuracy of every test user from their own weights, and agreement between users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.evaluation.axes import personal_axes
-from lorerm.evaluation.predictions import OWN, project
+from lorerm.evaluation.predictions import OWN, POPULATION, project
 from lorerm.evaluation.report import Agreement, ComparisonAgreement, Gains, ModelAgreement, UserGain
 
 if TYPE_CHECKING:
@@ -21,28 +21,23 @@ if TYPE_CHECKING:
 
 
 _NORMAL_95 = 1.959963984540054
-# Test comparisons on which the rewards of all users are compared: enough for a share to three digits.
-_MOST_COMPARED = 4000
+# Most test comparisons on which users' rewards are compared: enough for a share to three digits.
+_MAX_COMPARED = 4000
 # Users whose rewards are computed at once, which bounds the memory.
 _BLOCK_USERS = 4096
 
 
 def user_gains(predictions: Predictions) -> Gains:
-    """Return each test user's gain over the shared direction, at the focus rank.
-
-    Ranks 0 and 1 are their own shared direction, so that no user gains without a personal rank.
-    """
+    """Return each test user's gain over the population weights, at the focus rank; none without a personal rank."""
     rank = predictions.focus_rank
     positions = _positions(predictions, rank)
     by_split: dict[str, tuple[float, ...]] = dict.fromkeys(TEST_SPLITS, ())
     users: list[UserGain] = []
     for split in TEST_SPLITS:
-        own = predictions.correct.get((rank, split, OWN))
-        shared = predictions.correct.get((rank, split, "shared_direction"))
-        if own is None or shared is None:
+        shared = predictions.correct.get((rank, split, POPULATION))
+        if shared is None:
             continue
-        sample = predictions.samples[split]
-        gain, low, high = _intervals(own, shared, sample)
+        gain, low, high = _intervals(predictions.correct[rank, split, OWN], shared, predictions.samples[split])
         by_split[split] = tuple(gain.tolist())
         n_fitted = _comparisons_per_user(predictions, split.replace("test", "train"))
         users += [
@@ -57,15 +52,15 @@ def user_gains(predictions: Predictions) -> Gains:
             )
             for i, (user_id, n_test) in enumerate(_comparisons_per_user(predictions, split).items())
         ]
-    return Gains(rank=rank, against="shared_direction", **by_split, users=tuple(users))
+    return Gains(rank=rank, against=POPULATION, **by_split, users=tuple(users))
 
 
 def _intervals(own: Floats, shared: Floats, sample: Sample) -> tuple[Floats, Floats, Floats]:
     """Return each user's gain and its 95% interval, by Agresti and Min's adjusted interval for paired shares.
 
     Half a comparison is added to each of the four outcomes (both correct, only one, only the other, neither), so that
-    a user with few comparisons and no difference has an interval, too (Agresti and Min 2005, doi 10.1002/sim.1781).
-    Weighted comparisons count as their effective number.
+    the interval of a user without a difference has a width, too (Agresti and Min 2005, doi 10.1002/sim.1781). The
+    number of weighted comparisons is their effective one, 1 / sum of squared shares.
     """
     gain, discordant = sample.by_user(np.stack([own - shared, np.abs(own - shared)], axis=1)).T
     n = 1 / np.bincount(sample.user, weights=sample.share**2)
@@ -83,7 +78,7 @@ def _comparisons_per_user(predictions: Predictions, split: str) -> dict[str, int
 
 
 def _positions(predictions: Predictions, rank: int) -> dict[str, tuple[float, float]]:
-    """Return each user's coordinates on the two leading personal axes; empty where there are not two."""
+    """Return each user's coordinates on the two leading personal axes; none where there are fewer axes."""
     model = predictions.models[rank]
     if not predictions.pairs or model.basis.shape[1] < 2 or len(model.user_ids) < 3:
         return {}
@@ -95,21 +90,16 @@ def _positions(predictions: Predictions, rank: int) -> dict[str, tuple[float, fl
 
 
 def agreement(predictions: Predictions) -> Agreement:
-    """Return how often two users agree: in their comparisons, and by their models' rewards.
-
-    The former is None where no two users compared the same two responses, the latter without a personal rank.
-    """
+    """Return how often two users agree in their comparisons, and by the rewards of their weights at the focus rank."""
     return Agreement(_agreement_of_comparisons(predictions.data), _agreement_of_models(predictions))
 
 
 def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAgreement | None:
-    """Count over unordered pairs of responses: two users agree where both preferred the same response.
+    """Count the pairs of users who compared the same two responses, and those who preferred the same one.
 
-    Several comparisons of one user are not compared with each other.
+    None where there is no such pair. Two comparisons of the same user are not compared with each other.
     """
     filled = [part for split in SPLITS if len(part := getattr(data, split))]
-    if not filled:
-        return None
     chosen, rejected = (np.concatenate(ends) for ends in zip(*(part.rows() for part in filled), strict=True))
     low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
     _, pair = np.unique(low * (high.max() + 1) + high, return_inverse=True)
@@ -128,12 +118,13 @@ def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAg
 
 
 def _count_equal(group: Ints, first: Bools) -> Floats:
-    """Return how many pairs of comparisons of one group have the same outcome, and how many pairs there are."""
+    """Return the number of pairs of comparisons of one group with the same outcome, and of all pairs of one group."""
     n, ones = np.bincount(group), np.bincount(group, weights=first)
     return np.array([(ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum() / 2, (n * (n - 1)).sum() / 2])
 
 
 def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
+    """Average the agreement over test comparisons and pairs of users; None without a personal rank."""
     rank = predictions.focus_rank
     model = predictions.models[rank]
     pairs = next((predictions.pairs[split] for split in TEST_SPLITS if split in predictions.pairs), None)
@@ -141,7 +132,7 @@ def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
     if rank < 2 or n < 2 or pairs is None:
         return None
     projected = project(pairs, model.basis)
-    some = torch.linspace(0, len(projected) - 1, min(len(projected), _MOST_COMPARED)).long()
+    some = torch.linspace(0, len(projected) - 1, min(len(projected), _MAX_COMPARED)).long()
     ahead = torch.zeros(len(some), dtype=torch.float64)
     for weights in torch.split(model.weights, _BLOCK_USERS):
         ahead += (projected[some] @ weights.t() > 0).double().sum(dim=1)

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
 
 
-OWN = "own"
-# What a rank is scored with in place of its users' own weights, and the name of that in a report.
-CONTROLS = {"shared_direction": "shared direction alone", "other_users_weights": "another user's weights"}
+OWN, POPULATION, OTHERS = "own", "shared_direction", "other_users_weights"
+"""The weights that a user's comparisons are predicted with: their own, the population's, another user's."""
+CONTROLS = {POPULATION: "shared direction alone", OTHERS: "another user's weights"}
+"""What personal weights are compared with, and its label in `report.json`."""
+
 # Exchanges of weights among users that "another user's weights" is the mean of: more change the mean by less than its
 # standard error.
 _EXCHANGES = 5
@@ -38,51 +40,31 @@ _EXCHANGES = 5
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions of several ranks on the four splits.
-
-    Parameters
-    ----------
-    models
-        By rank, in ascending order; the unseen users are among their users.
-    data
-        The four splits.
-    chosen_rank
-        The rank that validation chose.
-    config, adaptation
-        Settings of the chosen model's training, and of the adaptation of the unseen users.
-    pairs
-        The comparisons of each split that has any, grouped by user.
-    samples
-        The user and the prompt of each of these comparisons.
-    correct
-        Float64 [n], 1 where a comparison is predicted correctly, by rank, split, and the weights that it is scored
-        with: `own`, or one of `CONTROLS` (from rank 2 on).
-    """
+    """Predictions of several ranks on the four splits."""
 
     models: Mapping[int, LowRankRewardModel]
+    """by rank, in ascending order; the unseen users are among their users"""
     data: Splits[EmbeddedPreferences]
     chosen_rank: int
+    """the rank that validation chose"""
     config: TrainingConfig
+    """of the chosen model"""
     adaptation: AdaptationConfig
+    """of the unseen users"""
     pairs: Mapping[str, PackedPairs]
+    """the comparisons of each split that has any, grouped by user"""
     samples: Mapping[str, Sample]
+    """user and prompt of each of these comparisons"""
     correct: Mapping[tuple[int, str, str], Floats]
+    """by rank, split and weights (`OWN`; from rank 2 on also `CONTROLS`): float64 [n], 1 for a correct prediction"""
 
     @property
     def focus_rank(self) -> int:
-        """The rank that gains, agreement and axes are about."""
+        """The rank whose gains, agreement and axes are reported; see the function `focus_rank` of the report."""
         return focus_rank(self.chosen_rank, {rank: model.fitted_rank for rank, model in self.models.items()})
 
     def accuracies(self, rank: int, weights: str = OWN) -> dict[str, Estimate | None]:
-        """Return the accuracy of a rank on each split; None where there is none.
-
-        Parameters
-        ----------
-        rank
-            One of the ranks of `models`.
-        weights
-            What it is scored with: `own` or one of `CONTROLS`.
-        """
+        """Return the accuracy of a rank on each split, with own weights or a control's; None where there is none."""
         found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
         for split, sample in self.samples.items():
             correct = self.correct.get((rank, split, weights))
@@ -91,17 +73,17 @@ class Predictions:
         return found
 
     def differences(self) -> tuple[Difference, ...]:
-        """Return what each rank is more accurate than its baselines on the test splits, paired within comparisons."""
+        """Return the accuracy of each rank minus that of its baselines on the test splits, paired by comparison."""
         found: list[Difference] = []
         for split in TEST_SPLITS:
             keys, columns = [], []
             for rank in self.models:
                 own = self.correct.get((rank, split, OWN))
                 baselines = {
-                    "shared_direction": self.correct.get((rank, split, "shared_direction")),
+                    "shared_direction": self.correct.get((rank, split, POPULATION)),
                     "bradley_terry": self.correct.get((1, split, OWN)) if rank > 1 else None,
                     "reference_head": self.correct.get((0, split, OWN)) if rank > 0 else None,
-                    "other_users_weights": self.correct.get((rank, split, "other_users_weights")),
+                    "other_users_weights": self.correct.get((rank, split, OTHERS)),
                 }
                 for against, correct in baselines.items():
                     if own is not None and correct is not None:
@@ -160,21 +142,39 @@ def predict(
     chosen = choose_rank(models)
     config = TrainingConfig(**models[chosen].training["config"])
     adaptation = adaptation or adaptation_for(config)
-    complete = _with_baselines(dict(models), data.train_seen, config)
+    complete = _with_baselines(models, data.train_seen, config)
     packed = {split: PackedPairs.pack(getattr(data, split)) for split in SPLITS if len(getattr(data, split))}
     correct: dict[tuple[int, str, str], Floats] = {}
     adapted = {}
-    for rank in sorted(complete):
-        model = complete[rank]
-        # A model of one direction has the same weights for everybody.
-        if model.basis.shape[1] > 1 and len(data.train_unseen):
-            model = model.with_users(adapt(model, data.train_unseen, adaptation))
-        adapted[rank] = model
+    for rank, model in sorted(complete.items()):
+        # A model of one direction has the same weights for every user.
+        is_adapted = model.basis.shape[1] > 1 and len(data.train_unseen)
+        adapted[rank] = model.with_users(adapt(model, data.train_unseen, adaptation)) if is_adapted else model
         for split, pairs in packed.items():
-            for weights, values in _predict_split(model, pairs, seed).items():
+            for weights, values in _predict_split(adapted[rank], pairs, seed).items():
                 correct[rank, split, weights] = values
     samples = {split: sample_of(pairs, getattr(data, split)) for split, pairs in packed.items()}
     return Predictions(adapted, data, chosen, config, adaptation, packed, samples, correct)
+
+
+def _with_baselines(
+    models: Mapping[int, LowRankRewardModel], train_seen: EmbeddedPreferences, config: TrainingConfig
+) -> dict[int, LowRankRewardModel]:
+    reference = next(iter(models.values())).reference
+    missing = [rank for rank in (0, 1) if rank not in models and (rank == 1 or reference is not None)]
+    head = None if reference is None else reference.numpy()
+    return {**models, **dict(train_ranks(train_seen, missing, config, head))} if missing else dict(models)
+
+
+def _predict_split(model: LowRankRewardModel, pairs: PackedPairs, seed: int) -> dict[str, Floats]:
+    """Return the correct predictions of one split by the weights that they are made with."""
+    weights, projected = weights_of(model, pairs.user_ids), project(pairs, model.basis)
+    found = {OWN: is_correct(pairs, projected, weights)}
+    if model.requested_rank > 1:
+        found[POPULATION] = is_correct(pairs, projected, model.population_weights)
+        if pairs.n_users > 1:
+            found[OTHERS] = correct_with_others(pairs, projected, weights, seed)
+    return found
 
 
 def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
@@ -188,7 +188,7 @@ def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
 
 
 def weights_of(model: LowRankRewardModel, user_ids: Sequence[str]) -> torch.Tensor:
-    """Return the weights [M, K] of M users; those that the model does not know have the population's."""
+    """Return the weights [M, K] of M users; the population weights of those that the model does not know."""
     index = {user: i for i, user in enumerate(model.user_ids)}
     known = torch.tensor([index.get(user, -1) for user in user_ids])
     weights = model.population_weights.expand(len(known), -1).clone()
@@ -204,52 +204,21 @@ def project(pairs: PackedPairs, basis: torch.Tensor) -> torch.Tensor:
 def is_correct(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor) -> Floats:
     """Return float64 [n]: 1 for each comparison with a positive reward difference, else 0 (a tie counts as wrong).
 
-    Parameters
-    ----------
-    pairs
-        n comparisons of M users.
-    projected
-        [n, K]: their differences along the basis.
-    weights
-        [M, K], in the order of `pairs.user_ids`; or [K], the same for everybody.
+    `projected` [n, K] are the differences along the basis. `weights` are [M, K], in the order of `pairs.user_ids`, or
+    [K], the same for every user.
     """
     margin = projected @ weights if weights.ndim == 1 else (projected * weights[pairs.user]).sum(dim=1)
     return (margin > 0).double().numpy()
 
 
-def correct_with_others(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor, seed: int) -> Floats | None:
-    """Return `is_correct` with the weights of *another* user, the mean over several exchanges; None for one user."""
-    n_users = len(weights)
-    if n_users < 2:
-        return None
+def correct_with_others(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor, seed: int) -> Floats:
+    """Return `is_correct` with the weights of *another* user of two or more: the mean over several exchanges."""
     rng = np.random.Generator(np.random.PCG64(seed))
     total = np.zeros(len(pairs))
     for _ in range(_EXCHANGES):
-        # Each user takes the weights of the next in a random ring: nobody keeps their own.
-        ring = rng.permutation(n_users)
-        donor = np.empty(n_users, dtype=np.int64)
+        # Each user takes the weights of the next in a random ring, so that no user keeps their own.
+        ring = rng.permutation(len(weights))
+        donor = np.empty(len(weights), dtype=np.int64)
         donor[ring] = np.roll(ring, 1)
         total += is_correct(pairs, projected, weights[torch.from_numpy(donor)])
     return total / _EXCHANGES
-
-
-def _predict_split(model: LowRankRewardModel, pairs: PackedPairs, seed: int) -> dict[str, Floats]:
-    weights, projected = weights_of(model, pairs.user_ids), project(pairs, model.basis)
-    found = {OWN: is_correct(pairs, projected, weights)}
-    if model.requested_rank > 1:
-        found["shared_direction"] = is_correct(pairs, projected, model.population_weights)
-        others = correct_with_others(pairs, projected, weights, seed)
-        if others is not None:
-            found["other_users_weights"] = others
-    return found
-
-
-def _with_baselines(
-    models: dict[int, LowRankRewardModel], train_seen: EmbeddedPreferences, config: TrainingConfig
-) -> dict[int, LowRankRewardModel]:
-    reference = next(iter(models.values())).reference
-    missing = [rank for rank in (0, 1) if rank not in models and (rank == 1 or reference is not None)]
-    if not missing:
-        return models
-    head = None if reference is None else reference.numpy()
-    return {**models, **dict(train_ranks(train_seen, missing, config, head))}

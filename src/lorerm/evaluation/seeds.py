@@ -1,4 +1,4 @@
-"""Spread of the figures over several seeds, separated into that of the fit and that over users and prompts."""
+"""Spread of accuracies and differences over several seeds, and the part of it that training alone explains."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     _Figure = tuple[float, float | None]
 
 CHOICE = "choice"
+"""In place of a rank: the rank that each seed's own validation chose."""
+
 _BASELINES = ("shared_direction", "bradley_terry")
 
 
@@ -33,7 +35,7 @@ def spread_over_seeds(evaluations: Mapping[int, Report | SeedEvaluation]) -> See
     -------
     SeedStudy
         Accuracies per rank and, under "choice", of the rank that each seed's own validation chose; and the differences
-        of these to the shared direction and to the single Bradley-Terry model on test prompts.
+        of these to the population model and to the single Bradley-Terry model on test prompts.
     """
     seeds = sorted(evaluations)
     ordered = [evaluations[seed] for seed in seeds]
@@ -61,7 +63,7 @@ def _accuracy(evaluation: Report | SeedEvaluation, rank: int | str, split: str) 
 
 def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: str, split: str) -> _Figure | None:
     own = _own_rank(evaluation, rank)
-    # A seed that chose the single Bradley-Terry model has no difference to it, nor to the shared direction.
+    # A seed that chose the single Bradley-Terry model has no difference to it, nor to its own population model.
     if rank == CHOICE and own == 1 and evaluation.accuracy(1, split) is not None:
         return 0.0, 0.0
     found = evaluation.difference(own, against, split)
@@ -71,13 +73,13 @@ def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: s
 def _spread(figures: Sequence[_Figure | None]) -> SeedSpread | None:
     """Summarise one figure over seeds; None unless every seed has it."""
     known = [figure for figure in figures if figure is not None]
-    if len(known) < len(figures) or not known:
+    n = len(figures)
+    if len(known) < n:
         return None
     means = np.array([mean for mean, _ in known])
     errors = [error for _, error in known if error is not None]
-    n = len(means)
     std = float(means.std(ddof=1)) if n > 1 else None
-    within = None if len(errors) < n else float(np.sqrt(np.mean(np.square(errors))))
+    within = float(np.sqrt(np.mean(np.square(errors)))) if len(errors) == n else None
     return SeedSpread(
         mean=float(means.mean()),
         std_seeds=std,
