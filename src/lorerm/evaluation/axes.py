@@ -1,16 +1,15 @@
-"""Meaning of a model's axes: texts at both ends, countable properties, the reference head, other seeds.
+"""Description of a model's axes by texts at both ends, text properties, the reference head, and other seeds.
 
-A basis of free weights is one of many that span the same rewards, so that its single columns mean nothing. Shown
-instead are the shared direction (the population's weights) and the axes along which users' rewards differ most once the
-shared rewards are projected out. Along these axes rewards are uncorrelated with the shared ones and, over users, with
-each other; the axis with the largest variance comes first. If the weights are on the simplex, the columns of the basis
-have a meaning of their own, and they are shown.
+The columns of a basis of free weights mean nothing by themselves, since many bases span the same rewards. The axes are
+therefore the shared direction (basis times population weights) and the directions along which users' rewards differ
+most once the shared rewards are projected out. Along these directions rewards are uncorrelated with the shared ones
+and, over users, with each other; the one with the largest variance comes first. If the weights are on the simplex, the
+columns of the basis do have a meaning, and they are the axes.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,10 +40,11 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
 
 
-# Comparisons that correlations and the metric of rewards are taken over: enough for two digits.
-_MOST_COMPARED = 20_000
+# Most comparisons that correlations and variances of rewards are taken over: enough for two digits.
+_MAX_COMPARED = 20_000
+# Texts shown at each end of an axis, and the characters that each is cut to.
 _N_EXTREMES = 3
-_MOST_CHARACTERS = 600
+_MAX_CHARACTERS = 600
 
 # Counted per hundred words.
 _COUNTED = {
@@ -79,9 +79,9 @@ def describe_axes(
     Parameters
     ----------
     model
-        The model whose axes are shown.
+        The model.
     data
-        All comparisons in use; rewards are compared within them.
+        The comparisons whose rewards are correlated with properties of their texts.
     text_of
         A function that returns, for indices of comparisons of `data`, the texts of the chosen and of the rejected
         response; None where there are no texts.
@@ -89,22 +89,23 @@ def describe_axes(
         Models of the same rank from other seeds, by seed, on the same responses.
     """
     sample = _Sample.of(data)
-    directions = _directions(model, sample)
-    along = sample.along(directions.columns)
-    texts = None if text_of is None else _Texts.of(text_of(sample.rows.tolist()))
+    names, shares, directions = _directions(model, sample)
+    along = sample.along(directions)
+    texts = None if text_of is None else text_of(sample.rows.tolist())
+    moved = None if texts is None else _property_differences(texts)
     found = []
-    for axis, (name, share) in enumerate(zip(directions.names, directions.shares, strict=True)):
+    for axis, (name, share) in enumerate(zip(names, shares, strict=True)):
         column = along[:, axis]
-        highest, lowest = (None, None) if texts is None else texts.extremes(column.numpy())
+        highest, lowest = (None, None) if texts is None else _extremes(texts, column.numpy())
         cosine = None
         if model.reference is not None:
             head = model.reference.double()
-            cosine = float(torch.nn.functional.cosine_similarity(directions.columns[:, axis], head, dim=0))
+            cosine = float(torch.nn.functional.cosine_similarity(directions[:, axis], head, dim=0))
         found.append(
             Axis(
                 name=name,
                 share=share,
-                properties=None if texts is None else texts.properties(column.numpy()),
+                properties=None if moved is None else _correlations(moved, column.numpy()),
                 highest=highest,
                 lowest=lowest,
                 reference_cosine=cosine,
@@ -115,14 +116,15 @@ def describe_axes(
 
 
 class _Sample(NamedTuple):
-    """Some comparisons, and which of the data's they are (int64 [m])."""
+    """Some comparisons of a data set."""
 
     rows: Ints
+    """int64 [m]: their indices in the data"""
     pairs: PackedPairs
 
     @classmethod
     def of(cls, data: EmbeddedPreferences) -> _Sample:
-        rows = np.linspace(0, len(data) - 1, min(len(data), _MOST_COMPARED)).astype(np.int64)
+        rows = np.linspace(0, len(data) - 1, min(len(data), _MAX_COMPARED)).astype(np.int64)
         return cls(rows, PackedPairs.pack(data.select(rows)))
 
     def along(self, directions: torch.Tensor) -> torch.Tensor:
@@ -133,27 +135,36 @@ class _Sample(NamedTuple):
         return found
 
 
+def _directions(model: LowRankRewardModel, sample: _Sample) -> tuple[list[str], list[float | None], torch.Tensor]:
+    """Return names of the axes, their shares (None for the shared direction) and their directions [D, A]."""
+    basis = model.basis.double()
+    if model.weight_space == "simplex" and basis.shape[1] > 1:
+        names = [f"direction {k}" for k in range(1, basis.shape[1] + 1)]
+        return names, model.weights.double().mean(dim=0).tolist(), basis
+    shared = basis @ model.population_weights.double()
+    if basis.shape[1] < 2 or len(model.weights) < 2:
+        return ["shared direction"], [None], shared[:, None]
+    found = personal_axes(model, sample.along(basis))
+    names = ["shared direction", *(f"personal axis {k}" for k in range(1, len(found.share) + 1))]
+    return names, [None, *found.share.tolist()], torch.cat([shared[:, None], basis @ found.columns], dim=1)
+
+
 class PersonalAxes(NamedTuple):
-    """The axes along which users' rewards differ most, and the users' positions on them."""
+    """The axes along which users' rewards differ most, and the users' coordinates on them."""
 
     columns: torch.Tensor
-    """[K, A]: the axes in the coordinates of the basis, so that basis @ columns are directions"""
+    """[K, A]: the axes in coordinates of the basis, so that basis @ columns are directions"""
     positions: torch.Tensor
     """[N, A]: the users, in units of the standard deviation of their rewards along the first axis"""
     share: torch.Tensor
-    """[A]: share of the variance of users' rewards"""
+    """[A]: share of the variance over users of their rewards"""
 
 
 def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> PersonalAxes:
-    """Return the axes along which users' rewards differ most, beside the shared direction where weights are free.
+    """Find the axes along which users' rewards differ most, orthogonal to the shared direction if weights are free.
 
-    Parameters
-    ----------
-    model
-        With two users or more.
-    projected
-        [n, K]: differences between responses along the basis. The distance between two users' weights is measured as
-        the distance between their rewards of these.
+    The model has two users or more. The distance between two users' weights is the distance between their rewards of
+    the differences between responses along the basis, `projected` [n, K].
     """
     z = projected.double()
     variance, vectors = torch.linalg.eigh(z.t() @ z / len(z))
@@ -169,74 +180,49 @@ def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> Persona
     real = values > values.max().clamp_min(1e-12) * 1e-6
     axes, values = axes[real], values[real]
     columns = unroot @ axes.t()
-    # The sign of an axis has no meaning; the one with more positive comparisons is reproducible.
+    # An axis has no sign of its own; the one with a positive mean over comparisons is reproducible.
     sign = torch.where((z @ columns).mean(dim=0) < 0, -1.0, 1.0)
     scale = values[0] / len(spread) ** 0.5 if len(values) else 1.0
     return PersonalAxes(columns * sign, spread @ axes.t() * sign / scale, values**2 / (values**2).sum())
 
 
-class _Directions(NamedTuple):
-    columns: torch.Tensor
-    """[D, A]"""
-    names: list[str]
-    shares: list[float | None]
-    """of the variance over users; None for the shared direction"""
+def _property_differences(texts: Sequence[tuple[str, str]]) -> Floats:
+    """Return [m, P]: properties of each chosen response minus those of the rejected one.
 
-
-def _directions(model: LowRankRewardModel, sample: _Sample) -> _Directions:
-    basis = model.basis.double()
-    if model.weight_space == "simplex" and basis.shape[1] > 1:
-        shares = model.weights.double().mean(dim=0).tolist()
-        return _Directions(basis, [f"direction {k}" for k in range(1, basis.shape[1] + 1)], shares)
-    shared = basis @ model.population_weights.double()
-    if basis.shape[1] < 2 or len(model.weights) < 2:
-        return _Directions(shared[:, None], ["shared direction"], [None])
-    found = personal_axes(model, sample.along(basis))
-    names = [f"personal axis {k}" for k in range(1, len(found.share) + 1)]
-    columns = torch.cat([shared[:, None], basis @ found.columns], dim=1)
-    return _Directions(columns, ["shared direction", *names], [None, *found.share.tolist()])
-
-
-@dataclass(frozen=True, eq=False)
-class _Texts:
-    """Texts of the chosen and the rejected response of m comparisons.
-
-    Properties and extremes are about differences between two responses to one prompt, so that effects of the prompt
-    alone cancel.
+    Effects of the prompt alone cancel in these differences.
     """
+    distinct = list(dict.fromkeys(text for pair in texts for text in pair))
+    counted = dict(zip(distinct, text_properties(distinct), strict=True))
+    return np.array([counted[chosen] - counted[rejected] for chosen, rejected in texts])
 
-    pairs: Sequence[tuple[str, str]]
-    moved: Floats
-    """[m, P]: properties of the chosen minus those of the rejected response"""
 
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[str, str]]) -> _Texts:
-        distinct = list(dict.fromkeys(text for pair in pairs for text in pair))
-        counted = dict(zip(distinct, text_properties(distinct), strict=True))
-        return cls(pairs, np.array([counted[chosen] - counted[rejected] for chosen, rejected in pairs]))
+def _correlations(moved: Floats, along: Floats) -> tuple[TextProperty, ...]:
+    """Return the correlations of differences of rewards [m] with those of properties [m, P], the strongest first."""
+    rows = []
+    for name, column in zip(TEXT_PROPERTIES, moved.T, strict=True):
+        # About 0 and not about the means, since the sign of a difference depends on the order of the two responses.
+        norm = np.sqrt((along**2).sum() * (column**2).sum())
+        if norm > 0:
+            rows.append(TextProperty(name, float((along * column).sum() / norm)))
+    return tuple(sorted(rows, key=lambda row: -abs(row.correlation)))
 
-    def properties(self, along: Floats) -> tuple[TextProperty, ...]:
-        """Return the correlations with the properties, strongest first; `along` [m] are differences of rewards."""
-        rows = []
-        for name, moved in zip(TEXT_PROPERTIES, self.moved.T, strict=True):
-            # About 0 and not about the means: the sign of every difference could be turned.
-            norm = np.sqrt((along**2).sum() * (moved**2).sum())
-            if norm > 0:
-                rows.append(TextProperty(name, float((along * moved).sum() / norm)))
-        return tuple(sorted(rows, key=lambda row: -abs(row.correlation)))
 
-    def extremes(self, along: Floats) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the better and the worse responses of the comparisons with the widest differences, each text once."""
-        better: list[str] = []
-        worse: list[str] = []
-        for i in np.argsort(-np.abs(along), kind="stable"):
-            high, low = self.pairs[i] if along[i] > 0 else self.pairs[i][::-1]
-            if high not in better and low not in worse:
-                better.append(high)
-                worse.append(low)
-            if len(better) == _N_EXTREMES:
-                break
-        return tuple(map(_shortened, better)), tuple(map(_shortened, worse))
+def _extremes(texts: Sequence[tuple[str, str]], along: Floats) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the better and the worse responses of the comparisons with the widest differences, each text once."""
+    better: list[str] = []
+    worse: list[str] = []
+    for i in np.argsort(-np.abs(along), kind="stable"):
+        high, low = texts[i] if along[i] > 0 else texts[i][::-1]
+        if high not in better and low not in worse:
+            better.append(high)
+            worse.append(low)
+        if len(better) == _N_EXTREMES:
+            break
+    return tuple(map(_shortened, better)), tuple(map(_shortened, worse))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS].rsplit(maxsplit=1)[0] + " ..."
 
 
 def text_properties(texts: Sequence[str]) -> Floats:
@@ -262,19 +248,13 @@ def _count_properties(text: str) -> list[float]:
     ]
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= _MOST_CHARACTERS:
-        return text
-    return text[:_MOST_CHARACTERS].rsplit(maxsplit=1)[0] + " ..."
-
-
 def _stability(
     along: torch.Tensor, sample: _Sample, others: Mapping[int, LowRankRewardModel], *, shared: bool
 ) -> Stability | None:
-    """Return the correlation of an axis's rewards with those of other seeds' models; None without others.
+    """Return the correlation of an axis's rewards with those of models from other seeds; None without other seeds.
 
-    The shared direction is compared with the other's shared direction. The order of personal axes can change, so that
-    one is compared with the nearest direction in the span of the other's basis.
+    The shared direction is compared with that of the other model. A personal axis, whose position among the axes may
+    differ, is compared with the nearest direction in the span of the other model's basis.
     """
     found = []
     for model in others.values():

@@ -1,6 +1,6 @@
-"""Few-shot curve: accuracy of unseen users against the number of comparisons that they are adapted to.
+"""Few-shot curve: accuracy of unseen users against the number of comparisons that their weights are fitted to.
 
-torch is imported in functions, since the command's help shows the settings below.
+torch is imported in functions, because the command's help shows `FewShotConfig` and has to be quick.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _N_EXAMPLES = 6
 
 @dataclass(frozen=True)
 class FewShotConfig:
-    """Settings of the few-shot curve."""
+    """Settings of the few-shot curve, which is the mean over random orders of each user's comparisons."""
 
     trials: int = 20
-    """random orders of each user's comparisons; the curve is the mean over them"""
+    """number of random orders of each user's comparisons"""
     seed: int = 0
     """seed of these orders"""
 
@@ -60,10 +60,10 @@ def few_shot_curve(
     adaptation: AdaptationConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FewShotCurve:
-    """Adapt every unseen user to their first n_shots comparisons, for several n_shots and several random orders.
+    """Measure the accuracy of unseen users adapted to n_shots comparisons each, for several values of n_shots.
 
-    The samples are nested: within a trial the first 5 comparisons are among the first 10, so that a curve is the
-    growing history of the same users. A user with fewer than n_shots comparisons gives all of them, so that every point
+    Each trial puts every user's comparisons in a random order and takes the first n_shots, so that the first 5 are
+    among the first 10. A user with fewer than n_shots comparisons gives all of them, so that every point of the curve
     has the same users.
 
     Parameters
@@ -71,15 +71,15 @@ def few_shot_curve(
     model
         Trained on the seen users.
     data
-        Weights are fitted on `train_unseen`; accuracies are on `test_unseen`.
+        The four splits: weights are fitted on `train_unseen`, accuracies measured on `test_unseen`.
     shots
-        Values of n_shots; 0 is always among them. None is `DEFAULT_SHOTS` up to the most comparisons of a user.
+        Values of n_shots; 0 is added. None is `DEFAULT_SHOTS` up to the most comparisons of a user.
     config
         Trials and seed.
     adaptation
-        None is the default one.
+        How weights are fitted; None is the default recipe.
     progress
-        Called with ("shots", values of n_shots done, values in all).
+        Called with ("shots", number of values of n_shots done, number of values).
 
     Raises
     ------
@@ -97,39 +97,37 @@ def few_shot_curve(
     for split in ("train_unseen", "test_unseen"):
         if not len(getattr(data, split)):
             raise DataError(
-                f"the split {split} is empty: there are no unseen users to adapt and to test on",
+                f"the split {split} is empty: there are no unseen users to adapt and to test",
                 "hold out a share of the users",
             )
     given, test = PackedPairs.pack(data.train_unseen), PackedPairs.pack(data.test_unseen)
     sample = sample_of(test, data.test_unseen)
     n_given = np.bincount(given.user.numpy())
-    counts = _values_of_n_shots(shots, int(n_given.max()))
+    values = _values_of_n_shots(shots, int(n_given.max()))
     order = _draw_orders(given.user.numpy(), config)
     index = {user: i for i, user in enumerate(given.user_ids)}
-    of_test = np.array([index.get(user, -1) for user in test.user_ids], dtype=np.int64)
-    known = torch.from_numpy(of_test >= 0)
-    n_fitted = np.where(of_test >= 0, n_given[of_test], 0)
+    # -1, the last row, is that of test users without few-shot comparisons.
+    row = np.array([index.get(user, -1) for user in test.user_ids], dtype=np.int64)
+    n_fitted = np.append(n_given, 0)[row]
     projected = project(test, model.basis)
     correct, trial_means = [], []
-    for done, n_shots in enumerate(counts):
-        if progress is not None:
-            progress("shots", done, len(counts))
+    progress = progress or (lambda *_: None)
+    for done, n_shots in enumerate(values):
+        progress("shots", done, len(values))
         total, means = np.zeros(len(test)), []
         for fitted in _weights(model, given, order, n_shots, adaptation):
-            weights = model.population_weights.expand(test.n_users, -1).clone()
-            weights[known] = fitted[torch.from_numpy(of_test[of_test >= 0])]
+            weights = torch.cat([fitted, model.population_weights[None]])[torch.from_numpy(row)]
             found = is_correct(test, projected, weights)
             total += found
             means.append(float(sample.by_user(found[:, None]).mean()))
         correct.append(total / len(means))
         trial_means.append(means)
-    if progress is not None:
-        progress("shots", len(counts), len(counts))
-    values = np.stack(correct, axis=1)
-    accuracies, gains = estimate(values, sample), estimate(values - values[:, :1], sample)
+    progress("shots", len(values), len(values))
+    curve = np.stack(correct, axis=1)
+    accuracies, gains = estimate(curve, sample), estimate(curve - curve[:, :1], sample)
     points = tuple(
         FewShotPoint(n_shots, int((n_fitted >= n_shots).sum()), accuracy, float(np.std(means)), gain)
-        for n_shots, accuracy, means, gain in zip(counts, accuracies, trial_means, gains, strict=True)
+        for n_shots, accuracy, means, gain in zip(values, accuracies, trial_means, gains, strict=True)
     )
     return FewShotCurve(
         rank=model.requested_rank,
@@ -137,12 +135,12 @@ def few_shot_curve(
         n_users=test.n_users,
         points=points,
         clear_from=_clear_from(points),
-        examples=_examples(test, n_fitted, sample.by_user(values)),
+        examples=_examples(test, n_fitted, sample.by_user(curve)),
     )
 
 
 def _values_of_n_shots(shots: Sequence[int] | None, most: int) -> list[int]:
-    """Return the values in ascending order, 0 among them."""
+    """Return the values of n_shots in ascending order, 0 among them; `most` is the most comparisons of a user."""
     if shots is None:
         return [0, *(n_shots for n_shots in DEFAULT_SHOTS if n_shots <= most)]
     if min(shots, default=0) < 0:
@@ -176,7 +174,7 @@ def _weights(
     for start in range(0, len(order), at_once):
         position = order[start : start + at_once]
         trial, rows = np.nonzero(position < n_shots)
-        # All trials of a block are one problem, in which every user of every trial is a user of their own.
+        # All trials of a block are solved at once: a user of one trial is another user than the same one of the next.
         user = torch.from_numpy(trial * given.n_users + given.user.numpy()[rows])
         fit = recipe.start_adaptation(model, adaptation)
         fitted = fit(projected[rows], user, given.count[rows], given.n_users * len(position)).weights
@@ -184,9 +182,9 @@ def _weights(
 
 
 def _clear_from(points: Sequence[FewShotPoint]) -> int | None:
-    """Return the smallest n_shots from which on the whole interval of the gain is above 0; None without such.
+    """Return the smallest n_shots from which on the whole interval of the gain is above 0; None if there is none.
 
-    Values beyond the number of comparisons that any user has are left out.
+    Values of n_shots that no user reaches are left out.
     """
     clear = None
     for point in reversed([point for point in points[1:] if point.n_users_with]):
@@ -197,10 +195,10 @@ def _clear_from(points: Sequence[FewShotPoint]) -> int | None:
 
 
 def _examples(test: PackedPairs, n_fitted: Ints, curves: Floats) -> tuple[FewShotUser, ...]:
-    """Return the curves of a few users, from the largest loss to the largest gain, evenly between.
+    """Return the curves of a few users, evenly taken between the largest loss and the largest gain.
 
     They are taken from the half of the users with the most few-shot comparisons, and among these from the half with the
-    most test comparisons: the curves of the others are short or very noisy.
+    most test comparisons, because the curves of the others are short or noisy.
     """
     n_test = np.bincount(test.user.numpy())
     with_history = np.flatnonzero(n_fitted >= np.median(n_fitted))

@@ -1,11 +1,11 @@
-"""Means over users, with standard errors and intervals for other users and other prompts.
+"""Means over users, with standard errors and 95% intervals that hold for other users and other prompts.
 
-Users are drawn from a population, and so are the prompts that many of them share: a hard prompt lowers everybody's
-accuracy. The variance of a mean is that over users plus that over prompts, minus that over single meetings of a user
-and a prompt, which both of them contain (two-way clustering: Cameron, Gelbach and Miller 2011, doi
-10.1198/jbes.2010.07136); intervals are Student's. `benchmarks/coverage.py` compares this with two other methods: a
-bootstrap over users, which is too narrow where prompts are shared, and a bootstrap over users and prompts, which counts
-the variance of a single meeting three times (Owen 2007, doi 10.1214/07-AOAS122).
+Users are drawn from a population, and so are the prompts that many of them share: a hard prompt lowers the accuracy of
+every user. The variance of a mean is therefore that over users plus that over prompts, minus that over single pairs of
+a user and a prompt, which both contain (two-way clustering: Cameron, Gelbach and Miller 2011, doi
+10.1198/jbes.2010.07136); the intervals are Student's t intervals. `benchmarks/coverage.py` compares them with those of
+a bootstrap over users, which are too narrow where users share prompts, and of a bootstrap over users and prompts, which
+counts the variance over single pairs three times (Owen 2007, doi 10.1214/07-AOAS122).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """User, prompt and weight of each of n comparisons.
+    """User, prompt and share of each of n comparisons.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Sample:
     prompt
         Int64 [n]: the prompt of each comparison, in 0..n_prompts-1.
     share
-        Float64 [n]: how much each comparison counts within its user; they sum to 1 for each user.
+        Float64 [n]: weight of each comparison in the mean of its user; the shares of a user sum to 1.
     """
 
     user: Ints
@@ -55,20 +55,19 @@ class Sample:
 
 
 def estimate(values: Floats, sample: Sample) -> list[Estimate]:
-    """Estimate the means over users of C figures of the same comparisons.
+    """Estimate the means over users of C quantities of the same comparisons.
 
     Parameters
     ----------
     values
-        Float64 [n, C]: for each comparison, 1 where it is predicted correctly and else 0; or the difference of two
-        such values, for a paired difference.
+        Float64 [n, C]: 1 for a comparison that is predicted correctly and else 0; or the difference of two such values.
     sample
         User and prompt of each comparison.
 
     Returns
     -------
     list of Estimate
-        One for each column. With fewer than two users there is a mean and nothing else.
+        One for each column. With fewer than two users it has a mean but no standard error and no interval.
     """
     from scipy.special import stdtrit  # Student's quantile; scipy.stats takes a second to import
 
@@ -79,17 +78,16 @@ def estimate(values: Floats, sample: Sample) -> list[Estimate]:
         return [Estimate(mean=float(middle), stderr=None, ci95=None, **sizes) for middle in mean]
     variance, degrees = by_user.var(axis=0, ddof=1) / n, n - 1
     total = variance.copy()
-    meeting, n_meetings = _numbered(sample.user * n_prompts + sample.prompt)
+    pairs, pair = np.unique(sample.user * n_prompts + sample.prompt, return_inverse=True)
     # Where no prompt has two users, the variance over users is all there is.
-    if 1 < n_prompts < n_meetings:
+    if 1 < n_prompts < len(pairs):
         pull = sample.share[:, None] * (values - mean) / n
-        by_prompt, by_meeting = _sums(sample.prompt, pull, n_prompts), _sums(meeting, pull, n_meetings)
-        over_prompts = n_prompts / (n_prompts - 1) * np.square(by_prompt).sum(axis=0)
-        over_meetings = n_meetings / (n_meetings - 1) * np.square(by_meeting).sum(axis=0)
+        over_prompts = _sum_of_squares(sample.prompt, pull, n_prompts)
+        over_pairs = _sum_of_squares(pair, pull, len(pairs))
         fewest = min(n, n_prompts)
-        # The meetings contain some of the users' and prompts' own variance, which the last factor gives back: with all
-        # users on all prompts it is the share 1 / n_prompts of the one and 1 / n of the other.
-        total = (total + np.maximum(over_prompts - over_meetings, 0)) * fewest / (fewest - 1)
+        # The variance over pairs contains a part of that over users and of that over prompts, which the last factor
+        # gives back: with all users on all prompts these parts are 1 / n_prompts of the one and 1 / n of the other.
+        total = (total + np.maximum(over_prompts - over_pairs, 0)) * fewest / (fewest - 1)
         degrees = fewest - 1
     reach = stdtrit(degrees, 0.975) * np.sqrt(total)
     return [
@@ -111,7 +109,7 @@ def _sums(group: Ints, values: Floats, n_groups: int) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _numbered(codes: Ints) -> tuple[Ints, int]:
-    """Return codes renumbered from 0 on, and the number of distinct ones."""
-    known, number = np.unique(codes, return_inverse=True)
-    return number, len(known)
+def _sum_of_squares(group: Ints, values: Floats, n_groups: int) -> Floats:
+    """Return [C]: the sum over groups of the squared sum of `values` [n, C], corrected for the number of groups."""
+    found: Floats = n_groups / (n_groups - 1) * np.square(_sums(group, values, n_groups)).sum(axis=0)
+    return found

@@ -190,10 +190,8 @@ def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
 def weights_of(model: LowRankRewardModel, user_ids: Sequence[str]) -> torch.Tensor:
     """Return the weights [M, K] of M users; the population weights of those that the model does not know."""
     index = {user: i for i, user in enumerate(model.user_ids)}
-    known = torch.tensor([index.get(user, -1) for user in user_ids])
-    weights = model.population_weights.expand(len(known), -1).clone()
-    weights[known >= 0] = model.weights[known[known >= 0]]
-    return weights
+    rows = torch.cat([model.weights, model.population_weights[None]])
+    return rows[torch.tensor([index.get(user, -1) for user in user_ids])]  # -1: the last row
 
 
 def project(pairs: PackedPairs, basis: torch.Tensor) -> torch.Tensor:
