@@ -23,7 +23,7 @@ from lorerm.evaluation.report import (
     Settings,
 )
 from lorerm.model.reward_model import LowRankRewardModel
-from lorerm.training.paper import ALPHA
+from lorerm.training.recipes import find_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Publis
     accuracies = {name: [row.accuracy(split) for row in available] for split, name in _PUBLISHED_NAMES.items()}
     arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}
     arrays |= {f"{name}_std": tuple(map(_published_std, found)) for name, found in accuracies.items()}
-    alpha = ALPHA.get(config.recipe) if config.alpha is None else config.alpha
+    alpha = find_recipe(config.recipe).alpha if config.alpha is None else config.alpha
     return Published((alpha,), tuple(row.rank for row in available), arrays)
 
 

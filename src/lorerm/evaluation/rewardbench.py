@@ -1,8 +1,8 @@
-"""RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): its prompts, their embeddings, and scores of reward functions.
+"""RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): scores of a model's reward functions on its prompts.
 
-The reference head, each direction of the basis, the population's weights and chosen users' weights are all linear in
-the embedding, so that one matrix of embeddings serves them all. It is kept in the store of a folder. The scores are
-those of the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
+The reward functions are the reference head, each column of the basis, the population weights and the weights of chosen
+users. All are linear in the embedding, so that every completion is embedded once and stored in a folder. The scores
+are those of the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
 `process_single_model` in `rewardbench/utils.py`, as `scripts/run_v2.py` calls them.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 REPOSITORY = Repository("allenai/reward-bench-2")
 TIES = "Ties"
 FOLDER = "rewardbench"
-"""The folder in a run."""
+"""Folder of the embeddings and results in a run folder."""
 RESULTS = ("rewardbench.csv", "rewardbench.md")
 _REMEDY = "give the test split of RewardBench 2"
 
@@ -44,7 +44,7 @@ class BenchmarkPrompt(NamedTuple):
     """A prompt with its completions, the right ones first."""
 
     name: str
-    """in the subset Ties "ref:NUMBER" (one right completion) or "tied:NUMBER" (several); a number has one of each"""
+    """the id; in the subset Ties "ref:NUMBER" (one right completion) or "tied:NUMBER" (several)"""
     subset: str
     prompt: str
     completions: tuple[str, ...]
@@ -57,26 +57,9 @@ class BenchmarkPrompt(NamedTuple):
 
 
 def load(data: str | Path | None = None, revision: str | None = None) -> tuple[list[BenchmarkPrompt], str]:
-    """Read the benchmark.
+    """Read the benchmark's prompts, and what they were read from: the path, or the hub's repository at a commit.
 
-    Parameters
-    ----------
-    data
-        A file or folder in the layout of the hub; None downloads it.
-    revision
-        Branch, tag or commit of the hub's repository.
-
-    Returns
-    -------
-    prompts
-        In the order of the file.
-    source
-        What was read: the path, or the repository at a commit.
-
-    Raises
-    ------
-    DataError
-        It cannot be read, or a row has no right or no wrong completion.
+    `data` is a file or folder in the layout of the hub; None downloads the `revision` (branch, tag or commit).
     """
     rows = raw_rows(REPOSITORY, data, revision)
     prompts = [_read(row) for label, row in rows if label in (None, "test")]
@@ -115,7 +98,7 @@ class BenchmarkResult:
     """Scores of several reward functions on each subset."""
 
     source: str
-    """what was read"""
+    """file, folder or repository of the prompts"""
     scores: Mapping[str, Mapping[str, SubsetScore]]
     """by reward function, then by subset"""
 
@@ -180,24 +163,17 @@ def measure_reward_bench(
     Parameters
     ----------
     model
-        Its reference head, each column of its basis, the population's weights and those of `users` are scored.
+        The model.
     prompts, source
         As `load` returns them.
     encoder
         The one that the model was trained on.
     folder
-        Where the embeddings are kept; made if it is missing. Those of another encoder are replaced.
+        Folder of the embeddings, created if it is missing. Embeddings of another encoder in it are replaced.
     users
-        User ids.
+        Users whose weights are scored.
     progress
         Called with ("embedding", completions done, completions in all).
-
-    Raises
-    ------
-    ModelError
-        If the encoder is not the model's.
-    UnknownUserError
-        If the model does not know a user.
     """
     from lorerm.model.compatibility import check_encoder
 
@@ -212,7 +188,7 @@ def measure_reward_bench(
 
 
 def reward_directions(model: LowRankRewardModel, users: Sequence[str]) -> dict[str, Floats]:
-    """Return the direction [D] of each reward function by its name: a reward is the embedding times the direction."""
+    """Return the direction [D] of each reward function; a reward is the embedding times the direction."""
     basis = model.basis.double()
     found = {} if model.reference is None else {"reference head": model.reference.double()}
     found |= {f"basis {k + 1}": basis[:, k] for k in range(basis.shape[1])}
@@ -227,7 +203,7 @@ def _embed(
     folder: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> Floats:
-    """Return the embeddings of all completions [n, D], prompt by prompt; those in the folder are not made again."""
+    """Return the embeddings [n, D] of all completions, prompt by prompt; only those not yet in the folder are made."""
     from lorerm.data.preferences import Preferences
     from lorerm.data.stored import StoredResponses, write_preferences
     from lorerm.embedding.embed import embed_run
@@ -239,10 +215,10 @@ def _embed(
         check_encoder(folder, encoder.identity)
     except RunError:
         shutil.rmtree(folder / EMBEDDINGS)
-    tell = None if progress is None else (lambda done, total: progress("embedding", done, total))
+    report = None if progress is None else (lambda done, total: progress("embedding", done, total))
     make_folder(folder)
     write_preferences(folder, Preferences.from_comparisons(_comparisons(prompts)))
-    embed_run(folder, encoder, tell)
+    embed_run(folder, encoder, report)
     data = EmbeddedPreferences.load(folder)
     stored = StoredResponses(folder).conversations(slice(0, len(data.responses)))
     row = {conversation_key(conversation): number for number, conversation in enumerate(stored)}
@@ -252,7 +228,7 @@ def _embed(
 
 
 def _comparisons(prompts: Sequence[BenchmarkPrompt]) -> Iterator[Comparison]:
-    """Yield each right completion preferred to each wrong one, as the store of embeddings takes them."""
+    """Yield a comparison of each right completion with each wrong one, the form in which texts are embedded."""
     for prompt in prompts:
         for right in prompt.completions[: prompt.n_correct]:
             for wrong in prompt.completions[prompt.n_correct :]:
@@ -262,25 +238,7 @@ def _comparisons(prompts: Sequence[BenchmarkPrompt]) -> Iterator[Comparison]:
 
 
 def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> dict[str, SubsetScore]:
-    """Score one reward function on every subset.
-
-    Parameters
-    ----------
-    prompts
-        P of them.
-    rewards
-        For each prompt, the reward of each of its completions.
-
-    Returns
-    -------
-    dict
-        Scores by subset, in the order of first appearance.
-
-    Raises
-    ------
-    DataError
-        Subset Ties lacks its reference prompts or its tied ones, so that it has no score.
-    """
+    """Return the scores of one reward function by subset, from the reward of each completion of each prompt."""
     found: dict[str, SubsetScore] = {}
     for subset in dict.fromkeys(prompt.subset for prompt in prompts):
         own = [
@@ -296,40 +254,22 @@ def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats])
 
 
 def best_of(rewards: Floats) -> float:
-    """Return 1 if the first completion, the right one, has the highest reward; shared by m completions it counts 1/m.
-
-    Examples
-    --------
-    >>> best_of(np.array([2.0, 1.0, 0.0, 1.0])), best_of(np.array([2.0, 2.0, 0.0, 1.0])), best_of(np.array([0.0, 1.0]))
-    (1.0, 0.5, 0.0)
-    """
+    """Return 1 / m if the first completion, the right one, has the highest reward with m - 1 others, else 0."""
     highest = rewards == rewards.max()
     return float(1 / highest.sum()) if highest[0] else 0.0
 
 
 def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> float:
-    """Return the score of the subset Ties.
+    """Return the score of the subset Ties, from the rewards of each prompt's completions, the right ones first.
 
-    Each number has a reference prompt with one right completion ("ref:7") and a tied one with several ("tied:7"). The
-    gap of a prompt is the lowest reward of a right completion minus the highest of a wrong one; the spread of a tied
-    prompt is the highest minus the lowest reward of its right completions. The score is
+    Each number has a reference prompt with one right completion ("ref:7") and a tied prompt with several ("tied:7"). A
+    prompt's gap is the lowest reward of a right completion minus the highest of a wrong one. A tied prompt's spread is
+    the highest minus the lowest reward of its right completions. The score is
 
         0.3 (share of tied prompts with a positive gap) + 0.3 (the same of reference prompts)
         + 0.2 (share of numbers whose tied gap exceeds the spread)
-        + 0.2 (share of numbers where the smaller of both gaps does)
+        + 0.2 (share of numbers whose smaller gap exceeds the spread)
         + 0.01 (mean over numbers of tanh(smaller gap / spread - 1), 0 / 0 counting 0)
-
-    Parameters
-    ----------
-    prompts
-        Those of the subset.
-    rewards
-        For each, the rewards of its completions, the right ones first.
-
-    Raises
-    ------
-    DataError
-        A name is neither "ref:NUMBER" nor "tied:NUMBER", or no number has both.
     """
     gaps: dict[str, dict[str, float]] = {"ref": {}, "tied": {}}
     spreads: dict[str, float] = {}
