@@ -1,4 +1,4 @@
-"""Servers to test with: the application in a thread, `lorerm serve` as a process, and a PostgreSQL of our own."""
+"""Servers for tests: the application in a thread, `lorerm serve` as a process, and a PostgreSQL cluster."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from lorerm.serving.database import Database
 from lorerm.serving.processes import configure
 
 PATIENCE = 120.0
-"""Seconds until something that should have happened is given up: machines can be busy."""
+"""Seconds to wait for something that should happen: machines can be busy."""
 
 
-def until(found, what: str, patience: float = PATIENCE):
-    """Wait until `found()` is true, and return it."""
+def until(condition, what: str, patience: float = PATIENCE):
+    """Wait until `condition()` is true, and return its value."""
     deadline = time.monotonic() + patience
-    while not (value := found()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(what)
         time.sleep(0.02)
@@ -41,7 +41,7 @@ def until(found, what: str, patience: float = PATIENCE):
 
 
 def prepared(url: str) -> Database:
-    """Return a database, brought to its form as `lorerm serve` does before anything else."""
+    """Return a database with its tables, as `lorerm serve` prepares it."""
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(url)))
         database.prepare()
@@ -51,7 +51,7 @@ def prepared(url: str) -> Database:
 
 @contextmanager
 def running(settings, **client):
-    """Run the application in a thread, and give a client of it."""
+    """Run the application in a thread, and give a client for it."""
     prepared(settings.database).close()
     server = uvicorn.Server(configure(create_app(settings), "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
@@ -68,7 +68,7 @@ def running(settings, **client):
 
 
 class Process:
-    """`lorerm serve` in a process group of its own."""
+    """`lorerm serve` in its own process group."""
 
     def __init__(self, *arguments, environment=None) -> None:
         command = [sys.executable, "-m", "lorerm", "serve", *map(str, arguments), "--port", "0"]
@@ -82,14 +82,14 @@ class Process:
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         )
         line = self._process.stdout.readline()
-        told = re.search(r"on (http://\S+)", line)
-        if told is None:
+        address = re.search(r"on (http://\S+)", line)
+        if address is None:
             self.kill()
             raise AssertionError(f"no address: {line!r} {self.errors}")
-        self.url = told[1]
+        self.url = address[1]
 
     def wait_until_ready(self) -> None:
-        """Wait until it answers."""
+        """Wait until the server is ready."""
         until(self._answers, "the server answers")
 
     def _answers(self) -> bool:
@@ -100,40 +100,40 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process that started the others."""
+        """The first process."""
         return self._process.pid
 
     def children(self) -> list[int]:
-        """Return the processes that it started."""
+        """Return the processes that the first one started."""
         return children(self.pid)
 
     def workers(self) -> list[int]:
-        """Return those of them that answer, and not the one that looks after their resources."""
+        """Return the workers among them, without Python's resource tracker."""
         return [pid for pid in self.children() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def status(self, path: str) -> int:
-        """Return the status of an answer; 0 where there is none."""
+        """Return the status of a response; 0 if there is none."""
         with suppress(httpx.HTTPError):
             return httpx.get(f"{self.url}{path}", timeout=PATIENCE).status_code
         return 0
 
     def code(self) -> int:
-        """Wait until it has ended by itself, and return its exit code."""
+        """Wait until the process ends by itself, and return its exit code."""
         return self._process.wait(PATIENCE)
 
     def count(self, route: str) -> float:
-        """Return how many requests to a route it has counted; -1 where it says nothing of it."""
+        """Return how many requests to a route the metrics count; -1 if the route is not in them."""
         text = httpx.get(f"{self.url}/metrics", timeout=60).text
         found = re.search(rf'lorerm_requests_total{{method="GET",route="{route}",status="200"}} (\S+)', text)
         return -1.0 if found is None else float(found[1])
 
     def read_log(self) -> str:
-        """Return what stands on standard error so far."""
+        """Return standard error so far."""
         self.log.seek(0)
         return self.log.read()
 
     def kill(self, sign: int = signal.SIGKILL) -> int:
-        """End all of its processes, and return the exit code."""
+        """Kill all processes, and return the exit code of the first."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, sign)
         code = self._process.wait(PATIENCE)
@@ -146,13 +146,13 @@ class Process:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
+    """Return the ids of a process's children."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
 
 
 def find_postgresql() -> Path | None:
-    """Return the folder of PostgreSQL's programs, where they are on this machine."""
+    """Return the folder of PostgreSQL's programs, or None if they are not installed."""
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
@@ -161,7 +161,7 @@ def find_postgresql() -> Path | None:
 
 
 class PostgreSQL:
-    """A cluster in a temporary folder, on a socket there; it does not run as root."""
+    """A PostgreSQL cluster in a temporary folder, on a socket there; it does not run as root."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
@@ -176,7 +176,7 @@ class PostgreSQL:
         self.start()
 
     def start(self) -> None:
-        """Start it, also after it was killed: until the remains of that are gone, it refuses."""
+        """Start the cluster; after a kill it fails until the old processes are gone, so try again."""
         options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c max_connections=50"
         self._options = options
         until(self._try_to_start, "PostgreSQL starts")
@@ -187,18 +187,18 @@ class PostgreSQL:
         return self._run("pg_ctl", *arguments, check=False).returncode == 0
 
     def url(self, database: str) -> str:
-        """Return the address of a database, which is made where it is missing."""
+        """Return the URL of a database, which is created if it does not exist."""
         with suppress(psycopg.errors.DuplicateDatabase):
             self.execute(f'CREATE DATABASE "{database}"')
         return f"postgresql://{self._user}@/{database}?host={self._folder}"
 
     def execute(self, statement: str) -> None:
-        """Do something as the superuser."""
+        """Execute a statement as the superuser."""
         with psycopg.connect(host=str(self._folder), user=self._user, dbname="postgres", autocommit=True) as connection:
             connection.execute(statement)
 
     def kill(self) -> None:
-        """Kill all of its processes at once."""
+        """Kill all processes of the cluster."""
         main = int((self.data / "postmaster.pid").read_text().splitlines()[0])
         children = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(main)], capture_output=True, text=True, check=False
@@ -208,17 +208,17 @@ class PostgreSQL:
                 os.kill(pid, signal.SIGKILL)
 
     def files(self) -> list[Path]:
-        """Return its files."""
+        """Return the cluster's files."""
         return [path for path in self.data.rglob("*") if path.is_file()]
 
     def remove(self) -> None:
-        """Stop it, and remove its files."""
+        """Stop the cluster, and remove its files."""
         self._run("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop", check=False)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments, check: bool = True):
         command = [str(self._programs / program), *map(str, arguments)]
-        # To a file, not a pipe, which the server that `pg_ctl` starts would keep open.
+        # The output goes to a file: the server that `pg_ctl` starts would keep a pipe open.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 command, stdout=output, stderr=output, user=self._account, cwd=self._folder, check=False
@@ -230,10 +230,10 @@ class PostgreSQL:
 
 
 def post(client: httpx.Client, path: str, **request) -> httpx.Response:
-    """Post JSON, also as raw bytes."""
+    """Post a body declared as JSON, which may be any bytes."""
     return client.post(path, headers={"Content-Type": "application/json", **request.pop("headers", {})}, **request)
 
 
 def base64_of(vector) -> str:
-    """Return an embedding as requests hold it."""
+    """Return an embedding as base64 of little-endian float32."""
     return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()

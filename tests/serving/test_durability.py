@@ -1,7 +1,7 @@
-"""An acknowledged answer survives `kill -9` at any moment, of the server and of PostgreSQL; sent again, it counts once.
+"""Acknowledged feedback survives `kill -9` of the server and of PostgreSQL, and counts once if it is sent again.
 
-Clients write all the while, each the next answer only when the last one was acknowledged, with a key, and again after
-any failure. LORERM_KILLS says how often to kill (see CONTRIBUTING.md); the default tests do it a few times.
+Clients send one comparison after the other with idempotency keys, each when the last one was acknowledged, and repeat
+it after any failure. LORERM_KILLS sets the number of kills (see CONTRIBUTING.md); the default tests kill a few times.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.slow
 
 
 class Writer(threading.Thread):
-    """A client that writes answers until it is told to stop."""
+    """A client that sends comparisons until it is stopped."""
 
     def __init__(self, number: int, url_now, row) -> None:
         super().__init__(daemon=True)
         self.user = f"user {number % USERS}"
         self._number, self._url_now = number, url_now
-        self._answer = {"chosen": {"embedding": row}, "rejected": {"embedding": base64_of([0.0] * 808)}}
+        self._comparison = {"chosen": {"embedding": row}, "rejected": {"embedding": base64_of([0.0] * 808)}}
         self.acknowledged: list[str] = []
         self.tried = 0
         self.failures: Counter[str] = Counter()
@@ -42,15 +42,15 @@ class Writer(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Write, one after the other."""
+        """Send one comparison after the other."""
         with httpx.Client(timeout=40, verify=False) as client:  # noqa: S501 - there is no TLS
             while not self.stop.is_set():
-                key = f"client {self._number}, answer {len(self.acknowledged)}"
+                key = f"client {self._number}, comparison {len(self.acknowledged)}"
                 if self._write(client, key):
                     self.acknowledged.append(key)
 
     def _write(self, client: httpx.Client, key: str) -> bool:
-        body = {"answers": [self._answer], "idempotency_key": key}
+        body = {"answers": [self._comparison], "idempotency_key": key}
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             self.tried += 1
@@ -67,12 +67,12 @@ class Writer(threading.Thread):
                 self.wrong.append(answer.text)
                 return False
             time.sleep(0.02)
-        self.wrong.append(f"{key} was not taken in {PATIENCE} s")
+        self.wrong.append(f"{key} was not acknowledged in {PATIENCE} s")
         return False
 
 
 class Trial:
-    """A server, those who write to it, and what came of it."""
+    """A server, its clients, and the comparison of what they sent with what is stored."""
 
     def __init__(self, folder, url, workers: int) -> None:
         self._arguments = (folder, "--database", url, "--embeddings-only", "--workers", workers)
@@ -84,53 +84,53 @@ class Trial:
         self._writers = [Writer(n, lambda: self.server.url, base64_of(rows[n])) for n in range(CLIENTS)]
 
     def begin(self) -> None:
-        """Let the clients write."""
+        """Start the clients."""
         for writer in self._writers:
             writer.start()
 
     def written(self) -> int:
-        """Return how many answers were acknowledged so far."""
+        """Return how many comparisons were acknowledged so far."""
         return sum(len(writer.acknowledged) for writer in self._writers)
 
     def wait_for_more(self, more: int = CLIENTS) -> None:
-        """Wait until answers have been acknowledged since now."""
+        """Wait until further comparisons are acknowledged."""
         before = self.written()
-        until(lambda: self.written() >= before + more or self.wrong(), "answers are acknowledged")
+        until(lambda: self.written() >= before + more or self.wrong(), "comparisons are acknowledged")
         assert self.wrong() == []
 
     def wrong(self) -> list[str]:
-        """Return what the clients were told that they should not have been."""
+        """Return the responses that the clients should not have got."""
         return [text for writer in self._writers for text in writer.wrong]
 
     def kill_and_start(self) -> None:
-        """Kill the server with all of its processes, and start it again."""
+        """Kill all processes of the server, and start it again."""
         self.server.kill()
         self.server = Process(*self._arguments)
 
     def end(self) -> None:
-        """Let the clients finish what they have begun, and stop."""
+        """Stop the clients when their current request is done."""
         for writer in self._writers:
             writer.stop.set()
         for writer in self._writers:
             writer.join(2 * PATIENCE)
 
     def judge(self) -> str:
-        """Compare what was acknowledged with what is kept, and return a line of figures."""
+        """Compare what was acknowledged with what is stored, and return a line of figures."""
         assert self.wrong() == []
         acknowledged = {(writer.user, key) for writer in self._writers for key in writer.acknowledged}
         database = Database(self._database)
-        kept = Counter(map(tuple, database.read(select(updates.c.user_id, updates.c.key))))
+        stored = Counter(map(tuple, database.read(select(updates.c.user_id, updates.c.key))))
         database.close()
-        lost = acknowledged - set(kept)
-        twice = {key for key, times in kept.items() if times > 1}
+        lost = acknowledged - set(stored)
+        twice = {key for key, times in stored.items() if times > 1}
         failures = sum((writer.failures for writer in self._writers), Counter())
         line = (
-            f"{len(acknowledged)} acknowledged answers, {sum(w.tried for w in self._writers)} requests "
+            f"{len(acknowledged)} acknowledged comparisons, {sum(w.tried for w in self._writers)} requests "
             f"({dict(failures)} failed): {len(lost)} lost, {len(twice)} twice"
         )
         assert not lost, line
         assert not twice, line
-        assert set(kept) == acknowledged, line
+        assert set(stored) == acknowledged, line
         for user in {writer.user for writer in self._writers}:
             n = sum(owner == user for owner, _ in acknowledged)
             found = httpx.get(f"{self.server.url}/v1/users/{user}", timeout=PATIENCE)
@@ -140,7 +140,7 @@ class Trial:
 
 @pytest.fixture
 def trial(folder):
-    """Begin trials, whose processes end with the test."""
+    """Start trials, whose processes end with the test."""
     trials: list[Trial] = []
 
     def begin(url, workers=1):
@@ -156,7 +156,7 @@ def trial(folder):
 
 
 def test_killing_the_server(trial, url, show_figures):
-    """All of its processes, at a moment drawn anew each time."""
+    """At random moments."""
     tested = trial(url)
     moments = random.Random(1)  # noqa: S311
     for _ in range(KILLS):
@@ -168,8 +168,8 @@ def test_killing_the_server(trial, url, show_figures):
     show_figures(f"{KILLS} kills of the server, {tested.judge()}")
 
 
-def test_a_process_begins_while_postgresql_is_away(trial, postgresql):
-    """In place of one that was killed: it says 503, and goes on by itself later."""
+def test_a_worker_starts_while_postgresql_is_down(trial, postgresql):
+    """It replaces one that was killed, responds with 503, and recovers by itself."""
     tested = trial(postgresql.url(f"away{os.getpid()}"), workers=2)
     tested.wait_for_more()
     postgresql.kill()
@@ -186,7 +186,7 @@ def test_a_process_begins_while_postgresql_is_away(trial, postgresql):
 
 
 def test_killing_postgresql(trial, postgresql, show_figures):
-    """The server's two workers stay, say 503 meanwhile, and go on by themselves."""
+    """The server's two workers stay, respond with 503, and recover by themselves."""
     tested = trial(postgresql.url(f"killed{os.getpid()}"), workers=2)
     moments = random.Random(2)  # noqa: S311
     for _ in range(KILLS):

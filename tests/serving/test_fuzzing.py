@@ -1,6 +1,6 @@
-"""Whatever a client sends, the server does not fail, and answers as its description says.
+"""The server does not fail for any request, and its responses fit its OpenAPI description.
 
-LORERM_FUZZ says how many requests to make (see CONTRIBUTING.md); the default tests make a few hundred.
+LORERM_FUZZ sets the number of requests (see CONTRIBUTING.md); the default tests make a few hundred.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from schemathesis.specs.openapi.checks import (
 from servers import base64_of
 
 REQUESTS = int(os.environ.get("LORERM_FUZZ", "300"))
-# Not among them: that valid data are accepted. A description cannot say that a text needs a prompt that is not blank,
-# that an embedding has as many numbers as the model's, or that a choice is one of those given.
+# Without a check that valid data are accepted: a schema cannot say that a text needs a prompt that is not blank, that
+# an embedding has as many numbers as the model's, or that the index of a choice is below the number of responses.
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-def test_no_request_makes_it_fail(client, show_figures):
+def test_generated_requests(client, show_figures):
     schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) == 11, [each.label for each in operations]
     each = max(1, REQUESTS // (2 * len(operations)))
     statuses: Counter[int] = Counter()
     seed = 0
-    while sum(statuses.values()) < REQUESTS:  # an operation without arguments is soon tried out
+    while sum(statuses.values()) < REQUESTS:  # operations without arguments are soon exhausted
         for operation in operations:
             for mode in schemathesis.GenerationMode:
                 _try(operation, mode, each, statuses, seed)
@@ -48,7 +48,7 @@ def test_no_request_makes_it_fail(client, show_figures):
 
 
 def _try(operation, mode, times, statuses, seed) -> None:
-    """Make requests of an operation that keep its description, or break it."""
+    """Send requests that fit an operation's description, or violate it."""
     checks = CHECKS if mode is schemathesis.GenerationMode.POSITIVE else [*CHECKS, negative_data_rejection]
 
     @hypothesis.seed(seed)
@@ -68,7 +68,7 @@ def _try(operation, mode, times, statuses, seed) -> None:
     try:
         make()
     except hypothesis.errors.Unsatisfiable:
-        assert mode is schemathesis.GenerationMode.NEGATIVE, operation.label  # nothing in it can be broken
+        assert mode is schemathesis.GenerationMode.NEGATIVE, operation.label  # there is nothing to violate
 
 
 HOSTILE = {
@@ -103,8 +103,8 @@ HOSTILE = {
 
 
 @pytest.fixture
-def sound():
-    """Requests that are right, each with the kinds of its fields."""
+def valid():
+    """Valid requests with all of their fields."""
     row = {"embedding": base64_of([0.1] * 808)}
     pair = {"prompt": "p", "chosen": "a", "rejected": "b", "weight": 1.0}
     choice = {"prompt": "p", "responses": ["a", "b"], "chosen": 0, "weight": 1.0}
@@ -120,32 +120,32 @@ def sound():
     ]
 
 
-def test_every_field_takes_every_hostile_value(client, sound):
-    """One at a time, in bodies that are right otherwise."""
+def test_every_field_with_every_hostile_value(client, valid):
+    """One at a time, in bodies that are valid otherwise."""
     with ExitStack() as until_end:
         until_end.callback(client.delete, "/v1/users/fuzzed")
-        for method, path, body in sound:
+        for method, path, body in valid:
             assert client.request(method, path, json=body).status_code == 200
-            for place in _places(body):
+            for path_in_body in _paths(body):
                 for value in (each for values in HOSTILE.values() for each in values):
-                    content = json.dumps(_with(body, place, value)).encode("utf-8", "surrogatepass")
+                    content = json.dumps(_with(body, path_in_body, value)).encode("utf-8", "surrogatepass")
                     headers = {"Content-Type": "application/json"}
                     answer = client.request(method, path, content=content, headers=headers)
-                    assert answer.status_code < 500, (path, place, repr(value)[:60], answer.text)
+                    assert answer.status_code < 500, (path, path_in_body, repr(value)[:60], answer.text)
 
 
-def _places(value, here=()):
+def _paths(value, here=()):
     """Return the paths of all fields and entries."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, inner in items:
         yield (*here, name)
-        yield from _places(inner, (*here, name))
+        yield from _paths(inner, (*here, name))
 
 
-def _with(body, place, value):
-    """Return a copy with another value at a place."""
-    if not place:
+def _with(body, path, value):
+    """Return a copy with another value at a path of names and indices."""
+    if not path:
         return value
     copy = body.copy()
-    copy[place[0]] = _with(body[place[0]], place[1:], value)
+    copy[path[0]] = _with(body[path[0]], path[1:], value)
     return copy

@@ -14,7 +14,7 @@ import torch
 
 from lorerm.data.conversation import conversation_key
 from lorerm.errors import LorermError
-from lorerm.serving.errors import RETRY_AFTER, ApiError
+from lorerm.serving.errors import busy
 from lorerm.threads import set_torch_threads
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class BatchingEncoder:
             if key in requested:
                 return requested[key][1]
         if len(self._waiting) >= MAX_WAITING:
-            raise ApiError(
-                503, "busy", "too many texts wait to be embedded", "send the request again later", RETRY_AFTER
-            )
+            raise busy("too many texts wait to be embedded")
         future = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieve_exception)
         self._waiting[key] = conversation, future

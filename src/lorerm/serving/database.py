@@ -13,24 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    create_engine,
-    event,
-    make_url,
-    select,
-    text,
-    update,
-)
+import sqlalchemy as sa
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lorerm.errors import ConfigError, first_line
@@ -46,38 +30,38 @@ CONNECTIONS = 8
 _PATIENCE = 20
 _MIGRATION_LOCK = 0x6C6F7265  # of PostgreSQL; any number of our own
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-users = Table(
+users = sa.Table(
     "users",
     metadata,
-    Column("model", String(32), primary_key=True, doc="fingerprint of the model"),
-    Column("user_id", Text, primary_key=True),
-    Column("stamp", BigInteger, nullable=False, doc="drawn anew with every change: equal stamps, equal state"),
-    Column("version", Integer, nullable=False, doc="how many requests with feedback there were"),
+    sa.Column("model", sa.String(32), primary_key=True, doc="fingerprint of the model"),
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("stamp", sa.BigInteger, nullable=False, doc="drawn anew with every change: equal stamps, equal state"),
+    sa.Column("version", sa.Integer, nullable=False, doc="how many requests with feedback there were"),
 )
 
-updates = Table(
+updates = sa.Table(
     "updates",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("model", String(32), nullable=False),
-    Column("user_id", Text, nullable=False),
-    Column("version", Integer, nullable=False, doc="the user's version after this request"),
-    Column("created", Float, nullable=False, doc="seconds since 1970"),
-    Column("key", Text, doc="the request's idempotency key"),
-    Column("digest", LargeBinary, nullable=False, doc="SHA-256 of the request"),
-    Column("answers", Integer, nullable=False, doc="comparisons and choices in the request"),
-    Column("projected", LargeBinary, nullable=False, doc="float32 [n, K], little-endian: d . V of each comparison"),
-    Column("count", LargeBinary, nullable=False, doc="float32 [n]: how many judgements each comparison counts as"),
-    UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
-    UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("model", sa.String(32), nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, doc="the user's version after this request"),
+    sa.Column("created", sa.Float, nullable=False, doc="seconds since 1970"),
+    sa.Column("key", sa.Text, doc="the request's idempotency key"),
+    sa.Column("digest", sa.LargeBinary, nullable=False, doc="SHA-256 of the request"),
+    sa.Column("answers", sa.Integer, nullable=False, doc="comparisons and choices in the request"),
+    sa.Column("projected", sa.LargeBinary, nullable=False, doc="float32 [n, K], little-endian: the d . V"),
+    sa.Column("count", sa.LargeBinary, nullable=False, doc="float32 [n], little-endian: the weights"),
+    sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
+    sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
 )
 
-erasures = Table(
+erasures = sa.Table(
     "erasures",
     metadata,
-    Column("pending", Integer, primary_key=True, doc="deletions since the files were last rewritten; one row"),
+    sa.Column("pending", sa.Integer, primary_key=True, doc="deletions since the files were last rewritten; one row"),
 )
 
 
@@ -151,7 +135,7 @@ class Database:
 
     def check(self) -> None:
         """Raise an error if the database does not answer."""
-        self.read(select(erasures.c.pending))
+        self.read(sa.select(erasures.c.pending))
 
     def erase(self) -> None:
         """Rewrite the files without deleted rows, if rows were deleted since the last time.
@@ -159,7 +143,7 @@ class Database:
         SQLite's file and its log then contain nothing of them. PostgreSQL writes new files for the tables; its own log
         keeps deleted rows until it is recycled, and so do backups and replicas.
         """
-        ((pending,),) = self.read(select(erasures.c.pending))
+        ((pending,),) = self.read(sa.select(erasures.c.pending))
         if not pending:
             return
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -173,7 +157,7 @@ class Database:
                 finally:
                     connection.exec_driver_sql("RESET statement_timeout")
         with self.writing() as connection:
-            connection.execute(update(erasures).where(erasures.c.pending == pending).values(pending=0))
+            connection.execute(sa.update(erasures).where(erasures.c.pending == pending).values(pending=0))
 
     def close(self) -> None:
         """Close all connections."""
@@ -199,7 +183,7 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.writing() as connection:
             if not self.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")
@@ -239,7 +223,7 @@ def _sqlite(url: URL) -> Engine:
         raise ConfigError(
             f"the database {path} cannot be created ({error.strerror})", "give another path", argument="database"
         ) from error
-    engine = create_engine(
+    engine = sa.create_engine(
         url, hide_parameters=True, pool_size=CONNECTIONS, max_overflow=2, connect_args={"timeout": _PATIENCE}
     )
 
@@ -267,7 +251,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _postgresql(url: URL) -> Engine:
     with suppress(ImportError):
-        return create_engine(
+        return sa.create_engine(
             url,
             hide_parameters=True,
             pool_size=CONNECTIONS,

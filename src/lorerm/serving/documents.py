@@ -56,13 +56,7 @@ async def embed_documents(
 
 
 def decode(vectors: Sequence[bytes | list[float]], dimension: int) -> Floats32:
-    """Return embeddings that came as bytes or numbers, float32 [n, D]; numbers beyond float32 become infinite.
-
-    Raises
-    ------
-    DataError
-        If an embedding has another length than D.
-    """
+    """Return embeddings that came as bytes or numbers, float32 [n, D]; a `DataError` if one has another length."""
     if all(type(vector) is bytes and len(vector) == 4 * dimension for vector in vectors):
         return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, dimension)  # type: ignore[arg-type]
     return np.stack([_decode_one(vector, dimension) for vector in vectors])

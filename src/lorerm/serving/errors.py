@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lorerm.serving")
 
-RETRY_AFTER = {"Retry-After": "1"}
+_RETRY_AFTER = {"Retry-After": "1"}
 # The first type that matches counts.
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
@@ -60,6 +60,11 @@ class ApiError(HTTPException):
         self.code, self.remedy = code, remedy
 
 
+def busy(problem: str) -> ApiError:
+    """Return the error for a request that can succeed in a second."""
+    return ApiError(503, "busy", problem, "send the request again later", _RETRY_AFTER)
+
+
 def unknown_user(user: str) -> ApiError:
     """Return the error for a user who is not in the model's files and has given no feedback."""
     return ApiError(
@@ -89,7 +94,7 @@ def error_response(error: Exception) -> JSONResponse:
     if isinstance(error, LorermError):
         for kind, status, code in _STATUS_OF:
             if isinstance(error, kind):
-                headers = RETRY_AFTER if status == 503 else None
+                headers = _RETRY_AFTER if status == 503 else None
                 return _response(status, code, error.problem, error.remedy, headers)
     if isinstance(error, SQLAlchemyError | sqlite3.Error):
         return _database_unavailable(error)
@@ -126,7 +131,7 @@ def _database_unavailable(error: Exception) -> JSONResponse:
         "database_unavailable",
         "the database cannot be used at the moment",
         "send the same request again, with the same idempotency key",
-        RETRY_AFTER,
+        _RETRY_AFTER,
     )
 
 

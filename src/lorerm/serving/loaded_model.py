@@ -7,9 +7,10 @@ import logging
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -38,71 +39,55 @@ _PATIENCE = 20.0
 _TICK = 0.05
 
 
-class RunSource:
-    """A run's model. Opening it finishes the removal of users from the run that was interrupted."""
+class ModelFiles:
+    """The files of a model: a run, a folder written by `save_pretrained`, or a model on the hub.
+
+    Opening a run finishes a removal of users that was interrupted. A model on the hub is loaded without its users,
+    because they could not be removed there.
+
+    Raises
+    ------
+    ConfigError
+        If a rank is given and the path is not a run.
+    """
+
+    folder: Path | None = None
+    """The folder with the users' file, which every change of users replaces; None for the hub."""
 
     def __init__(self, path: str, rank: int | None) -> None:
-        self._path = path
-        run = RunFolder.open(path, half_forgotten=True)
-        if FORGETTING in run.manifest():
-            _retry_while_busy(lambda: self._finish(run))
-        self._rank = chosen_rank(run) if rank is None else rank
-        self.folder = model_folder(run, self._rank, chosen_alpha(run))
+        self._path, self._is_run = path, (Path(path) / MANIFEST).exists()
+        if self._is_run:
+            run = RunFolder.open(path, half_forgotten=True)
+            _retry_while_busy(lambda: forget(run) if FORGETTING in run.manifest() else None)
+            self._rank = chosen_rank(run) if rank is None else rank
+            self.folder = model_folder(run, self._rank, chosen_alpha(run))
+        elif rank is not None:
+            raise ConfigError(
+                f"--rank selects a run's model, and {path} is not a run", "leave --rank out", argument="rank"
+            )
+        elif Path(path).is_dir() or (Path(path) / CONFIG).exists():
+            self.folder = Path(path)
 
     def load(self) -> LowRankRewardModel:
-        """Read the model, with all users that it was adapted to."""
-        return load_model(RunFolder.open(self._path), self._rank)
+        """Read or download the model, with its users."""
+        if self._is_run:
+            return load_model(RunFolder.open(self._path), self._rank)
+        model = LowRankRewardModel.from_pretrained(self._path)
+        return model if self.folder is not None else model.without_users(model.user_ids)
 
     def forget(self, user: str) -> None:
-        """Remove a user from every file of the run."""
-        run = RunFolder.open(self._path, half_forgotten=True)
-        with suppress(UnknownUserError):
-            _retry_while_busy(lambda: forget(run, [user]))
+        """Remove a user from every file; an unknown user is no error."""
+        if self._is_run:
+            run = RunFolder.open(self._path, half_forgotten=True)
+            with suppress(UnknownUserError):
+                _retry_while_busy(lambda: forget(run, [user]))
+        elif self.folder is not None and (self.folder / USERS).exists():
+            _retry_while_busy(partial(self._forget, user, self.folder))
 
-    def _finish(self, run: RunFolder) -> None:
-        if FORGETTING in run.manifest():  # unless another process has finished it
-            forget(run)
-
-
-class FolderSource:
-    """A folder written by `save_pretrained`."""
-
-    def __init__(self, path: str) -> None:
-        self.folder = Path(path)
-
-    def load(self) -> LowRankRewardModel:
-        """Read the model, with its users if it was saved with them."""
-        return LowRankRewardModel.from_pretrained(self.folder)
-
-    def forget(self, user: str) -> None:
-        """Remove a user from the file of users."""
-        if (self.folder / USERS).exists():
-            _retry_while_busy(lambda: self._forget(user))
-
-    def _forget(self, user: str) -> None:
-        with locked(self.folder):
-            forget_users(self.folder / USERS, {user})
-
-
-class HubSource:
-    """A model on the hub, loaded without its users, because they could not be removed there."""
-
-    folder = None
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def load(self) -> LowRankRewardModel:
-        """Download the model."""
-        model = LowRankRewardModel.from_pretrained(self._name)
-        return model.without_users(model.user_ids)
-
-    def forget(self, user: str) -> None:
-        """Do nothing, because there are no users."""
-
-
-Source: TypeAlias = RunSource | FolderSource | HubSource
-"""Where a model comes from. Its `folder` (None: nothing there changes) has the file of its users."""
+    @staticmethod
+    def _forget(user: str, folder: Path) -> None:
+        with locked(folder):
+            forget_users(folder / USERS, {user})
 
 
 class LoadedModel:
@@ -115,7 +100,7 @@ class LoadedModel:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._source = find_source(settings.path, settings.rank)
+        self._files = ModelFiles(settings.path, settings.rank)
         self.name = settings.name or Path(settings.path).resolve().name
         self.created = int(time.time())
         self._signature, self.model = self._read()
@@ -130,13 +115,7 @@ class LoadedModel:
         self._lock = Lock()
 
     def rewards(self, embeddings: Floats32, weights: Floats32) -> list[float]:
-        """Return the rewards of embeddings [n, D] for weights [K].
-
-        Raises
-        ------
-        DataError
-            If a reward is not finite.
-        """
+        """Return the rewards of embeddings [n, D] for weights [K]; a `DataError` if one is not finite."""
         with np.errstate(all="ignore"):
             # Each row by itself: in one matrix product, equal rows can get rewards that differ in the last digit.
             rewards = np.matmul(embeddings[:, None, :], self.basis @ weights)[:, 0]
@@ -155,17 +134,9 @@ class LoadedModel:
                 self._refresh()
 
     def forget(self, user: str) -> None:
-        """Remove a user from the model's files.
-
-        Raises
-        ------
-        FolderBusyError
-            If another process keeps writing into the folder.
-        RunError
-            If the files cannot be changed.
-        """
+        """Remove a user from the model's files; a `RunError` if they cannot be changed."""
         try:
-            self._source.forget(user)
+            self._files.forget(user)
         except FolderBusyError:
             raise FolderBusyError(
                 "another command is changing the model's files", "send the request again later"
@@ -181,10 +152,10 @@ class LoadedModel:
 
     def _sign(self) -> tuple[int, int] | None:
         """Return what identifies the state of the folder: every change replaces one of its files."""
-        if self._source.folder is None:
+        if self._files.folder is None:
             return None
         try:
-            found = os.stat(self._source.folder)  # noqa: PTH116 - faster, for every request
+            found = os.stat(self._files.folder)  # noqa: PTH116 - faster, for every request
         except OSError:
             return 0, 0
         return found.st_ino, found.st_mtime_ns
@@ -197,7 +168,7 @@ class LoadedModel:
         while signature is not None and abs(time.time() - signature[1] / 1e9) < _TICK:
             time.sleep(_TICK)
             signature = self._sign()
-        return signature, self._source.load()
+        return signature, self._files.load()
 
     def _refresh(self) -> None:
         try:
@@ -221,22 +192,6 @@ def not_computable() -> DataError:
     return DataError(
         "an embedding contains NaN, infinity or too large numbers", "check the encoder that computed the embeddings"
     )
-
-
-def find_source(path: str, rank: int | None) -> Source:
-    """Return the run, the folder or the hub's model that a path means.
-
-    Raises
-    ------
-    ConfigError
-        If a rank is given and the path is not a run.
-    """
-    if (Path(path) / MANIFEST).exists():
-        return RunSource(path, rank)
-    if rank is not None:
-        raise ConfigError(f"--rank selects a run's model, and {path} is not a run", "leave --rank out", argument="rank")
-    folder = Path(path)
-    return FolderSource(path) if folder.is_dir() or (folder / CONFIG).exists() else HubSource(path)
 
 
 def fingerprint(model: LowRankRewardModel) -> str:

@@ -22,20 +22,7 @@ if TYPE_CHECKING:
 def next_question(
     model: LowRankRewardModel, user_id: str, user: User | None, embeddings: Floats32, request: QuestionRequest
 ) -> QuestionResponse:
-    """Choose the most informative pair of candidates.
-
-    Parameters
-    ----------
-    model
-        The reward model.
-    user_id
-        The user to ask.
-    user
-        The user's posterior; None: the population model.
-    embeddings
-        The candidates, float32 [C, D].
-    request
-        The pairs to choose from, and when to stop.
+    """Choose the most informative pair of candidates [C, D]; no user: for the population model.
 
     Raises
     ------

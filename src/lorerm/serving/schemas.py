@@ -26,8 +26,8 @@ MAX_NUMBERS = 65_536
 
 # PostgreSQL stores no NUL character in a text.
 _NAME = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
-UserId = Annotated[str, _NAME]
-Key = Annotated[str, _NAME]
+Name: TypeAlias = Annotated[str, _NAME]
+"""A user id or an idempotency key."""
 
 
 def _percent_decoded(value: object) -> object:
@@ -45,13 +45,7 @@ class RequestBody(BaseModel):
 
     @classmethod
     def from_json(cls: type[_Body], body: bytes) -> _Body:
-        """Validate a body's bytes; JSON mode, unlike a parsed dictionary, also decodes base64.
-
-        Raises
-        ------
-        ValidationError
-            If the bytes are not JSON, or do not fit the schema.
-        """
+        """Validate a body's bytes; JSON mode, unlike a parsed dictionary, also decodes base64."""
         return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
 
 
@@ -59,6 +53,12 @@ class StrictRequest(RequestBody):
     """A request in this server's own format: unknown fields are rejected, so that a typing error is found."""
 
     model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ResponsePart(BaseModel):
+    """A response's body, or a part of it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 # Texts and embeddings
@@ -137,7 +137,7 @@ class RewardRequest(RequestBody):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: str | None = None
-    user: UserId | None = None
+    user: Name | None = None
     """Whose rewards to compute; null: those of the population model."""
     population: bool = False
     """Whether to use the population model for an unknown user, instead of an error."""
@@ -166,13 +166,13 @@ class _RerankEmbeddings(RerankRequest):
     documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
 
 
-class RankedText(BaseModel):
+class RankedText(ResponsePart):
     """A ranked document's text."""
 
     text: Text
 
 
-class RankedDocument(BaseModel):
+class RankedDocument(ResponsePart):
     """A document's index in the request, and its reward."""
 
     index: int
@@ -180,10 +180,8 @@ class RankedDocument(BaseModel):
     document: RankedText | None = None
 
 
-class RerankResponse(BaseModel):
+class RerankResponse(ResponsePart):
     """Documents in the order of their rewards, the best first."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     model: str
@@ -205,7 +203,7 @@ class ScoreRequest(RewardRequest):
     ]
 
 
-class Score(BaseModel):
+class Score(ResponsePart):
     """The reward of one document."""
 
     index: int
@@ -213,10 +211,8 @@ class Score(BaseModel):
     score: float
 
 
-class ScoreResponse(BaseModel):
+class ScoreResponse(ResponsePart):
     """Rewards in the order of the request's documents."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     object: Literal["list"] = "list"
@@ -287,14 +283,12 @@ class FeedbackRequest(StrictRequest):
 
     answers: Annotated[list[Feedback], Field(min_length=1, max_length=MAX_FEEDBACK, fail_fast=True)]
     """Comparisons, and choices among several responses."""
-    idempotency_key: Key | None = None
+    idempotency_key: Name | None = None
     """The same as the header `Idempotency-Key`: a request that is sent again with its key counts once."""
 
 
-class UserResponse(BaseModel):
+class UserResponse(ResponsePart):
     """A user's weights."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     user: str
     weights: list[float]
@@ -332,10 +326,8 @@ class QuestionRequest(StrictRequest):
     """No question is returned if the ranking changes with a probability below this."""
 
 
-class Question(BaseModel):
+class Question(ResponsePart):
     """The pair of candidates whose comparison is expected to be the most informative."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     first: int
     """The index of one candidate."""
@@ -349,10 +341,8 @@ class Question(BaseModel):
     """Probability that the comparison changes the ranking of the candidates."""
 
 
-class QuestionResponse(BaseModel):
+class QuestionResponse(ResponsePart):
     """The next question."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     user: str
     question: Question | None
@@ -365,10 +355,8 @@ class QuestionResponse(BaseModel):
 # The server
 
 
-class ModelCard(BaseModel):
+class ModelCard(ResponsePart):
     """The model that the server has loaded."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     id: str
     object: Literal["model"] = "model"
@@ -386,14 +374,14 @@ class ModelCard(BaseModel):
     """Hash of the basis, the prior, the temperature and the encoder. Stored feedback belongs to one fingerprint."""
 
 
-class ModelList(BaseModel):
+class ModelList(ResponsePart):
     """The models of the server: always one."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
-class Status(BaseModel):
+class Status(ResponsePart):
     """The server works."""
 
     status: Literal["ok"] = "ok"

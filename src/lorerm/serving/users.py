@@ -15,7 +15,7 @@ from lorerm.model.acquisition import posterior_of
 from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
-from lorerm.serving.errors import RETRY_AFTER, ApiError
+from lorerm.serving.errors import ApiError, busy
 from lorerm.serving.loaded_model import not_computable
 
 if TYPE_CHECKING:
@@ -95,15 +95,7 @@ class Users:
         return None if loaded is None else self._remember(user_id, loaded)
 
     async def add(self, user_id: str, batch: FeedbackBatch) -> User:
-        """Store a request's feedback and return the updated user; a request that is sent again counts once.
-
-        Raises
-        ------
-        ApiError
-            If the idempotency key was used for another request, or the user has too much feedback.
-        DataError
-            If the feedback's projections are too large to compute with.
-        """
+        """Store a request's feedback and return the updated user; a request that is sent again counts once."""
         user, to_cache = await self.run(self._add, user_id, batch)
         if to_cache is not None:
             self._remember(user_id, to_cache)
@@ -157,10 +149,7 @@ class Users:
                 if batch.key is not None and earlier.key == batch.key:
                     if earlier.digest != batch.digest:
                         raise ApiError(
-                            409,
-                            "key_reused",
-                            "the idempotency key was used for a request with other feedback",
-                            "use a new key for each request",
+                            409, "key_reused", "the idempotency key belongs to other feedback", "use a new key"
                         )
                     return self._fit(user_id, file_users, stored.batches[:number]), None
             if len(stored.batches) >= MAX_BATCHES:
@@ -174,9 +163,7 @@ class Users:
             stamp = self._store.append(user_id, stored, batch)
             if stamp is not None:
                 return user, _Cached(stamp, file_users, user)
-        raise ApiError(
-            503, "busy", "too many requests add feedback of this user at once", "send the request again", RETRY_AFTER
-        )
+        raise busy("too many requests add feedback of this user at once")
 
     def _forget(self, user_id: str) -> None:
         self._store.delete(user_id)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from lorerm.serving.errors import ApiError
 from lorerm.serving.keys import is_known, is_loopback
+from lorerm.serving.middleware.base import HttpMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _PUBLIC = ("/health", "/ready")
 
 
-class Authentication:
+class Authentication(HttpMiddleware):
     """Rejects requests without a known API key; of a server without keys, requests that name another host.
 
     The check of the host keeps web pages out whose domain name was made to point to this machine (DNS rebinding).
@@ -30,24 +31,23 @@ class Authentication:
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        self.app, self._keys = app, keys
+        super().__init__(app)
+        self._keys = keys
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the headers before anything of the body is read."""
-        if scope["type"] == "http":
-            self._check(scope["path"], scope["headers"])
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._check(scope["path"], dict(scope["headers"]))
         await self.app(scope, receive, send)
 
-    def _check(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         if not self._keys:
-            if not is_loopback(_host_name(_header(headers, b"host").decode("latin-1"))):
+            if not is_loopback(_host_name(headers.get(b"host", b"").decode("latin-1"))):
                 raise ApiError(
                     403,
                     "host_not_allowed",
                     "this server has no API keys and answers only requests to this machine",
                     "use the host localhost, or start the server with --api-keys",
                 )
-        elif not (path in _PUBLIC or is_page(path) or is_known(_header(headers, b"authorization"), self._keys)):
+        elif not (path in _PUBLIC or is_page(path) or is_known(headers.get(b"authorization", b""), self._keys)):
             raise ApiError(
                 401,
                 "unauthorized",
@@ -60,11 +60,6 @@ class Authentication:
 def is_page(path: str) -> bool:
     """Return whether a path is the page or one of its files."""
     return path == "/" or path.startswith("/page/")
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """Return the last value of a header, or nothing."""
-    return dict(headers).get(name, b"")
 
 
 def _host_name(header: str) -> str:

@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.serving.errors import ApiError
+from lorerm.serving.middleware.base import HttpMiddleware
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class BodySizeLimit:
+class BodySizeLimit(HttpMiddleware):
     """Rejects a body that is declared too large, or turns out to be while it is read."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self._max_bytes = app, max_bytes
+        super().__init__(app)
+        self._max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the bytes that are received."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value[:20]) > self._max_bytes:
-                raise self._too_large()
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > self._max_bytes:
+            raise self._too_large()
         received = 0
 
         async def receive_and_count() -> Message:

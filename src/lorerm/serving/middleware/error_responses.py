@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 
 from lorerm.serving.errors import error_response
+from lorerm.serving.middleware.base import HttpMiddleware
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 
-class ErrorResponses:
+class ErrorResponses(HttpMiddleware):
     """Sends the error response for any exception; if the response has started, the exception is only logged."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Catch exceptions of the application and of the middleware inside this one."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def send_and_note(message: Message) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from lorerm.serving.middleware.base import HttpMiddleware
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,17 +54,14 @@ class Metrics:
         return generate_latest(registry)
 
 
-class RequestMetrics:
+class RequestMetrics(HttpMiddleware):
     """Counts every request, with its route's template, its status and its time."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self._metrics = app, metrics
+        super().__init__(app)
+        self._metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note the status on its way out."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), _CLIENT_CLOSED
 
         async def send_and_note(message: Message) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorerm.serving.middleware.authentication import is_page
+from lorerm.serving.middleware.base import HttpMiddleware
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 # The page loads its own files only, and no other site can embed it.
 _PAGE_POLICY = (
@@ -23,17 +24,10 @@ _PAGE_HEADERS = (
 )
 
 
-class SecurityHeaders:
+class SecurityHeaders(HttpMiddleware):
     """Adds the headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the headers when a response starts."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _PAGE_HEADERS if is_page(scope["path"]) else _API_HEADERS
 
         async def send_with_headers(message: Message) -> None:

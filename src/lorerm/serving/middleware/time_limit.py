@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lorerm.serving.errors import ApiError
+from lorerm.serving.middleware.base import HttpMiddleware
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,20 +14,17 @@ if TYPE_CHECKING:
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
-class TimeLimit:
+class TimeLimit(HttpMiddleware):
     """Cancels a request that takes longer than so many seconds, the arrival of its body included.
 
     The error is 408 if the body has not arrived, else 504; also if the application itself gave up (`TimeoutError`).
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
-        self.app, self._seconds = app, seconds
+        super().__init__(app)
+        self._seconds = seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Cancel this task when the time is over: what `asyncio.timeout` does, in a fraction of its overhead."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         is_late, has_body = False, scope["method"] in _WITHOUT_BODY
 

@@ -16,7 +16,7 @@ from lorerm.serving.routes.json_route import JsonRoute
 from lorerm.serving.schemas import (
     MAX_CANDIDATES,
     FeedbackRequest,
-    Key,
+    Name,
     QuestionRequest,
     QuestionResponse,
     UserInPath,
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=document
 
 @router.put("/{user}/answers", operation_id="add_answers")
 async def add_feedback(
-    user: UserInPath, request: Request, body: FeedbackRequest, idempotency_key: Annotated[Key | None, Header()] = None
+    user: UserInPath, request: Request, body: FeedbackRequest, idempotency_key: Annotated[Name | None, Header()] = None
 ) -> UserResponse:
     """Add feedback of a user and return the user's new weights; the feedback is on the disk before the response."""
     state = state_of(request)
