@@ -31,7 +31,7 @@ from lorerm.embedding.external.embeddings import read_for_dataset
 from lorerm.pipeline import steps
 from lorerm.pipeline.experiment import SplitConfig, find_experiment
 from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.import_embeddings import import_embeddings
+from lorerm.pipeline.steps import import_embeddings
 
 Result = TypeVar("Result")
 

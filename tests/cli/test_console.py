@@ -1,4 +1,4 @@
-"""What is shown: bars on a terminal, a few lines where nobody watches."""
+"""What the command shows: bars on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_output_leaves_markup_and_emoji_codes_alone(capsys):
 
 
 def test_warnings_go_to_standard_error(capsys):
-    warn(["people [a] and b\x1b are odd."])
+    warn(["users [a] and b\x1b are odd."])
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "warning: people [a] and b\\x1b are odd.\n"
+    assert shown.err == "warning: users [a] and b\\x1b are odd.\n"
 
 
 @pytest.mark.parametrize(

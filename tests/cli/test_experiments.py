@@ -31,7 +31,7 @@ def reward_model(tiny_models):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """Each data set in its own layout, of at least 40 people."""
+    """Each data set in its own layout, of at least 40 users."""
     folder = tmp_path_factory.mktemp("samples")
     return {name: make(folder / name) for name, make in SAMPLES.items()}
 
@@ -250,7 +250,7 @@ def test_a_reward_model_that_cannot_be_loaded_is_named_with_the_alternatives(ref
 
 
 def test_published_embeddings(lorerm, refuses, tmp_path, samples):
-    """TLDR's and PRISM's pickles, and PersonalLLM's matrices, each the whole way."""
+    """TLDR's and PRISM's pickles, and PersonalLLM's matrices, each imported and trained."""
     import torch
     from safetensors.torch import save_file
 

@@ -108,6 +108,6 @@ def test_unfinished_embeddings_are_known_and_go_when_a_user_is_forgotten(tmp_pat
 
 
 def test_the_manifest_is_the_last_of_the_top_level():
-    """A demo that is only half removed can be told by it."""
+    """It shows that a half removed folder was a demo."""
     assert layout.top_level()[-1] == layout.MANIFEST
     assert COMPARISONS in layout.top_level()

@@ -50,7 +50,7 @@ def call(parsed: argparse.Namespace) -> None:
     console = output()
     console.print(
         f"{parsed.users} simulated users, each with their own taste, compare responses. "
-        "Personal models are compared with one model for everybody, for users and on prompts that no model has seen.",
+        "Personal models are compared with one model for all users, on users and prompts that no model has seen.",
     )
     settings = Experiment(
         data={"n_users": parsed.users, "seed": parsed.seed}, split={"seed": parsed.seed}, train={"seed": parsed.seed}
@@ -109,7 +109,7 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     unseen = list(dict.fromkeys(few_shot))
     console = output()
     if chosen_rank(run) < 2 or not unseen:
-        console.print("Validation chose one direction for everybody, so that no user has a ranking of their own.")
+        console.print("Validation chose one direction for all users, so that no user has a ranking of their own.")
         return
     moved = torch.stack([model.user_weights(user) - model.population_weights for user in unseen])
     user = unseen[int((moved @ model.basis.t()).norm(dim=1).argmax())]

@@ -22,7 +22,7 @@ from lorerm.cli.prepare import show_prepared
 from lorerm.errors import ConfigError
 from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.import_embeddings import import_embeddings
+from lorerm.pipeline.steps import import_embeddings
 
 if TYPE_CHECKING:
     from lorerm.data.datasets.loaded import Loaded
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="data set of whose responses the rows are: personalllm (train and test .safetensors)",
+        help="data set of the responses in the matrices: personalllm (train and test .safetensors)",
     )
     add_experiment_option(parser)
     add_options(parser, SplitConfig)

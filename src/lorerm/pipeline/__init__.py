@@ -1,1 +1,1 @@
-"""The run folder and the steps from preferences to a report: the only place that knows their order."""
+"""The run folder, and the steps from comparisons to a report: the only room that knows their order."""

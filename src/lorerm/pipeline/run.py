@@ -1,4 +1,4 @@
-"""The whole way by one experiment: prepare, embed, train, repeat with other seeds, few-shot curve, report."""
+"""Make a complete run by one experiment: prepare, embed, train, further seeds, few-shot curve, report."""
 
 from __future__ import annotations
 

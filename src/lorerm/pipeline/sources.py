@@ -37,6 +37,7 @@ def read_sources(
         raise ConfigError(
             f"{next(iter(options))} is an option of data sets known by name, and files were given",
             f"leave it out, or give one data set ({', '.join(DATASETS)})",
+            argument=next(iter(options)),
         )
     return Loaded(Preferences.from_files(*sources, user_column=user_column), ", ".join(sources))
 
@@ -85,12 +86,15 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
 
 
 def is_dataset(sources: Sequence[str], options: Mapping[str, Any] | None = None) -> bool:
-    """Tell a data set's name from files: a file or folder of that name goes before, unless a data set's options say."""
+    """Return whether a source is the name of a data set.
+
+    A file or folder of that name is taken for itself, unless there are options of a data set.
+    """
     return len(sources) == 1 and sources[0] in DATASETS and (bool(options) or not Path(sources[0]).exists())
 
 
 def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:
-    """Tell what the input says of its split: `cells`, `prompts` (train and test) or nothing."""
+    """Return what the input sets of its split: "cells" (all four splits), "prompts" (train and test) or nothing."""
     given = set(() if splits is None else splits) - {None}
     if not given:
         return None

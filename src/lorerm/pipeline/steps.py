@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.stored import COMPARISONS
 from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError, RunError
 from lorerm.pipeline.experiment import SplitConfig
@@ -22,16 +24,22 @@ from lorerm.pipeline.models import (
     load_trained,
     model_folder,
 )
-from lorerm.pipeline.sources import describe_sources, given_split, read_sources
+from lorerm.pipeline.sources import describe_files, describe_sources, given_split, read_sources
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     import pyarrow as pa
 
-    from lorerm.data.splits import SplitSummary
+    from lorerm.data.comparisons import Comparisons
+    from lorerm.data.datasets.loaded import Loaded
+    from lorerm.data.preferences import Preferences
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.evaluation.report import Report
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.training.config import AdaptationConfig, TrainingConfig
+
+    C = TypeVar("C", bound=Comparisons)
 
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
@@ -69,34 +77,95 @@ def prepare(
         "split": asdict(split),
     }
 
-    def begin() -> Work:
-        from lorerm.data.leakage import check_leaks
-        from lorerm.data.splits import Splits, assign_splits
+    def read() -> Loaded[Preferences]:
+        return read_sources(sources, user_column, options, asdict(split))
+
+    def write(used: Preferences) -> None:
         from lorerm.data.stored import write_preferences
 
+        write_preferences(run.path, used)
+
+    begin = _read_and_split(run, read, split, write)
+    return run.step("prepare", arguments, begin, may_change=False)
+
+
+def import_embeddings(
+    run: RunFolder,
+    files: Sequence[str | Path],
+    read: Callable[[], Loaded[EmbeddedPreferences]],
+    split: SplitConfig,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Read embeddings made elsewhere and the comparisons between their rows, in place of `prepare` and `embed`.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    files
+        All files that are read, for the manifest.
+    read
+        Reads them.
+    split
+        How users and prompts are held out, where the comparisons have no split.
+    settings
+        Everything else that decides the result, as JSON-able values.
+    """
+    if run.arguments("prepare"):
+        raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
+
+    def write(used: EmbeddedPreferences) -> None:
+        from lorerm.data.stored import write_comparisons
+        from lorerm.embedding.store import store_matrix
+
+        store_matrix(run.path, used.responses, used.reference)
+        write_comparisons(run.path, used)
+
+    begin = _read_and_split(run, read, split, write)
+    arguments = {"input": describe_files(files), "split": asdict(split), **(settings or {})}
+    return run.step("embed", arguments, begin, more_files=(COMPARISONS,), may_change=False)
+
+
+def _read_and_split(
+    run: RunFolder, read: Callable[[], Loaded[C]], split: SplitConfig, write: Callable[[C], None]
+) -> Callable[[], Work]:
+    """Return a step that reads comparisons, splits them, checks them for leaks, and writes those that are in a split.
+
+    The others, beyond the limits of the split, need no embedding.
+    """
+
+    def begin() -> Work:
+        from lorerm.data.leakage import check_leaks
+        from lorerm.data.preferences import Preferences
+        from lorerm.data.splits import Splits, assign_splits
+
         run.report_progress("reading", 0, 1)
-        loaded = read_sources(sources, user_column, options, asdict(split))
-        preferences = loaded.preferences
+        loaded = read()
+        data = loaded.preferences
         run.report_progress("reading", 1, 1)
-        cells = assign_splits(preferences.user_ids, preferences.prompt_ids, given=preferences.splits, **asdict(split))
-        summary = Splits.from_labels(preferences, cells, unseen_wanted=split.unseen_users > 0).summary
-        kept = kept_pairs(cells, summary)
+        splits = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
+        summary = Splits.from_labels(data, splits, unseen_wanted=split.unseen_users > 0).summary
+        in_use = np.flatnonzero(np.isin(splits, list(summary.sizes)))
 
         def work() -> dict[str, Any]:
-            leaks = check_leaks(preferences, split.seed)
-            write_preferences(run.path, preferences.with_splits(cells).select(kept))
+            text = data if isinstance(data, Preferences) else loaded.text
+            leaks = None if text is None else check_leaks(text, split.seed)
+            write(data.with_splits(splits).select(in_use))
+            omitted = data.summary.warnings() if isinstance(data, Preferences) else ()
             return {
-                **counts(summary, len(preferences), len(kept)),
-                "given": given_split(preferences.splits),
+                "n_pairs_read": len(data),
+                "n_pairs": len(in_use),
+                "cells": {name: asdict(size) for name, size in summary.sizes.items()},
+                "given": given_split(data.splits),
                 "source": loaded.source,
                 "reading": list(loaded.reading),
-                "leaks": {**leaks.to_dict(), "warnings": leaks.warnings()},
-                "warnings": [*loaded.warnings, *preferences.summary.warnings(), *summary.warnings()],
+                "leaks": None if leaks is None else {**leaks.to_dict(), "warnings": leaks.warnings()},
+                "warnings": [*loaded.warnings, *omitted, *summary.warnings()],
             }
 
         return work
 
-    return run.step("prepare", arguments, begin, may_change=False)
+    return begin
 
 
 def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,14 +239,13 @@ def train(
             _check_training(run, train_seen, one, wanted)
         return lambda: _train_missing(run, train_seen, configs, wanted)
 
-    sweep = list(dict.fromkeys(alphas)) if alphas else None
     configs: dict[float | None, TrainingConfig] = {None: config}
-    if sweep is not None:
-        configs = {alpha: replace(config, alpha=alpha) for alpha in sweep}
+    if alphas:
+        configs = {alpha: replace(config, alpha=alpha) for alpha in alphas}
     arguments = {name: value for name, value in asdict(config).items() if name != "rank"}
     parts: dict[str, Any] = {"ranks": None if ranks is None else list(ranks)}
-    if sweep is not None:
-        parts["alphas"] = sweep
+    if alphas:
+        parts["alphas"] = list(configs)
     return run.step("train", arguments, begin, parts=parts)
 
 
@@ -337,17 +405,3 @@ def _measure(
         report = add_studies(run, report, predictions.models[predictions.focus_rank], data)
     run.report_progress("evaluating", 1, 1)
     return report, predictions.to_table()
-
-
-def kept_pairs(cells: np.ndarray[Any, Any], summary: SplitSummary) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the indices of the comparisons that are in a split; the others need no embedding."""
-    return np.flatnonzero(np.isin(cells, list(summary.sizes)))
-
-
-def counts(summary: SplitSummary, n_read: int, n_kept: int) -> dict[str, Any]:
-    """Return how many comparisons were read and are in use, and the sizes of the splits."""
-    return {
-        "n_pairs_read": n_read,
-        "n_pairs": n_kept,
-        "cells": {name: asdict(size) for name, size in summary.sizes.items()},
-    }
