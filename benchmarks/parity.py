@@ -1,6 +1,6 @@
 """How closely the paper recipes follow the published optimisation, and how much faster they are.
 
-The oracle is a literal version with autograd and a loop over users in every step (`tests/training/oracles.py`). How far
+The oracle is a literal version with autograd and a loop over users in every step (`tests/published_loops.py`). How far
 rounding alone carries it is shown by the oracle against itself, with each user's pairs in reverse order. Prints a
 table; takes a minute or two: python benchmarks/parity.py
 """
@@ -16,8 +16,8 @@ import torch
 from lorerm import AdaptationConfig, EmbeddedPreferences, TrainingConfig, adapt, train
 from lorerm.training.pairs import PackedPairs
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
-import oracles
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import published_loops
 
 USERS, PAIRS, TEST_PAIRS, DIMENSION = 12, 40, 200, 128
 
@@ -68,8 +68,8 @@ def compare(recipe: str, rank: int, seed: int) -> None:
 
     def oracle(differences: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         if cosine:
-            return oracles.cosine(differences, rank, steps, 0.5, 1e4, reference, seed)  # type: ignore[no-any-return]
-        return oracles.joint(differences, rank, steps, 0.5, seed)  # type: ignore[no-any-return]
+            return published_loops.cosine(differences, rank, steps, 0.5, 1e4, reference, seed)  # type: ignore[no-any-return]
+        return published_loops.joint(differences, rank, steps, 0.5, seed)  # type: ignore[no-any-return]
 
     for steps in (20, 1000):
         started = time.perf_counter()
@@ -81,7 +81,7 @@ def compare(recipe: str, rank: int, seed: int) -> None:
         if steps == 20:
             steps_differ = [distance(model.basis, basis), distance(model.weights, weights)]
     columns = basis.shape[1]
-    few = oracles.few_shot(differences_by_user(unseen), basis, 500, 0.1, seed)
+    few = published_loops.few_shot(differences_by_user(unseen), basis, 500, 0.1, seed)
     users = adapt(model, unseen, AdaptationConfig(recipe="paper", seed=seed))
     cells = [
         (seen, model.weights, weights),
