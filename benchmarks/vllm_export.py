@@ -59,7 +59,7 @@ def make(folder: Path, base: Path | None) -> None:
     from lorerm.model.export import build_classifier, save_classifier
     from lorerm.model.prior import WeightPrior
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "encoding"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from tiny_models import ENDS_WITH_TURN, TinyModels
 
     tiny, size = TinyModels(folder / "bases"), {"hidden": 128, "positions": 2048}

@@ -38,7 +38,7 @@ _LABELS = (
     "unseen users, test prompts",
 )
 _SPLIT_LABELS = dict(zip(SPLITS, _LABELS, strict=True))
-_CONTROLS = {"shared_direction": "population weights for every user", "other_users_weights": "another user's weights"}
+_CONTROLS = {"shared_direction": "population model", "other_users_weights": "another user's weights"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
