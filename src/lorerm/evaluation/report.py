@@ -1,4 +1,4 @@
-"""The evaluation report as dataclasses, which are the schema of `report.json`; `docs/report.md` documents it.
+"""The evaluation report as dataclasses, which are the schema of `report.json`; `docs/report-json.md` documents it.
 
 Accuracies and their differences are shares from 0 to 1, and means are over users. A field without a value is None. A
 field whose key in JSON has another name carries that name in its metadata. Everything that is computed from a report
