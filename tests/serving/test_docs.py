@@ -1,4 +1,4 @@
-"""The calls in docs/serve.md work, and their responses have the documented form."""
+"""The calls in docs/http-api.md work, and their responses have the documented form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from lorerm.serving.app import create_app
 from lorerm.serving.settings import Settings
 from servers import prepared
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, HOW_TO = ((DOCS / name).read_text("utf-8") for name in ("http-api.md", "serve.md"))
 CALL = re.compile(r"^```sh\n(curl .*?)^```$(?:\s*^```json\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 CALLS = [(shlex.split(found[1]), found[2] and json.loads(found[2])) for found in CALL.finditer(PAGE)]
 
@@ -106,6 +107,6 @@ def test_documented_options_exist():
 
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
     options = {name for action in verbs["serve"]._actions for name in action.option_strings}
-    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE)) - {"--out", "--build", "--build-arg"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE + HOW_TO)) - {"--out", "--build", "--build-arg"}
     assert mentioned
     assert mentioned <= options, mentioned - options
