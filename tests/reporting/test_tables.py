@@ -117,10 +117,10 @@ def test_without_losses_the_table_is_empty(rich):
 
 
 def test_agreement(rich, impersonal):
-    (_, choices), (_, models) = tables.agreement_facts(Report.from_dict(rich))
+    (_, choices), (_, models) = tables.agreement_facts(Report.from_dict(rich)).items
     assert choices.startswith("61.7% of 36,501 ")
     assert models.startswith("70.4% ")
-    assert tables.agreement_facts(Report.from_dict(impersonal)) == ()
+    assert tables.agreement_facts(Report.from_dict(impersonal)) is None
 
 
 def test_few_shot_curve(rich):
@@ -148,7 +148,8 @@ def test_axes_with_their_strongest_properties(rich):
 
 def test_optional_parts_may_be_missing(seen_only):
     report = Report.from_dict(seen_only)
-    assert tables.encoder_facts(report) == tables.leak_facts(report) == tables.config_facts(report) == ()
+    assert tables.encoder_facts(report) is tables.leak_facts(report) is None
+    assert tables.config_facts(report) == []
     assert tables.selection_table(report) is None
     assert tables.published_table(report) is None
 

@@ -6,23 +6,12 @@ import re
 from collections.abc import Sequence
 
 from lorerm.evaluation.report import Report
-from lorerm.reporting.outline import Block, Details, Section, Text, Warnings, outline
+from lorerm.reporting.outline import Block, Section, Text, Warnings, outline
 from lorerm.reporting.tables import AxisWords, Facts, NamedValues, Row, Table
 
 
 def to_markdown(report: Report) -> str:
-    """Write the report as Markdown: the summary first, then the tables, the data and the settings.
-
-    Parameters
-    ----------
-    report
-        The report.
-
-    Returns
-    -------
-    str
-        GitHub-flavoured Markdown, ending in a line break.
-    """
+    """Write the report as GitHub-flavoured Markdown: the summary first, then the tables, the data and the settings."""
     found = outline(report)
     blocks = ["# Report", f"**{_plain(found.headline)}**", _plain(found.summary)]
     blocks += [f"**What to do next:** {_plain(found.next_step)}", _plain(found.further)]
@@ -33,14 +22,12 @@ def to_markdown(report: Report) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    """Write a section; nothing where it has only what the page alone shows."""
+    """Write a section; nothing if it has only figures, which the page alone shows."""
     blocks = [text for block in section.blocks for text in _block(block)]
     return [f"## {section.title}", *blocks] if blocks else []
 
 
 def _block(block: Block) -> list[str]:
-    if isinstance(block, Details):
-        return _block(block.block)
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Facts):
@@ -48,14 +35,10 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Warnings):
         return ["### Warnings", "\n".join(f"- {_plain(text)}" for text in block.texts)]
     if isinstance(block, AxisWords):
-        return _axis(block)
+        correlates = ", ".join(f"{name} {text}" for name, _, text in block.properties)
+        facts = (*block.facts, *((("correlates with", correlates),) if correlates else ()))
+        return [f"### {_plain(block.name.capitalize())}", _facts(facts)]
     return [block.text] if isinstance(block, Text) else []
-
-
-def _axis(axis: AxisWords) -> list[str]:
-    correlates = ", ".join(f"{name} {text}" for name, _, text in axis.properties)
-    facts = (*axis.facts, *((("correlates with", correlates),) if correlates else ()))
-    return [f"### {_plain(axis.name.capitalize())}", _facts(facts)]
 
 
 def _table(table: Table) -> list[str]:
@@ -63,24 +46,20 @@ def _table(table: Table) -> list[str]:
     lines = [
         _line([_plain(column) for column in table.columns]),
         _line(["---", *("---:" for _ in table.columns[1:])]),
-        *(
-            _line([_heading(row), *(_bold(value) if row.chosen else _plain(value) for value in row.values)])
-            for row in table.rows
-        ),
+        *(_line(_cells(row)) for row in table.rows),
     ]
     return [f"{_plain(table.caption)}.", "\n".join(lines), *(_plain(note) for note in table.notes)]
 
 
-def _line(values: Sequence[str]) -> str:
-    return f"| {' | '.join(values)} |"
+def _cells(row: Row) -> list[str]:
+    if not row.chosen:
+        return [_plain(text) for text in (row.heading, *row.values)]
+    heading, *values = (f"**{_plain(text)}**" for text in (row.heading, *row.values))
+    return [f"{heading} (chosen)", *values]
 
 
-def _heading(row: Row) -> str:
-    return f"{_bold(row.heading)} (chosen)" if row.chosen else _plain(row.heading)
-
-
-def _bold(text: str) -> str:
-    return f"**{_plain(text)}**"
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _facts(facts: NamedValues) -> str:

@@ -1,10 +1,10 @@
-"""The report's tables and lists of facts as plain values, the same for every medium."""
+"""The report's tables and lists of facts as texts, which the page, Markdown and the terminal show alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from lorerm.evaluation.report import (
     Axis,
@@ -41,7 +41,8 @@ LISTED_USERS = 12
 """Number of users who lose that are listed; `report.json` has all."""
 
 _SHOWN_PROPERTIES = 5
-_WEAK_CORRELATION = 0.05  # rounds to nothing in a bar of a few centimetres
+_WEAK_CORRELATION = 0.05  # too small for a bar of a few centimetres
+_THIS_FIGURE = "The numbers of this figure"
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class Row:
 class Table:
     """A table: caption, column heads (the first is that of the row headings), rows and notes."""
 
-    kind: ClassVar[str] = "table"
-
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     style: str = ""
     """class of the style sheet: `splits`, `differences`, `users` or none"""
+    summary: str = ""
+    """if given, the page shows the table on demand, under this summary"""
 
 
 NamedValues: TypeAlias = "tuple[tuple[str, str], ...]"
@@ -78,12 +79,12 @@ NamedValues: TypeAlias = "tuple[tuple[str, str], ...]"
 class Facts:
     """Names and their values, in reading order."""
 
-    kind: ClassVar[str] = "facts"
-
     items: NamedValues
     title: str = ""
     style: str = "facts"
     """classes of the style sheet: `facts`, `facts two` (in two columns) or `glossary`"""
+    summary: str = ""
+    """if given, the page shows the facts on demand, under this summary"""
 
 
 def rank_table(report: Report) -> Table:
@@ -92,11 +93,8 @@ def rank_table(report: Report) -> Table:
     rows = tuple(
         Row(rank_label(row), _accuracies(row, splits), chosen=row.rank == report.chosen_rank) for row in report.ranks
     )
-    notes = [
-        f"No values for the {rank_label(row)}: {row.reason or 'not available'}."
-        for row in report.ranks
-        if not row.available
-    ]
+    absent = [row for row in report.ranks if not row.available]
+    notes = [f"No values for the {rank_label(row)}: {row.reason or 'not available'}." for row in absent]
     empty = [words for name, words in SPLIT_NAMES.items() if name not in splits]
     if empty:
         notes.append(f"No comparisons in the split {' and '.join(empty)}.")
@@ -108,18 +106,14 @@ def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
     return tuple(accuracy(row.accuracy(name)) for name in splits)
 
 
-def interval_table(report: Report) -> Table:
+def interval_table(report: Report) -> Table | None:
     """Tabulate intervals, standard errors and sample sizes of every rank and its population model on every split."""
     rows = []
     for row in report.ranks:
+        rows += _interval_rows(rank_label(row), row, chosen=row.rank == report.chosen_rank)
         population = report.control(row.rank, "shared_direction")
-        for name, words in SPLIT_NAMES.items():
-            heading = f"{rank_label(row)}: {words}"
-            rows += _interval_rows(heading, row.accuracy(name), chosen=row.rank == report.chosen_rank)
         if population is not None:
-            label = f"population model (K = {row.rank})"
-            for name, words in SPLIT_NAMES.items():
-                rows += _interval_rows(f"{label}: {words}", population.accuracy(name))
+            rows += _interval_rows(f"population model (K = {row.rank})", population)
     columns = (
         "Rank and split",
         "mean",
@@ -131,25 +125,29 @@ def interval_table(report: Report) -> Table:
         "prompts",
     )
     note = "The 95% interval is Student's t interval, from the standard error over users and prompts."
-    return Table("Accuracy in per cent", columns, tuple(rows), (note,))
+    summary = "95% intervals and numbers of users"
+    return Table("Accuracy in per cent", columns, tuple(rows), (note,), summary=summary) if rows else None
 
 
-def _interval_rows(heading: str, found: Estimate | None, *, chosen: bool = False) -> list[Row]:
-    if found is None:
-        return []
-    sizes = (count(found.n_users), count(found.n_comparisons), count(found.n_prompts))
-    errors = (percent(found.stderr), percent(found.standard_error))
-    return [Row(heading, (percent(found.mean), percent_interval(found.ci95), *errors, *sizes), chosen)]
+def _interval_rows(label: str, row: RankRow | Control, *, chosen: bool = False) -> list[Row]:
+    rows = []
+    for name, words in SPLIT_NAMES.items():
+        found = row.accuracy(name)
+        if found is not None:
+            sizes = (count(found.n_users), count(found.n_comparisons), count(found.n_prompts))
+            errors = (percent(found.stderr), percent(found.standard_error))
+            values = (percent(found.mean), percent_interval(found.ci95), *errors, *sizes)
+            rows.append(Row(f"{label}: {words}", values, chosen))
+    return rows
 
 
 def control_table(report: Report) -> Table | None:
     """Tabulate the focus rank beside its controls; None where no control was measured."""
     rank, splits = report.focus_rank, report.filled_splits
-    controls = report.controls_of(rank)
-    if not controls:
+    controls, own = report.controls_of(rank), report.row(rank)
+    if own is None or not controls:
         return None
-    own = report.row(rank)
-    first = Row(f"own weights (rank {rank})", () if own is None else _accuracies(own, splits))
+    first = Row(f"own weights (rank {rank})", _accuracies(own, splits))
     rows = (first, *(Row(BASELINES.get(row.name, row.label), _accuracies(row, splits)) for row in controls))
     caption = f"Rank {rank} with other weights: accuracy in per cent, mean over users ± standard error over users"
     return Table(caption, ("Ranked with", *(SPLIT_NAMES[name] for name in splits)), rows, style="splits")
@@ -169,9 +167,15 @@ def difference_tables(report: Report, rank: int) -> tuple[Table, ...]:
 
 def _difference_row(row: Difference) -> Row:
     found = row.estimate
-    values = (result(found), points(found.mean), interval(found.ci95), count(found.n_users))
     bounds = None if found.ci95 is None else (found.ci95[0], found.mean, found.ci95[1])
-    return Row(BASELINES.get(row.against, field_name(row.against)), values, bounds=bounds)
+    return Row(
+        BASELINES.get(row.against, field_name(row.against)), (*_gain(found), count(found.n_users)), bounds=bounds
+    )
+
+
+def _gain(found: Estimate) -> tuple[str, str, str]:
+    """Write a difference: the result in words, the difference, and its 95% interval."""
+    return result(found), points(found.mean), interval(found.ci95)
 
 
 def gain_numbers(gains: Gains) -> Table:
@@ -182,37 +186,20 @@ def gain_numbers(gains: Gains) -> Table:
         shares = (percent(share) for share in (found.lose, found.same, found.gain))
         values = (count(found.n_users), points(found.mean), *map(points, found.quartiles), *shares)
         rows.append(Row(SPLIT_NAMES[name], values))
-    columns = (
-        "Split",
-        "users",
-        "mean gain",
-        "lower quartile",
-        "median",
-        "upper quartile",
-        "lose, per cent",
-        "no change, per cent",
-        "gain, per cent",
-    )
+    quartiles = ("lower quartile", "median", "upper quartile")
+    columns = ("Split", "users", "mean gain", *quartiles, "lose, per cent", "no change, per cent", "gain, per cent")
     caption = f"Gain of each user at rank {gains.rank} over one ranking for everybody, in percentage points"
-    return Table(caption, columns, tuple(rows))
+    return Table(caption, columns, tuple(rows), summary=_THIS_FIGURE)
 
 
 def losing_users(gains: Gains) -> Table:
-    """Tabulate the users whose own weights serve them worse than the population model, the largest loss first."""
+    """Tabulate the users whose own weights are less accurate than the population weights, the largest loss first."""
     losing = gains.losing
-    rows = tuple(
-        Row(
-            user.user_id,
-            (
-                points(user.gain),
-                interval(user.ci95),
-                count(user.n_fitted),
-                count(user.n_test),
-                USERS[user.split].removesuffix(" users"),
-            ),
-        )
-        for user in losing[:LISTED_USERS]
-    )
+    rows = []
+    for user in losing[:LISTED_USERS]:
+        sizes = (count(user.n_fitted), count(user.n_test))
+        kind = USERS[user.split].removesuffix(" users")
+        rows.append(Row(user.user_id, (points(user.gain), interval(user.ci95), *sizes, kind)))
     clearly = sum(user.is_loss for user in losing)
     notes = [
         f"{count(len(losing))} of {count(len(gains.users), 'user')} lose; for {count(clearly)} the whole 95% interval "
@@ -222,11 +209,11 @@ def losing_users(gains: Gains) -> Table:
         notes.append(f"These are the {LISTED_USERS} largest losses; report.json lists every user.")
     columns = ("User", "gain", "95% interval", "comparisons fitted", "comparisons tested", "seen or unseen")
     caption = "Users whom one ranking for everybody serves better, in percentage points"
-    return Table(caption, columns, rows, tuple(notes), "users")
+    return Table(caption, columns, tuple(rows), tuple(notes), "users", "Users who lose")
 
 
-def agreement_facts(report: Report) -> NamedValues:
-    """Return how often two users agree, in their comparisons and by their models; empty where that is not known."""
+def agreement_facts(report: Report) -> Facts | None:
+    """Return how often two users agree, in their comparisons and by their weights; None where that is not known."""
     comparisons, models = report.agreement.comparisons, report.agreement.models
     facts = []
     if comparisons is not None:
@@ -235,45 +222,37 @@ def agreement_facts(report: Report) -> NamedValues:
     if models is not None:
         prefers = f"the weights of two users (rank {models.rank}) prefer the same response"
         facts.append((prefers, f"{percent(models.share)}% of comparisons"))
-    return tuple(facts)
+    return _facts(facts, "How far users agree")
+
+
+def _facts(items: Iterable[tuple[str, str]], title: str, style: str = "facts") -> Facts | None:
+    items = tuple(items)
+    return Facts(items, title, style) if items else None
 
 
 def few_shot_table(curve: FewShotCurve) -> Table:
     """Tabulate the numbers behind the few-shot curve."""
-    rows = tuple(
-        Row(
-            count(point.n_shots),
-            (
-                percent(point.accuracy.mean),
-                percent_interval(point.accuracy.ci95),
-                points(point.gain.mean) if point.n_shots else NOTHING,
-                interval(point.gain.ci95) if point.n_shots else NOTHING,
-                count(point.n_users_with),
-            ),
-        )
-        for point in curve.points
-    )
+    rows = []
+    for point in curve.points:
+        own, gain = point.accuracy, point.gain
+        gained = (points(gain.mean), interval(gain.ci95)) if point.n_shots else (NOTHING, NOTHING)
+        values = (percent(own.mean), percent_interval(own.ci95), *gained, count(point.n_users_with))
+        rows.append(Row(count(point.n_shots), values))
     caption = (
         f"Rank {curve.rank}, {count(curve.n_users, 'unseen user')}, mean over {count(curve.trials, 'random order')} of "
         "each user's comparisons: accuracy in per cent, gain in percentage points"
     )
     note = "A user with fewer comparisons gives all of them, so that every row is about the same users."
-    columns = (
-        "Few-shot comparisons",
-        "accuracy",
-        "95% interval",
-        "gain over none",
-        "95% interval of the gain",
-        "users with as many",
-    )
-    return Table(caption, columns, rows, (note,))
+    gain_columns = ("gain over none", "95% interval of the gain")
+    columns = ("Few-shot comparisons", "accuracy", "95% interval", *gain_columns, "users with as many")
+    return Table(caption, columns, tuple(rows), (note,), summary=_THIS_FIGURE)
 
 
 def seeds_tables(seeds: SeedStudy, ranks: tuple[RankRow, ...]) -> tuple[Table, ...]:
     """Tabulate accuracies over several seeds, per test split, and what each seed's own choice of rank adds."""
     labels: dict[int | str, str] = {row.rank: rank_label(row) for row in ranks}
     labels["choice"] = "each seed's own choice"
-    columns = ("Rank", "mean", "between seeds", "within a seed", "from training alone")
+    columns = ("mean", "between seeds", "within a seed", "from training alone")
     tables = []
     for name in USERS:
         rows = tuple(
@@ -283,7 +262,7 @@ def seeds_tables(seeds: SeedStudy, ranks: tuple[RankRow, ...]) -> tuple[Table, .
         )
         if rows:
             caption = f"Accuracy in per cent over {len(seeds.seeds)} seeds: {SPLIT_NAMES[name]}"
-            tables.append(Table(caption, columns, rows, style="splits"))
+            tables.append(Table(caption, ("Rank", *columns), rows, style="splits"))
     gains = tuple(
         Row(f"{BASELINES[row.against]}: {SPLIT_NAMES[row.split]}", _spread(row.spread, points))
         for row in seeds.differences
@@ -291,7 +270,7 @@ def seeds_tables(seeds: SeedStudy, ranks: tuple[RankRow, ...]) -> tuple[Table, .
     )
     if gains:
         caption = "Accuracy of each seed's own choice minus that of a baseline, in percentage points"
-        tables.append(Table(caption, ("Compared with", *columns[1:]), gains, style="splits"))
+        tables.append(Table(caption, ("Compared with", *columns), gains, style="splits"))
     return tuple(tables)
 
 
@@ -310,7 +289,8 @@ def published_table(report: Report) -> Table | None:
     )
     columns = ("Array", *(f"K = {rank}" for rank in published.ranks))
     note = "Means, and what the published code calls std: a quarter of the standard deviation over users."
-    return Table("The eight arrays of the published code, in its order", columns, rows, (note,))
+    caption = "The eight arrays of the published code, in its order"
+    return Table(caption, columns, rows, (note,), summary="For comparison with published tables")
 
 
 def key_facts(report: Report) -> NamedValues:
@@ -323,80 +303,80 @@ def key_facts(report: Report) -> NamedValues:
     return (*facts, ("users", count(report.data.n_users)), ("comparisons", count(report.data.n_comparisons)))
 
 
-def data_facts(report: Report) -> NamedValues:
+def data_facts(report: Report) -> Facts:
     """Return source and size of the data."""
     data = report.data
     users = f"{count(data.n_seen_users)} seen, {count(data.n_unseen_users)} unseen"
-    return (
-        ("source", data.source or "not named"),
-        ("comparisons", count(data.n_comparisons)),
-        ("prompts", count(data.n_prompts)),
-        ("responses", count(data.n_responses)),
-        ("users", f"{count(data.n_users)} ({users})"),
-        ("embedding dimension", count(data.dimension)),
+    return Facts(
+        (
+            ("source", data.source or "not named"),
+            ("comparisons", count(data.n_comparisons)),
+            ("prompts", count(data.n_prompts)),
+            ("responses", count(data.n_responses)),
+            ("users", f"{count(data.n_users)} ({users})"),
+            ("embedding dimension", count(data.dimension)),
+        )
     )
 
 
-def encoder_facts(report: Report) -> NamedValues:
-    """Return what identifies the encoder; empty where it is not known."""
+def encoder_facts(report: Report) -> Facts | None:
+    """Return what identifies the encoder; None where it is not known."""
     encoder = report.data.encoder
-    return () if encoder is None else _settings(encoder.to_dict())
+    return None if encoder is None else _settings(encoder.to_dict(), "Encoder")
+
+
+def _settings(fields: Mapping[str, object], title: str, style: str = "facts") -> Facts | None:
+    return _facts(((field_name(name), setting(value)) for name, value in fields.items()), title, style)
 
 
 def splits_table(report: Report) -> Table | None:
     """Tabulate the sizes of the splits; None where the report does not have them."""
+    sizes = report.data.splits
     rows = tuple(
-        Row(words, (count(size.n_users), count(size.n_pairs)))
+        Row(words, (count(sizes[name].n_users), count(sizes[name].n_pairs)))
         for name, words in SPLIT_NAMES.items()
-        if (size := report.data.splits.get(name)) is not None
+        if name in sizes
     )
     return Table("Users and comparisons of each split", ("Split", "users", "comparisons"), rows) if rows else None
 
 
-def leak_facts(report: Report) -> NamedValues:
-    """Return the accuracies of scorers that read no words; empty where the leak check was not made."""
+def leak_facts(report: Report) -> Facts | None:
+    """Return the accuracies of scorers that read no words; None where the leak check was not made."""
     leaks = report.data.leaks
     if leaks is None:
-        return ()
-    return (
+        return None
+    items = (
         ("chosen response is the longer one", f"{percent(leaks.longer_chosen)}%"),
         ("accuracy from length alone", f"{percent(leaks.length_accuracy)}%"),
         ("accuracy from the rendered format alone", f"{percent(leaks.format_accuracy)}%"),
         ("comparisons checked", count(leaks.n_comparisons)),
     )
+    return Facts(items, "Leak check: accuracy of scorers that read no words (50% is chance)", "facts two")
 
 
 def selection_table(report: Report) -> Table | None:
     """Tabulate loss and accuracy of every rank on the validation comparisons; None where there were none."""
-    rows = tuple(
-        Row(
-            rank_label(row),
-            (f"{row.selection.validation_loss:.4f}", percent(row.selection.validation_accuracy)),
-            chosen=row.rank == report.chosen_rank,
-        )
-        for row in report.ranks
-        if row.selection is not None
-    )
+    rows = []
+    for row in report.ranks:
+        found = row.selection
+        if found is not None:
+            values = (f"{found.validation_loss:.4f}", percent(found.validation_accuracy))
+            rows.append(Row(rank_label(row), values, chosen=row.rank == report.chosen_rank))
     caption = "Selection on validation comparisons, which were held out from the training comparisons"
-    return Table(caption, ("Rank", "validation loss", "validation accuracy, per cent"), rows) if rows else None
+    return Table(caption, ("Rank", "validation loss", "validation accuracy, per cent"), tuple(rows)) if rows else None
 
 
-def config_facts(report: Report) -> tuple[tuple[str, NamedValues], ...]:
-    """Return the settings of split, training and adaptation, each with its title."""
+def config_facts(report: Report) -> list[Facts]:
+    """Return the settings of split, training and adaptation, as far as they are known."""
     settings = report.settings
-    parts = (("split", settings.split), ("training", settings.training), ("adaptation", settings.adaptation))
-    return tuple((title, _settings(fields)) for title, fields in parts if fields)
-
-
-def _settings(fields: Mapping[str, object]) -> NamedValues:
-    return tuple((field_name(name), setting(value)) for name, value in fields.items())
+    parts = {"Split": settings.split, "Training": settings.training, "Adaptation": settings.adaptation}
+    found = (_settings(fields, title, "facts two") for title, fields in parts.items())
+    return [facts for facts in found if facts is not None]
 
 
 @dataclass(frozen=True)
 class AxisWords:
     """One axis in words."""
-
-    kind: ClassVar[str] = "axis"
 
     name: str
     facts: NamedValues
@@ -424,13 +404,13 @@ def axis_words(axis: Axis) -> AxisWords:
     return AxisWords(name, tuple(facts), properties, axis.highest or (), axis.lowest or ())
 
 
-def comparison_tables(comparison: RunComparison) -> tuple[Table, ...]:
+def comparison_tables(comparison: RunComparison) -> list[Table]:
     """Tabulate several runs side by side, and the differences of later runs to the first where users coincide."""
     splits = [name for name in SPLIT_NAMES if any(run.accuracy(name) is not None for run in comparison.runs)]
     runs = []
     for run in comparison.runs:
-        made_of = (run.source, run.encoder, run.recipe and f"recipe {run.recipe}")
-        heading = "\n".join([run.name, *(f"  {text}" for text in made_of if text)])
+        details = (run.source, run.encoder, run.recipe and f"recipe {run.recipe}")
+        heading = "\n".join([run.name, *(f"  {text}" for text in details if text)])
         runs.append(Row(heading, (str(run.chosen_rank), *(accuracy(run.accuracy(name)) for name in splits))))
     notes = ["Accuracy in per cent, mean over users ± standard error over users."]
     if not comparison.paired:
@@ -440,10 +420,9 @@ def comparison_tables(comparison: RunComparison) -> tuple[Table, ...]:
     if comparison.paired:
         rows = []
         for row in comparison.paired:
-            found = row.estimate
-            values = (SPLIT_NAMES[row.split], result(found), points(found.mean), interval(found.ci95))
-            rows.append(Row(row.run, (*values, count(found.n_users), count(found.n_comparisons))))
+            sizes = (count(row.estimate.n_users), count(row.estimate.n_comparisons))
+            rows.append(Row(row.run, (SPLIT_NAMES[row.split], *_gain(row.estimate), *sizes)))
         columns = ("Run", "split", "result", "difference", "95% interval", "users", "comparisons")
         caption = f"Accuracy minus that of {comparison.paired[0].against}, in percentage points"
         tables.append(Table(caption, columns, tuple(rows), ("On the users and prompts that both runs have.",)))
-    return tuple(tables)
+    return tables

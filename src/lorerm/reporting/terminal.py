@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lorerm.evaluation.report import FewShotCurve, Report, RunComparison
@@ -15,19 +16,9 @@ if TYPE_CHECKING:
 
 
 def report_blocks(report: Report) -> list[RenderableType]:
-    """Return the summary and the table of all splits; the chosen rank is marked.
+    """Return what a `rich.console.Console` prints: the summary, and the table of all splits.
 
-    The rows below the line are the focus rank with other weights.
-
-    Parameters
-    ----------
-    report
-        The report.
-
-    Returns
-    -------
-    list
-        What a `rich.console.Console` prints, with an empty line between.
+    The chosen rank is marked. The rows below the line are the focus rank with other weights.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -36,8 +27,7 @@ def report_blocks(report: Report) -> list[RenderableType]:
     legend = [f"{ranks.caption}; ▸ the chosen rank."]
     if controls is not None:
         legend.append(f"Below the line: rank {report.focus_rank} with other weights.")
-    table = _frame("", " ".join([*legend, *ranks.notes]))
-    _add_columns(table, ranks.columns)
+    table = _frame(ranks.columns, "", [*legend, *ranks.notes])
     for row in ranks.rows:
         _add_row(table, row, "▸ " if row.chosen else "  ", end_section=row is ranks.rows[-1])
     for row in controls.rows[1:] if controls is not None else ():
@@ -60,34 +50,31 @@ def comparison_blocks(comparison: RunComparison) -> list[RichTable]:
     return [_table(table, table.caption, table.notes) for table in comparison_tables(comparison)]
 
 
-def _table(table: Table, title: str, notes: tuple[str, ...]) -> RichTable:
-    found = _frame(title, " ".join(notes))
-    _add_columns(found, table.columns)
+def _table(table: Table, title: str, notes: Iterable[str]) -> RichTable:
+    found = _frame(table.columns, title, notes)
     for row in table.rows:
         _add_row(found, row)
     return found
 
 
-def _frame(title: str, caption: str) -> RichTable:
-    """Return a table without columns yet, its texts taken literally."""
+def _frame(columns: tuple[str, ...], title: str, notes: Iterable[str]) -> RichTable:
+    """Return a table without rows yet; its texts are taken literally."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    return RichTable(
+    table = RichTable(
         title=Text(title, style="bold") if title else None,
-        caption=Text(caption),
+        caption=Text(" ".join(notes)),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
     )
-
-
-def _add_columns(table: RichTable, columns: tuple[str, ...]) -> None:
     table.add_column(columns[0], overflow="fold")
     for name in columns[1:]:
         table.add_column(name.replace(", ", ",\n"), justify="right", overflow="fold")
+    return table
 
 
 def _add_row(table: RichTable, row: Row, mark: str = "", *, end_section: bool = False) -> None:
