@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -52,24 +54,13 @@ def test_duration(seconds, said):
     assert console.duration(seconds) == said
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of POSIX")
-def test_terminal_shows_a_bar_that_ends_full():
-    import os
-    import pty
-    import subprocess
-
-    script = """
-import time
-from lorerm.cli import console
-from lorerm.cli.console import progress
-with progress() as show:
-    for done in range(50):
-        show("embedding [x]", done + 1, 50)
-        time.sleep(0.004)
-"""
+def on_terminal(script):
+    """Run a script with a terminal as its standard error; return its standard output and what the terminal got."""
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX")
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
-    subprocess.run([sys.executable, "-c", script], stderr=theirs, env=environment, check=True)
+    command = [sys.executable, "-c", f"from lorerm.cli.console import progress\n{script}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, check=True)
     os.close(theirs)
     shown = b""
     try:
@@ -78,9 +69,34 @@ with progress() as show:
     except OSError:  # how a closed terminal ends on Linux
         pass
     os.close(ours)
+    return done.stdout, shown
+
+
+def test_terminal_shows_a_bar_that_ends_full():
+    script = """
+import time
+with progress() as show:
+    for done in range(50):
+        show("embedding [x]", done + 1, 50)
+        time.sleep(0.004)
+"""
+    _, shown = on_terminal(script)
     assert b"50/50" in shown
     assert b"/s" in shown
     assert shown.count(b"\n") < 5, "one line, drawn over and over"
+
+
+def test_a_result_between_two_bars_goes_to_standard_output():
+    """The bar above it stays as it is, and is not drawn again below."""
+    script = """
+with progress() as show:
+    show("reading", 1, 1)
+    show.interrupt(lambda: print("4 comparisons"))
+    show("embedding", 2, 2)
+"""
+    out, shown = on_terminal(script)
+    assert out == b"4 comparisons\n"
+    assert 0 < shown.index(b"reading") < shown.rindex(b"reading") < shown.index(b"embedding")
 
 
 def test_output_leaves_markup_and_emoji_codes_alone(capsys):
