@@ -226,7 +226,7 @@ def test_ratings_must_be_one_number_for_each_response(ratings):
         order_by_ratings(["a", "b"], ratings)
 
 
-@pytest.mark.parametrize("order", [lambda texts: order_by_choice(texts, 0), lambda texts: order_by_ratings(texts, [1])])
+@pytest.mark.parametrize("order", [{"choice": 0}, {"ratings": [1]}])
 def test_one_response_cannot_be_compared(order):
     with refused(DataError, "1", column="responses"):
-        order(["a"])
+        parse_several(responses=["a"], **order)

@@ -1,10 +1,12 @@
-"""Coercion of the values of a row to Python types, whatever reader they came from: nulls, lists, numbers."""
+"""The values of a row as Python types, whatever format the row was read from: nulls, lists, numbers and ids."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+
+from lorerm.errors import DataError
 
 
 def is_missing(value: object) -> bool:
@@ -13,7 +15,7 @@ def is_missing(value: object) -> bool:
 
 
 def as_list(value: object) -> list[object] | None:
-    """Return the entries of a list, a tuple or an array (which some readers give for a list); None for other values."""
+    """Return the entries of a list, tuple or array as a list; None for other values."""
     return list(value) if isinstance(value, (list, tuple, np.ndarray)) else None
 
 
@@ -35,8 +37,44 @@ def as_whole_number(value: object) -> int | None:
     return int(number) if number is not None and number.is_integer() else None
 
 
+def parse_id(value: object, column: str) -> str | None:
+    """Return the id of a user or prompt as a string; None for a null or a blank string.
+
+    An id is a string, which stays as it is written, or a whole number. `column` is the column's name for the error.
+
+    Examples
+    --------
+    >>> parse_id("007", "user_id"), parse_id(7.0, "user_id"), parse_id(None, "user_id")
+    ('007', '7', None)
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f'column "{column}" holds a lone surrogate, which UTF-8 cannot store',
+                "repair the text's encoding",
+                column=column,
+            ) from None
+        return value if value.strip() else None
+    if is_missing(value):
+        return None
+    number = as_whole_number(value)
+    if number is None:
+        raise DataError(f'column "{column}" is {describe(value)}', "give a string or a whole number", column=column)
+    return str(number)
+
+
+def require_id(value: object, column: str) -> str:
+    """Return an id as `parse_id` does; `DataError` where there is none."""
+    found = parse_id(value, column)
+    if found is None:
+        raise DataError(f'column "{column}" is empty', "fill it, or leave the row out", column=column)
+    return found
+
+
 def describe(value: object) -> str:
-    """Return how an error names a value: a number as it is, else its type alone, since texts may be private."""
+    """Describe a value for an error: a number as it is, else its type alone, since texts may be private."""
     if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return "empty"
     if isinstance(value, (int, float, np.number)):

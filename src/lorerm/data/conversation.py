@@ -26,29 +26,10 @@ Conversation: TypeAlias = tuple[Message, ...]
 
 
 def parse_messages(value: object, name: str, role: Literal["user", "assistant"]) -> Conversation:
-    """Return a string or a list of messages as a checked tuple of messages.
+    """Return a string, as one message of `role`, or a list of `{"role", "content"}` mappings as checked messages.
 
-    Lone surrogates, which UTF-8 cannot store, become U+FFFD. Keys of a message other than `role` and `content` are
-    ignored.
-
-    Parameters
-    ----------
-    value
-        A string, which becomes one message of `role`, or a list (tuple, array) of `{"role", "content"}` mappings.
-    name
-        The name of the value in errors, such as `column "chosen"`.
-    role
-        The role of the message when the value is a string.
-
-    Returns
-    -------
-    Conversation
-        At least one message.
-
-    Raises
-    ------
-    DataError
-        The value is neither or is an empty list, or a message has no known role or no string as its content.
+    Lone surrogates become U+FFFD; other keys of a message are ignored. `name` is what errors call the value, such as
+    `column "chosen"`.
     """
     if isinstance(value, str):
         return (Message(role=role, content=storable(value)),)
@@ -64,24 +45,7 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
 
 
 def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
-    """Return a prompt as messages; it must not be blank, and must end in a turn that a model can respond to.
-
-    Parameters
-    ----------
-    value
-        A string (one user turn) or a list of messages that ends in a `user` or `tool` turn.
-    name
-        The name of the value in errors.
-
-    Returns
-    -------
-    Conversation
-
-    Raises
-    ------
-    DataError
-        As `parse_messages`; or the prompt is blank or ends in a `system` or `assistant` turn.
-    """
+    """Return a prompt as messages; it must have text, and end in a turn of the user or of a tool."""
     messages = parse_messages(value, name, "user")
     if messages[-1]["role"] not in ("user", "tool"):
         raise DataError(
@@ -94,24 +58,7 @@ def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
 
 
 def parse_response(value: object, name: str = "the response") -> Conversation:
-    """Return a response as messages; it must end in an assistant turn, which may be empty.
-
-    Parameters
-    ----------
-    value
-        A string (one assistant turn) or a list of messages that ends in an `assistant` turn.
-    name
-        The name of the value in errors.
-
-    Returns
-    -------
-    Conversation
-
-    Raises
-    ------
-    DataError
-        As `parse_messages`; or the last turn is not an assistant turn.
-    """
+    """Return a response as messages; it must end in an assistant turn, which may be empty."""
     messages = parse_messages(value, name, "assistant")
     if messages[-1]["role"] != "assistant":
         raise DataError(
@@ -121,24 +68,7 @@ def parse_response(value: object, name: str = "the response") -> Conversation:
 
 
 def as_conversation(prompt: object, response: object) -> Conversation:
-    """Return the conversation of a prompt and a response, which encoders embed.
-
-    Parameters
-    ----------
-    prompt
-        A string (one user turn) or a list of messages.
-    response
-        A string (one assistant turn) or a list of messages that ends in an assistant turn.
-
-    Returns
-    -------
-    Conversation
-        The turns of the prompt, then those of the response.
-
-    Raises
-    ------
-    DataError
-        The prompt or the response violates the data contract.
+    """Return the turns of a prompt, then those of a response: the conversation that encoders embed.
 
     Examples
     --------
@@ -149,17 +79,7 @@ def as_conversation(prompt: object, response: object) -> Conversation:
 
 
 def conversation_key(conversation: Conversation) -> str:
-    """Return the canonical JSON of a conversation: two are equal exactly when the conversations are.
-
-    Parameters
-    ----------
-    conversation
-        Any conversation.
-
-    Returns
-    -------
-    str
-        ASCII only.
+    """Return the canonical JSON of a conversation, in ASCII; equal conversations have equal keys, others have not.
 
     Examples
     --------
@@ -171,18 +91,9 @@ def conversation_key(conversation: Conversation) -> str:
 
 
 def is_stringified_list(text: str) -> bool:
-    """Return whether a string is the printed form of a list of strings or of messages.
+    """Return whether a response is the printed form of a list of strings or of messages.
 
     A published pipeline stored only the rejected responses like this: the brackets gave the chosen response away.
-
-    Parameters
-    ----------
-    text
-        A response.
-
-    Returns
-    -------
-    bool
 
     Examples
     --------
@@ -194,7 +105,7 @@ def is_stringified_list(text: str) -> bool:
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return False
-    value = _parsed(text)
+    value = _evaluate(text)
     if not isinstance(value, list) or not value:
         return False
     return all(isinstance(entry, str) for entry in value) or all(
@@ -229,7 +140,7 @@ def _parse_message(message: object, name: str, number: int) -> Message:
     return Message(role=role, content=storable(content))
 
 
-def _parsed(text: str) -> object:
+def _evaluate(text: str) -> object:
     """Return the value of a text that is JSON or a Python literal; None for other text."""
     try:
         return json.loads(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorerm.data.coercion import as_list, as_number, as_whole_number, describe, is_missing
+from lorerm.data.coercion import as_list, as_number, as_whole_number, describe, is_missing, parse_id, require_id
 from lorerm.data.conversation import (
     Conversation,
     conversation_key,
@@ -15,11 +16,10 @@ from lorerm.data.conversation import (
     parse_prompt,
     parse_response,
 )
-from lorerm.data.ids import parse_id, require_id
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
 SPLITS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
 """The four splits in the order of every table: train or test prompts, then seen or unseen users."""
@@ -38,7 +38,7 @@ _SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "test"),
 }
 
-_SAME_TYPE = 'store all responses the same way: strings, or lists of {"role", "content"} messages'
+_SAME_FORM = 'store all responses the same way: strings, or lists of {"role", "content"} messages'
 
 
 class Comparison(NamedTuple):
@@ -58,7 +58,7 @@ class ParsedRow(NamedTuple):
 
     comparisons: list[Comparison]
     ties: int
-    """comparisons left out because both responses were rated equal or have the same text"""
+    """pairs of responses left out because they were rated equal or have the same text"""
 
 
 class Ordering(NamedTuple):
@@ -73,25 +73,10 @@ class Ordering(NamedTuple):
 
 
 def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
-    """Check one row of the input and return its comparisons.
+    """Check one row of the input, and return the comparisons that it becomes (none where all responses are tied).
 
-    Parameters
-    ----------
-    record
-        A mapping with the user, `prompt`, and either `chosen` and `rejected` or `responses` with `choice` or
-        `ratings`; optionally `prompt_id`, `split` and `weight`.
-    user_column
-        The key of the user.
-
-    Returns
-    -------
-    ParsedRow
-        One comparison, or those of a choice among several responses or of their ratings (none when all are tied).
-
-    Raises
-    ------
-    DataError
-        The row violates the contract; the error has the column, not yet the row.
+    A row is a mapping with the user, `prompt`, and either `chosen` and `rejected`, or `responses` with `choice` or
+    `ratings`; optionally with `prompt_id`, `split` and `weight`. A `DataError` names the column, not yet the row.
     """
     if not isinstance(record, Mapping):
         raise DataError(f"the row is a {type(record).__name__}", "give one object with named columns per row")
@@ -100,9 +85,8 @@ def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
             user_column, record, f'name it "{user_column}", or say with user_column (--user-column) which it is'
         )
     user_id = require_id(record[user_column], user_column)
-    if is_missing(record.get("prompt")):
-        raise _absent(record, "prompt")
-    prompt = _parse(parse_prompt, record["prompt"], "prompt")
+    with _in_column("prompt"):
+        prompt = parse_prompt(_required(record, "prompt"), 'column "prompt"')
     prompt_id = parse_id(record.get("prompt_id"), "prompt_id")
     if prompt_id is None:
         prompt_id = hashlib.sha256(conversation_key(prompt).encode()).hexdigest()[:16]
@@ -117,13 +101,7 @@ def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
 
 
 def parse_split(value: object) -> str | None:
-    """Return the name of a split: `train`, `test` (also for validation), one of the four splits, `unused`, or None.
-
-    Raises
-    ------
-    DataError
-        The name is none of these.
-    """
+    """Return the name of a split: `train`, `test` (also for validation), one of the four splits, `unused`, or None."""
     if is_missing(value) or value == "":
         return None
     name = _SPLITS.get(value.strip().lower()) if isinstance(value, str) else None
@@ -137,13 +115,7 @@ def parse_split(value: object) -> str | None:
 
 
 def parse_weight(value: object) -> float:
-    """Return the weight of a comparison: a positive finite number; 1 where there is none.
-
-    Raises
-    ------
-    DataError
-        The value is something else.
-    """
+    """Return the weight of a comparison: a positive finite number; 1 where there is none."""
     if is_missing(value):
         return 1.0
     weight = as_number(value)
@@ -156,32 +128,14 @@ def parse_weight(value: object) -> float:
     return weight
 
 
-def order_by_choice(responses: Sequence[Hashable], choice: object) -> Ordering:
-    """Compare the chosen response with each of the others.
-
-    Parameters
-    ----------
-    responses
-        k responses, k >= 2.
-    choice
-        The index of the chosen one, from 0.
-
-    Returns
-    -------
-    Ordering
-        k - 1 pairs of weight 1 / (k - 1); fewer and heavier when a response has the text of the chosen one.
-
-    Raises
-    ------
-    DataError
-        The choice is no index of the responses, or there are fewer than two.
+def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
+    """Compare the chosen one of k >= 2 responses with each of the others; `choice` is its index, from 0.
 
     Examples
     --------
     >>> order_by_choice(["a", "b", "c"], 1)
     Ordering(pairs=[(1, 0), (1, 2)], weight=0.5, ties=0)
     """
-    _check_number(responses)
     chosen = as_whole_number(choice)
     if chosen is None or not 0 <= chosen < len(responses):
         raise DataError(
@@ -192,32 +146,14 @@ def order_by_choice(responses: Sequence[Hashable], choice: object) -> Ordering:
     return _weigh(responses, [(chosen, other) for other in range(len(responses)) if other != chosen], ties=0)
 
 
-def order_by_ratings(responses: Sequence[Hashable], ratings: object) -> Ordering:
-    """Compare each response with each that is rated lower.
-
-    Parameters
-    ----------
-    responses
-        k responses, k >= 2.
-    ratings
-        k finite numbers, higher is better.
-
-    Returns
-    -------
-    Ordering
-        All pairs of different rating, with equal weights that sum to 1.
-
-    Raises
-    ------
-    DataError
-        There are not as many finite numbers as responses, or fewer than two responses.
+def order_by_ratings(responses: Sequence[str], ratings: object) -> Ordering:
+    """Compare each of k >= 2 responses with each that is rated lower; `ratings` are k finite numbers.
 
     Examples
     --------
     >>> order_by_ratings(["a", "b", "c"], [3, 5, 3])
     Ordering(pairs=[(1, 0), (1, 2)], weight=0.5, ties=1)
     """
-    _check_number(responses)
     given = as_list(ratings) or []
     numbers = [number for number in map(as_number, given) if number is not None]
     if not len(numbers) == len(given) == len(responses):
@@ -241,32 +177,22 @@ def missing_column(column: str, found: Iterable[object], remedy: str) -> DataErr
     return DataError(f'there is no column "{column}" (columns found: {names})', remedy, column=column)
 
 
-def _weigh(responses: Sequence[Hashable], pairs: list[tuple[int, int]], ties: int) -> Ordering:
+def _weigh(responses: Sequence[str], pairs: list[tuple[int, int]], ties: int) -> Ordering:
     """Leave out pairs of equal text, and share the weight 1 among the others."""
     kept = [(better, worse) for better, worse in pairs if responses[better] != responses[worse]]
     return Ordering(kept, 1.0 / len(kept) if kept else 0.0, ties + len(pairs) - len(kept))
 
 
-def _check_number(responses: Sequence[Hashable]) -> None:
-    if len(responses) < 2:
-        raise DataError(
-            f'column "responses" holds {len(responses)} responses',
-            "give all responses that were shown, at least two, or leave the row out",
-            column="responses",
-        )
-
-
 def _parse_feedback(record: Mapping[str, object], prompt: Conversation) -> tuple[list[Conversation], Ordering]:
     """Return the responses of a row, and which of them the user preferred to which."""
-    has = {column: not is_missing(record.get(column)) for column in ("chosen", "rejected", "responses")}
-    if has["responses"] and not has["chosen"] and not has["rejected"]:
+    given = [column for column in ("chosen", "rejected", "responses") if not is_missing(record.get(column))]
+    if given == ["responses"]:
         return _parse_several(record, prompt)
-    for column in ("chosen", "rejected"):
-        if not has[column]:
-            raise _absent(record, column)
-    values = [record["chosen"], record["rejected"]]
-    _check_same_form(values, 'columns "chosen" and "rejected"', "rejected")
-    chosen, rejected = (_parse_response(record[column], column, prompt) for column in ("chosen", "rejected"))
+    values = {column: _required(record, column) for column in ("chosen", "rejected")}
+    _check_same_form([*values.values()], 'columns "chosen" and "rejected"', "rejected")
+    chosen, rejected = (
+        _parse_response(value, column, f'column "{column}"', prompt) for column, value in values.items()
+    )
     if chosen == rejected:
         raise DataError(
             'columns "chosen" and "rejected" are the same',
@@ -279,15 +205,16 @@ def _parse_feedback(record: Mapping[str, object], prompt: Conversation) -> tuple
 def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[list[Conversation], Ordering]:
     """Return several responses, and the order that a choice among them or their ratings gives."""
     values = as_list(record["responses"])
-    if values is None:
+    if values is None or len(values) < 2:
+        found = f"is {describe(record['responses'])}" if values is None else f"holds {len(values)} responses"
         raise DataError(
-            f'column "responses" is {describe(record["responses"])}',
-            "give the list of the responses shown",
+            f'column "responses" {found}',
+            "give the list of all responses that were shown, at least two, or leave the row out",
             column="responses",
         )
     _check_same_form(values, 'the entries of column "responses"', "responses")
     responses = [
-        _parse_response(value, "responses", prompt, f'column "responses", entry {number}')
+        _parse_response(value, "responses", f'column "responses", entry {number}', prompt)
         for number, value in enumerate(values, 1)
     ]
     keys = [conversation_key(response) for response in responses]
@@ -302,25 +229,22 @@ def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[
     return responses, order_by_ratings(keys, ratings) if is_missing(choice) else order_by_choice(keys, choice)
 
 
-def _parse(
-    parse: Callable[[object, str], Conversation], value: object, column: str, name: str | None = None
-) -> Conversation:
-    """Parse the messages of a column, and give an error its column."""
+@contextmanager
+def _in_column(column: str) -> Iterator[None]:
+    """Give a `DataError` the column."""
     try:
-        return parse(value, name or f'column "{column}"')
+        yield
     except DataError as error:
         raise DataError(error.problem, error.remedy, column=column) from error
 
 
-def _parse_response(value: object, column: str, prompt: Conversation, name: str | None = None) -> Conversation:
-    """Parse a response, which may not begin by repeating the prompt."""
-    name = name or f'column "{column}"'
-    response = _parse(parse_response, value, column, name)
+def _parse_response(value: object, column: str, name: str, prompt: Conversation) -> Conversation:
+    """Parse a response, which may not begin by repeating the prompt; `name` is what errors call it."""
+    with _in_column(column):
+        response = parse_response(value, name)
     if response[: len(prompt)] == prompt:
         raise DataError(
-            f"{name} repeats the turns of the prompt",
-            "keep in it only what follows the prompt",
-            column=column,
+            f"{name} repeats the turns of the prompt", "keep in it only what follows the prompt", column=column
         )
     return response
 
@@ -332,16 +256,16 @@ def _check_same_form(values: list[object], names: str, column: str) -> None:
     """
     are_strings = [isinstance(value, str) for value in values]
     if any(are_strings) and any(as_list(value) is not None for value in values):
-        raise DataError(f"{names} are mixed, a string and a list", _SAME_TYPE, column=column)
-    if all(are_strings):
-        printed = [is_stringified_list(str(value)) for value in values]
-        if any(printed) and not all(printed):
-            raise DataError(f"{names} are mixed, a string and the printed form of a list", _SAME_TYPE, column=column)
+        raise DataError(f"{names} are mixed, a string and a list", _SAME_FORM, column=column)
+    if all(are_strings) and len({is_stringified_list(str(value)) for value in values}) > 1:
+        raise DataError(f"{names} are mixed, a string and the printed form of a list", _SAME_FORM, column=column)
 
 
-def _absent(record: Mapping[str, object], column: str) -> DataError:
-    """Return the error for a column that the row does not have, or that is null in it."""
-    if column in record:
-        return DataError(f'column "{column}" is missing', "fill it, or leave the row out", column=column)
-    other = ', or give "responses" with "choice" or "ratings"' if column == "chosen" else ""
-    return missing_column(column, record, f'name it "{column}"{other}')
+def _required(record: Mapping[str, object], column: str) -> object:
+    """Return the value of a column; `DataError` where the row does not have the column, or has a null in it."""
+    if column not in record:
+        other = ', or give "responses" with "choice" or "ratings"' if column == "chosen" else ""
+        raise missing_column(column, record, f'name it "{column}"{other}')
+    if is_missing(record[column]):
+        raise DataError(f'column "{column}" is missing', "fill it, or leave the row out", column=column)
+    return record[column]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorerm.data.ids import require_id
+from lorerm.data.coercion import require_id
 from lorerm.data.schema import missing_column
 from lorerm.errors import DataError, first_line
 
