@@ -1,8 +1,8 @@
-"""The leak check: how well the length or the format of responses predicts the chosen one, without their words.
+"""The leak check: how well the length or the format of the two responses predicts which one was chosen.
 
 Where different code wrote chosen and rejected responses, they differ at their ends (brackets, quotes, a newline) or in
-their lengths (one side cut off), and a model learns this difference instead of the users' preferences. Users may prefer
-longer or shorter responses, which is no leak: the check reports only what such a preference does not explain.
+their lengths (one side cut off), and a model learns this difference instead of the users' preferences. That users
+prefer longer or shorter responses is no leak: the check reports only what such a preference does not explain.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ import math
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from lorerm.arrays import Bools, Floats, Ints
     from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
 
 _MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then below 0.004
 _MIN_COMPARISONS = 20  # half of fewer are too few to fit a scorer to
 
-# A scorer is suspect when it removes, by more than two standard errors, a quarter of the errors of the rule "the longer
-# is chosen" or "the shorter is chosen" (from 0.5 to 0.62, from 0.7 to 0.78). On clean data (UKPConvArg1, simulated
-# preferences for length) the lengths gain nothing over that rule, and the format at most 0.06 over chance; a rendering
-# fault gains 0.4 and more.
+# A warning is given where a scorer removes, by more than two standard errors, a quarter of the errors of the better
+# rule of "the longer is chosen" and "the shorter is chosen" (from 0.5 to 0.62, from 0.7 to 0.78). On clean data
+# (UKPConvArg1, simulated preferences for length) the lengths gain nothing over that rule, and the format at most 0.06
+# over chance; a rendering fault gains 0.4 and more.
 _SUSPECT_GAIN = 0.25
 _STANDARD_ERRORS = 2.0
-# Not even a strong preference for longer or shorter responses decides 90% of the comparisons of real users; the share
-# must also be more than two standard errors above that of a strong one.
+# Even users with a strong preference for longer or shorter responses do not follow it in 90% of their comparisons. For
+# a warning, the share must also be two standard errors above that of a strong preference.
 _NEARLY_ALL = 0.9
 _STRONG_PREFERENCE = 0.85
 
@@ -47,8 +46,8 @@ class LeakReport:
     length_noise: float
     """its standard error"""
     format_accuracy: float
-    """held-out accuracy of a scorer of the format, weighted such that comparisons with the longer response chosen count
-    as much as those with the shorter: a preference for length gains nothing, and chance is 0.5"""
+    """held-out accuracy of a scorer of the format, weighted such that comparisons where the longer response was chosen
+    count as much in all as the others: a preference for length gains nothing, and chance is 0.5"""
     format_noise: float
     """its standard error"""
     n_pairs: int
@@ -96,25 +95,23 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     preferences
         The comparisons; of more than 20,000 a random sample is used.
     seed
-        Of the sample and of the halves.
+        Seed of the sample and of the halves.
 
     Returns
     -------
     LeakReport
-        Show its `warnings()` to the user.
+        Its `warnings()` are sentences to show to the user.
     """
     rng = np.random.default_rng(seed)
     if len(preferences) > _MAX_COMPARISONS:
         preferences = preferences.select(np.sort(rng.choice(len(preferences), _MAX_COMPARISONS, replace=False)))
     chosen, rejected = preferences.messages("chosen"), preferences.messages("rejected")
-    lengths = np.array(
-        [[_length(better), _length(worse)] for better, worse in zip(chosen, rejected, strict=True)], dtype=np.float64
-    ).reshape(-1, 2)
+    lengths = np.array([[*map(_length, chosen)], [*map(_length, rejected)]], dtype=np.float64).T
     longer = np.sign(lengths[:, 0] - lengths[:, 1])
     share = float(np.mean((longer + 1) / 2)) if len(longer) else 0.5
     prompts = np.unique(preferences.prompt_ids.astype(str), return_inverse=True)[1]
     held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
-    by_length = by_format = _Accuracy(0.5, 0.5)
+    by_length = by_format = (0.5, 0.5)
     by_rule = max(share, 1 - share)
     if min(held_out.sum(), (~held_out).sum()) >= _MIN_COMPARISONS // 2:
         groups = prompts[held_out]
@@ -125,18 +122,11 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     return LeakReport(share, *by_length, *by_format, n_pairs=len(longer))
 
 
-class _Accuracy(NamedTuple):
-    """An accuracy and its standard error."""
-
-    value: float
-    noise: float
-
-
-def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+def _length_scores(lengths: Floats, held_out: Bools, seed: int) -> Floats:
     """Score held-out comparisons by the two lengths; a positive score is a correct prediction."""
     from sklearn.tree import DecisionTreeClassifier
 
-    def features(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    def features(pairs: Floats) -> Floats:
         return np.column_stack([pairs, pairs[:, 0] - pairs[:, 1]])
 
     fitted, flipped = lengths[~held_out], lengths[~held_out][:, ::-1]
@@ -148,9 +138,7 @@ def _length_scores(lengths: NDArray[np.float64], held_out: NDArray[np.bool_], se
     return np.asarray(forward - backward, dtype=np.float64)
 
 
-def _format_scores(
-    features: NDArray[np.float64], weights: NDArray[np.float64], held_out: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _format_scores(features: Floats, weights: Floats, held_out: Bools) -> Floats:
     """Score held-out comparisons by the difference of the formats; a positive score is a correct prediction."""
     from sklearn.linear_model import LogisticRegression
 
@@ -162,7 +150,7 @@ def _format_scores(
     return np.asarray(features[held_out] @ scorer.coef_[0], dtype=np.float64)
 
 
-def _balance(longer: NDArray[np.float64]) -> NDArray[np.float64]:
+def _balance(longer: Floats) -> Floats:
     """Return weights by which the longer response is chosen as often as the shorter, if both happen at all."""
     weights = np.ones(len(longer))
     n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
@@ -172,9 +160,7 @@ def _balance(longer: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights
 
 
-def _measure(
-    scores: NDArray[np.float64], weights: NDArray[np.float64], prompts: NDArray[np.intp], expected: float
-) -> _Accuracy:
+def _measure(scores: Floats, weights: Floats, prompts: Ints, expected: float) -> tuple[float, float]:
     """Return the weighted accuracy, where a score of 0 counts half, and its standard error.
 
     Comparisons on one prompt are not independent: the standard error is clustered by prompt, and at least that of as
@@ -186,78 +172,60 @@ def _measure(
     by_prompt = np.bincount(prompts, weights * (right - accuracy))
     clustered = np.sqrt((by_prompt**2).sum()) / total
     independent = np.sqrt(expected * (1 - expected) * (weights**2).sum()) / total
-    return _Accuracy(accuracy, float(max(clustered, independent)))
+    return accuracy, float(max(clustered, independent))
 
 
 def _length(response: Conversation) -> int:
     return sum(len(message["content"]) for message in response)
 
 
-_CHARACTERS = (
-    "none",
-    "letter",
-    "capital",
-    "digit",
-    "stop",
-    "open",
-    "close",
-    "quote",
-    "markup",
-    "newline",
-    "space",
-    "other",
-)
+# Classes of the first and the last character, in the order of their features.
+_CLASSES = ["none", "letter", "capital", "digit", "stop", "open", "close", "quote", "markup", "break", "space", "other"]
+_MEMBERS = {"break": "\r\n", "stop": ".!?…", "quote": "\"'`“”‘’", "markup": "#*-_~|>+="}
+_CATEGORIES = {"Ps": "open", "Pe": "close", "Lu": "capital", "Nd": "digit"}  # of Unicode
 
-_BEGINNINGS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\s*[\[({]\s*[\"'{]",  # a printed list
-        r"\s*[\[{]*\s*[\"']?role[\"']?\s*:",  # a printed message
-        r"\s*<[|/\w]",  # tags and special tokens
-        r"\s*(?:[-*•]|\d+[.)])\s",  # an item of a list
-        r"\s*#+\s",  # a heading
-        r"\s*\*\*",  # bold
-        r"\s*```",  # code
-    )
+_BEGINNINGS = (
+    r"\s*[\[({]\s*[\"'{]",  # a printed list
+    r"\s*[\[{]*\s*[\"']?role[\"']?\s*:",  # a printed message
+    r"\s*<[|/\w]",  # tags and special tokens
+    r"\s*(?:[-*•]|\d+[.)])\s",  # an item of a list
+    r"\s*#+\s",  # a heading
+    r"\s*\*\*",  # bold
+    r"\s*```",  # code
 )
-_ENDS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"[\"'}]\s*[\])}]\s*\Z",  # a printed list
-        r"[|/\w]>\s*\Z",  # tags and special tokens
-    )
+_ENDS = (
+    r"[\"'}]\s*[\])}]\s*\Z",  # a printed list
+    r"[|/\w]>\s*\Z",  # tags and special tokens
 )
 _ANYWHERE = ("\r", "\n", "\n\n")
 _REACH = 40  # characters at either end that the patterns are matched on
 
 
-def _format_features(responses: list[Conversation]) -> NDArray[np.float64]:
+def _format_features(responses: list[Conversation]) -> Floats:
     """Return features of the format, without the words: [n, features] of 0 and 1, and the number of messages."""
-    index = {kind: position for position, kind in enumerate(_CHARACTERS)}
-    ends = 2 * len(_CHARACTERS)
-    features = np.zeros((len(responses), ends + len(_BEGINNINGS) + len(_ENDS) + len(_ANYWHERE) + 1))
+    features = np.zeros((len(responses), 2 * len(_CLASSES) + len(_BEGINNINGS) + len(_ENDS) + len(_ANYWHERE) + 1))
     for row, response in zip(features, responses, strict=True):
         text = response[-1]["content"]
-        row[index[_kind(text[:1])]] = 1
-        row[len(_CHARACTERS) + index[_kind(text[-1:])]] = 1
-        row[ends:] = [
-            *(pattern.match(text[:_REACH]) is not None for pattern in _BEGINNINGS),
-            *(pattern.search(text[-_REACH:]) is not None for pattern in _ENDS),
+        first, last = _class(text[:1]), _class(text[-1:])
+        row[:] = [
+            *(first == name for name in _CLASSES),
+            *(last == name for name in _CLASSES),
+            *(re.match(pattern, text[:_REACH]) is not None for pattern in _BEGINNINGS),
+            *(re.search(pattern, text[-_REACH:]) is not None for pattern in _ENDS),
             *(newline in text for newline in _ANYWHERE),
             len(response),
         ]
     return features
 
 
-def _kind(character: str) -> str:
-    """Return the class of a character, one of `_CHARACTERS`; "none" for the empty string."""
+def _class(character: str) -> str:
+    """Return the class of a character, one of `_CLASSES`; "none" for the empty string."""
     if not character:
         return "none"
-    for kind, members in (("newline", "\r\n"), ("stop", ".!?…"), ("quote", "\"'`“”‘’"), ("markup", "#*-_~|>+=")):
+    for name, members in _MEMBERS.items():
         if character in members:
-            return kind
+            return name
     if character.isspace():
         return "space"
     category = unicodedata.category(character)
-    kinds = {"Ps": "open", "Pe": "close", "Lu": "capital", "Nd": "digit"}
-    return kinds.get(category, "letter" if category.startswith("L") else "other")
+    return _CATEGORIES.get(category, "letter" if category.startswith("L") else "other")
