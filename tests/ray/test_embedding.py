@@ -7,10 +7,11 @@ import os
 
 import numpy as np
 import pytest
-from lorerm.embedding.embed_into import embed_into
 
 from lorerm import HashingEncoder, Preferences, TransformersEncoder, embed
+from lorerm.data.stored import write_preferences
 from lorerm.embedding import store
+from lorerm.embedding.embed import embed_run
 from lorerm.errors import ModelError, RunError
 from lorerm.ray.cluster import Cluster, connected
 from lorerm.ray.embedding import RayEncoder
@@ -57,9 +58,12 @@ def test_same_bytes_as_in_one_process_although_a_worker_dies(ray, tiny_model, sm
     assert encoder.running == {**here.running, "engine": "ray", "workers": 2}
 
     reported = []
-    embedded = embed_into(tmp_path / "ray", [preferences], encoder, lambda *counts: reported.append(counts))
+    for name in ("ray", "here"):
+        (tmp_path / name).mkdir()
+        write_preferences(tmp_path / name, preferences)
+    embedded = embed_run(tmp_path / "ray", encoder, lambda *counts: reported.append(counts))
     assert not marker.exists()
-    assert embedded == embed_into(tmp_path / "here", [preferences], here)
+    assert embedded == embed_run(tmp_path / "here", here)
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
     assert reported == sorted(reported)
     assert (reported[0], reported[-1]) == ((0, 30), (30, 30))
