@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lorerm.data.comparisons import UnorderedPairs
 from lorerm.embedding.external.comparisons import read_comparisons
 from lorerm.errors import DataError
 from refusals import refused
@@ -31,13 +32,13 @@ def test_every_format_gives_the_same(tmp_path, suffix):
         text = {"csv": csv_text(rows), "json": json.dumps(rows)}.get(suffix.removesuffix(".gz"), lines)
         path.write_bytes(gzip.compress(text.encode()) if suffix.endswith(".gz") else text.encode())
     read = read_comparisons(path)
-    assert list(read["user_ids"]) == [row["user_id"] for row in rows], "007 stays 007"
-    np.testing.assert_array_equal(read["chosen"], [row["chosen"] for row in rows])
-    np.testing.assert_array_equal(read["rejected"], [row["rejected"] for row in rows])
-    assert read["chosen"].dtype == np.int64
-    assert read["prompt_ids"] is None
-    assert read["splits"] is None
-    np.testing.assert_array_equal(read["weights"], 1.0)
+    assert list(read.user_ids) == [row["user_id"] for row in rows], "007 stays 007"
+    np.testing.assert_array_equal(read.chosen, [row["chosen"] for row in rows])
+    np.testing.assert_array_equal(read.rejected, [row["rejected"] for row in rows])
+    assert read.chosen.dtype == np.int64
+    assert isinstance(read.prompt_ids, UnorderedPairs)
+    assert read.splits is None
+    np.testing.assert_array_equal(read.weights, 1.0)
 
 
 def test_ids_are_not_taken_for_numbers_or_dates(tmp_path):
@@ -47,7 +48,7 @@ def test_ids_are_not_taken_for_numbers_or_dates(tmp_path):
     write_lines(tmp_path / "t.jsonl", rows)
     for name in ("t.csv", "t.jsonl"):
         read = read_comparisons(tmp_path / name)
-        assert list(read["user_ids"]) == list(read["prompt_ids"]) == users
+        assert list(read.user_ids) == list(read.prompt_ids) == users
 
 
 def test_whole_numbers_are_ids_too(tmp_path):
@@ -55,17 +56,17 @@ def test_whole_numbers_are_ids_too(tmp_path):
     table = pa.table({"user_id": [1.0, 2.0], "chosen": [0.0, 1.0], "rejected": [1.0, 0.0], "prompt_id": [5, 6]})
     pq.write_table(table, tmp_path / "t.parquet")
     read = read_comparisons(tmp_path / "t.parquet")
-    assert list(read["user_ids"]) == ["1", "2"]
-    assert list(read["prompt_ids"]) == ["5", "6"]
-    np.testing.assert_array_equal(read["chosen"], [0, 1])
+    assert list(read.user_ids) == ["1", "2"]
+    assert list(read.prompt_ids) == ["5", "6"]
+    np.testing.assert_array_equal(read.chosen, [0, 1])
 
 
 def test_weights_and_splits(tmp_path):
     rows = [{**row, "weight": 0.5, "split": "train" if i % 3 else "validation"} for i, row in enumerate(comparisons())]
     (tmp_path / "t.csv").write_text(csv_text(rows))
     read = read_comparisons(tmp_path / "t.csv")
-    np.testing.assert_array_equal(read["weights"], 0.5)
-    assert list(read["splits"][:3]) == ["test", "train", "train"]
+    np.testing.assert_array_equal(read.weights, 0.5)
+    assert list(read.splits[:3]) == ["test", "train", "train"]
 
 
 @pytest.mark.parametrize("value", ["", "1.5", "NaN", "one"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lorerm.data.coercion import as_whole_number, describe, require_id
+from lorerm.data.comparisons import Comparisons, as_strings
 from lorerm.data.readers.files import read_rows
 from lorerm.data.schema import missing_column, parse_split, parse_weight
 from lorerm.errors import DataError
@@ -30,8 +31,8 @@ class _Comparison(NamedTuple):
     split: str | None
 
 
-def read_comparisons(path: str | Path) -> dict[str, Any]:
-    """Read the columns of comparisons whose responses are rows of a matrix.
+def read_comparisons(path: str | Path) -> Comparisons:
+    """Read comparisons whose responses are rows of a matrix.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def read_comparisons(path: str | Path) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        Arguments of `EmbeddedPreferences.from_arrays`, all but the matrix.
+    Comparisons
+        Whether their rows are in the matrix is not checked.
 
     Raises
     ------
@@ -61,14 +62,14 @@ def read_comparisons(path: str | Path) -> dict[str, Any]:
             file=path,
             column="prompt_id",
         )
-    return {
-        "chosen": np.array(columns["chosen"], dtype=np.int64),
-        "rejected": np.array(columns["rejected"], dtype=np.int64),
-        "user_ids": np.array(columns["user_id"], dtype=object),
-        "prompt_ids": None if lacking else np.array(prompt_ids, dtype=object),
-        "weights": np.array(columns["weight"], dtype=np.float64),
-        "splits": np.array(columns["split"], dtype=object) if any(columns["split"]) else None,
-    }
+    return Comparisons.from_columns(
+        np.array(columns["chosen"], dtype=np.int64),
+        np.array(columns["rejected"], dtype=np.int64),
+        as_strings(columns["user_id"]),
+        None if lacking else as_strings(prompt_ids),
+        np.array(columns["weight"], dtype=np.float64),
+        as_strings(columns["split"]) if any(columns["split"]) else None,
+    )
 
 
 def _parse_row(row: Row) -> _Comparison:

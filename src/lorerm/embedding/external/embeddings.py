@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.data.comparisons import Comparisons
 from lorerm.data.datasets.loaded import Loaded
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.comparisons import read_comparisons
@@ -34,8 +33,8 @@ def read_matrix_and_comparisons(
     responses, head = read_matrix_file(matrix)
     if reference is not None:
         head = read_reference_file(reference)
-    columns = Comparisons.from_columns(**read_comparisons(comparisons))
-    return Loaded(EmbeddedPreferences.join(columns, responses, reference=head), f"{matrix}, {comparisons}")
+    embedded = EmbeddedPreferences.join(read_comparisons(comparisons), responses, reference=head)
+    return Loaded(embedded, f"{matrix}, {comparisons}")
 
 
 def read_for_dataset(
