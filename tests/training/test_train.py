@@ -184,9 +184,9 @@ def test_without_a_reference_head_ranks_and_recipes_that_need_it_are_refused(sma
     headless = replace(small, reference=None)
     with refused(ConfigError, "rank 0", argument="rank"):
         train(headless, TrainingConfig(rank=0))
-    with refused(ConfigError, "paper-cosine", "10000", argument="reference"):
+    with refused(ConfigError, "'paper-cosine'", argument="reference"):
         train(headless, TrainingConfig(rank=2, recipe="paper-cosine", steps=5))
-    with refused(ConfigError, "'paper'", "alpha 1", argument="reference"):
+    with refused(ConfigError, "'paper'", argument="reference"):
         train(headless, TrainingConfig(rank=2, recipe="paper", alpha=1.0, steps=5))
     assert train(headless, TrainingConfig(rank=2, recipe="paper", steps=5)).reference is None
 

@@ -133,7 +133,14 @@ def _improves(one: tuple[float, torch.Tensor | None], other: tuple[float, torch.
 
 
 def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matrix | None) -> Trainer:
-    return find_recipe(config.recipe).trainer(data, config, _reference_head(data, reference))
+    recipe, head = find_recipe(config.recipe), _reference_head(data, reference)
+    if head is None and recipe.needs_reference(config):
+        raise ConfigError(
+            f"recipe {config.recipe!r} with these settings needs a reference head, and there is none",
+            "train on embeddings of a reward model with a linear head, or choose another recipe or alpha 0",
+            argument="reference",
+        )
+    return recipe.trainer(data, config, head)
 
 
 def _of_rank(progress: Progress | None, rank: int) -> Callable[[int, int], None] | None:

@@ -6,6 +6,7 @@ import torch
 from lorerm.errors import ConfigError
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 from lorerm.training.recipes import adaptation_for, find_recipe
+from lorerm.training.train import train
 from planted import plant
 from refusals import refused
 
@@ -29,13 +30,13 @@ def test_its_adaptation_is_the_published_few_shot_stage():
 
 
 def test_a_reference_head_is_needed_for_a_positive_alpha_alone(data):
-    plain, regularised = TrainingConfig(recipe="paper", steps=1), TrainingConfig(recipe="paper", alpha=0.5, steps=1)
+    plain, regularised = (TrainingConfig(rank=1, recipe="paper", alpha=alpha, steps=1) for alpha in (None, 0.5))
     assert not RECIPE.needs_reference(plain)
     assert RECIPE.needs_reference(regularised)
-    RECIPE.trainer(data, plain, None)
-    RECIPE.trainer(data, regularised, torch.ones(6))
-    with refused(ConfigError, "'paper'", "alpha 0.5", argument="reference"):
-        RECIPE.trainer(data, regularised, None)
+    assert train(data, plain).reference is None
+    assert train(data, regularised, torch.ones(6)).reference is not None
+    with refused(ConfigError, "'paper'", argument="reference"):
+        train(data, regularised)
 
 
 def test_settings_replace_the_published_ones(data):
