@@ -12,7 +12,7 @@ from refusals import refused
 
 
 def embedded(dimension, encoder=None):
-    return EmbeddedPreferences.from_arrays(np.eye(2, dimension), [0], [1], ["u"], encoder=encoder)
+    return replace(EmbeddedPreferences.from_arrays(np.eye(2, dimension), [0], [1], ["u"]), encoder=encoder)
 
 
 @pytest.mark.parametrize("change", [{"model": "another"}, {"revision": "2"}, {"dtype": "float32"}, {"max_length": 8}])
