@@ -1,4 +1,4 @@
-"""Numbers and names as the report writes them."""
+"""Numbers, names of splits and names of baselines, as the report writes them."""
 
 from __future__ import annotations
 
@@ -83,23 +83,21 @@ def correlation(value: float) -> str:
     return text if text == "0.00" else f"{MINUS if value < 0 else '+'}{text}"
 
 
-def count(number: int | None, noun: str = "", plural: str | None = None) -> str:
+def count(number: int | None, noun: str = "") -> str:
     """Write a count with thousands separators and, if given, its noun in singular or plural: ``1,200 users``."""
     if number is None:
         return NOTHING
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}" if noun else f"{number:,}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}" if noun else f"{number:,}"
 
 
 def shortened(text: str, length: int) -> str:
     """Shorten a name to `length` characters by leaving out its middle."""
-    if len(text) <= length:
-        return text
     end = length // 3
-    return f"{text[: length - end - 1]}…{text[-end:]}"
+    return text if len(text) <= length else f"{text[: length - end - 1]}…{text[-end:]}"
 
 
 def rank_label(row: RankRow) -> str:
-    """Name the model of a rank, with the number of directions that training kept if it is another one."""
+    """Name the model of a rank, with the number of directions that training kept if that is another number."""
     if row.rank < 2:
         return BASELINES[("reference_head", "bradley_terry")[row.rank]]
     kept = f", {row.fitted_rank} kept" if row.fitted_rank not in (None, row.rank) else ""
@@ -117,8 +115,3 @@ def setting(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(setting(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def field_name(name: str) -> str:
-    """Write the name of a field as words: ``learning_rate`` is ``learning rate``."""
-    return name.replace("_", " ")

@@ -63,33 +63,28 @@ class Report(results.Report):
         return FIGURES[name](self)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write the report's files; see `write_report`."""
+        """Write ``report.json``, ``report.md``, ``report.html`` and ``figures/*.{svg,png}`` into a folder.
+
+        Returns
+        -------
+        tuple of pathlib.Path
+            The files written.
+
+        Raises
+        ------
+        DataError
+            A number of the report is NaN or infinite; nothing is written.
+        RunError
+            A file cannot be written.
+        """
         return write_report(self, folder)
 
 
 def write_report(report: results.Report, folder: str | Path) -> tuple[Path, ...]:
-    """Write ``report.json``, ``report.md``, ``report.html`` and ``figures/*.{svg,png}``, each atomically.
+    """Write ``report.json``, ``report.md``, ``report.html`` and ``figures/*.{svg,png}``; return the files' paths.
 
-    The same report gives the same bytes.
-
-    Parameters
-    ----------
-    report
-        The report.
-    folder
-        Folder to write to; created if it is missing.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        The files written.
-
-    Raises
-    ------
-    DataError
-        A number of the report is NaN or infinite; nothing is written.
-    RunError
-        A file cannot be written.
+    The folder is created if it is missing. The same report gives the same bytes. If a number of the report is NaN or
+    infinite, `DataError` is raised and nothing is written.
     """
     from lorerm.atomic import atomic_path
     from lorerm.reporting.figures import draw_figures, save_figures

@@ -27,7 +27,6 @@ from lorerm.reporting.phrases import (
     accuracy,
     correlation,
     count,
-    field_name,
     interval,
     percent,
     percent_interval,
@@ -169,7 +168,7 @@ def _difference_row(row: Difference) -> Row:
     found = row.estimate
     bounds = None if found.ci95 is None else (found.ci95[0], found.mean, found.ci95[1])
     return Row(
-        BASELINES.get(row.against, field_name(row.against)), (*_gain(found), count(found.n_users)), bounds=bounds
+        BASELINES.get(row.against, row.against.replace("_", " ")), (*_gain(found), count(found.n_users)), bounds=bounds
     )
 
 
@@ -326,7 +325,7 @@ def encoder_facts(report: Report) -> Facts | None:
 
 
 def _settings(fields: Mapping[str, object], title: str, style: str = "facts") -> Facts | None:
-    return _facts(((field_name(name), setting(value)) for name, value in fields.items()), title, style)
+    return _facts(((name.replace("_", " "), setting(value)) for name, value in fields.items()), title, style)
 
 
 def splits_table(report: Report) -> Table | None:

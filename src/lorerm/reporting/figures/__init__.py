@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,36 +30,17 @@ FIGURES: Mapping[str, Callable[[Report], Figure]] = {
 
 def draw_figures(report: Report) -> dict[str, Figure]:
     """Draw every figure for which the report has the content, by name."""
-    found = {name: _drawn(draw, report) for name, draw in FIGURES.items()}
-    return {name: figure for name, figure in found.items() if figure is not None}
-
-
-def _drawn(draw: Callable[[Report], Figure], report: Report) -> Figure | None:
-    try:
-        return draw(report)
-    except DataError:  # the report lacks what the figure shows
-        return None
+    found = {}
+    for name, draw in FIGURES.items():
+        with suppress(DataError):  # raised where the report lacks what the figure shows
+            found[name] = draw(report)
+    return found
 
 
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> tuple[Path, ...]:
-    """Write figures as SVG and PNG; the same report gives the same bytes.
+    """Write figures, as `draw_figures` returns them, as SVG and PNG; return the files' paths.
 
-    Parameters
-    ----------
-    figures
-        The figures by name, as `draw_figures` returns them.
-    folder
-        Folder to write to; created if it is missing. Files of figures that are not given are removed from it.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        The files written.
-
-    Raises
-    ------
-    RunError
-        A file cannot be written.
+    The same report gives the same bytes. Files of figures that are not given are removed from the folder.
     """
     from lorerm.atomic import atomic_path
 

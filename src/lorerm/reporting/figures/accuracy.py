@@ -26,35 +26,27 @@ PERSONAL, POPULATION, REFERENCE, SINGLE = "personal weights", "population model"
 _APART = 0.1  # distance of the population model's marks from those of the personal weights, in ranks
 
 
+@drawing_style()
 def accuracy_by_rank(report: Report) -> Figure:
     """Draw accuracy on test prompts against rank, with one panel each for unseen and seen users.
 
     A panel shows the personal weights with their 95% intervals, the population model of the same ranks, and a line for
-    the reference head if there is one. A band marks the chosen rank.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Its label is its title; the labels of its panels describe them in words.
-
-    Raises
-    ------
-    DataError
-        No rank has an accuracy on test prompts.
+    the reference head if there is one. A band marks the chosen rank. Raises `DataError` if no rank has an accuracy on
+    test prompts.
     """
     names = [name for name in PANELS if name in report.filled_splits]
     if not names:
         raise DataError("the report has no accuracy on test prompts", "evaluate on users with comparisons on them")
-    with drawing_style():
-        figure, axes = panels(names, "Correctly predicted comparisons, per cent", panel_height=1.75, right=0.70)
-        figure.set_gid("accuracy-by-rank")
-        figure.set_label("Accuracy on test prompts by rank")
-        limits = _limits(report, names)
-        for name, ax in zip(names, axes, strict=True):
-            ax.set_ylim(*limits)
-            _draw_panel(ax, report, name)
-            ax.set_label(_describe(report, name))
-        axes[-1].set_xlabel("Rank: number of reward directions", loc="left")
+    title, heading = "Accuracy on test prompts by rank", "Correctly predicted comparisons, per cent"
+    figure, axes = panels("accuracy-by-rank", title, names, heading, panel_height=1.75, right=0.70)
+    limits = _limits(report, names)
+    for name, ax in zip(names, axes, strict=True):
+        ax.set_ylim(*limits)
+        _draw_panel(ax, report, name)
+        found = ((row.rank, row.accuracy(name)) for row in report.ranks)
+        means = ", ".join(f"rank {rank} {percent(one.mean)}" for rank, one in found if one is not None)
+        ax.set_label(f"{PANELS[name]}, accuracy in per cent: {means}.")
+    axes[-1].set_xlabel("Rank: number of reward directions", loc="left")
     return figure
 
 
@@ -135,10 +127,3 @@ def _limits(report: Report, names: Sequence[str]) -> tuple[float, float]:
     ends = [100 * end for estimate in found for end in estimate.ci95 or (estimate.mean,)]
     margin = max(0.06 * (max(ends) - min(ends)), 0.5)
     return min(ends) - margin, max(ends) + margin
-
-
-def _describe(report: Report, name: str) -> str:
-    means = [
-        f"rank {row.rank} {percent(found.mean)}" for row in report.ranks if (found := row.accuracy(name)) is not None
-    ]
-    return f"{PANELS[name]}, accuracy in per cent: {', '.join(means)}."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.evaluation.report import FewShotCurve, FewShotUser, Report
-from lorerm.reporting.figures.panels import PANELS, name_lines, panels
+from lorerm.reporting.figures.panels import PANELS, name_lines, new_figure, panels, with_grid
 from lorerm.reporting.figures.svg import ACCENT, INK, PAPER, drawing_style
 from lorerm.reporting.phrases import count, percent, shortened
 
@@ -18,38 +18,32 @@ _COLUMNS = 3
 _PERSONAL, _POPULATION = "personal weights", "population model"
 
 
+@drawing_style()
 def shots_curve(report: Report) -> Figure:
     """Draw the accuracy of the unseen users against the number of their comparisons, with its 95% band.
 
-    Raises
-    ------
-    DataError
-        The report has no few-shot curve.
+    Raises `DataError` if the report has no few-shot curve.
     """
     curve = _curve_of(report)
     numbers = [point.n_shots for point in curve.points]
     means = [100 * point.accuracy.mean for point in curve.points]
-    intervals = [point.accuracy.ci95 for point in curve.points]
-    with drawing_style():
-        figure, (ax,) = panels(
-            ["test_unseen"], "Correctly predicted comparisons, per cent", panel_height=2.2, right=0.70
-        )
-        figure.set_gid("shots-curve")
-        figure.set_label("Accuracy for unseen users by the number of their few-shot comparisons")
-        bounds = [ci95 for ci95 in intervals if ci95 is not None]
-        if len(bounds) == len(numbers):
-            low, high = ([100 * ci95[end] for ci95 in bounds] for end in (0, 1))
-            ax.fill_between(numbers, low, high, color=ACCENT, alpha=0.13, linewidth=0)
-        ax.axhline(means[0], color=INK, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.8)
-        ax.plot(numbers, means, color=ACCENT, linewidth=1.8, marker="o", markersize=5)
-        ax.plot(numbers[:1], means[:1], color=INK, marker="s", markersize=5.5, markerfacecolor=PAPER)
-        if curve.clear_from is not None:
-            _mark_clear_gain(ax, curve.clear_from, means[numbers.index(curve.clear_from)])
-        name_lines(ax, {_PERSONAL: means[-1], _POPULATION: means[0]}, ours=(_PERSONAL,))
-        ax.set_xlim(numbers[0] - 0.02 * numbers[-1], numbers[-1] * 1.02 + 1e-9)
-        ax.set_xlabel("Few-shot comparisons of each user", loc="left")
-        described = ", ".join(f"{point.n_shots}: {percent(point.accuracy.mean)}" for point in curve.points)
-        ax.set_label(f"{PANELS['test_unseen']}, accuracy in per cent by number of comparisons: {described}.")
+    bounds = [ci95 for point in curve.points if (ci95 := point.accuracy.ci95) is not None]
+    title = "Accuracy for unseen users by the number of their few-shot comparisons"
+    heading = "Correctly predicted comparisons, per cent"
+    figure, (ax,) = panels("shots-curve", title, ["test_unseen"], heading, panel_height=2.2, right=0.70)
+    if len(bounds) == len(numbers):
+        low, high = ([100 * ci95[end] for ci95 in bounds] for end in (0, 1))
+        ax.fill_between(numbers, low, high, color=ACCENT, alpha=0.13, linewidth=0)
+    ax.axhline(means[0], color=INK, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.8)
+    ax.plot(numbers, means, color=ACCENT, linewidth=1.8, marker="o", markersize=5)
+    ax.plot(numbers[:1], means[:1], color=INK, marker="s", markersize=5.5, markerfacecolor=PAPER)
+    if curve.clear_from is not None:
+        _mark_clear_gain(ax, curve.clear_from, means[numbers.index(curve.clear_from)])
+    name_lines(ax, {_PERSONAL: means[-1], _POPULATION: means[0]}, ours=(_PERSONAL,))
+    ax.set_xlim(numbers[0] - 0.02 * numbers[-1], numbers[-1] * 1.02 + 1e-9)
+    ax.set_xlabel("Few-shot comparisons of each user", loc="left")
+    described = ", ".join(f"{point.n_shots}: {percent(point.accuracy.mean)}" for point in curve.points)
+    ax.set_label(f"{PANELS['test_unseen']}, accuracy in per cent by number of comparisons: {described}.")
     return figure
 
 
@@ -62,16 +56,12 @@ def _mark_clear_gain(ax: Axes, n_shots: int, mean: float) -> None:
     ax.set_ylim(bottom=bottom)
 
 
+@drawing_style()
 def shots_people(report: Report) -> Figure:
     """Draw the few-shot curves of a few users, from the largest loss to the largest gain.
 
-    Raises
-    ------
-    DataError
-        The report has no few-shot curve, or none of single users.
+    Raises `DataError` if the report has no few-shot curve, or none of single users.
     """
-    from matplotlib.figure import Figure
-
     curve = _curve_of(report)
     users, numbers = curve.examples, [point.n_shots for point in curve.points]
     if not users:
@@ -79,25 +69,21 @@ def shots_people(report: Report) -> Figure:
             "the few-shot curve has none of single users", "sweep it with unseen users who have comparisons"
         )
     rows = -(-len(users) // _COLUMNS)
-    with drawing_style():
-        height = 0.36 + 1.35 * rows + 0.42
-        figure = Figure(figsize=(5.8, height))
-        figure.set_gid("shots-people")
-        figure.set_label(f"Few-shot curves of {count(len(users), 'single user')}")
-        heading = "Correctly predicted comparisons of one user, per cent"
-        figure.text(0.0, 1 - 0.03 / height, heading, va="top", alpha=0.8)
-        values = [100 * value for user in users for value in user.accuracy]
-        limits = (min(values) - 4, max(values) + 4)
-        for index, user in enumerate(users):
-            row, column = divmod(index, _COLUMNS)
-            bottom = height - 0.36 - 1.35 * row - 1.22
-            ax = figure.add_axes((0.075 + 0.32 * column, bottom / height, 0.26, 0.86 / height))
-            _draw_user(ax, user, numbers)
-            ax.set_ylim(*limits)
-            is_lowest = row == rows - 1 or index + _COLUMNS >= len(users)
-            ax.tick_params(length=0, labelleft=column == 0, labelbottom=is_lowest)
-            ax.set_title(shortened(user.user_id, 14), loc="left", fontsize=10, pad=5)
-        figure.text(0.075, 0.02, "Few-shot comparisons of that user", va="bottom")
+    height = 0.36 + 1.35 * rows + 0.42
+    title = f"Few-shot curves of {count(len(users), 'single user')}"
+    figure = new_figure("shots-people", title, height, "Correctly predicted comparisons of one user, per cent")
+    values = [100 * value for user in users for value in user.accuracy]
+    limits = (min(values) - 4, max(values) + 4)
+    for index, user in enumerate(users):
+        row, column = divmod(index, _COLUMNS)
+        bottom = height - 0.36 - 1.35 * row - 1.22
+        ax = figure.add_axes((0.075 + 0.32 * column, bottom / height, 0.26, 0.86 / height))
+        _draw_user(ax, user, numbers)
+        ax.set_ylim(*limits)
+        is_lowest = row == rows - 1 or index + _COLUMNS >= len(users)
+        ax.tick_params(length=0, labelleft=column == 0, labelbottom=is_lowest)
+        ax.set_title(shortened(user.user_id, 14), loc="left", fontsize=10, pad=5)
+    figure.text(0.075, 0.02, "Few-shot comparisons of that user", va="bottom")
     return figure
 
 
@@ -105,8 +91,7 @@ def _draw_user(ax: Axes, user: FewShotUser, numbers: list[int]) -> None:
     # A user's curve ends at the number of their comparisons.
     n = max(2, sum(number <= user.n_fitted for number in numbers))
     curve = [100 * value for value in user.accuracy][:n]
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.grid(axis="y", color=INK, alpha=0.13, linewidth=0.7)
+    with_grid(ax)
     ax.axhline(curve[0], color=INK, linewidth=1, linestyle=(0, (4, 2)), alpha=0.7)
     ax.plot(numbers[:n], curve, color=ACCENT, linewidth=1.8)
     ax.plot([numbers[n - 1]], [curve[-1]], color=ACCENT, marker="o", markersize=4.5)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from lorerm.errors import DataError
 from lorerm.evaluation.report import GainDistribution, Gains, Report, UserGain
-from lorerm.reporting.figures.panels import PANELS, panels, signed_tick
+from lorerm.reporting.figures.panels import PANELS, new_figure, panels, signed_tick
 from lorerm.reporting.figures.svg import ACCENT, INK, PAPER, drawing_style
 from lorerm.reporting.phrases import count, percent, points
 
@@ -15,44 +15,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    T = TypeVar("T")
-
 _HEADING = "Gain over one ranking for everybody, percentage points"
-# More dots than this per panel hide each other: of more users, every n-th is drawn.
-_MOST_DOTS = 400
+# More dots than this per panel hide each other: of more users, this many are drawn, evenly taken.
+_MAX_DOTS = 400
 _GROUPS = 5
 
 
+@drawing_style()
 def gain_distribution(report: Report) -> Figure:
     """Draw each user's gain over the population model, with one panel each for unseen and seen users.
 
     Users are side by side, from the largest loss to the largest gain, each equally wide, so that lengths along the axis
-    are shares of users.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Its label is its title; the labels of its panels describe them in words.
-
-    Raises
-    ------
-    DataError
-        The report has no gains of single users, since no rank above 1 was evaluated.
+    are shares of users. Raises `DataError` if the report has no gains, since no rank above 1 was evaluated.
     """
     gains = report.gains
     if gains is None or not gains.by_split:
         raise DataError("the report has no gains of single users", "evaluate a rank above 1 to have them")
-    with drawing_style():
-        figure, axes = panels(list(gains.by_split), _HEADING, panel_height=1.5, right=0.76)
-        figure.set_gid("gain-distribution")
-        figure.set_label(f"Gain of each user from personal weights at rank {gains.rank}")
-        ends = [100 * end for values in gains.by_split.values() for end in (min(values), max(values))]
-        reach = max(1.0, *map(abs, ends))
-        for (name, values), ax in zip(gains.by_split.items(), axes, strict=True):
-            ax.set_ylim(min(*ends, -0.4 * reach), max(*ends, 0.4 * reach))  # room for the words
-            _draw_distribution(ax, values, gains.distribution(name))
-            ax.set_label(_describe(gains.distribution(name), name))
-        axes[-1].set_xlabel("Users, from the largest loss to the largest gain, per cent", loc="left")
+    title = f"Gain of each user from personal weights at rank {gains.rank}"
+    figure, axes = panels("gain-distribution", title, list(gains.by_split), _HEADING, panel_height=1.5, right=0.76)
+    ends = [100 * end for values in gains.by_split.values() for end in (min(values), max(values))]
+    reach = max(1.0, *map(abs, ends))
+    for (name, values), ax in zip(gains.by_split.items(), axes, strict=True):
+        ax.set_ylim(min(*ends, -0.4 * reach), max(*ends, 0.4 * reach))  # room for the words
+        found = gains.distribution(name)
+        _draw_distribution(ax, values, found)
+        ax.set_label(
+            f"{PANELS[name]}: mean gain {points(found.mean)} points; {percent(found.gain)}% of {found.n_users} users "
+            f"gain, {percent(found.same)}% have the same accuracy, {percent(found.lose)}% lose."
+        )
+    axes[-1].set_xlabel("Users, from the largest loss to the largest gain, per cent", loc="left")
     return figure
 
 
@@ -92,49 +83,35 @@ def _write_shares(ax: Axes, found: GainDistribution) -> None:
         ax.annotate(f"{found.same:.0%} same", (centre, 0), offset, textcoords="offset points", ha="center", va=anchor)
 
 
-def _describe(found: GainDistribution, name: str) -> str:
-    return (
-        f"{PANELS[name]}: mean gain {points(found.mean)} points; {percent(found.gain)}% of {found.n_users} users gain, "
-        f"{percent(found.same)}% have the same accuracy, {percent(found.lose)}% lose."
-    )
-
-
+@drawing_style()
 def gain_by_answers(report: Report) -> Figure:
     """Draw each user's gain over the population model against their fitted comparisons, with its 95% interval.
 
-    The line is the mean over users with about as many comparisons.
-
-    Raises
-    ------
-    DataError
-        The report does not say which user gains.
+    The line is the mean over users with about as many comparisons. Raises `DataError` if the report has no users.
     """
     gains = report.gains
     if gains is None or not gains.users:
         raise DataError("the report does not say which user gains", "evaluate a rank above 1 with this version")
-    users_by_split = gains.users_by_split
-    with drawing_style():
-        figure, axes = panels(list(users_by_split), _HEADING, panel_height=2.1, right=0.97)
-        figure.set_gid("gain-by-answers")
-        figure.set_label("Gain of each user against the number of their comparisons")
-        for (name, users), ax in zip(users_by_split.items(), axes, strict=True):
-            _draw_users(ax, users)
-            _draw_group_means(ax, gains, name)
-            fitted = [user.n_fitted for user in users]
-            ax.set_label(
-                f"{PANELS[name]}: {count(len(users), 'user')} with {min(fitted)} to {max(fitted)} comparisons; "
-                f"mean gain {points(gains.distribution(name).mean)} points."
-            )
-        reach = max(*(100 * abs(user.gain) for user in gains.users), 1.0) * 1.15
-        for ax in axes:
-            ax.set_ylim(-reach, reach)
-            ax.yaxis.set_major_formatter(signed_tick)
-        axes[-1].set_xlabel("Comparisons that the user's weights were fitted to", loc="left")
+    by_split = gains.users_by_split
+    title = "Gain of each user against the number of their comparisons"
+    figure, axes = panels("gain-by-answers", title, list(by_split), _HEADING, panel_height=2.1, right=0.97)
+    reach = max(*(100 * abs(user.gain) for user in gains.users), 1.0) * 1.15
+    for (name, users), ax in zip(by_split.items(), axes, strict=True):
+        _draw_users(ax, users)
+        _draw_group_means(ax, gains, name)
+        fitted = [user.n_fitted for user in users]
+        ax.set_label(
+            f"{PANELS[name]}: {count(len(users), 'user')} with {min(fitted)} to {max(fitted)} comparisons; "
+            f"mean gain {points(gains.distribution(name).mean)} points."
+        )
+        ax.set_ylim(-reach, reach)
+        ax.yaxis.set_major_formatter(signed_tick)
+    axes[-1].set_xlabel("Comparisons that the user's weights were fitted to", loc="left")
     return figure
 
 
 def _draw_users(ax: Axes, users: Sequence[UserGain]) -> None:
-    drawn = _thinned(users, _MOST_DOTS)
+    drawn = _thinned(users, _MAX_DOTS)
     for gains, colour in ((True, ACCENT), (False, INK)):
         some = [user for user in drawn if user.gains == gains]
         if some:
@@ -153,42 +130,35 @@ def _draw_group_means(ax: Axes, gains: Gains, name: str) -> None:
         ax.plot(x, y, color=ACCENT, linewidth=2, marker="o", markersize=5.5)
 
 
-def _thinned(users: Sequence[T], most: int) -> Sequence[T]:
-    """Return at most that many users, evenly taken."""
+def _thinned(users: Sequence[UserGain], most: int) -> Sequence[UserGain]:
+    """Return at most `most` users, evenly taken."""
     return users if len(users) <= most else [users[k * len(users) // most] for k in range(most)]
 
 
+@drawing_style()
 def weights_map(report: Report) -> Figure:
-    """Draw users by their weights on the two leading personal axes: a full dot gains, an empty one loses.
+    """Draw users by their weights on the two leading personal axes: full dots gain, empty ones lose.
 
-    Raises
-    ------
-    DataError
-        The report has no coordinates, since users do not differ along two axes.
+    Raises `DataError` if the report has no coordinates, since users do not differ along two axes.
     """
     users = [] if report.gains is None else [user for user in report.gains.users if user.position is not None]
     if not users:
         raise DataError("the report has no coordinates of the weights", "evaluate a rank above 2 with this version")
-    with drawing_style():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5.8, 4.5))
-        figure.set_gid("weights-map")
-        figure.set_label("Users by their weights on the two leading personal axes")
-        ax = figure.add_axes((0.06, 0.115, 0.9, 0.8))
-        ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
-        ax.tick_params(length=0, labelleft=False, labelbottom=False)
-        ax.axhline(0, color=INK, linewidth=0.8, alpha=0.35)
-        ax.axvline(0, color=INK, linewidth=0.8, alpha=0.35)
-        _draw_positions(ax, _thinned(users, 2 * _MOST_DOTS))
-        figure.text(0.0, 0.993, "●", va="top", color=ACCENT)
-        figure.text(0.028, 0.993, "gains   ○ loses; larger dots gain or lose more", va="top", alpha=0.8)
-        ax.set_xlabel("personal axis 1 →", loc="right")
-        ax.set_ylabel("personal axis 2 →", loc="top")
-        ax.set_label(
-            f"{count(len(users), 'user')} by the two axes along which their rewards differ most; "
-            f"{sum(user.loses for user in users)} of them lose by their own weights."
-        )
+    figure = new_figure("weights-map", "Users by their weights on the two leading personal axes", height=4.5)
+    ax = figure.add_axes((0.06, 0.115, 0.9, 0.8))
+    ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    ax.tick_params(length=0, labelleft=False, labelbottom=False)
+    ax.axhline(0, color=INK, linewidth=0.8, alpha=0.35)
+    ax.axvline(0, color=INK, linewidth=0.8, alpha=0.35)
+    _draw_positions(ax, _thinned(users, 2 * _MAX_DOTS))
+    figure.text(0.0, 0.993, "●", va="top", color=ACCENT)
+    figure.text(0.028, 0.993, "gains   ○ loses; larger dots gain or lose more", va="top", alpha=0.8)
+    ax.set_xlabel("personal axis 1 →", loc="right")
+    ax.set_ylabel("personal axis 2 →", loc="top")
+    ax.set_label(
+        f"{count(len(users), 'user')} by the two axes along which their rewards differ most; "
+        f"{sum(user.loses for user in users)} of them lose by their own weights."
+    )
     return figure
 
 

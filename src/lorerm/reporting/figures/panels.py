@@ -6,25 +6,41 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lorerm.reporting.figures.svg import ACCENT, INK
-from lorerm.reporting.phrases import MINUS
+from lorerm.reporting.phrases import MINUS, USERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = {"test_unseen": "Unseen users", "test_seen": "Seen users"}
+PANELS = {split: users.capitalize() for split, users in USERS.items()}
 """The splits that have a panel, from top to bottom, with the panel's title."""
 
 _WIDTH = 5.8  # inches; narrow, so that the text is readable at a phone's width
 _LEFT = 0.085  # left edge of the panels, as a share of the width
 
 
-def panels(names: Sequence[str], heading: str, *, panel_height: float, right: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a heading and one panel per split, one below the other.
+def new_figure(name: str, title: str, height: float, heading: str = "") -> Figure:
+    """Return a figure without axes, `height` inches high, with a heading at its top; its gid is its name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.set_gid(name)
+    figure.set_label(title)
+    if heading:
+        figure.text(0.0, 1 - 0.03 / height, heading, ha="left", va="top", alpha=0.8)
+    return figure
+
+
+def panels(
+    name: str, title: str, splits: Sequence[str], heading: str, *, panel_height: float, right: float
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per split, one below the other.
 
     Parameters
     ----------
-    names
+    name, title
+        Name and title of the figure.
+    splits
         Splits of `PANELS`, from top to bottom.
     heading
         What the vertical axis shows, written above the first panel.
@@ -33,40 +49,36 @@ def panels(names: Sequence[str], heading: str, *, panel_height: float, right: fl
     right
         Right edge of the panels as a share of the width; names of lines are written to the right of it.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     above, below, line = 0.42, 0.62, 0.27
     step = panel_height + above
-    height = line + len(names) * step + below
-    figure = Figure(figsize=(_WIDTH, height))
-    figure.text(0.0, 1 - 0.03 / height, heading, ha="left", va="top", alpha=0.8)
+    height = line + len(splits) * step + below
+    figure = new_figure(name, title, height, heading)
     axes: list[Axes] = []
-    for index, name in enumerate(names):
-        base = below + (len(names) - 1 - index) * step
+    for index, split in enumerate(splits):
+        base = below + (len(splits) - 1 - index) * step
         shared = axes[0] if axes else None
         ax = figure.add_axes((_LEFT, base / height, right - _LEFT, panel_height / height), sharex=shared)
-        figure.text(0.0, (base + panel_height + 0.1) / height, PANELS[name], ha="left", weight="bold")
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.tick_params(length=0, pad=5, labelbottom=index == len(names) - 1)
+        figure.text(0.0, (base + panel_height + 0.1) / height, PANELS[split], ha="left", weight="bold")
+        with_grid(ax)
+        ax.tick_params(length=0, pad=5, labelbottom=index == len(splits) - 1)
         ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        ax.grid(axis="y", color=INK, alpha=0.13, linewidth=0.7)
         ax.set_axisbelow(True)
         axes.append(ax)
     return figure, axes
 
 
+def with_grid(ax: Axes) -> None:
+    """Leave of the frame only the horizontal axis, and draw horizontal grid lines."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.grid(axis="y", color=INK, alpha=0.13, linewidth=0.7)
+
+
 def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -> None:
     """Write the names of lines to the right of a panel, each as near the end of its line as the others leave room.
 
-    Parameters
-    ----------
-    ax
-        The panel.
-    names
-        The height of each line's end, by name.
-    ours
-        The names of fitted models, written bold in the accent colour.
+    `names` are the heights of the lines' ends by name; the names in `ours`, the fitted models, are bold and coloured.
     """
     low, high = ax.get_ylim()
     heights = _spread(list(names.values()), gap=0.125 * (high - low), low=low, high=high)
@@ -93,10 +105,8 @@ def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) ->
     for index in reversed(range(len(placed))):
         placed[index] = min(placed[index], limit)
         limit = placed[index] - gap
-    moved = [0.0] * len(placed)
-    for index, height in zip(order, placed, strict=True):
-        moved[index] = height
-    return moved
+    moved = dict(zip(order, placed, strict=True))
+    return [moved[index] for index in range(len(heights))]
 
 
 def signed_tick(value: float, _: float) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The only colours in a figure. On a page each is replaced by a colour of the page (_PAGE_COLOURS).
+# The only colours in a figure. On a page each is replaced by a colour of the page, see `_PAGE_COLOURS`.
 INK = "#1b1f24"
 PAPER = "#ffffff"
 ACCENT = "#0b6390"
@@ -52,20 +52,17 @@ def drawing_style() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, *, standalone: bool = False) -> str:
-    """Write a figure as SVG.
+    """Write a figure as SVG; the same figure gives the same bytes.
+
+    The figure's gid is its name, its label its title, the labels of its axes its description.
 
     Parameters
     ----------
     figure
-        A figure of the report. Its gid is its name, its label its title, the labels of its axes its description.
+        A figure of the report.
     standalone
-        True: a file of its own, black on white. False: an element of an HTML page without XML prolog. It takes the
-        page's text colour and the CSS variables ``--accent`` and ``--paper``, and its ids begin with its name.
-
-    Returns
-    -------
-    str
-        The SVG; the same figure gives the same bytes.
+        True: a file of its own, black on white. False: an element of an HTML page, without XML prolog, which takes the
+        page's text colour and the CSS variables ``--accent`` and ``--paper``.
     """
     name = figure.get_gid() or "figure"
     buffer = io.StringIO()
