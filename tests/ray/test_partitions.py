@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lorerm.data.readers.folders import DataFile, data_files
+from lorerm.data.readers.files import DataFile, data_files
 from lorerm.errors import DataError
 from lorerm.ray.partitions import Partition, partition_users
 from refusals import refused

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lorerm.arrays import Ints, Strings
-    from lorerm.data.readers.folders import DataFile
+    from lorerm.data.readers.files import DataFile
 
 _ROWS_PER_GROUP = 10_000  # fixed, so that equal tables are equal bytes
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.data.readers.folders import data_files
+from lorerm.data.readers.files import data_files
 from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.errors import ConfigError
 from lorerm.ray.cluster import Cluster, connected, import_ray

@@ -13,7 +13,7 @@ from lorerm.errors import DataError, first_line
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lorerm.data.readers.folders import DataFile
+    from lorerm.data.readers.files import DataFile
 
 MAX_ROWS = 10_000
 """Maximum number of rows of a partition: with two embeddings each of dimension 4096 in float32, 320 MB."""

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from lorerm.data.readers.format import Format
 
 FORMATS: Mapping[str, str] = {
-    "JSON lines": "lorerm.data.readers.json_lines",
-    "JSON": "lorerm.data.readers.json_document",
+    "JSON (lines or an array)": "lorerm.data.readers.json_text",
     "CSV": "lorerm.data.readers.csv_table",
     "Parquet": "lorerm.data.readers.parquet",
     "`datasets` folder": "lorerm.data.readers.datasets_folder",
@@ -27,7 +26,7 @@ def all_formats() -> list[Format]:
 
 
 def find_format(path: Path) -> Format | None:
-    """Return the format of a file or folder; None where none recognises it."""
+    """Return the format of a file or folder; None where no format recognises it."""
     return next((one for one in all_formats() if one.recognises(path)), None)
 
 

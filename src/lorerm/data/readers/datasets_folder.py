@@ -20,27 +20,18 @@ if TYPE_CHECKING:
 def dataset_rows(
     dataset: datasets.Dataset | datasets.DatasetDict, user_column: str, source: str = "dataset"
 ) -> Iterator[Row]:
-    """Yield the rows of a data set in memory.
+    """Yield the rows of a data set in memory; `source` is its name in errors.
 
-    Parameters
-    ----------
-    dataset
-        Of a `DatasetDict` with several splits, their names become the column `split` of rows that have none.
-    user_column
-        The column of the users; only it and the columns of the data contract are read.
-    source
-        The name of the data set in errors.
-
-    Raises
-    ------
-    DataError
-        The value is no data set, or a split of several has an unknown name.
+    Only the column of the users and those of the data contract are read. In rows without the column `split`, it becomes
+    the name of the split of a `DatasetDict` that has several.
     """
     if isinstance(dataset, Mapping):
         for name, part in dataset.items():
             label = _split_label(str(name), source) if len(dataset) > 1 else None
             for row in dataset_rows(part, user_column, f"{source}, split {name}"):
-                yield row._replace(record=_with_split(row.record, label))
+                if label is not None and isinstance(row.record, dict) and is_missing(row.record.get("split")):
+                    row.record["split"] = label
+                yield row
         return
     if not hasattr(dataset, "column_names") or not hasattr(dataset, "with_format"):
         raise DataError(
@@ -51,10 +42,9 @@ def dataset_rows(
         dataset = dataset.select_columns(needed_columns(dataset.column_names, user_column))
     number = 0
     for batch in dataset.with_format(None).iter(BATCH):
-        names = list(batch)
         for values in zip(*batch.values(), strict=True):
             number += 1
-            yield Row(source, number, dict(zip(names, values, strict=True)))
+            yield Row(source, number, dict(zip(batch, values, strict=True)))
 
 
 def load_folder(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
@@ -79,12 +69,6 @@ def _split_label(name: str, source: str) -> str | None:
             "name the splits train, validation or test, or give one of them only",
             column="split",
         ) from None
-
-
-def _with_split(record: object, label: str | None) -> object:
-    if label is None or not isinstance(record, Mapping) or not is_missing(record.get("split")):
-        return record
-    return {**record, "split": label}
 
 
 def _read(path: Path, user_column: str) -> Iterator[Row]:

@@ -1,36 +1,73 @@
-"""Read the rows of log files and folders, whatever their format."""
+"""Find the files of an input, and read their rows, whatever the format."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from lorerm.data.readers import find_format, known_suffixes
-from lorerm.data.readers.folders import DataFile, data_files
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
 
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # the value in the name of a partition's folder that stands for a null
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file to read, and the columns that the names of its folders give to all its rows."""
+
+    path: Path
+    """a file, or a folder of a format that stores folders"""
+    values: Mapping[str, str | None] = field(default_factory=dict)
+    """column -> value, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None is a null"""
+
+
+def data_files(path: Path) -> list[DataFile]:
+    """List the files to read for a path, in the order of their names.
+
+    A file, or a folder that one format stores as a whole, is returned as it is. Of any other folder, the list has the
+    files in it; if there are none, those in its folders named `column=value` (as Hive, Spark and `pyarrow.dataset`
+    partition data), and in such folders within them. A folder without a file of a known format is a `DataError`.
+    """
+    if not path.is_dir() or find_format(path) is not None:
+        return [DataFile(path)]
+    files = list(_files_in(path, {})) or list(_partitions(path, {}))
+    if not files:
+        raise DataError(
+            f"the folder is no saved data set, and holds no file ending in {known_suffixes()}",
+            "check the path",
+            file=path,
+        )
+    return files
+
+
+def _files_in(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir() and not entry.name.startswith(".") and find_format(entry) is not None:
+            yield DataFile(entry, values)
+
+
+def _partitions(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
+    for entry in sorted(folder.iterdir()):
+        column, separator, value = entry.name.partition("=")
+        if separator and column and entry.is_dir():
+            within = {**values, column: None if value == _NULL else unquote(value)}
+            yield from _files_in(entry, within)
+            yield from _partitions(entry, within)
+
 
 def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
-    """Yield the rows of a file, or of the files of a folder in the order of their names.
+    """Yield the rows of a file, or of the files of a folder (see `data_files`).
 
-    Parameters
-    ----------
-    path
-        What to read; the end of a file's name gives its format. See `data_files` for folders.
-    user_column
-        The column of the users; from formats that store columns apart, only it and the columns of the data contract
-        are read.
-
-    Raises
-    ------
-    DataError
-        A file is missing, unreadable, of an unknown format, or holds no rows.
+    `user_column` is the column of the users: formats that store columns apart read only it and the columns of the data
+    contract. A file that is missing, unreadable, of an unknown format or without rows is a `DataError`.
     """
     for file in [path] if isinstance(path, DataFile) else data_files(Path(path)):
         yield from _read_file(file, user_column)
@@ -58,12 +95,10 @@ def _rows_of(file: DataFile, user_column: str) -> Iterator[Row]:
     if found is None:
         remedy = f"give a folder, or a file ending in {known_suffixes()}"
         raise DataError("the format of the file is not known", remedy, file=file.path)
-    empty = True
+    row = None
     for row in found.read(file.path, user_column):
-        empty = False
-        if file.values and isinstance(row.record, Mapping):
-            yield row._replace(record={**row.record, **file.values})
-        else:
-            yield row
-    if empty:
+        if file.values and isinstance(row.record, dict):
+            row.record.update(file.values)
+        yield row
+    if row is None:
         raise DataError("the file holds no rows", "give a file with one row of feedback or more", file=file.path)

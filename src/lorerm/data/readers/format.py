@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO, cast
 
@@ -50,18 +49,14 @@ class Format:
         return path.name.lower().removesuffix(COMPRESSED).endswith(self.suffixes)
 
 
-@contextmanager
-def open_binary(path: Path) -> Iterator[BinaryIO]:
+def open_binary(path: Path) -> BinaryIO:
     """Open a file for reading, decompressed where its name ends in `.gz`."""
-    with gzip.open(path) if path.name.lower().endswith(COMPRESSED) else path.open("rb") as stream:
-        yield cast("BinaryIO", stream)
+    return cast("BinaryIO", gzip.open(path)) if path.name.lower().endswith(COMPRESSED) else path.open("rb")
 
 
-@contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
+def open_text(path: Path) -> TextIO:
     """Open a UTF-8 file, with or without a byte-order mark, line ends as they are; decompressed where it is gzipped."""
-    with open_binary(path) as stream:
-        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(open_binary(path), encoding="utf-8-sig", newline="")
 
 
 def needed_columns(found: list[str], user_column: str) -> list[str]:
