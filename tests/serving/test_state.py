@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from lorerm.errors import ModelError
-from lorerm.serving.middleware.metrics import Metrics
+from lorerm.serving.metrics import Metrics
 from lorerm.serving.state import State
 from refusals import refused
 

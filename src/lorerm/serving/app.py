@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 
 from lorerm._version import __version__
 from lorerm.serving.errors import handle_error
+from lorerm.serving.metrics import Metrics
 from lorerm.serving.middleware import ordered_middleware
-from lorerm.serving.middleware.metrics import Metrics
 from lorerm.serving.processes import end_with_parent
 from lorerm.serving.routes import ranking, status, users
 from lorerm.serving.settings import ENVIRONMENT, Settings

@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
@@ -17,13 +17,8 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from lorerm.errors import ConfigError, RunError
 from lorerm.serving.connections import LimitedConnection
 from lorerm.serving.keys import is_loopback
-from lorerm.serving.settings import ENVIRONMENT
+from lorerm.serving.settings import ENVIRONMENT, METRICS_FOLDER, Settings
 
-if TYPE_CHECKING:
-    from lorerm.serving.settings import Settings
-
-# Read by prometheus_client when it is imported, so that it must be set before the metrics are imported.
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _MAX_CONNECTIONS = 1000
 # Seconds: of an idle connection; for the last requests when the server stops.
 _KEEP_ALIVE, _GRACE = 5, 10
@@ -58,7 +53,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
             uvicorn.Server(config).run(sockets=[listening])
         else:
             with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
-                os.environ[_METRICS_FOLDER] = folder
+                os.environ[METRICS_FOLDER] = folder
                 Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:  # the usual way to end it
         return

@@ -1,16 +1,19 @@
-"""Settings of a server, in a form that every one of its processes can be given."""
+"""Settings of a server, which its processes read as JSON from an environment variable."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 ENVIRONMENT = "LORERM_SERVE_SETTINGS"
 """The environment variable in which the processes of a server find its settings, as JSON."""
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable for the folder of the metrics of several processes.
+
+prometheus_client reads it when it is imported, so it must be set before.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Settings:
     encoder: Mapping[str, Any] | None = None
     """Arguments of the encoder; None: the server takes embeddings only."""
     keys: tuple[str, ...] = ()
-    """SHA-256 of each API key, as hexadecimal digits; none: only this machine is answered."""
+    """SHA-256 of each API key, as hexadecimal digits; none: only requests from this machine are accepted."""
     origins: tuple[str, ...] = ()
     """Origins of other web pages that may call the server from a browser."""
     max_body: int = 8 * 2**20

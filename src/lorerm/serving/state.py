@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from lorerm.arrays import Floats32
-    from lorerm.serving.middleware.metrics import Metrics
+    from lorerm.serving.metrics import Metrics
     from lorerm.serving.settings import Settings
 
 

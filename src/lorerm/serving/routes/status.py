@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from lorerm.serving.errors import documented
-from lorerm.serving.middleware.metrics import CONTENT_TYPE
+from lorerm.serving.metrics import CONTENT_TYPE
 from lorerm.serving.schemas import ModelCard, ModelList, Status
 from lorerm.serving.state import state_of
 

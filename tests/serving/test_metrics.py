@@ -6,7 +6,7 @@ import re
 import socket
 import time
 
-from lorerm.serving.middleware.metrics import Metrics
+from lorerm.serving.metrics import Metrics
 from servers import until
 
 

@@ -1,0 +1,258 @@
+"""ASGI middleware: one class for each concern. Every request passes all of it, so it is written to take little time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lorerm.serving.errors import ApiError, error_response
+from lorerm.serving.keys import is_known, is_loopback
+from lorerm.serving.metrics import Metrics
+from lorerm.serving.settings import Settings
+
+# Status in the metrics of a request without a response: the client closed the connection.
+_CLIENT_CLOSED = 499
+# Paths that need no key, because nothing there is about a user.
+_PUBLIC = ("/health", "/ready")
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
+# The page loads its own files only, and no other site can embed it.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_API_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_PAGE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", _PAGE_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),  # files of two versions must not be mixed
+)
+
+
+def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Return all middleware, the outermost first.
+
+    Browsers' preflight requests carry no key, so CORS comes before authentication. What only observes comes next, so
+    that it also sees the error responses; the limits come last, so that their errors are answered.
+    """
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+    )
+    return [
+        *([cors] if settings.origins else []),
+        Middleware(RawPath),
+        Middleware(RequestMetrics, metrics=metrics),
+        Middleware(SecurityHeaders),
+        Middleware(ErrorResponses),
+        Middleware(Authentication, keys=settings.keys),
+        Middleware(BodySizeLimit, max_bytes=settings.max_body),
+        Middleware(TimeLimit, seconds=settings.timeout),
+    ]
+
+
+class _HttpMiddleware(ABC):
+    """ASGI middleware for requests; other events, such as the start of the application, pass it unchanged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        handle = self._handle if scope["type"] == "http" else self.app
+        return handle(scope, receive, send)
+
+    @abstractmethod
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class RawPath(_HttpMiddleware):
+    """Keeps the path percent-encoded: an encoded slash is part of a user id and does not separate segments."""
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["path"] = scope["raw_path"].partition(b"?")[0].decode("ascii", "replace")
+        await self.app(scope, receive, send)
+
+
+class RequestMetrics(_HttpMiddleware):
+    """Counts every request, with its route's template, its status and its time."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        super().__init__(app)
+        self._metrics = metrics
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), _CLIENT_CLOSED
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.count(scope["method"], route, status, time.perf_counter() - started)
+
+
+class SecurityHeaders(_HttpMiddleware):
+    """Adds headers to every response that tell browsers and proxies what they may do with it."""
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _PAGE_HEADERS if _is_page(scope["path"]) else _API_HEADERS
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class ErrorResponses(_HttpMiddleware):
+    """Sends the error response for any exception; if the response has started, the exception is only logged."""
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:  # while the body was read: no client is left to respond to
+            pass
+        except Exception as error:
+            response = error_response(error)
+            if not started:
+                await response(scope, receive, send)
+
+
+class Authentication(_HttpMiddleware):
+    """Rejects requests without a known API key; of a server without keys, requests that name another host.
+
+    The check of the host keeps web pages out whose domain name was made to point to this machine (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        super().__init__(app)
+        self._keys = keys
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, headers = scope["path"], dict(scope["headers"])
+        if not self._keys:
+            if not is_loopback(_host_name(headers.get(b"host", b"").decode("latin-1"))):
+                raise ApiError(
+                    403,
+                    "host_not_allowed",
+                    "this server has no API keys and answers only requests to this machine",
+                    "use the host localhost, or start the server with --api-keys",
+                )
+        elif not (path in _PUBLIC or _is_page(path) or is_known(headers.get(b"authorization", b""), self._keys)):
+            raise ApiError(
+                401,
+                "unauthorized",
+                "the API key is missing or unknown",
+                "send the header `Authorization: Bearer KEY`",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        await self.app(scope, receive, send)
+
+
+class BodySizeLimit(_HttpMiddleware):
+    """Rejects a body that is declared too large, or turns out to be while it is read."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        super().__init__(app)
+        self._max_bytes = max_bytes
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        self._check(int(declared[:20]) if declared.isdigit() else 0)
+        received = 0
+
+        async def receive_and_count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            self._check(received)
+            return message
+
+        await self.app(scope, receive_and_count, send)
+
+    def _check(self, n_bytes: int) -> None:
+        if n_bytes > self._max_bytes:
+            raise ApiError(
+                413,
+                "too_large",
+                f"the body has more than {self._max_bytes:,} bytes",
+                "split the request, or start the server with a larger --max-body",
+            )
+
+
+class TimeLimit(_HttpMiddleware):
+    """Cancels a request that takes longer than so many seconds, the arrival of its body included.
+
+    The error is 408 if the body has not arrived, else 504; also if the application itself gave up (`TimeoutError`).
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        super().__init__(app)
+        self._seconds = seconds
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        is_late, has_body = False, scope["method"] in _WITHOUT_BODY
+
+        def cancel() -> None:
+            nonlocal is_late
+            is_late = True
+            if task is not None:
+                task.cancel()
+
+        async def receive_and_note() -> Message:
+            nonlocal has_body
+            message = await receive()
+            has_body = has_body or not message.get("more_body", False)
+            return message
+
+        timer = asyncio.get_running_loop().call_later(self._seconds, cancel)
+        try:
+            await self.app(scope, receive_and_note, send)
+        except (asyncio.CancelledError, TimeoutError) as error:
+            if isinstance(error, asyncio.CancelledError) and not is_late:
+                raise
+            raise _timeout(has_body=has_body) from None
+        finally:
+            timer.cancel()
+
+
+def _timeout(*, has_body: bool) -> ApiError:
+    if not has_body:
+        return ApiError(408, "timeout", "the request's body did not arrive in time", "send the request again")
+    return ApiError(
+        504, "timeout", "the request took too long and was stopped", "send it again, or split it into smaller requests"
+    )
+
+
+def _is_page(path: str) -> bool:
+    return path == "/" or path.startswith("/page/")
+
+
+def _host_name(header: str) -> str:
+    """Return the name or address in a `Host` header, without its port."""
+    if header.startswith("["):
+        return header.partition("]")[0] + "]"
+    return header.partition(":")[0]
