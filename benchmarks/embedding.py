@@ -36,7 +36,7 @@ from lorerm.data.conversation import Conversation, as_conversation
 from lorerm.data.responses import read_responses
 from lorerm.embedding.batch_encoder import N_CHECKED
 from lorerm.embedding.store import spans
-from lorerm.embedding.transformers.prefix_tree import TreeRow, tree_size
+from lorerm.embedding.transformers.prefix_tree import TokenIds, TreeRow
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WORDS = """
@@ -132,6 +132,12 @@ def count_tokens(encoder: TransformersEncoder) -> list[int]:
     return counted
 
 
+def tree_size(sequences: list[TokenIds]) -> int:
+    """Return the number of nodes of the sequences' prefix tree: the least number of tokens that a model must run."""
+    distinct = tuple(sorted(set(sequences)))
+    return len(TreeRow(distinct, ((),) * len(distinct)))
+
+
 def distances(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the greatest difference of each row relative to its length, and the cosine distance."""
     found, expected = found.astype(np.float64), expected.astype(np.float64)
@@ -207,17 +213,12 @@ def count(model: Path, preferences: Preferences, device: torch.device) -> None:
     for rows in spans(total):
         for batch in encoder.plan(every[rows], N_CHECKED).batches:
             planned += batch.n_tokens
-            checked += sum(len(batch.rows[row].sequence(number)) for row, number in batch.checked)
-    tree = tree_size([ids for batch in encoder.plan(every).batches for row in batch.rows for ids in sequences(row)])
+            checked += sum(len(batch.rows[row].sequences[number]) for row, number in batch.checked)
+    tree = tree_size([ids for batch in encoder.plan(every).batches for row in batch.rows for ids in row.sequences])
     print(
         f"\n{total:,} distinct conversations: tokens run / size of the prefix tree ({tree:,}) "
         f"{(planned + checked) / tree:.3f}, without the spot check {planned / tree:.3f}"
     )
-
-
-def sequences(row: TreeRow) -> list[tuple[int, ...]]:
-    """Return the token ids of every sequence of a row."""
-    return [row.sequence(number) for number in range(len(row.members))]
 
 
 def reproduce(model: Path, conversations: Path, embeddings: Path, device: torch.device) -> None:

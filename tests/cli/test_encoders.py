@@ -125,7 +125,7 @@ class CountingExecution(Execution):
 
 
 @dataclass(frozen=True)
-class CountingSettings(EncoderSettings[CountingExecution]):
+class CountingSettings(EncoderSettings):
     """Encoder that counts characters."""
 
     execution = CountingExecution

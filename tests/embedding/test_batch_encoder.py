@@ -10,7 +10,7 @@ import pytest
 from counting_encoder import Counting
 from lorerm import HashingEncoder
 from lorerm.embedding import batch_encoder
-from lorerm.embedding.batch_encoder import BatchEncoder, EncodingSummary, as_batch_encoder, encode_in_batches
+from lorerm.embedding.batch_encoder import BatchEncoder, EncodingSummary, encode_in_batches, running_settings
 from lorerm.embedding.transformers.last_token import TransformersEncoder
 from lorerm.errors import DataError
 from refusals import refused
@@ -20,10 +20,12 @@ IDENTITY = dataclasses.replace(HashingEncoder().identity, model="m", max_length=
 CONVERSATIONS = [chat("Tea?", f"{number} cups.") for number in range(10)]
 
 
-def test_encoder_that_plans_batches_is_not_wrapped(tiny_models):
+def test_only_an_encoder_with_a_plan_is_a_batch_encoder(tiny_models):
     encoder = TransformersEncoder(str(tiny_models.folder()))
-    assert as_batch_encoder(encoder) is encoder
+    assert isinstance(encoder, BatchEncoder)
+    assert running_settings(encoder) == encoder.running
     assert not isinstance(HashingEncoder(), BatchEncoder)
+    assert running_settings(HashingEncoder()) == {}
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 100])
@@ -39,17 +41,8 @@ def test_other_encoders_run_on_slices(monkeypatch, size):
     assert reported[-1] == (10, 10)
 
 
-def test_wrapped_encoder_keeps_its_identity_and_reference():
-    inner = Counting(head=True)
-    outer = as_batch_encoder(inner)
-    assert isinstance(outer, BatchEncoder)
-    assert (outer.identity, outer.reference_reason, outer.running) == (inner.identity, None, {})
-    np.testing.assert_array_equal(outer.reference, inner.reference)
-    np.testing.assert_array_equal(outer.encode(CONVERSATIONS), inner.encode(CONVERSATIONS))
-
-
 def test_embedding_with_nan_is_refused():
-    with refused(DataError, "conversations[0]"):
+    with refused(DataError, "conversations[0]", "float32", argument="dtype"):
         encode_in_batches(Counting(nan=True), CONVERSATIONS)
 
 

@@ -1,29 +1,24 @@
-"""Encoders that run conversations in batches, planned beforehand, so that every finished batch can be kept.
+"""Encoding in batches that are planned beforehand, so that an interrupted command can keep every finished batch.
 
-`TransformersEncoder` plans its batches itself (`BatchEncoder`). Other encoders are run on slices of the conversations.
-`RayEncoder` has whole shards encoded by the workers of a cluster (`ShardEncoder`).
+A `BatchEncoder`, such as `TransformersEncoder`, plans its own batches. Any other encoder runs on slices of the
+conversations. A `ShardEncoder`, such as `RayEncoder`, has whole shards of conversations encoded by other processes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from lorerm.embedding.encoder import Encoder
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation
+from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.errors import DataError, ModelError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
-
-    import numpy.typing as npt
-
-    from lorerm.data.conversation import Conversation
-    from lorerm.embedding.encoder import EncoderIdentity, Progress
-
 N_CHECKED = 3
-"""Conversations of every shard that are also embedded alone, and compared."""
+"""Number of conversations of every shard that are embedded alone as well, to check the embeddings from batches."""
 EXACT_TYPES = ("float32", "float64")
 EXACT_DEVIATION = 1e-5
 """Largest relative deviation that batching may cause in these types without a warning."""
@@ -79,7 +74,7 @@ class EncodingSummary:
 
 
 class Batch(Protocol):
-    """Conversations, out of the n that were planned, that run together."""
+    """Some of the n conversations of a plan, which run together."""
 
     @property
     def indices(self) -> list[int]:
@@ -100,11 +95,6 @@ class Plan:
 class BatchEncoder(Encoder, Protocol):
     """An encoder that plans its batches before it runs them."""
 
-    @property
-    def running(self) -> dict[str, Any]:
-        """How it runs, as JSON-able values; these settings change embeddings by rounding at most."""
-        ...
-
     def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
         """Divide n conversations into batches, and mark `n_checked` random ones to be embedded alone as well.
 
@@ -112,17 +102,14 @@ class BatchEncoder(Encoder, Protocol):
         """
         ...
 
-    def run(self, batch: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401 - the encoder's own type of batch
+    def run(self, batch: Any) -> Floats32:  # noqa: ANN401 - the encoder's own type of batch
         """Embed one batch of the plan: float32 [m, D], in the order of `batch.indices`."""
         ...
 
-    def check(self, batch: Any, embeddings: npt.NDArray[np.float32]) -> EncodingSummary:  # noqa: ANN401
+    def check(self, batch: Any, embeddings: Floats32) -> EncodingSummary:  # noqa: ANN401
         """Embed the batch's marked conversations alone, and compare them with what `run` returned.
 
-        Raises
-        ------
-        InexactError
-            If one of them deviates by more than rounding can cause.
+        A deviation larger than rounding can cause is an `InexactError`.
         """
         ...
 
@@ -131,24 +118,54 @@ class BatchEncoder(Encoder, Protocol):
 class ShardEncoder(Encoder, Protocol):
     """An encoder that has several shards of conversations encoded at once, by other processes."""
 
-    @property
-    def running(self) -> dict[str, Any]:
-        """As for a `BatchEncoder`."""
-        ...
-
     def encode_shards(
         self, shards: Iterable[Sequence[Conversation]]
-    ) -> Generator[tuple[int, Callable[[], tuple[npt.NDArray[np.float32], EncodingSummary]]]]:
+    ) -> Generator[tuple[int, Callable[[], tuple[Floats32, EncodingSummary]]]]:
         """Encode each shard as `encode_in_batches` does, and yield the shards as they are finished.
 
-        Yields
-        ------
-        index : int
-            The shard's index among those given.
-        get : callable
-            Returns what `encode_in_batches` returned for the shard, or raises what it raised.
+        Yields the shard's index among those given, and a function that returns what `encode_in_batches` returned for
+        the shard, or raises what it raised.
         """
         ...
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A batch for an encoder that plans none."""
+
+    indices: list[int]
+    conversations: Sequence[Conversation]
+
+
+def running_settings(encoder: Encoder) -> dict[str, Any]:
+    """Return how an encoder runs, for a manifest: its attribute `running`, which not every encoder has."""
+    return dict(getattr(encoder, "running", {}))
+
+
+def plan_encoding(encoder: Encoder, conversations: Sequence[Conversation], n_checked: int = N_CHECKED) -> Plan:
+    """Divide n conversations into batches for `encode_batch`: as a `BatchEncoder` plans them, otherwise into slices."""
+    if isinstance(encoder, BatchEncoder):
+        return encoder.plan(conversations, n_checked)
+    indices = list(range(len(conversations)))
+    parts = [slice(start, start + _SLICE) for start in indices[::_SLICE]]
+    return Plan(tuple(_Slice(indices[part], conversations[part]) for part in parts), EncodingSummary())
+
+
+def encode_batch(encoder: Encoder, batch: Any) -> tuple[Floats32, EncodingSummary]:  # noqa: ANN401 - see `BatchEncoder`
+    """Embed and check one batch of `plan_encoding`: float32 [m, D] in the order of `batch.indices`, and the summary.
+
+    An embedding with a NaN or infinite component is a `DataError`. `BatchEncoder.check` may raise an `InexactError`.
+    """
+    rows = encoder.run(batch) if isinstance(encoder, BatchEncoder) else encoder.encode(batch.conversations)
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if wrong.size:
+        raise DataError(
+            f"{encoder.identity.model} gives NaN or infinite values for conversations[{batch.indices[wrong[0]]}] in "
+            f"{encoder.identity.dtype}",
+            "embed with another dtype, such as bfloat16 or float32, or leave the conversation out",
+            argument="dtype",
+        )
+    return rows, encoder.check(batch, rows) if isinstance(encoder, BatchEncoder) else EncodingSummary()
 
 
 def encode_in_batches(
@@ -156,85 +173,15 @@ def encode_in_batches(
     conversations: Sequence[Conversation],
     n_checked: int = N_CHECKED,
     progress: Progress | None = None,
-) -> tuple[npt.NDArray[np.float32], EncodingSummary]:
+) -> tuple[Floats32, EncodingSummary]:
     """Embed n conversations batch by batch: float32 [n, D] in the order given, and the summary."""
-    batch_encoder = as_batch_encoder(encoder)
-    plan = batch_encoder.plan(conversations, n_checked)
+    plan = plan_encoding(encoder, conversations, n_checked)
     embeddings = np.empty((len(conversations), encoder.identity.dimension), dtype=np.float32)
     summary, done = plan.summary, 0
     for batch in plan.batches:
-        embeddings[batch.indices], found = encode_batch(batch_encoder, batch)
+        embeddings[batch.indices], found = encode_batch(encoder, batch)
         summary += found
         done += len(batch.indices)
         if progress is not None:
             progress(done, len(conversations))
     return embeddings, summary
-
-
-def encode_batch(encoder: BatchEncoder, batch: Batch) -> tuple[npt.NDArray[np.float32], EncodingSummary]:
-    """Embed one batch and check it.
-
-    Raises
-    ------
-    DataError
-        If an embedding has a NaN or infinite component.
-    InexactError
-        As `BatchEncoder.check` raises it.
-    """
-    rows = encoder.run(batch)
-    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if wrong.size:
-        raise DataError(
-            f"the embedding of conversations[{batch.indices[wrong[0]]}] has NaN or infinite values",
-            "embed with another dtype, or leave the conversation out",
-        )
-    return rows, encoder.check(batch, rows)
-
-
-def as_batch_encoder(encoder: Encoder) -> BatchEncoder:
-    """Return the encoder itself if it plans batches, otherwise a wrapper that runs it on slices of conversations."""
-    return encoder if isinstance(encoder, BatchEncoder) else _SlicedEncoder(encoder)
-
-
-@dataclass(frozen=True)
-class _Slice:
-    indices: list[int]
-    conversations: Sequence[Conversation]
-
-
-@dataclass(frozen=True)
-class _SlicedEncoder:
-    encoder: Encoder
-
-    @property
-    def identity(self) -> EncoderIdentity:
-        return self.encoder.identity
-
-    @property
-    def reference(self) -> npt.NDArray[np.float32] | None:
-        return self.encoder.reference
-
-    @property
-    def reference_reason(self) -> str | None:
-        return self.encoder.reference_reason
-
-    @property
-    def running(self) -> dict[str, Any]:
-        return dict(getattr(self.encoder, "running", {}))
-
-    def encode(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> npt.NDArray[np.float32]:
-        return self.encoder.encode(conversations, progress)
-
-    def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:  # noqa: ARG002
-        indices = range(len(conversations))
-        slices = [indices[start : start + _SLICE] for start in indices[::_SLICE]]
-        batches = tuple(_Slice(list(part), conversations[part.start : part.stop]) for part in slices)
-        return Plan(batches, EncodingSummary())
-
-    def run(self, batch: _Slice) -> npt.NDArray[np.float32]:
-        return self.encoder.encode(batch.conversations)
-
-    def check(self, batch: _Slice, embeddings: npt.NDArray[np.float32]) -> EncodingSummary:  # noqa: ARG002
-        return EncodingSummary()

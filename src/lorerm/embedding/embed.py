@@ -22,13 +22,12 @@ from lorerm.data.conversation import conversation_key
 from lorerm.data.responses import read_responses
 from lorerm.data.stored import StoredResponses, load_comparisons
 from lorerm.embedding.batch_encoder import (
-    N_CHECKED,
     EncodingSummary,
     InexactError,
     ShardEncoder,
-    as_batch_encoder,
     encode_batch,
     encode_in_batches,
+    plan_encoding,
 )
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.store import (
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats32, Ints
     from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
-    from lorerm.embedding.batch_encoder import BatchEncoder
     from lorerm.embedding.encoder import Encoder, Progress
 
 # How an encoder's error names one of the conversations that it was given.
@@ -184,7 +182,7 @@ def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = Non
     stored = StoredResponses(run)
     make_folder(folder)
     n_conversations, summary = 0, EncodingSummary()
-    work = _RunWork(Path(run), as_batch_encoder(encoder), stored, progress)
+    work = _RunWork(Path(run), encoder, stored, progress)
     wanted = shards(folder, len(stored))
     if isinstance(encoder, ShardEncoder):
         work.encode_elsewhere(encoder, wanted)
@@ -200,7 +198,7 @@ def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = Non
 @dataclass(frozen=True)
 class _RunWork:
     run: Path
-    encoder: BatchEncoder
+    encoder: Encoder
     stored: StoredResponses
     progress: Progress | None
 
@@ -252,7 +250,7 @@ class _RunWork:
         self, conversations: Sequence[Conversation], batches: ShardBatches, before: int
     ) -> tuple[Floats32, EncodingSummary]:
         """Embed a shard's conversations batch by batch, except for finished batches."""
-        plan = self.encoder.plan(conversations, N_CHECKED)
+        plan = plan_encoding(self.encoder, conversations)
         embeddings = np.empty((len(conversations), self.encoder.identity.dimension), dtype=np.float32)
         summary, done = plan.summary, before
         for number, batch in enumerate(plan.batches):

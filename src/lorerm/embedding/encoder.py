@@ -1,21 +1,15 @@
-"""The protocol of encoders, which turn conversations into vectors; their identity and their settings."""
+"""The interface of encoders, which turn conversations into vectors, and of their settings."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation
 from lorerm.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
-
-    from lorerm.data.conversation import Conversation
 
 Progress = Callable[[int, int], None]
 """Called after every batch with the number of conversations done and the number of all."""
@@ -46,13 +40,7 @@ class EncoderIdentity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EncoderIdentity:
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        DataError
-            If a field is missing or unknown.
-        """
+        """Read what `to_dict` wrote; a missing or unknown field is a `DataError`."""
         expected = {field.name for field in fields(cls)}
         if wrong := expected.symmetric_difference(values):
             state = "lacks" if wrong <= expected else "has the unknown field"
@@ -72,7 +60,7 @@ class Encoder(Protocol):
         ...
 
     @property
-    def reference(self) -> npt.NDArray[np.float32] | None:
+    def reference(self) -> Floats32 | None:
         """The reference head, float32 [D], such that ``embedding @ reference`` is the model's own reward; or None."""
         ...
 
@@ -81,9 +69,7 @@ class Encoder(Protocol):
         """Why there is no reference head; None where there is one."""
         ...
 
-    def encode(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
         """Encode conversations; a vector depends on its own conversation only.
 
         Parameters
@@ -115,35 +101,33 @@ class Execution:
         return False
 
 
-E = TypeVar("E", bound=Execution)
-
-
 @dataclass(frozen=True)
-class EncoderSettings(ABC, Generic[E]):
+class EncoderSettings(ABC):
     """Everything that a user sets to decide an encoder's embeddings; recorded in the run's manifest.
 
-    A subclass is a frozen dataclass of JSON-able fields. Each field, here and in `execution`, is an option of the
-    command, and the docstring under it is the option's help. `metadata` of a field may have `metavar`, the placeholder
-    in the help, and `file`, which makes the option the path of a text file whose content is the value.
+    A subclass is a frozen dataclass whose fields JSON can hold. Each field, here and in `execution`, is an option of
+    the command, and the docstring under it is the option's help. A field's `metadata` may have two entries: `metavar`,
+    the placeholder in the help, and `file`, which says that the option is the path of a text file and the field its
+    content.
     """
 
     execution: ClassVar[type[Execution]] = Execution
     """The class of the settings of how the encoder runs."""
 
     @abstractmethod
-    def build(self, execution: E) -> Encoder:
+    def build(self, execution: Any) -> Encoder:  # noqa: ANN401 - an instance of the class `execution`
         """Build the encoder, to run as `execution` says."""
 
     @classmethod
     @abstractmethod
-    def of_identity(cls, identity: EncoderIdentity) -> EncoderSettings[E] | None:
-        """Return settings of the encoder with this identity; None if the identity is that of another encoder.
+    def of_identity(cls, identity: EncoderIdentity) -> EncoderSettings | None:
+        """Return settings of the encoder with this identity; None if another kind of encoder has it.
 
-        What the identity does not say keeps its default.
+        A setting that the identity does not determine keeps its default.
         """
 
     @classmethod
-    def read_execution(cls, values: Mapping[str, Any]) -> E:
-        """Return the settings of how the encoder runs, with those values that it has."""
-        names = [field.name for field in fields(cls.execution)]
-        return cls.execution(**{name: value for name, value in values.items() if name in names})  # type: ignore[return-value]
+    def read_execution(cls, values: Mapping[str, Any]) -> Execution:
+        """Return how the encoder runs from those of the values that are settings of its `execution`."""
+        names = {field.name for field in fields(cls.execution)}
+        return cls.execution(**{name: value for name, value in values.items() if name in names})

@@ -1,74 +1,60 @@
-"""The built-in encoder: hashed words and character n-grams, and counts of plain style; nothing to download or fit.
+"""The built-in encoder: hashed words, hashed character n-grams, and counts of style; nothing to download or fit.
 
-It embeds the last assistant turn only, because the prompt is the same on both sides of a comparison. It has no state:
-a text gets the same vector in every run. Built on scikit-learn's HashingVectorizer.
+It embeds the last assistant turn only, because both responses of a comparison have the same prompt. It has no state:
+a text gets the same vector in every run.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation
+from lorerm.embedding import text_patterns as patterns
 from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution, Progress
-from lorerm.embedding.text_patterns import (
-    CONTRACTION,
-    EXCLAMATION,
-    FIRST_PERSON,
-    HEDGES,
-    LIST_ITEM,
-    QUESTION,
-    REASONS,
-    SECOND_PERSON,
-    SENTENCE_END,
-    WORD,
-    any_of,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorerm.data.conversation import Conversation
 
 NAME = "lorerm-hashing"
-# Raised by every change that gives a text another vector.
+# Every change that gives a text another vector raises it.
 VERSION = "1"
 WORD_FEATURES, LETTER_FEATURES = 512, 256
 _BATCH = 2048
 
 _COUNTED = {
-    "sentences": SENTENCE_END,
-    "list items": LIST_ITEM,
+    "sentences": patterns.SENTENCE_END,
+    "list items": patterns.LIST_ITEM,
     "headings": re.compile(r"^[ \t]*(?:#+\s|\*\*.+\*\*\s*$)|:\s*$", re.MULTILINE),
     "lines": re.compile(r"\n"),
-    "questions": QUESTION,
-    "exclamations": EXCLAMATION,
+    "questions": patterns.QUESTION,
+    "exclamations": patterns.EXCLAMATION,
     "commas": re.compile(r"[,;]"),
-    "contractions": CONTRACTION,
+    "contractions": patterns.CONTRACTION,
     "digits": re.compile(r"\d"),
     "capitals": re.compile(r"[A-ZÀ-ÖØ-ÞΑ-ΩЀ-Я]"),
     "quotes": re.compile(r"[\"“”«»]"),
     "brackets": re.compile(r"[()\[\]]"),
-    "first person": FIRST_PERSON,
-    "second person": SECOND_PERSON,
-    "hedges": any_of(*HEDGES, "often"),
-    "thanks": any_of("please", "thanks?", "sorry", "glad", "happy", "great", "wonderful", "hope"),
-    "because": any_of(*REASONS, "which means"),
+    "first person": patterns.FIRST_PERSON,
+    "second person": patterns.SECOND_PERSON,
+    "hedges": patterns.any_of(*patterns.HEDGES, "often"),
+    "thanks": patterns.any_of("please", "thanks?", "sorry", "glad", "happy", "great", "wonderful", "hope"),
+    "because": patterns.any_of(*patterns.REASONS, "which means"),
     "negations": re.compile(r"\b(?:not|no|never)\b|n't\b", re.IGNORECASE),
 }
+# See `_style`.
 _STYLE_FEATURES = 4 + 2 * len(_COUNTED)
 
 
 class HashingEncoder:
-    """Encoder without a model: hashed words, character n-grams, and counts of style."""
+    """Encoder without a model: hashed words, hashed character n-grams, and counts of style (scikit-learn)."""
 
     def __init__(self) -> None:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._words = HashingVectorizer(
-            n_features=WORD_FEATURES, ngram_range=(1, 2), norm="l2", token_pattern=WORD.pattern
+            n_features=WORD_FEATURES, ngram_range=(1, 2), norm="l2", token_pattern=patterns.WORD.pattern
         )
         self._letters = HashingVectorizer(n_features=LETTER_FEATURES, analyzer="char_wb", ngram_range=(3, 4), norm="l2")
 
@@ -95,25 +81,23 @@ class HashingEncoder:
         """Why there is no reference head."""
         return "the built-in encoder is no reward model"
 
-    def encode(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return float32 [n, D]."""
+    def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
+        """Embed n conversations: float32 [n, D]."""
         texts = [conversation[-1]["content"] for conversation in conversations]
         embedded = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             rows = embedded[start : start + len(batch)]
             rows[:, :WORD_FEATURES] = self._words.transform(batch).toarray()
-            rows[:, WORD_FEATURES : WORD_FEATURES + LETTER_FEATURES] = self._letters.transform(batch).toarray()
-            rows[:, WORD_FEATURES + LETTER_FEATURES :] = [_style(text) for text in batch]
+            rows[:, WORD_FEATURES:-_STYLE_FEATURES] = self._letters.transform(batch).toarray()
+            rows[:, -_STYLE_FEATURES:] = [_style(text) for text in batch]
             if progress is not None:
                 progress(start + len(batch), len(texts))
         return embedded
 
 
 @dataclass(frozen=True)
-class HashingSettings(EncoderSettings[Execution]):
+class HashingSettings(EncoderSettings):
     """Built-in encoder, which has no settings."""
 
     def build(self, execution: Execution) -> HashingEncoder:  # noqa: ARG002
@@ -127,8 +111,8 @@ class HashingSettings(EncoderSettings[Execution]):
 
 
 def _style(text: str) -> list[float]:
-    """Return four lengths, and each count twice: on a log scale, and per word."""
-    words = WORD.findall(text)
+    """Return four measures of length and variety, and each count twice: log(1 + count), and per word."""
+    words = patterns.WORD.findall(text)
     n_words = max(1, len(words))
     counts = np.array([len(pattern.findall(text)) for pattern in _COUNTED.values()], dtype=np.float64)
     lengths = [

@@ -6,23 +6,18 @@ recorded in the run's manifest, from which later verbs build the same encoder ag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lorerm.embedding.encoder import Encoder, EncoderIdentity, EncoderSettings
 from lorerm.errors import ConfigError, ModelError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from lorerm.embedding.encoder import Encoder, EncoderIdentity, EncoderSettings
-
-    Settings = EncoderSettings[Any]
-
 BUILT_IN = "hashing"
-"""The encoder that is used where none is named: it needs no download."""
+"""The encoder that is used where neither an encoder nor a model is named: it needs no download."""
 WITH_MODEL = "transformers"
-"""The encoder that is used where a model is given, and no encoder is named."""
+"""The encoder that is used where a model is named, but no encoder."""
 
 # The settings of each encoder, as "module:class"; the module is imported when they are needed.
 ENCODERS = {
@@ -32,18 +27,12 @@ ENCODERS = {
 
 
 def implied_encoder(settings: Mapping[str, Any]) -> str:
-    """Return the encoder that settings without a name mean: `WITH_MODEL` if they have a model, otherwise `BUILT_IN`."""
+    """Return the encoder meant by settings that name none: `WITH_MODEL` if they name a model, otherwise `BUILT_IN`."""
     return BUILT_IN if settings.get("model") is None else WITH_MODEL
 
 
-def settings_class(name: str) -> type[Settings]:
-    """Return the class of the settings of an encoder.
-
-    Raises
-    ------
-    ConfigError
-        If there is no encoder of that name.
-    """
+def settings_class(name: str) -> type[EncoderSettings]:
+    """Return the class of an encoder's settings; an unknown name is a `ConfigError`."""
     if name not in ENCODERS:
         raise ConfigError(f"encoder {name!r} is unknown", f"choose one of {', '.join(ENCODERS)}", argument="encoder")
     module, _, found = ENCODERS[name].partition(":")
@@ -55,31 +44,26 @@ def setting_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(field.name for name in ENCODERS for field in fields(settings_class(name))))
 
 
-def record_settings(settings: Settings) -> dict[str, Any]:
-    """Return settings as JSON-able values for a manifest.
+def record_settings(settings: EncoderSettings) -> dict[str, Any]:
+    """Return settings as values that JSON can hold, for a manifest.
 
-    The name of the encoder is left out where `implied_encoder` finds it, as in the runs of earlier versions.
+    They name the encoder only where `implied_encoder` would not find it, as the runs of earlier versions do.
     """
     name = next(name for name in ENCODERS if settings_class(name) is type(settings))
     values = {"model": None, **asdict(settings)}
     return values if name == implied_encoder(values) else {"encoder": name, **values}
 
 
-def read_settings(recorded: Mapping[str, Any]) -> Settings:
+def read_settings(recorded: Mapping[str, Any]) -> EncoderSettings:
     """Read what `record_settings` returned.
 
-    Raises
-    ------
-    ConfigError
-        If the encoder is unknown.
-    ModelError
-        If it has no such setting.
+    An unknown encoder is a `ConfigError`, an unknown setting a `ModelError`.
     """
     name = recorded.get("encoder") or implied_encoder(recorded)
     found = settings_class(name)
-    names = [field.name for field in fields(found)]
+    names = {field.name for field in fields(found)}
     values = {key: value for key, value in recorded.items() if key != "encoder" and (key in names or value is not None)}
-    if unknown := sorted(values.keys() - set(names)):
+    if unknown := sorted(values.keys() - names):
         raise ModelError(
             f"the encoder {name!r} has no setting {unknown[0]!r}",
             "use the version of lorerm that recorded it",
@@ -88,22 +72,20 @@ def read_settings(recorded: Mapping[str, Any]) -> Settings:
     return found(**values)
 
 
-def pin_settings(settings: Settings, identity: EncoderIdentity) -> Settings:
-    """Return settings that give the same embeddings again as those of an encoder that was built from them.
+def pin_settings(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSettings:
+    """Replace what can change its meaning, such as a branch or an automatic dtype, by its value in `identity`.
 
-    `identity` is that of the encoder: a branch and an automatic dtype can mean something else today.
+    `identity` is that of an encoder built from the settings. An encoder built from the result has the same identity.
     """
     resolved = type(settings).of_identity(identity)
-    return settings if resolved is None else replace(settings, **_given(resolved))
+    values = {} if resolved is None else asdict(resolved)
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
 
 
-def identify_settings(identity: EncoderIdentity) -> Settings:
-    """Return settings of the encoder with this identity, for instance that of a saved model.
+def identify_settings(identity: EncoderIdentity) -> EncoderSettings:
+    """Return settings of the encoder with an identity, such as a saved model's.
 
-    Raises
-    ------
-    ModelError
-        If no registered encoder has such an identity.
+    If no registered encoder has such an identity, that is a `ModelError`.
     """
     for name in ENCODERS:
         settings = settings_class(name).of_identity(identity)
@@ -116,18 +98,9 @@ def identify_settings(identity: EncoderIdentity) -> Settings:
 
 
 def build_encoder(recorded: Mapping[str, Any], execution: Mapping[str, Any] | None = None) -> Encoder:
-    """Build the encoder of recorded settings.
+    """Build the encoder of settings that `record_settings` returned.
 
-    Parameters
-    ----------
-    recorded
-        As `record_settings` returned them.
-    execution
-        How it runs: values of its `Execution`; those that it does not have are ignored.
+    `execution` says how it runs; values that are settings of other encoders only are ignored.
     """
     settings = read_settings(recorded)
     return settings.build(settings.read_execution(execution or {}))
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    return {name: value for name, value in asdict(settings).items() if value is not None}

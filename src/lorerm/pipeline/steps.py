@@ -176,7 +176,7 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
 
     def begin() -> Work:
         from lorerm.data.stored import StoredResponses
-        from lorerm.embedding.batch_encoder import as_batch_encoder
+        from lorerm.embedding.batch_encoder import running_settings
         from lorerm.embedding.embed import embed_run
         from lorerm.embedding.store import check_encoder
 
@@ -190,7 +190,7 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
             found = embed_run(run.path, encoder, lambda done, total: run.report_progress("embedding", done, total))
             return {
                 "encoder": encoder.identity.to_dict(),
-                "running": as_batch_encoder(encoder).running,
+                "running": running_settings(encoder),
                 "n_conversations": found.n_conversations,
                 "remarks": asdict(found.summary),
                 "warnings": found.summary.warnings(found.n_conversations, encoder.identity),

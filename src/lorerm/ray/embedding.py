@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorerm.embedding.batch_encoder import EncodingSummary, as_batch_encoder, encode_in_batches
+from lorerm.embedding.batch_encoder import EncodingSummary, encode_in_batches, running_settings
 from lorerm.embedding.store import spans
 from lorerm.errors import LorermError, RunError
 from lorerm.ray.cluster import import_ray
@@ -126,7 +126,7 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Descrip
             encoder = make_encoder()
         except LorermError as error:
             return error
-        running = as_batch_encoder(encoder).running
+        running = running_settings(encoder)
         return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running)
 
     # max_calls=1 ends the process, so that its memory is free before the workers load the model.

@@ -25,15 +25,12 @@ def forward():
 
 
 def test_ordinary_model_runs_trees(forward):
-    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
-    assert (sharing.trees, reason) == (True, None)
+    assert find_sharing(forward, [1, 2, 4, 5]).unshared_reason is None
 
 
 def test_attention_that_takes_no_tree_mask_is_not_used_with_trees(forward):
     forward.attention = "flash_attention_2"
-    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
-    assert not sharing.trees
-    assert "flash_attention_2" in reason
+    assert "flash_attention_2" in find_sharing(forward, [1, 2, 4, 5]).unshared_reason
 
 
 @pytest.mark.parametrize("ignored", ["mask", "position_ids"])
@@ -46,9 +43,7 @@ def test_model_that_ignores_mask_or_positions_runs_no_trees(forward, ignored, mo
         return states(ids, torch.ones_like(ids), **arguments)
 
     monkeypatch.setattr(forward, "states", ignoring)
-    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
-    assert not sharing.trees
-    assert "LlamaModel computes" in reason
+    assert "LlamaModel computes" in find_sharing(forward, [1, 2, 4, 5]).unshared_reason
 
 
 def test_model_that_fails_on_a_tree_runs_no_trees(forward, monkeypatch):
@@ -60,7 +55,7 @@ def test_model_that_fails_on_a_tree_runs_no_trees(forward, monkeypatch):
         return states(ids, mask)
 
     monkeypatch.setattr(forward, "states", failing)
-    assert "(TypeError)" in find_sharing(forward, [1, 2, 4, 5])[1]
+    assert "(TypeError)" in find_sharing(forward, [1, 2, 4, 5]).unshared_reason
 
 
 def test_model_that_gives_nan_in_a_tree_runs_no_trees(forward, monkeypatch):
@@ -70,9 +65,7 @@ def test_model_that_gives_nan_in_a_tree_runs_no_trees(forward, monkeypatch):
         "states",
         lambda ids, mask, **arguments: states(ids, mask, **arguments) * (float("nan") if arguments else 1.0),
     )
-    sharing, reason = find_sharing(forward, [1, 2, 4, 5])
-    assert not sharing.trees
-    assert "LlamaModel computes" in reason
+    assert "LlamaModel computes" in find_sharing(forward, [1, 2, 4, 5]).unshared_reason
 
 
 def test_maximum_lengths_come_from_the_configuration():

@@ -7,18 +7,11 @@ continue between two batches and end with the same bytes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lorerm.embedding.transformers.prefix_tree import GrowingTree, TreeRow, tree_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorerm.embedding.transformers.prefix_tree import TokenIds
+from lorerm.embedding.transformers.prefix_tree import TokenIds, TreeRow, n_shared
 
 # The largest share of a batch's tokens that may be padding: rows of like length are found for nearly all.
 _MAX_PADDING = 0.05
@@ -28,8 +21,8 @@ _MAX_PADDING = 0.05
 class Sharing:
     """How far a model lets sequences run together without a change of their embeddings."""
 
-    trees: bool
-    """Whether a prefix tree may run as one row; otherwise every sequence is a row of its own."""
+    unshared_reason: str | None
+    """Why every sequence must be a row of its own, as a clause; None where a prefix tree may run as one row."""
     break_even: int
     """At how many attended keys attention costs as much as the rest of the model, per token."""
     longest_in_tree: int | None = None
@@ -47,9 +40,14 @@ class TokenBatch:
     """Sequences to embed alone as well, for comparison: (index of the row, index of the sequence in it)."""
 
     @property
+    def members(self) -> list[tuple[int, ...]]:
+        """Indices of the conversations that have each sequence, row by row."""
+        return [indices for row in self.rows for indices in row.members]
+
+    @property
     def indices(self) -> list[int]:
         """Indices of the conversations, in the order in which their embeddings come."""
-        return [index for row in self.rows for indices in row.members for index in indices]
+        return [index for indices in self.members for index in indices]
 
     @property
     def length(self) -> int:
@@ -67,74 +65,58 @@ class TokenBatch:
             middle = len(self.rows) // 2
             return TokenBatch(self.rows[:middle]), TokenBatch(self.rows[middle:])
         (row,) = self.rows
-        if len(row.members) == 1:
+        middle = len(row.members) // 2
+        if middle == 0:
             return None
-        sequences, middle = [row.sequence(i) for i in range(len(row.members))], len(row.members) // 2
-        return (
-            TokenBatch((tree_of(sequences[:middle], row.members[:middle]),)),
-            TokenBatch((tree_of(sequences[middle:], row.members[middle:]),)),
-        )
+        first = TreeRow(row.sequences[:middle], row.members[:middle])
+        second = TreeRow(row.sequences[middle:], row.members[middle:])
+        return TokenBatch((first,)), TokenBatch((second,))
 
 
 def plan_batches(
     sequences: Sequence[TokenIds], sharing: Sharing, batch_tokens: int, n_checked: int = 0
 ) -> tuple[TokenBatch, ...]:
-    """Divide token sequences into batches; equal sequences run once.
+    """Divide n token sequences into batches; equal sequences run once.
 
-    Parameters
-    ----------
-    sequences
-        n sequences, each of at least one token.
-    sharing
-        What the model allows to run together.
-    batch_tokens
-        The maximum number of tokens of a batch, padding included; a longer sequence runs alone.
-    n_checked
-        How many sequences to mark for a check, drawn at random from those that run beside others. The draw depends on
-        the sequences only.
-
-    Returns
-    -------
-    tuple of TokenBatch
-        The largest first, so that a batch too large for the memory fails at once. Each index from 0 to n - 1 is in
-        exactly one batch.
+    A batch has at most `batch_tokens` tokens, padding included; a longer sequence runs alone. `n_checked` sequences are
+    marked for a check, drawn at random from those that run beside others; the draw depends on the sequences only. The
+    largest batch comes first, so that a batch too large for the memory fails at once.
     """
     copies: dict[TokenIds, list[int]] = {}
     for index, sequence in enumerate(sequences):
         copies.setdefault(sequence, []).append(index)
     members = {sequence: tuple(indices) for sequence, indices in sorted(copies.items())}
-    trees, single = _grow_trees(members, sharing, batch_tokens)
+    rows = _grow_trees(members, sharing, batch_tokens)
+    trees, single = ([row for row in rows if (len(row.members) > 1) == several] for several in (True, False))
     batches = [*_pack(trees, batch_tokens), *_pack(single, batch_tokens, sharing.longest_in_batch)]
     batches.sort(key=lambda batch: -batch.n_tokens)
     return _mark_checked(batches, members, n_checked)
 
 
-def _grow_trees(
-    members: Mapping[TokenIds, tuple[int, ...]], sharing: Sharing, batch_tokens: int
-) -> tuple[list[TreeRow], list[TreeRow]]:
-    """Return rows of several sequences, and rows of a single one.
+def _grow_trees(members: Mapping[TokenIds, tuple[int, ...]], sharing: Sharing, batch_tokens: int) -> list[TreeRow]:
+    """Divide sequences in ascending order into rows.
 
     A row of T tokens costs T (break_even + T), because each token attends over all T, masked ones included. A sequence
-    joins the row where that costs no more than a row of its own.
+    joins the row before it where that costs no more than a row of its own.
     """
 
     def cost(size: int) -> int:
         return size * (sharing.break_even + size)
 
-    rows: list[TreeRow] = []
-    tree = GrowingTree()
-    for sequence, indices in members.items():
-        tokens = np.array(sequence, dtype=np.int64)
-        grown = tree.size + len(tokens) - tree.shared(tokens)
-        longest = max(tree.longest, len(tokens))
-        fits = sharing.trees and grown <= batch_tokens and longest <= (sharing.longest_in_tree or longest)
-        if tree.size and not (fits and cost(grown) <= cost(tree.size) + cost(len(tokens))):
-            rows.append(tree.row())
-            tree = GrowingTree()
-        tree.add(tokens, indices)
-    if tree.size:
-        rows.append(tree.row())
-    return [row for row in rows if len(row.members) > 1], [row for row in rows if len(row.members) == 1]
+    rows: list[list[TokenIds]] = []
+    size = longest = 0  # of the last row
+    for sequence in members:
+        if rows:
+            grown = size + len(sequence) - n_shared(rows[-1][-1], sequence)
+            longest = max(longest, len(sequence))
+            fits = grown <= batch_tokens and longest <= (sharing.longest_in_tree or longest)
+            if sharing.unshared_reason is None and fits and cost(grown) <= cost(size) + cost(len(sequence)):
+                rows[-1].append(sequence)
+                size = grown
+                continue
+        rows.append([sequence])
+        size = longest = len(sequence)
+    return [TreeRow(tuple(row), tuple(members[sequence] for sequence in row)) for row in rows]
 
 
 def _pack(rows: list[TreeRow], batch_tokens: int, longest: int | None = None) -> list[TokenBatch]:
@@ -161,7 +143,7 @@ def _mark_checked(
     candidates = [
         (batch, row_index, sequence_index)
         for batch in batches
-        if sum(len(row.members) for row in batch.rows) > 1
+        if len(batch.members) > 1
         for row_index, row in enumerate(batch.rows)
         for sequence_index in range(len(row.members))
     ]

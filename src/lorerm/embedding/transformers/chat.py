@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lorerm.data.conversation import Conversation, Message, storable
 from lorerm.errors import DataError, ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorerm.data.conversation import Conversation, Message
 
 PINNED_DATE = "26 Jul 2024"
 """The date given to every template that prints today's: the fallback date of Llama 3's template."""
@@ -49,31 +46,26 @@ class ChatTokenizer:
 
     - The template writes all special tokens, also the one at the beginning; the tokenizer adds none.
     - A template that prints today's date always prints 26 July 2024; otherwise embeddings would change overnight.
-    - Half of a surrogate pair, which no tokenizer takes, is replaced by U+FFFD.
+    - A lone surrogate, which no tokenizer takes, is replaced by U+FFFD.
 
-    Parameters
-    ----------
-    tokenizer
-        A tokenizer of transformers.
-    chat_template
-        A Jinja template to use instead of the tokenizer's own.
-    model
-        The model's name, for messages.
-
-    Raises
-    ------
-    ModelError
-        If there is no chat template.
+    `chat_template` is a Jinja template to use instead of the tokenizer's own; without either, that is a `ModelError`.
+    `model` names the model in errors.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | None, model: str) -> None:  # noqa: ANN401 - untyped library
         self._tokenizer = tokenizer
         self._model = model
-        self.template = chat_template if chat_template is not None else _own_template(tokenizer, model)
+        try:
+            self.template: str = tokenizer.get_chat_template() if chat_template is None else chat_template
+        except ValueError as error:
+            raise ModelError(
+                f"the tokenizer of {model} has no chat template",
+                "give one with chat_template= (--chat-template FILE): a Jinja template that renders `messages`",
+            ) from error
         self._pinned = _PINNED_CLOCK + self.template if "strftime_now" in self.template else self.template
         added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
         control = sorted({*tokenizer.all_special_tokens, *added} - {""}, key=lambda token: (-len(token), token))
-        self._control = re.compile("|".join(map(re.escape, control))) if control else None
+        self._control = re.compile("|".join(map(re.escape, control)) or "(?!)")  # (?!) matches nothing
 
     @property
     def pinned_template(self) -> str:
@@ -87,21 +79,10 @@ class ChatTokenizer:
         return hashlib.sha256(self.template.encode()).hexdigest()
 
     def render(self, conversations: Sequence[Conversation], max_length: int | None = None) -> RenderedChats:
-        """Turn conversations into token ids.
+        """Turn conversations into token ids, at most `max_length` of each.
 
-        Parameters
-        ----------
-        conversations
-            n conversations, each a prompt with its response.
-        max_length
-            The maximum number of tokens of a conversation. A longer one loses text at the beginning of its prompt, see
-            `shorten`.
-
-        Raises
-        ------
-        DataError
-            If the template refuses a conversation, renders it as an empty text, or if the conversation is too long even
-            without its prompt.
+        A longer conversation loses text at the beginning of its prompt, see `shorten`. A conversation is a `DataError`
+        if it is too long even without its prompt, or if the template refuses it or renders it as an empty text.
         """
         if not conversations:
             return RenderedChats([], [], [])
@@ -115,7 +96,12 @@ class ChatTokenizer:
         shortened = [index for index, ids in enumerate(token_ids) if max_length is not None and len(ids) > max_length]
         for index in shortened:
             token_ids[index] = self._fit(index, conversations[index], token_ids[index], max_length or 0)
-        return RenderedChats(token_ids, shortened, self._with_control_tokens(conversations))
+        control = [
+            index
+            for index, conversation in enumerate(conversations)
+            if any(self._control.search(message["content"]) for message in conversation)
+        ]
+        return RenderedChats(token_ids, shortened, control)
 
     def _fit(self, index: int, conversation: Conversation, ids: tuple[int, ...], max_length: int) -> tuple[int, ...]:
         while len(ids) > max_length:
@@ -133,15 +119,6 @@ class ChatTokenizer:
     def _tokenize(self, texts: list[str]) -> list[tuple[int, ...]]:
         rows = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
         return [tuple(row) for row in rows]
-
-    def _with_control_tokens(self, conversations: Sequence[Conversation]) -> list[int]:
-        if self._control is None:
-            return []
-        return [
-            index
-            for index, conversation in enumerate(conversations)
-            if any(self._control.search(message["content"]) for message in conversation)
-        ]
 
     def _text(self, index: int, conversation: Conversation) -> str:
         from jinja2 import TemplateError, TemplateSyntaxError
@@ -163,18 +140,7 @@ class ChatTokenizer:
                 f"the chat template of {self._model} refuses conversations[{index}] ({' '.join(str(error).split())})",
                 "give its turns the roles and the order that the template expects, or choose another template",
             ) from error
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _own_template(tokenizer: Any, model: str) -> str:  # noqa: ANN401 - untyped library
-    try:
-        template: str = tokenizer.get_chat_template()
-    except ValueError as error:
-        raise ModelError(
-            f"the tokenizer of {model} has no chat template",
-            "give one with chat_template= (--chat-template FILE): a Jinja template that renders `messages`",
-        ) from error
-    return template
+        return storable(text)
 
 
 def shorten(conversation: Conversation, excess: int, tokenizer: Any) -> Conversation | None:  # noqa: ANN401 - untyped library
@@ -184,20 +150,8 @@ def shorten(conversation: Conversation, excess: int, tokenizer: Any) -> Conversa
     applied, because the special tokens around it must stay whole. A turn whose text is cut off completely stays as an
     empty turn. If the turn that replies to it is empty as well, both are removed, so that roles still alternate.
 
-    Parameters
-    ----------
-    conversation
-        The turns.
-    excess
-        By how many tokens the rendered conversation is too long; at least 1.
-    tokenizer
-        A tokenizer of transformers.
-
-    Returns
-    -------
-    Conversation or None
-        None where there is nothing left to cut. The result may still be a few tokens too long, as tokens can join
-        differently around the cut: then call again.
+    Returns None where there is nothing left to cut. The result may still be a few tokens too long, as tokens can join
+    differently around the cut: then call again.
     """
     messages = list(conversation)
     for index, message in enumerate(messages[:-1]):

@@ -1,19 +1,16 @@
-"""Find a model in a folder or on the hub, name its version, and explain why one cannot be loaded."""
+"""Find a model in a folder or on the hub, determine its version, and explain why a model cannot be loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorerm.errors import LorermError, ModelError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _WHOLE_FILES = (
     "config.json",
@@ -47,17 +44,8 @@ class Checkpoint:
 def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
     """Find a model in a folder or on the hub, and determine its version.
 
-    Parameters
-    ----------
-    model
-        Path of a folder, or an id on the hub.
-    revision
-        Branch, tag or commit on the hub; not for folders.
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or its weights are stored as pickles only.
+    `model` is the path of a folder, or an id on the hub with a branch, tag or commit as `revision`. If there is no such
+    model, or its weights are stored as pickles only, that is a `ModelError`.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -82,16 +70,11 @@ def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash everything that decides a local model's embeddings, reading at most a few megabytes per file of weights.
+    """Return the SHA-256 of what decides a local model's embeddings, reading a few megabytes of each file of weights.
 
     Small files are hashed in full. Of each file of weights, the hash covers the size, the header (name, type and shape
     of every tensor) and 1024 blocks of 4 KiB spread evenly from end to end, so that another training run or a merged
-    adapter changes it.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal digits. It does not depend on the folder's path.
+    adapter changes it. The folder's path does not change it.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in _WHOLE_FILES for path in folder.glob(pattern)}):
@@ -123,7 +106,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Context for loading: no output, and any error becomes a `ModelError` of one line with a remedy.
+    """Context in which transformers loads a model: without output, and any error becomes a `ModelError` with a remedy.
 
     transformers writes progress bars and reports on weights to standard error; a library leaves that to its caller.
     """

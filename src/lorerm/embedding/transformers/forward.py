@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.arrays import Ints
 from lorerm.embedding.batch_encoder import EXACT_TYPES
 from lorerm.embedding.transformers.batching import Sharing, TokenBatch
-from lorerm.embedding.transformers.prefix_tree import tree_of
+from lorerm.embedding.transformers.prefix_tree import TokenIds, TreeRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
-
-    from lorerm.embedding.transformers.prefix_tree import TokenIds, TreeRow
 
 MAX_DEVIATION = {"float64": 1e-3, "float32": 1e-3, "float16": 0.02, "bfloat16": 0.08}
 """The relative deviation, by number type, beyond which an embedding of text is wrong and not rounded.
@@ -45,15 +43,7 @@ def deviation(found: torch.Tensor, expected: torch.Tensor, dtype: str) -> float:
 
 
 class Forward:
-    """Runs batches on the backbone of a model, the part that ends in the last hidden state.
-
-    Parameters
-    ----------
-    backbone
-        A decoder of transformers, in evaluation mode.
-    device
-        Where it is.
-    """
+    """Runs batches on a model's backbone: a decoder of transformers in evaluation mode, without a head."""
 
     def __init__(self, backbone: Any, device: torch.device) -> None:  # noqa: ANN401 - untyped library
         self.backbone = backbone
@@ -69,44 +59,22 @@ class Forward:
         """Return the last token's hidden state of every sequence, row by row: float32 [S, D] on the CPU."""
         import torch
 
+        ids = torch.from_numpy(_padded([row.tokens for row in batch.rows]))
         if all(len(row.members) == 1 for row in batch.rows):
-            states = self._run_sequences(batch.rows)
+            # Padding is on the right, where no token of a causal model attends to it. The last token is found by the
+            # sequence's length: it would be taken for padding in models whose pad token is their end-of-turn token.
+            ones = [np.ones(len(row), dtype=np.int64) for row in batch.rows]
+            states = self.states(ids, torch.from_numpy(_padded(ones)))
         else:
-            states = self._run_trees(batch.rows)
+            depth = torch.from_numpy(_padded([row.depth for row in batch.rows]))
+            states = self.states(ids, self._tree_mask(batch), position_ids=depth)
         rows = [index for index, row in enumerate(batch.rows) for _ in row.members]
         ends = [end for row in batch.rows for end in row.ends]
         return states[torch.tensor(rows), torch.tensor(ends)].float().cpu()
 
     def run_alone(self, sequence: TokenIds) -> torch.Tensor:
         """Return the last token's hidden state of one sequence that runs alone, as float32 [D]."""
-        return self.last_states(TokenBatch((tree_of([sequence], [()]),)))[0]
-
-    def _run_sequences(self, rows: Sequence[TreeRow]) -> torch.Tensor:
-        """Run rows of a single sequence each: [batch, length, D].
-
-        They are padded on the right with any token, and masked: no token of a causal model attends to its right. The
-        last token is found by the sequence's length. Looking for the first pad token would miss it in models whose pad
-        token is their end-of-turn token.
-        """
-        import torch
-
-        ids, mask = _padded([row.tokens for row in rows]), _padded([np.ones(len(row), dtype=np.int64) for row in rows])
-        return self.states(torch.from_numpy(ids), torch.from_numpy(mask))
-
-    def _run_trees(self, rows: Sequence[TreeRow]) -> torch.Tensor:
-        """Run prefix trees: [batch, length, D]. The position ids are the tokens' depths."""
-        import torch
-
-        ids, depth = (_padded([getattr(row, name) for row in rows]) for name in ("tokens", "depth"))
-        visible = np.zeros((len(rows), 1, ids.shape[1], ids.shape[1]), dtype=np.bool_)
-        visible[:, 0] = np.eye(ids.shape[1], dtype=np.bool_)  # padding attends to itself: a softmax over nothing is NaN
-        for index, row in enumerate(rows):
-            visible[index, 0, : len(row), : len(row)] = row.visible()
-        mask = torch.from_numpy(visible)
-        if self.attention == _ADDED_MASK:
-            dtype = next(self.backbone.parameters()).dtype
-            mask = torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
-        return self.states(torch.from_numpy(ids), mask, position_ids=torch.from_numpy(depth))
+        return self.last_states(TokenBatch((TreeRow((sequence,), ((),)),)))[0]
 
     def states(self, ids: torch.Tensor, mask: torch.Tensor, **arguments: torch.Tensor) -> torch.Tensor:
         """Run the backbone: [batch, length] to [batch, length, D]."""
@@ -118,45 +86,50 @@ class Forward:
         states: torch.Tensor = output.last_hidden_state
         return states
 
+    def _tree_mask(self, batch: TokenBatch) -> torch.Tensor:
+        """Return the mask of rows that are prefix trees: [batch, 1, length, length]."""
+        import torch
 
-def find_sharing(forward: Forward, tokens: Sequence[int]) -> tuple[Sharing, str | None]:
+        visible = np.zeros((len(batch.rows), 1, batch.length, batch.length), dtype=np.bool_)
+        visible[:, 0] = np.eye(batch.length, dtype=np.bool_)  # padding attends to itself: a softmax over nothing is NaN
+        for index, row in enumerate(batch.rows):
+            visible[index, 0, : len(row), : len(row)] = row.visible()
+        mask = torch.from_numpy(visible)
+        if self.attention == _ADDED_MASK:
+            dtype = next(self.backbone.parameters()).dtype
+            mask = torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
+        return mask
+
+
+def find_sharing(forward: Forward, tokens: Sequence[int]) -> Sharing:
     """Test whether a model computes the same in a prefix tree as for each sequence alone.
 
-    Parameters
-    ----------
-    forward
-        The model.
-    tokens
-        Four different token ids, none of them the pad token.
-
-    Returns
-    -------
-    sharing : Sharing
-        What may run together.
-    reason : str or None
-        Why prefix trees are not possible, as a clause; None where they are.
+    `tokens` are four different token ids in ascending order, none of them the pad token.
     """
     config = forward.backbone.config.get_text_config()
-    reason = None
+    return Sharing(
+        _unshared_reason(forward, tokens), _break_even(config), _longest_in_tree(config), _longest_in_batch(config)
+    )
+
+
+def _unshared_reason(forward: Forward, tokens: Sequence[int]) -> str | None:
     if forward.attention not in (_BOOLEAN_MASK, _ADDED_MASK):
-        reason = f"attention {forward.attention!r} takes no mask that is a tree"
-    else:
-        a, b, c, d = tokens
-        # Branches at two depths, and the same token at the end of different ones: attention to another branch, or
-        # positions counted along the row, would change a state.
-        sequences = [(a, b, c, d, a, b), (a, b, c, c, d, b, a, d), (a, b, c, c, d, c, b), (a, b, d, b)]
-        tree = TokenBatch((tree_of(sequences, [(index,) for index in range(len(sequences))]),))
-        try:
-            found = forward.last_states(tree)
-        except Exception as error:
-            reason = f"{type(forward.backbone).__name__} takes no mask that is a tree ({type(error).__name__})"
-        else:
-            expected = [forward.run_alone(sequences[index]) for index in tree.indices]
-            pairs = zip(found, expected, strict=True)
-            largest = _MAX_DEVIATION_ON_RANDOM_TOKENS[forward.dtype]
-            if not all(deviation(*pair, forward.dtype) <= largest for pair in pairs):  # NaN is not
-                reason = f"{type(forward.backbone).__name__} computes other hidden states in a tree"
-    return Sharing(reason is None, _break_even(config), _longest_in_tree(config), _longest_in_batch(config)), reason
+        return f"attention {forward.attention!r} takes no mask that is a tree"
+    a, b, c, d = tokens
+    # Branches at two depths, and the same token at the end of different ones: attention to another branch, or positions
+    # counted along the row, would change a state.
+    sequences = ((a, b, c, c, d, b, a, d), (a, b, c, c, d, c, b), (a, b, c, d, a, b), (a, b, d, b))
+    try:
+        found = forward.last_states(TokenBatch((TreeRow(sequences, ((),) * len(sequences)),)))
+    except Exception as error:
+        return f"{type(forward.backbone).__name__} takes no mask that is a tree ({type(error).__name__})"
+    largest = _MAX_DEVIATION_ON_RANDOM_TOKENS[forward.dtype]
+    deviations = [
+        deviation(*pair, forward.dtype) for pair in zip(found, map(forward.run_alone, sequences), strict=True)
+    ]
+    if not all(size <= largest for size in deviations):  # NaN is not
+        return f"{type(forward.backbone).__name__} computes other hidden states in a tree"
+    return None
 
 
 def _break_even(config: Any) -> int:  # noqa: ANN401 - untyped library
@@ -187,7 +160,7 @@ def _longest_in_batch(config: Any) -> int | None:  # noqa: ANN401
     return min((length for length in lengths if length), default=None)
 
 
-def _padded(rows: Sequence[np.ndarray[Any, np.dtype[np.int64]]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _padded(rows: Sequence[Ints]) -> Ints:
     """Stack rows, with zeros on the right of the shorter ones."""
     stacked = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for index, row in enumerate(rows):

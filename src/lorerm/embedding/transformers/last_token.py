@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation
 from lorerm.embedding.batch_encoder import N_CHECKED, EncodingSummary, InexactError, Plan, encode_in_batches
-from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution
-from lorerm.embedding.transformers.batching import plan_batches
+from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution, Progress
+from lorerm.embedding.transformers.batching import TokenBatch, plan_batches
 from lorerm.embedding.transformers.chat import ChatTokenizer
 from lorerm.embedding.transformers.checkpoint import find_checkpoint, is_out_of_memory, loading
 from lorerm.embedding.transformers.forward import MAX_DEVIATION, Forward, deviation, find_sharing
-from lorerm.embedding.transformers.network import (
-    choose_device,
-    load_network,
-    read_reference_head,
-    rewards_follow_head,
-)
+from lorerm.embedding.transformers.network import choose_device, load_network, read_reference
 from lorerm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
     import torch
 
-    from lorerm.data.conversation import Conversation
-    from lorerm.embedding.encoder import Progress
-    from lorerm.embedding.transformers.batching import TokenBatch
-    from lorerm.embedding.transformers.network import Network
-
 POOLING = "last-token"
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DType = Literal["auto", "float32", "bfloat16", "float16"]
 BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
 """Default of the maximum number of tokens per batch."""
-# A call of `encode` checks at most one in 16 conversations: checking every ranking of a few would double its time.
+# A call of `encode` checks at most one in 16 conversations: a check in every ranking of a few would double its time.
 _CONVERSATIONS_PER_CHECK = 16
 
 
@@ -101,11 +91,11 @@ class TransformersEncoder:
         import torch
         from transformers import AutoTokenizer
 
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype {dtype!r} is unknown", f"choose one of {', '.join(DTYPES)}", argument="dtype")
+        if dtype not in get_args(DType):
+            names = ", ".join(get_args(DType))
+            raise ConfigError(f"dtype {dtype!r} is unknown", f"choose one of {names}", argument="dtype")
         if batch_tokens is not None and batch_tokens < 1:
             raise ConfigError(f"batch_tokens is {batch_tokens}", "give 1 or more", argument="batch_tokens")
-        self._model_name = model
         device = choose_device(device)
         if batch_tokens is None:
             batch_tokens = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS_CPU
@@ -131,9 +121,8 @@ class TransformersEncoder:
             probe = torch.tensor([[tokens[0], tokens[1]], [tokens[0], tokens[2]]], device=device)
             states = self._forward.states(probe, torch.ones_like(probe))
             _check_causal(states, model)
-            self._reference, self._reference_reason = _read_reference(network, probe[:1], states[0, -1])
-            self._sharing, self._unshared_reason = find_sharing(self._forward, tokens)
-        max_length = self._max_length = _choose_max_length(max_length, getattr(config, "max_position_embeddings", None))
+            self._reference, self._reference_reason = read_reference(network, probe[:1], states[0, -1])
+            self._sharing = find_sharing(self._forward, tokens)
         self._batch_tokens = batch_tokens
         self._identity = EncoderIdentity(
             model=model,
@@ -141,7 +130,7 @@ class TransformersEncoder:
             template=self._chat.template_hash,
             pooling=POOLING,
             dtype=self._forward.dtype,
-            max_length=max_length,
+            max_length=_choose_max_length(max_length, getattr(config, "max_position_embeddings", None)),
             dimension=states.shape[-1],
         )
 
@@ -151,7 +140,7 @@ class TransformersEncoder:
         return self._identity
 
     @property
-    def reference(self) -> npt.NDArray[np.float32] | None:
+    def reference(self) -> Floats32 | None:
         """The reference head, float32 [D], or None."""
         return None if self._reference is None else self._reference.copy()
 
@@ -167,18 +156,11 @@ class TransformersEncoder:
             "device": str(self._forward.device),
             "attention": self._forward.attention,
             "batch_tokens": self._batch_tokens,
-            "shares_prefixes": self._unshared_reason is None,
-            "unshared_reason": self._unshared_reason,
+            "shares_prefixes": self._sharing.unshared_reason is None,
+            "unshared_reason": self._sharing.unshared_reason,
         }
 
-    @property
-    def unshared_reason(self) -> str | None:
-        """Why a shared beginning is computed again for every conversation; None where it is computed once."""
-        return self._unshared_reason
-
-    def encode(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
         """Embed conversations; those with equal token ids run once.
 
         Parameters
@@ -196,9 +178,10 @@ class TransformersEncoder:
         Raises
         ------
         DataError
-            If a conversation has too many tokens even without its prompt, or the chat template refuses it.
+            If a conversation has too many tokens even without its prompt, the chat template refuses it, or its
+            embedding has NaN or infinite values.
         ModelError
-            If a single conversation does not fit into memory, or the model's embedding of it is infinite.
+            If a single conversation does not fit into memory.
         InexactError
             If an embedding from a batch deviates from that of the same conversation alone by more than rounding.
 
@@ -214,48 +197,21 @@ class TransformersEncoder:
         return embeddings
 
     def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
-        """Divide n conversations into the batches that `run` takes; mark `n_checked` to be embedded alone as well.
-
-        Raises
-        ------
-        DataError
-            If a conversation has too many tokens even without its prompt, or the chat template refuses it.
-        """
-        chats = self._chat.render(conversations, self._max_length)
+        """Divide n conversations into the batches that `run` takes; mark `n_checked` to be embedded alone as well."""
+        chats = self._chat.render(conversations, self._identity.max_length)
         batches = plan_batches(chats.token_ids, self._sharing, self._batch_tokens, n_checked)
         return Plan(batches, EncodingSummary(len(chats.shortened), len(chats.control)))
 
-    def run(self, batch: TokenBatch) -> npt.NDArray[np.float32]:
-        """Embed one of the plan's batches.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 [m, D], in the order of `batch.indices`.
-
-        Raises
-        ------
-        ModelError
-            As `encode`.
-        """
-        states = self._states(batch)
-        self._check_finite(batch, states)
-        copies = [len(indices) for row in batch.rows for indices in row.members]
-        embeddings: npt.NDArray[np.float32] = np.repeat(states.numpy(), copies, axis=0)
+    def run(self, batch: TokenBatch) -> Floats32:
+        """Embed one of the plan's batches: float32 [m, D], in the order of `batch.indices`."""
+        embeddings: Floats32 = np.repeat(self._states(batch).numpy(), [len(each) for each in batch.members], axis=0)
         return embeddings
 
-    def check(self, batch: TokenBatch, embeddings: npt.NDArray[np.float32]) -> EncodingSummary:
+    def check(self, batch: TokenBatch, embeddings: Floats32) -> EncodingSummary:
         """Embed the batch's marked conversations alone, and compare them with what `run` returned.
 
-        Returns
-        -------
-        EncodingSummary
-            How many were compared, and the largest relative deviation.
-
-        Raises
-        ------
-        InexactError
-            If one deviates by more than rounding can cause.
+        The summary has their number and the largest relative deviation. One that is larger than rounding can cause is
+        an `InexactError`.
         """
         import torch
 
@@ -263,7 +219,7 @@ class TransformersEncoder:
         for row_index, sequence_index in batch.checked:
             row = batch.rows[row_index]
             first = row.members[sequence_index][0]
-            alone = self._forward.run_alone(row.sequence(sequence_index))
+            alone = self._forward.run_alone(row.sequences[sequence_index])
             found = deviation(torch.from_numpy(embeddings[indices.index(first)]), alone, self._identity.dtype)
             if not found <= MAX_DEVIATION[self._identity.dtype]:
                 raise InexactError(
@@ -288,24 +244,13 @@ class TransformersEncoder:
             if halves is None:
                 raise ModelError(
                     f"conversations[{batch.indices[0]}], of {batch.length} tokens, does not fit into the memory of "
-                    f"{self._forward.device.type} beside {self._model_name}",
+                    f"{self._forward.device.type} beside {self._identity.model}",
                     "lower max_length, choose bfloat16 as dtype, or use a larger device",
                 ) from error
         # Outside the handler, whose exception keeps the failed attempt's tensors alive.
         if self._forward.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self._states(half) for half in halves])
-
-    def _check_finite(self, batch: TokenBatch, states: torch.Tensor) -> None:
-        finite = states.isfinite().all(dim=1)
-        if not bool(finite.all()):
-            members = [indices for row in batch.rows for indices in row.members]
-            index = members[int((~finite).nonzero()[0])][0]
-            raise ModelError(
-                f"in {self._identity.dtype}, {self._model_name} gives infinite values for conversations[{index}]",
-                "choose bfloat16 or float32 as dtype",
-                argument="dtype",
-            )
 
 
 @dataclass(frozen=True)
@@ -326,7 +271,7 @@ class TransformersExecution(Execution):
 
 
 @dataclass(frozen=True)
-class TransformersSettings(EncoderSettings[TransformersExecution]):
+class TransformersSettings(EncoderSettings):
     """Encoder of a reward model or language model, through transformers."""
 
     execution: ClassVar[type[Execution]] = TransformersExecution
@@ -335,7 +280,7 @@ class TransformersSettings(EncoderSettings[TransformersExecution]):
     """a reward model or language model, as an id on the hub or the path of a folder"""
     revision: str | None = field(default=None, metadata={"metavar": "REVISION"})
     """branch, tag or commit of the model on the hub; None: the main branch"""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: DType = "auto"
     """number type; auto means the checkpoint's own on a GPU and float32 on a CPU"""
     max_length: int | None = None
     """maximum number of tokens of a conversation; None: the model's number of positions"""
@@ -346,21 +291,12 @@ class TransformersSettings(EncoderSettings[TransformersExecution]):
 
     def build(self, execution: TransformersExecution) -> TransformersEncoder:
         """Load the model."""
-        return TransformersEncoder(
-            self.model,
-            revision=self.revision,
-            dtype=self.dtype,
-            max_length=self.max_length,
-            attn_implementation=self.attn,
-            chat_template=self.chat_template,
-            device=execution.device,
-            batch_tokens=execution.batch_tokens,
-            trust_remote_code=execution.trust_remote_code,
-        )
+        options = asdict(self) | asdict(execution)
+        return TransformersEncoder(attn_implementation=options.pop("attn"), **options)
 
     @classmethod
     def of_identity(cls, identity: EncoderIdentity) -> TransformersSettings | None:
-        """Return the settings if the identity is that of a model with this pooling; a folder has no revision."""
+        """Return the settings of a model with this pooling; a folder takes no revision."""
         if identity.pooling != POOLING:
             return None
         return cls(
@@ -372,7 +308,7 @@ class TransformersSettings(EncoderSettings[TransformersExecution]):
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
-    """Return the maximum length: what was asked for, or the model's number of positions (None: any number)."""
+    """Return the maximum length asked for, by default the model's number of positions; None is any length."""
     if max_length is None:
         return positions
     if max_length < 1 or (positions is not None and max_length > positions):
@@ -381,18 +317,6 @@ def _choose_max_length(max_length: int | None, positions: int | None) -> int | N
             f"max_length is {max_length}", f"give 1{bound}" if bound else "give 1 or more", argument="max_length"
         )
     return max_length
-
-
-def _read_reference(
-    network: Network, probe: torch.Tensor, state: torch.Tensor
-) -> tuple[npt.NDArray[np.float32] | None, str | None]:
-    """Read the head, and check it against the model's reward for token ids [1, L] with the last hidden state [D]."""
-    if network.headless_reason is not None:
-        return None, network.headless_reason
-    head, reason = read_reference_head(network.module)
-    if head is not None and not rewards_follow_head(network.module, head, probe, state):
-        return None, f"the reward of {type(network.module).__name__} is not its head times the last token's state"
-    return head, reason
 
 
 def _check_causal(states: torch.Tensor, model: str) -> None:

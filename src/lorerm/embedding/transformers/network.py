@@ -1,4 +1,4 @@
-"""Load a model's weights onto a device, and read its reference head, the direction by which it scores responses."""
+"""Load a model's weights, and read its reference head: the direction by which a reward model scores responses."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.arrays import Floats32
+from lorerm.embedding.transformers.checkpoint import Checkpoint
 from lorerm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
     from transformers import PreTrainedModel
 
-    from lorerm.embedding.transformers.checkpoint import Checkpoint
-
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, by default the GPU where there is one.
-
-    Raises
-    ------
-    ConfigError
-        If it is unknown, or not available.
-    """
+    """Return the device asked for, by default the GPU where there is one."""
     import torch
 
     if device is None:
@@ -59,20 +52,8 @@ class Network:
 def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) -> Network:
     """Load a model's weights: as a sequence classifier if it is one, otherwise without any head.
 
-    Parameters
-    ----------
-    model
-        The model's name, for messages.
-    checkpoint
-        What to load.
-    options
-        Further arguments of ``from_pretrained``.
-
-    Raises
-    ------
-    ModelError
-        If it has an encoder and a decoder, or weights of its backbone are missing, which transformers would draw at
-        random.
+    `model` names it in errors, and `options` are further arguments of ``from_pretrained``. A model with an encoder and
+    a decoder is a `ModelError`, and so are missing weights of the backbone, which transformers would draw at random.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -104,23 +85,27 @@ def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) ->
     return Network(module.eval(), backbone, reason)
 
 
-def read_reference_head(model: PreTrainedModel) -> tuple[npt.NDArray[np.float32] | None, str | None]:
-    """Read the linear head of a reward model, if its reward is the head's product with the embedding.
+def read_reference(
+    network: Network, token_ids: torch.Tensor, state: torch.Tensor
+) -> tuple[Floats32 | None, str | None]:
+    """Return a reward model's head as float32 [D], or None and the reason as a clause without a full stop.
 
-    That is so for one linear layer named ``score`` with one output and no bias. A constant bias would cancel in
-    differences of rewards, but not in the rewards themselves.
+    There is none where the model's own reward is not the head's product with the embedding. That is tested with token
+    ids, int [1, L] on the model's device, the last of which is no pad token, and their last hidden state [D].
+    """
+    if network.headless_reason is not None:
+        return None, network.headless_reason
+    head, reason = read_reference_head(network.module)
+    if head is not None and not rewards_follow_head(network.module, head, token_ids, state):
+        return None, f"the reward of {type(network.module).__name__} is not its head times the last token's state"
+    return head, reason
 
-    Parameters
-    ----------
-    model
-        A model loaded with its head, as ``AutoModelForSequenceClassification`` loads it.
 
-    Returns
-    -------
-    head : numpy.ndarray or None
-        ``score.weight[0]`` as float32 [D], or None where there is no such head.
-    reason : str or None
-        Why there is none, as a clause without a full stop; None where there is one.
+def read_reference_head(model: PreTrainedModel) -> tuple[Floats32 | None, str | None]:
+    """Return ``score.weight[0]`` as float32 [D] if the head is a linear layer ``score`` with one output and no bias.
+
+    Otherwise return None and the reason. A constant bias would cancel in differences of rewards, but not in the rewards
+    themselves.
     """
     import torch
 
@@ -138,23 +123,11 @@ def read_reference_head(model: PreTrainedModel) -> tuple[npt.NDArray[np.float32]
     return head.weight[0].detach().to("cpu", torch.float32, copy=True).numpy(), None
 
 
-def rewards_follow_head(
-    model: PreTrainedModel, head: npt.NDArray[np.float32], token_ids: torch.Tensor, state: torch.Tensor
-) -> bool:
+def rewards_follow_head(model: PreTrainedModel, head: Floats32, token_ids: torch.Tensor, state: torch.Tensor) -> bool:
     """Return whether a model's own reward is its head times the last token's state, up to the rounding of its dtype.
 
-    Code that comes with a model may do something else, for instance squash the reward.
-
-    Parameters
-    ----------
-    model
-        A sequence classifier with one output.
-    head
-        Float32 [D].
-    token_ids
-        Int [1, L] on the model's device, the last not a pad token.
-    state
-        [D], the backbone's state of the last of these tokens.
+    Code that comes with a model may do something else, for instance squash the reward. Arguments as for
+    `read_reference`.
     """
     import torch
 
