@@ -8,6 +8,7 @@ import yaml
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.embedding.hashing import HashingEncoder
 from lorerm.errors import ConfigError
+from lorerm.model.baselines import BASELINES
 from lorerm.model.card import model_card
 from refusals import refused
 from sample_reports import rich_report
@@ -65,7 +66,7 @@ def test_figures_and_intervals_are_those_of_the_report(make_model):
     figure = f"{100 * own['mean']:.1f} [{100 * own['ci95'][0]:.1f}, {100 * own['ci95'][1]:.1f}]"
     (row,) = [line for line in text.splitlines() if line.startswith("| **this model, rank 4**")]
     assert figure in row
-    for label in ("single Bradley-Terry model", "reference head of the base model", "another user's weights"):
+    for label in BASELINES.values():
         assert f"| {label} |" in text
     assert f"by {report['data']['n_users']} users" in text
     table = [line for line in text.splitlines() if line.startswith("|") and "[" in line]

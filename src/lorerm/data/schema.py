@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 SPLITS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
 """The four splits in the order of every table: train or test prompts, then seen or unseen users."""
 
+SPLIT_NAMES = {
+    "train_seen": "seen users, train prompts",
+    "test_seen": "seen users, test prompts",
+    "train_unseen": "unseen users, few-shot prompts",
+    "test_unseen": "unseen users, test prompts",
+}
+"""The four splits in words."""
+
 TEST_SPLITS = ("test_seen", "test_unseen")
 """The splits that accuracy is measured on."""
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
-from lorerm.data.schema import SPLITS
+from lorerm.data.schema import SPLIT_NAMES
 from lorerm.embedding import hashing
 from lorerm.embedding.registry import identify_settings, record_settings
 from lorerm.embedding.transformers.last_token import POOLING
 from lorerm.errors import ConfigError, ModelError
+from lorerm.model.baselines import BASELINES
 
 if TYPE_CHECKING:
     from lorerm.embedding.encoder import EncoderIdentity
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
-_LABELS = (
-    "seen users, train prompts",
-    "seen users, test prompts",
-    "unseen users, few-shot",
-    "unseen users, test prompts",
-)
-_SPLIT_LABELS = dict(zip(SPLITS, _LABELS, strict=True))
-_CONTROLS = {"shared_direction": "population model", "other_users_weights": "another user's weights"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -83,7 +76,6 @@ def model_card(
 
     base = _base_model(model)
     content = None if report is None else _read(report)
-    own = None if content is None else _own_row(content, model.requested_rank)
     metadata = ModelCardData(
         base_model=base if base is not None and _HUB_ID.fullmatch(base) else None,
         library_name="lorerm",
@@ -95,7 +87,7 @@ def model_card(
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    rows = [] if content is None else _rows(content, model.requested_rank)
+    rows = {} if content is None else _rows(content, model.requested_rank)
     return (
         template.render(
             metadata=metadata.to_yaml(),
@@ -108,7 +100,9 @@ def model_card(
             include_users=include_users,
             license_id=license_id,
             data=None if content is None else content["data"],
-            splits={split: label for split, label in _SPLIT_LABELS.items() if own is not None and own.get(split)},
+            splits={
+                split: words for split, words in SPLIT_NAMES.items() if any(row.get(split) for row in rows.values())
+            },
             rows=rows,
             validation=model.training.get("validation"),
             recipe=model.training.get("config", {}).get("recipe"),
@@ -155,23 +149,17 @@ def _read(report: ReportLike) -> Mapping[str, Any]:
     return content
 
 
-def _own_row(content: Mapping[str, Any], rank: int) -> Mapping[str, Any] | None:
-    return next((row["cells"] for row in content["ranks"] if row["rank"] == rank and row["cells"]), None)
-
-
-def _rows(content: Mapping[str, Any], rank: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (label, accuracies by split) of the model and of its baselines."""
-    own = _own_row(content, rank)
-    if own is None:
+def _rows(content: Mapping[str, Any], rank: int) -> dict[str, Mapping[str, Any]]:
+    """Return the accuracies by split of the model and of its baselines, by the names of these."""
+    ranks = {row["rank"]: row["cells"] for row in content["ranks"] if row["cells"]}
+    if rank not in ranks:
         raise ConfigError(
             f"the report has no figures for rank {rank}, the model's rank",
             "give the report of this model",
             argument="report",
         )
-    rows = [(f"**this model, rank {rank}**", own)]
-    for other, label in ((1, "single Bradley-Terry model"), (0, "reference head of the base model")):
-        accuracies = _own_row(content, other)
-        if other != rank and accuracies:
-            rows.append((label, accuracies))
+    rows = {f"**this model, rank {rank}**": ranks.pop(rank)}
+    baselines = {1: "bradley_terry", 0: "reference_head"}
+    rows |= {BASELINES[name]: ranks[baseline] for baseline, name in baselines.items() if baseline in ranks}
     controls = [control for control in content["controls"] if control["rank"] == rank and control["cells"]]
-    return rows + [(_CONTROLS[found["name"]], found["cells"]) for found in controls if found["name"] in _CONTROLS]
+    return rows | {BASELINES[found["name"]]: found["cells"] for found in controls if found["name"] in BASELINES}

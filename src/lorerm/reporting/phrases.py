@@ -1,4 +1,4 @@
-"""Numbers, names of splits and names of baselines, as the report writes them."""
+"""Numbers and names of ranks as the report writes them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ import json
 from collections.abc import Sequence
 
 from lorerm.evaluation.report import Estimate, RankRow
+from lorerm.model.baselines import BASELINES
 
 NOTHING = "-"
 """Written where there is no value."""
 
 MINUS = "\N{MINUS SIGN}"
 
-SPLIT_NAMES = {
-    "train_seen": "seen users, train prompts",
-    "test_seen": "seen users, test prompts",
-    "train_unseen": "unseen users, few-shot prompts",
-    "test_unseen": "unseen users, test prompts",
-}
-"""The four splits in words."""
-
 USERS = {"test_unseen": "unseen users", "test_seen": "seen users"}
 """The users of the splits with test prompts; reports show unseen users first."""
-
-BASELINES = {
-    "shared_direction": "population model",
-    "bradley_terry": "single Bradley-Terry (K = 1)",
-    "reference_head": "reference head (K = 0)",
-    "other_users_weights": "another user's weights",
-}
-"""The baselines of differences, and the controls, in words."""
 
 
 def percent(share: float | None) -> str:

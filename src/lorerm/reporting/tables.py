@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from lorerm.data.schema import SPLIT_NAMES
 from lorerm.evaluation.report import (
     Axis,
     Control,
@@ -19,10 +20,9 @@ from lorerm.evaluation.report import (
     SeedSpread,
     SeedStudy,
 )
+from lorerm.model.baselines import BASELINES
 from lorerm.reporting.phrases import (
-    BASELINES,
     NOTHING,
-    SPLIT_NAMES,
     USERS,
     accuracy,
     correlation,
