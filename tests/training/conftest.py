@@ -15,11 +15,11 @@ def planted():
 
 
 @pytest.fixture(scope="session")
-def cells(planted):
+def splits(planted):
     return split(planted.data, seed=1)
 
 
 @pytest.fixture(scope="session")
-def models(cells):
+def models(splits):
     """Ranks 1 to 4 of the default recipe."""
-    return dict(train_ranks(cells.train_seen, [1, 2, 3, 4], TrainingConfig()))
+    return dict(train_ranks(splits.train_seen, [1, 2, 3, 4], TrainingConfig()))

@@ -17,9 +17,9 @@ from planted import plant
 
 
 @pytest.fixture(scope="module")
-def validation(cells):
+def validation(splits):
     """A validation split on scaled features, as the trainer makes it."""
-    found = Validation.split(cells.train_seen, 0)
+    found = Validation.split(splits.train_seen, 0)
     return found.with_scale(regularized.feature_scale(found.train))
 
 

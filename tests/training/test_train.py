@@ -24,11 +24,11 @@ from planted import mean_accuracy, numbered_user, plant
 from refusals import refused
 
 
-def accuracy(model, cells, name):
+def accuracy(model, splits, name):
     """Return the mean accuracy on a split; unseen users are adapted first."""
     if name.endswith("unseen"):
-        model = model.with_users(adapt(model, getattr(cells, name.replace("test", "train"))))
-    return mean_accuracy(model, getattr(cells, name))
+        model = model.with_users(adapt(model, getattr(splits, name.replace("test", "train"))))
+    return mean_accuracy(model, getattr(splits, name))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def small():
     return plant(users=8, pairs=20, dimension=6, prompts=100, reference=True).data
 
 
-@pytest.mark.parametrize("cell", ["test_seen", "test_unseen"])
-def test_a_strong_personal_signal_is_found(models, cells, cell):
-    assert accuracy(models[3], cells, cell) > accuracy(models[1], cells, cell) + 0.08
+@pytest.mark.parametrize("name", ["test_seen", "test_unseen"])
+def test_a_strong_personal_signal_is_found(models, splits, name):
+    assert accuracy(models[3], splits, name) > accuracy(models[1], splits, name) + 0.08
 
 
 def test_a_strong_personal_signal_makes_validation_choose_a_personal_rank(models):
@@ -51,12 +51,12 @@ def test_where_users_do_not_differ_personal_weights_do_no_harm():
     chosen = []
     for seed in range(6):
         data = plant(users=24, pairs=60, dimension=12, personal=0, noise=0.5, prompts=1200, seed=seed).data
-        cells = split(data, seed=seed)
-        models = dict(train_ranks(cells.train_seen, [1, 3], TrainingConfig()))
+        splits = split(data, seed=seed)
+        models = dict(train_ranks(splits.train_seen, [1, 3], TrainingConfig()))
         chosen.append(choose_rank(models))
         assert (models[3].fitted_rank > 1) == (chosen[-1] > 1)
-        for cell in ("test_seen", "test_unseen"):
-            assert accuracy(models[3], cells, cell) > accuracy(models[1], cells, cell) - 0.01
+        for name in ("test_seen", "test_unseen"):
+            assert accuracy(models[3], splits, name) > accuracy(models[1], splits, name) - 0.01
     assert set(chosen) == {1, 3}  # both cases occurred
 
 
@@ -74,17 +74,17 @@ def test_opposite_preferences_are_learnt():
         np.repeat([f"user {u}" for u in range(12)], 100),
         np.tile(np.arange(100), 12),
     )
-    cells = split(data)
-    model = train(cells.train_seen, TrainingConfig(rank=2))
-    assert accuracy(model, cells, "test_seen") > 0.85
-    assert accuracy(model, cells, "test_unseen") > 0.85
+    splits = split(data)
+    model = train(splits.train_seen, TrainingConfig(rank=2))
+    assert accuracy(model, splits, "test_seen") > 0.85
+    assert accuracy(model, splits, "test_unseen") > 0.85
 
 
 def test_a_reference_head_helps_where_comparisons_are_few():
     planted = plant(users=6, pairs=12, dimension=48, personal=0, noise=0.5, prompts=3000, reference=True)
-    cells = split(planted.data, unseen_users=0)
-    with_head = train(cells.train_seen, TrainingConfig(rank=1))
-    without = train(replace(cells.train_seen, reference=None), TrainingConfig(rank=1))
+    splits = split(planted.data, unseen_users=0)
+    with_head = train(splits.train_seen, TrainingConfig(rank=1))
+    without = train(replace(splits.train_seen, reference=None), TrainingConfig(rank=1))
 
     def alignment(model):
         theta = model.basis[:, 0]
@@ -117,18 +117,18 @@ def test_ranks_trained_together_equal_those_trained_alone(small):
         assert model.requested_rank == model.training["config"]["rank"] == rank
 
 
-def test_the_scale_of_the_embeddings_does_not_matter(cells, models):
-    larger = replace(cells.train_seen, responses=10 * cells.train_seen.responses)
+def test_the_scale_of_the_embeddings_does_not_matter(splits, models):
+    larger = replace(splits.train_seen, responses=10 * splits.train_seen.responses)
     model = train(larger, TrainingConfig(rank=3))
-    rewards = model.rewards(10 * cells.train_seen.responses[:200], model.user_ids[0])
-    before = models[3].rewards(cells.train_seen.responses[:200], model.user_ids[0])
+    rewards = model.rewards(10 * splits.train_seen.responses[:200], model.user_ids[0])
+    before = models[3].rewards(splits.train_seen.responses[:200], model.user_ids[0])
     assert float(torch.corrcoef(torch.stack([rewards, before]))[0, 1]) > 0.999
-    scaled = replace(cells.test_seen, responses=10 * cells.test_seen.responses)
-    assert mean_accuracy(model, scaled) == pytest.approx(mean_accuracy(models[3], cells.test_seen), abs=0.01)
+    scaled = replace(splits.test_seen, responses=10 * splits.test_seen.responses)
+    assert mean_accuracy(model, scaled) == pytest.approx(mean_accuracy(models[3], splits.test_seen), abs=0.01)
 
 
-def test_the_order_of_users_does_not_matter(cells, models):
-    data = cells.train_seen
+def test_the_order_of_users_does_not_matter(splits, models):
+    data = splits.train_seen
     shuffled = data.select(np.random.default_rng(0).permutation(len(data)))
     model = train(shuffled, TrainingConfig(rank=3))
     assert model.user_ids == tuple(dict.fromkeys(shuffled.user_ids)) != models[3].user_ids
@@ -255,13 +255,13 @@ def test_the_smallest_validation_loss_is_chosen_where_it_improves_by_one_se():
 
 
 @pytest.mark.parametrize("recipe", ["default", "paper"])
-def test_auto_is_the_rank_chosen_among_trained_ranks(cells, recipe, monkeypatch):
+def test_auto_is_the_rank_chosen_among_trained_ranks(splits, recipe, monkeypatch):
     """Only that rank is trained on all comparisons, with the same result."""
     monkeypatch.setattr("lorerm.training.train.AUTO_RANKS", (0, 1, 3))
     config = TrainingConfig(recipe=recipe, steps=30)
     reported = []
-    auto = train(cells.train_seen, config, progress=lambda *what: reported.append(what[0]))
-    models = dict(train_ranks(cells.train_seen, [1, 3], config))
+    auto = train(splits.train_seen, config, progress=lambda *what: reported.append(what[0]))
+    models = dict(train_ranks(splits.train_seen, [1, 3], config))
     assert auto.requested_rank == choose_rank(models)
     assert torch.equal(auto.basis, models[auto.requested_rank].basis)
     assert set(reported) == {f"rank {auto.requested_rank}"}
@@ -278,8 +278,8 @@ def test_without_validation_the_smallest_rank_from_one_is_chosen():
     assert choose_rank({0: nothing}) == 0
 
 
-def test_ranks_can_still_be_chosen_after_users_were_added(models, cells):
-    bigger = {rank: model.with_users(adapt(model, cells.train_unseen)) for rank, model in models.items()}
+def test_ranks_can_still_be_chosen_after_users_were_added(models, splits):
+    bigger = {rank: model.with_users(adapt(model, splits.train_unseen)) for rank, model in models.items()}
     assert choose_rank(bigger) == choose_rank(models)
 
 

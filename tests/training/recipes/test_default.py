@@ -22,9 +22,9 @@ def test_its_adaptation_is_the_posterior_with_the_seed_of_training():
     assert adaptation_for(TrainingConfig(seed=4)) == AdaptationConfig(seed=4)
 
 
-def test_comparisons_are_stored_in_the_cheaper_form(cells):
+def test_comparisons_are_stored_in_the_cheaper_form(splits):
     """The responses of these data are used more than twice each only after repetition."""
-    few = cells.train_seen.select(range(40))
+    few = splits.train_seen.select(range(40))
     many = few.select(list(range(40)) * 5)
     for data, as_differences in ((few, True), (many, False)):
         trainer = find_recipe("default").trainer(data, TrainingConfig(), None)
