@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -22,9 +22,6 @@ from lorerm.serving.processes import end_with_parent
 from lorerm.serving.routes import ranking, status, users
 from lorerm.serving.settings import ENVIRONMENT, Settings
 from lorerm.serving.state import State
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PAGE = Path(__file__).parent / "page"
 

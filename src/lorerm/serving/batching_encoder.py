@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lorerm.data.conversation import conversation_key
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation, conversation_key
+from lorerm.embedding.encoder import Encoder
 from lorerm.errors import LorermError
 from lorerm.serving.errors import busy
 from lorerm.threads import set_torch_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorerm.arrays import Floats32
-    from lorerm.data.conversation import Conversation
-    from lorerm.embedding.encoder import Encoder
 
 _Requested = dict[bytes, tuple["Conversation", "asyncio.Future[Floats32]"]]
 
@@ -33,17 +28,10 @@ MAX_WAITING = 4096
 
 
 class BatchingEncoder:
-    """Encoder for concurrent requests.
+    """Encoder for concurrent requests, with a cache of at most `cache_bytes` of recent embeddings.
 
     While the encoder runs, further conversations wait, and then go to it in one call, so that a prefix that several
     share is computed once. An idle encoder is called at once.
-
-    Parameters
-    ----------
-    encoder
-        The encoder.
-    cache_bytes
-        The most bytes of recent embeddings in the cache.
     """
 
     def __init__(self, encoder: Encoder, cache_bytes: int) -> None:
@@ -59,15 +47,7 @@ class BatchingEncoder:
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
     async def embed(self, conversations: Sequence[Conversation]) -> Floats32:
-        """Return the embeddings of conversations, float32 [n, D].
-
-        Raises
-        ------
-        DataError, ModelError
-            If one of these conversations cannot be embedded.
-        ApiError
-            If too many conversations wait already.
-        """
+        """Return the embeddings of conversations, float32 [n, D]; an `ApiError` if too many wait already."""
         keys = [hashlib.sha256(conversation_key(each).encode()).digest() for each in conversations]
         found: dict[bytes, Floats32] = {}
         awaited: dict[bytes, asyncio.Future[Floats32]] = {}
@@ -83,7 +63,7 @@ class BatchingEncoder:
         return np.stack([found[key] for key in keys])
 
     def close(self) -> None:
-        """Stop, and cancel what waits."""
+        """Stop, and cancel the requests that wait."""
         if self._work is not None:
             self._work.cancel()
         self._thread.shutdown(cancel_futures=True)

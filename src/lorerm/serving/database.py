@@ -1,6 +1,6 @@
-"""The database: SQLite in a file, or PostgreSQL. Its tables, their migration, and rewriting after deletions.
+"""The database of users' feedback, in SQLite or PostgreSQL: connections, tables, migration, erasure of deleted rows.
 
-The database stores no texts and no embeddings: of each comparison, its projection on the model's basis.
+Of each comparison it stores the projection on the model's basis, but no text and no embedding.
 """
 
 from __future__ import annotations
@@ -8,21 +8,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, make_url
+from sqlalchemy import URL, Connection, Engine, Row, Select, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lorerm.errors import ConfigError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from sqlalchemy import URL, Connection, Engine, Row, Select
 
 CONNECTIONS = 8
 """Connections of a process, and the number of threads that use them."""
@@ -66,17 +62,9 @@ erasures = sa.Table(
 
 
 class Database:
-    """A database. It is connected to by the first query, so that a process can start while PostgreSQL is down.
+    """The database at a URL, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
 
-    Parameters
-    ----------
-    url
-        `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is neither, or the file cannot be created.
+    The first query connects to it, so that a process can start while PostgreSQL is down.
     """
 
     def __init__(self, url: str) -> None:
@@ -87,13 +75,7 @@ class Database:
         self._shown = parsed.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
-        """Create or migrate the tables, and finish an interrupted deletion; call it once, before processes start.
-
-        Raises
-        ------
-        ConfigError
-            If the database cannot be opened, or was written by a newer version of lorerm.
-        """
+        """Create or migrate the tables, and finish an interrupted deletion; call it once, before processes start."""
         try:
             self._migrate()
             self.erase()

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from lorerm.data.conversation import as_conversation
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation, as_conversation
 from lorerm.errors import DataError
-from lorerm.serving.schemas import EmbeddingDocument, TextDocument
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorerm.arrays import Floats32
-    from lorerm.data.conversation import Conversation
-    from lorerm.serving.batching_encoder import BatchingEncoder
-    from lorerm.serving.schemas import Message
+from lorerm.serving.batching_encoder import BatchingEncoder
+from lorerm.serving.schemas import EmbeddingDocument, Message, TextDocument
 
 
 async def embed_documents(
     documents: Sequence[Any], prompts: Sequence[Any], dimension: int, encoder: BatchingEncoder | None
 ) -> Floats32:
-    """Return the embeddings of documents, float32 [n, D]; numbers beyond float32 become infinite.
+    """Return the embeddings of documents (types of `schemas.Document`), float32 [n, D]; too large numbers are infinite.
 
-    Parameters
-    ----------
-    documents
-        n documents, each one of the types of `schemas.Document`.
-    prompts
-        The prompt of each document; None is enough for an embedding.
-    dimension
-        D.
-    encoder
-        Embeds texts; None: only embeddings are accepted.
-
-    Raises
-    ------
-    DataError
-        If an embedding has another length, or a text cannot be embedded.
+    The prompt of an embedding may be None. Without an encoder only embeddings are accepted.
     """
     texts = [index for index, document in enumerate(documents) if type(document) is not EmbeddingDocument]
     if not texts:

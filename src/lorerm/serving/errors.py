@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -15,11 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, RunError, UnknownUserError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fastapi import Request
 
 log = logging.getLogger("lorerm.serving")
 

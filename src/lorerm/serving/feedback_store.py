@@ -1,23 +1,19 @@
-"""Users' feedback in the database: read whole, appended one request at a time, deleted without remains."""
+"""Users' feedback in the database: all of a user's is read at once, and each request with feedback appends one row."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from lorerm.serving.database import erasures, updates, users
+from lorerm.arrays import Floats32
+from lorerm.serving.database import Database, erasures, updates, users
 
-if TYPE_CHECKING:
-    from lorerm.arrays import Floats32
-    from lorerm.serving.database import Database
-
-_NUMBER = np.dtype("<f4")  # in the columns of bytes
+_NUMBER = np.dtype("<f4")  # of the arrays in the columns of bytes
 _STAMP = "SELECT stamp FROM users WHERE model = ? AND user_id = ?"
 
 
@@ -26,15 +22,15 @@ class FeedbackBatch:
     """The feedback of one request, as comparisons projected on the model's basis."""
 
     key: str | None
-    """the request's idempotency key"""
+    """The request's idempotency key."""
     digest: bytes
-    """SHA-256 of the request: whether a request with the same key is the same"""
+    """SHA-256 of the request, to recognise another request with the same key."""
     n_feedback: int
-    """comparisons and choices; a choice gives several rows"""
+    """Comparisons and choices; a choice gives several rows."""
     projected: Floats32
-    """float32 [n, K]: d . V of each comparison"""
+    """float32 [n, K]: the embedding difference of each comparison times the basis."""
     weights: Floats32
-    """float32 [n]: how many judgements each comparison counts as"""
+    """float32 [n]: how many judgements each comparison counts as."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +38,17 @@ class StoredFeedback:
     """All feedback of one user."""
 
     stamp: int | None = None
-    """identifies this state: every change draws a new one; None if nothing is stored"""
+    """Identifies this state, because every change draws a new one; None if nothing is stored."""
     batches: tuple[FeedbackBatch, ...] = ()
 
 
 @dataclass(frozen=True)
 class FeedbackStore:
-    """The feedback that belongs to one model.
-
-    Parameters
-    ----------
-    database
-        The database, prepared.
-    model
-        The model's fingerprint: feedback on other models is not seen.
-    """
+    """The feedback on one model, in a prepared database."""
 
     database: Database
     model: str
+    """The model's fingerprint."""
 
     def stamp(self, user: str) -> int | None:
         """Return the stamp of a user's feedback, or None if there is none; SQLite only from one thread."""
@@ -87,13 +76,7 @@ class FeedbackStore:
         return StoredFeedback(rows[0].stamp if rows else None, tuple(batches))
 
     def append(self, user: str, before: StoredFeedback, batch: FeedbackBatch) -> int | None:
-        """Append a request's feedback if the user's state in the database is still the one before.
-
-        Returns
-        -------
-        int or None
-            The new stamp; None if the state is another one by now, and nothing was appended.
-        """
+        """Append a request's feedback, and return the new stamp; None if the user was changed after `before`."""
         stamp, version = secrets.randbits(63), len(before.batches) + 1
         row = {"model": self.model, "user_id": user}
         values = {

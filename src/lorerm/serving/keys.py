@@ -7,14 +7,11 @@ import hmac
 import ipaddress
 import re
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from lorerm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,31 +28,20 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
-    """Read hashes of keys from a file, one at the start of each line, and from an environment variable's value.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, or something is not a hash.
-    """
+    """Read hashes of keys from a file, one at the start of each line, and from an environment variable's value."""
     hashes = []
     if path is not None:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"the key file cannot be read ({error})", "check the path", file=path, argument="api-keys"
-            ) from error
+            problem = f"the key file cannot be read ({error})"
+            raise ConfigError(problem, "check the path", file=path, argument="api-keys") from error
         for row, line in enumerate(lines, 1):
             if line.strip() and not line.startswith("#"):
                 hashes.append(_parse_hash(line.split()[0], path, row))
         if not hashes:
-            raise ConfigError(
-                "the key file has no key",
-                "add a line that `lorerm serve --new-key` prints",
-                file=path,
-                argument="api-keys",
-            )
+            remedy = "add a line that `lorerm serve --new-key` prints"
+            raise ConfigError("the key file has no key", remedy, file=path, argument="api-keys")
     return (*hashes, *(_parse_hash(word, "LORERM_API_KEYS") for word in (environment or "").split()))
 
 

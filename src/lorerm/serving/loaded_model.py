@@ -1,4 +1,4 @@
-"""The loaded reward model, from a run, a folder or the hub, with the users in its files."""
+"""The reward model that a server has loaded from a run, a folder or the hub, with the users in its files."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
+from lorerm.arrays import Floats32
 from lorerm.embedding.registry import build_encoder
 from lorerm.errors import ConfigError, DataError, FolderBusyError, LorermError, RunError, UnknownUserError
 from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, USERS, forget_users
 from lorerm.model.reward_model import LowRankRewardModel
+from lorerm.model.user_weights import UserWeights
 from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.layout import MANIFEST
 from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lorerm.arrays import Floats32
-    from lorerm.model.user_weights import UserWeights
-    from lorerm.serving.settings import Settings
+from lorerm.serving.settings import Settings
 
 log = logging.getLogger("lorerm.serving")
 
@@ -44,11 +41,6 @@ class ModelFiles:
 
     Opening a run finishes a removal of users that was interrupted. A model on the hub is loaded without its users,
     because they could not be removed there.
-
-    Raises
-    ------
-    ConfigError
-        If a rank is given and the path is not a run.
     """
 
     folder: Path | None = None
@@ -62,9 +54,8 @@ class ModelFiles:
             self._rank = chosen_rank(run) if rank is None else rank
             self.folder = model_folder(run, self._rank, chosen_alpha(run))
         elif rank is not None:
-            raise ConfigError(
-                f"--rank selects a run's model, and {path} is not a run", "leave --rank out", argument="rank"
-            )
+            problem = f"--rank selects a run's model, and {path} is not a run"
+            raise ConfigError(problem, "leave --rank out", argument="rank")
         elif Path(path).is_dir() or (Path(path) / CONFIG).exists():
             self.folder = Path(path)
 
@@ -82,22 +73,11 @@ class ModelFiles:
             with suppress(UnknownUserError):
                 _retry_while_busy(lambda: forget(run, [user]))
         elif self.folder is not None and (self.folder / USERS).exists():
-            _retry_while_busy(partial(self._forget, user, self.folder))
-
-    @staticmethod
-    def _forget(user: str, folder: Path) -> None:
-        with locked(folder):
-            forget_users(folder / USERS, {user})
+            _retry_while_busy(partial(_forget_locked, self.folder, user))
 
 
 class LoadedModel:
-    """A reward model, its encoder and the users in its files, which are read again when another process changes them.
-
-    Raises
-    ------
-    LorermError
-        If the model cannot be loaded, or was not trained on embeddings of the encoder.
-    """
+    """A reward model, its encoder and the users in its files, which are read again if another process changes them."""
 
     def __init__(self, settings: Settings) -> None:
         self._files = ModelFiles(settings.path, settings.rank)
@@ -130,17 +110,30 @@ class LoadedModel:
     def refresh(self) -> None:
         """Read the users again if any process has changed their files."""
         with self._lock:
-            if not self.is_current():
-                self._refresh()
+            if self.is_current():
+                return
+            try:
+                signature, model = self._read()
+            except LorermError as error:
+                # Possibly in the middle of a change: the next request tries again.
+                log.warning("the model's users cannot be read at the moment: %s", error)
+                return
+            if fingerprint(model) == self.fingerprint:
+                self.file_users = model.users()
+            else:
+                log.error(
+                    "the folder has another model: restart the server; until then no users of its files are known"
+                )
+                self.file_users = self.file_users.select([])
+            self._signature = signature
 
     def forget(self, user: str) -> None:
         """Remove a user from the model's files; a `RunError` if they cannot be changed."""
         try:
             self._files.forget(user)
         except FolderBusyError:
-            raise FolderBusyError(
-                "another command is changing the model's files", "send the request again later"
-            ) from None
+            problem = "another command is changing the model's files"
+            raise FolderBusyError(problem, "send the request again later") from None
         except (OSError, RunError) as error:
             # Paths and causes are for the server's operator, not for its clients.
             log.error("a user cannot be removed from the model's files: %s", error)  # noqa: TRY400 - no traceback
@@ -170,21 +163,10 @@ class LoadedModel:
             signature = self._sign()
         return signature, self._files.load()
 
-    def _refresh(self) -> None:
-        try:
-            signature, model = self._read()
-        except LorermError as error:
-            # Possibly in the middle of a change: the next request tries again.
-            log.warning("the model's users cannot be read at the moment: %s", error)
-            return
-        if fingerprint(model) != self.fingerprint:
-            log.error(
-                "the folder has another model now: restart the server; until then no users of its files are known"
-            )
-            self.file_users = self.file_users.select([])
-        else:
-            self.file_users = model.users()
-        self._signature = signature
+
+def _forget_locked(folder: Path, user: str) -> None:
+    with locked(folder):
+        forget_users(folder / USERS, {user})
 
 
 def not_computable() -> DataError:

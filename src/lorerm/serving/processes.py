@@ -1,4 +1,4 @@
-"""The server's processes: one, or several workers on one socket that end with the process that started them."""
+"""Processes of the server: one, or several workers on one socket, which end with the process that started them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,7 @@ _WORKER_PATIENCE = 60
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal ends the process; print the address when the socket is bound.
-
-    Raises
-    ------
-    ConfigError
-        If other machines could use the server without a key, or the address cannot be bound.
-    RunError
-        If the application could not start.
-    """
+    """Serve until a signal ends the process; print the address when the socket is bound."""
     if not settings.keys and not is_loopback(host):
         raise ConfigError(
             f"--host {host} makes the server reachable from other machines, but there are no API keys",

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from lorerm.arrays import Floats32
 from lorerm.errors import ConfigError, DataError, ModelError
 from lorerm.model.acquisition import choose_question, information_of, posterior_of
 from lorerm.model.posterior import Posterior
+from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.serving.loaded_model import not_computable
-from lorerm.serving.schemas import Question, QuestionResponse
-
-if TYPE_CHECKING:
-    from lorerm.arrays import Floats32
-    from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.serving.schemas import QuestionRequest
-    from lorerm.serving.users import User
+from lorerm.serving.schemas import Question, QuestionRequest, QuestionResponse
+from lorerm.serving.users import User
 
 
 def next_question(
     model: LowRankRewardModel, user_id: str, user: User | None, embeddings: Floats32, request: QuestionRequest
 ) -> QuestionResponse:
-    """Choose the most informative pair of candidates [C, D]; no user: for the population model.
-
-    Raises
-    ------
-    ModelError
-        If the user's weights have no posterior.
-    DataError
-        If a pair does not name two candidates, or the embeddings cannot be computed with.
-    """
+    """Choose the most informative pair of candidates, given their embeddings [C, D] (user None: the population)."""
     posterior, candidates = _posterior(model, user), torch.from_numpy(embeddings)
     accuracy = expected_accuracy(model, posterior, candidates)
     pairs = None if request.pairs is None else [(first, second) for first, second in request.pairs]

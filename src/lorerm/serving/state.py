@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from fastapi import Request
+
+from lorerm.arrays import Floats32
 from lorerm.errors import LorermError
 from lorerm.serving.batching_encoder import BatchingEncoder
 from lorerm.serving.database import Database
 from lorerm.serving.documents import embed_documents
 from lorerm.serving.feedback_store import FeedbackStore
 from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.metrics import Metrics
+from lorerm.serving.settings import Settings
 from lorerm.serving.users import Users
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import ExitStack
-
-    from fastapi import Request
-
-    from lorerm.arrays import Floats32
-    from lorerm.serving.metrics import Metrics
-    from lorerm.serving.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from lorerm.arrays import Floats32
 from lorerm.model.acquisition import posterior_of
 from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
 from lorerm.serving.errors import ApiError, busy
-from lorerm.serving.loaded_model import not_computable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from lorerm.arrays import Floats32
-    from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore
-    from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore
+from lorerm.serving.loaded_model import LoadedModel, not_computable
 
 _T = TypeVar("_T")
 
@@ -38,13 +34,13 @@ class User:
     """A user's posterior, and how much feedback it has from this server."""
 
     weights: Floats32
-    """float32 [K]"""
+    """float32 [K], the posterior mean."""
     covariance: Floats32 | None
-    """float32 [K, K]"""
+    """float32 [K, K]."""
     n_feedback: int
-    """comparisons and choices"""
+    """Comparisons and choices."""
     version: int
-    """requests that they came in"""
+    """Requests that they came in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +53,7 @@ class _Cached:
 
 
 class Users:
-    """Finds, updates and removes users; everything slow is done in threads.
-
-    Parameters
-    ----------
-    model
-        The model, and the users in its files.
-    store
-        The stored feedback.
-    max_cached
-        The most users in memory.
-    """
+    """Finds, updates and removes users; everything slow is done in threads. Caches at most `max_cached` users."""
 
     def __init__(self, model: LoadedModel, store: FeedbackStore, max_cached: int = 50_000) -> None:
         self._model, self._store, self._max_cached = model, store, max_cached

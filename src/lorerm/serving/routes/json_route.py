@@ -6,21 +6,18 @@ The route functions annotate the body as usual, so that FastAPI makes the OpenAP
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
 from lorerm.serving.errors import ApiError
 from lorerm.serving.schemas import RequestBody
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from starlette.types import Receive, Scope, Send
 
 # Listing more errors of a body takes long, and gigabytes of memory.
 _MAX_ERRORS = 1000
@@ -82,14 +79,8 @@ class _ValidatedRequest(Request):
 async def read_body(request: Request, model: type[_Body]) -> _Body:
     """Read and validate a request's body.
 
-    JSON with a lone surrogate, or nested without end, is invalid. If a name occurs twice, its last value counts.
-
-    Raises
-    ------
-    ApiError
-        If the body is not JSON, or not declared as JSON. A browser sends other types for any web page without asking.
-    RequestValidationError
-        If the body does not fit the model.
+    It must be declared as JSON: a browser sends other types for any web page without asking. JSON with a lone
+    surrogate, or nested without end, is invalid. If a name occurs twice, its last value counts.
     """
     headers = dict(request.scope["headers"])
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 
+from lorerm.arrays import Floats32
 from lorerm.serving.documents import plain_text
 from lorerm.serving.errors import ApiError, documented, unknown_user
 from lorerm.serving.routes.json_route import DirectRoute
 from lorerm.serving.schemas import Message, RerankRequest, RerankResponse, RewardRequest, ScoreRequest, ScoreResponse
 from lorerm.serving.state import State, state_of
-
-if TYPE_CHECKING:
-    from lorerm.arrays import Floats32
 
 router = APIRouter(route_class=DirectRoute, responses=documented(404, 409))
 
