@@ -103,6 +103,12 @@ def test_select_keeps_what_belongs_together(indices):
     assert len(table) == 3
 
 
+def test_comparisons_are_indexed_as_they_are_selected():
+    table = make()
+    assert table[[True, False, True]].chosen.tolist() == table.select([0, 2]).chosen.tolist() == [0, 1]
+    assert table[1:].chosen.tolist() == [2, 1]
+
+
 def test_select_may_take_nothing():
     assert len(make().select(np.array([], dtype=np.int64))) == 0
 

@@ -119,7 +119,7 @@ class Comparisons:
                 )
 
     def __repr__(self) -> str:
-        """Return the sizes only: names of users and their comparisons do not belong into a log."""
+        """Return the sizes only: names of users and their comparisons do not belong in a log."""
         sizes = ", ".join(f"{name}={size}" for name, size in self._sizes().items())
         return f"{type(self).__name__}({sizes})"
 
@@ -152,6 +152,10 @@ class Comparisons:
             weights=self.weights[rows],
             splits=None if self.splits is None else _take(self.splits, rows),
         )
+
+    def __getitem__(self: C, indices: Any) -> C:  # noqa: ANN401 - anything that indexes an array
+        """Return some of the comparisons, as `select` does."""
+        return self.select(indices)
 
     def with_splits(self: C, labels: Column) -> C:
         """Replace the column `splits`.
