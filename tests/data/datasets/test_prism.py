@@ -196,7 +196,7 @@ def test_dialogues_of_unknown_users_are_counted(tmp_path):
 
 
 def test_nothing_left_is_an_error(tmp_path):
-    with refused(DataError, file=str(tmp_path / "conversations.jsonl"), row=None):
+    with refused(DataError, file=str(tmp_path), row=None):
         load(write(tmp_path, odd()[:2]))
 
 

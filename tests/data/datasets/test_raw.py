@@ -84,7 +84,7 @@ def test_one_file_of_the_hub(hub, monkeypatch, tmp_path):
         return str(path)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    ((_, row),) = raw_file(REPOSITORY, "survey.jsonl", None, COMMIT)
+    (row,) = raw_file(REPOSITORY, "survey.jsonl", None, COMMIT)
     assert row.record == {"user_id": "u"}
 
 
@@ -141,8 +141,8 @@ def test_row_of_another_layout_is_named():
     row = Row("f.jsonl", 3, {"info": None})
     with refused(DataError, "AttributeError", file="f.jsonl", row=3), of_published_layout(row):
         row.record["info"].get("post")
-    with refused(DataError, "as it was", file=None, row=None), of_published_layout(row):
-        raise DataError("as it was", "said")
+    with refused(DataError, "as it was", file="f.jsonl", row=3, column="info"), of_published_layout(row):
+        raise DataError("as it was", "said", column="info")
 
 
 def test_folder_without_data(tmp_path):

@@ -30,13 +30,7 @@ DATASETS: Mapping[str, str] = {
 
 
 def dataset_options(name: str) -> type[Any]:
-    """Return the dataclass with the options of a data set.
-
-    Raises
-    ------
-    ConfigError
-        No data set has that name.
-    """
+    """Return the dataclass with the options of a data set."""
     if name not in DATASETS:
         raise ConfigError(
             f"data set {name!r} is not known",
@@ -81,26 +75,7 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
 def read_dataset(name: str, *, split: SplitSettings | None = None, **options: object) -> Loaded[Preferences]:
     """Load a data set by its name, with an account of what was read and what was left out.
 
-    Parameters
-    ----------
-    name
-        One of `DATASETS`.
-    split
-        How to draw the split, for data sets that have their own; None is as published.
-    **options
-        As in `load_dataset`.
-
-    Returns
-    -------
-    Loaded
-        The comparisons, what was read, and how many rows each step kept.
-
-    Raises
-    ------
-    ConfigError
-        No data set has that name, or it has no such option.
-    DataError
-        The data set cannot be read.
+    `split` says how a data set draws its own split; None is as published. `options` are as in `load_dataset`.
     """
     found = dataset_options(name)
     known = [field.name for field in fields(found)]

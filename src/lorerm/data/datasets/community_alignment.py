@@ -2,7 +2,8 @@
 
 At each of up to four turns, an annotator prefers one of four responses, with which the conversation continues. It is
 compared with each of the three others; these comparisons share the weight 1. Conversations that begin with the same
-prompt (over 2,500 prompts were given to ten annotators or more) are all in train or all in test.
+prompt (over 2,500 prompts were given to ten annotators or more) have one prompt id, so that all are in train or all in
+test.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import PublishedOptions, Repository, column, of_published_layout, raw_rows
+from lorerm.data.preferences import Preferences
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lorerm.data.datasets.loaded import SplitSettings
-    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("facebook/community-alignment-dataset")
@@ -42,15 +43,14 @@ class Options(PublishedOptions):
     """Community Alignment."""
 
     languages: tuple[str, ...] | None = None
-    """take conversations in these languages alone, as `assigned_lang` has them: "en it"; None: all"""
+    """take conversations in these languages alone, named as in the column `assigned_lang`: "en it"; None: all"""
 
 
 def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
-    """Load every turn's preferred response against each other response; annotators are the users.
+    """Load comparisons of every turn's preferred response with each other response; annotators are the users.
 
     Local files are as on the hub: Parquet, CSV or JSON lines. The data set grows, so give a revision.
     """
-    languages = options.languages
     rows = raw_rows(REPOSITORY, options.data, options.revision)
     conversations, turns = Tally("conversations", _CONVERSATION_STEPS), Tally("turns", _TURN_STEPS)
     found: set[str] = set()
@@ -60,18 +60,17 @@ def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Prefer
         conversations.add()
         language, name = str(column(row, "assigned_lang")), str(column(row, "conversation_id"))
         found.add(language)
-        if languages is not None and language not in languages:
-            conversations.drop("language")
-        elif name in seen:
-            conversations.drop("repeated")
-        else:
-            with of_published_layout(row):
-                if (column(row, "first_turn_prompt") or "").strip():
-                    records += _records(row, turns)
-                else:
-                    conversations.drop("empty")
+        with of_published_layout(row):
+            if options.languages is not None and language not in options.languages:
+                conversations.drop("language")
+            elif name in seen:
+                conversations.drop("repeated")
+            elif not (column(row, "first_turn_prompt") or "").strip():
+                conversations.drop("empty")
+            else:
+                records += _records(row, turns)
         seen.add(name)
-    unknown = [language for language in languages or () if language not in found]
+    unknown = [language for language in options.languages or () if language not in found]
     if unknown:
         raise DataError(
             f"there is no conversation in {unknown[0]!r}",
@@ -79,8 +78,6 @@ def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Prefer
             file=rows.source,
             argument="languages",
         )
-    from lorerm.data.preferences import Preferences
-
     preferences = Preferences.from_records(records, rows.source)
     return Loaded(preferences, rows.source, (*conversations.lines(), *turns.lines()))
 

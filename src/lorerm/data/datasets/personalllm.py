@@ -16,7 +16,16 @@ import numpy as np
 from lorerm.data.coercion import as_number
 from lorerm.data.comparisons import Comparisons
 from lorerm.data.datasets.loaded import Loaded, Tally
-from lorerm.data.datasets.raw import OWN_FILES, PublishedOptions, RawRows, Repository, column, raw_rows
+from lorerm.data.datasets.raw import (
+    OWN_FILES,
+    PublishedOptions,
+    RawRows,
+    Repository,
+    column,
+    of_published_layout,
+    raw_rows,
+)
+from lorerm.data.preferences import Preferences
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
 
     from lorerm.arrays import Floats, Ints
     from lorerm.data.datasets.loaded import SplitSettings
-    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("namkoong-lab/PersonalLLM")
@@ -101,7 +109,7 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
     names = [f"seen-{i:04d}" for i in range(seen_users)] + [f"unseen-{i:04d}" for i in range(unseen_users)]
     seen = np.arange(len(names)) < seen_users
     n_train = len(train.texts)
-    n_compared = np.where(seen, max(1, int(options.seen_share * n_train)), max(1, int(options.unseen_share * n_train)))
+    n_compared = np.where(seen, options.seen_share * n_train, options.unseen_share * n_train).astype(int).clip(min=1)
     on_train = [np.sort(rng.permutation(train.usable)[:n]) for n in n_compared.tolist()]
     parts = [
         _compare(train.scores, tastes, on_train, 0),
@@ -116,8 +124,6 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
     decided = text[chosen] != text[rejected]
     order = np.argsort(user[decided], kind="stable")
     user, chosen, rejected, side = (values[decided][order] for values in (user, chosen, rejected, side))
-    from lorerm.data.preferences import Preferences
-
     preferences = Preferences.from_responses(
         ((prompt, response) for _, prompt, responses in texts for response in responses),
         Comparisons.from_columns(
@@ -133,12 +139,9 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
 
 
 def _compare(
-    scores: Floats,
-    tastes: Floats,
-    prompts_of: Sequence[Ints],
-    first_row: int,
+    scores: Floats, tastes: Floats, prompts_of: Sequence[Ints], first_row: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return user, best and worst response of each comparison, int32 [n]; equal rows where all eight are equal."""
+    """Return user, best and worst response of each comparison, int32 [n]: one response twice where all are equal."""
     users, best, worst = [], [], []
     for user, prompts in enumerate(prompts_of):
         values = scores[prompts] @ tastes[user]
@@ -154,13 +157,12 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
     texts: dict[str, list[tuple[str, str, list[str]]]] = {"train": [], "test": []}
     scores: dict[str, list[Floats]] = {"train": [], "test": []}
     for label, row in rows:
-        if label not in texts:
-            raise DataError(
-                "the file is neither of the train nor of the test split", "keep the files' names", file=row.source
-            )
+        with of_published_layout(row):
+            if label not in texts:
+                raise DataError("the file is neither of the train nor of the test split", "keep the files' names")
+            texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _responses(row)))
+            scores[label].append(_scores(row))
         tally.add()
-        texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _responses(row)))
-        scores[label].append(_scores(row))
     tested = {prompt for _, prompt, _ in texts["test"]}
     sides = []
     for label, found in texts.items():
@@ -184,7 +186,7 @@ def _responses(row: Row) -> list[str]:
 def _text(row: Row, name: str) -> str:
     text = column(row, name)
     if not isinstance(text, str):
-        raise DataError(f"{name} is missing", OWN_FILES, file=row.source, row=row.number, column=name)
+        raise DataError(f"{name} is missing", OWN_FILES, column=name)
     return text
 
 

@@ -18,20 +18,20 @@ from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import (
     OWN_FILES,
     PublishedOptions,
-    RawRows,
     Repository,
     column,
     of_published_layout,
     raw_file,
     resolve,
 )
+from lorerm.data.preferences import Preferences, ReadingSummary
 from lorerm.data.schema import UNUSED, Comparison
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from lorerm.data.conversation import Conversation
     from lorerm.data.datasets.loaded import SplitSettings
-    from lorerm.data.preferences import Preferences
+    from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("HannahRoseKirk/prism-alignment")
 MAX_DIALOGUES_TOO_FEW = 5
@@ -69,18 +69,10 @@ class Options(PublishedOptions):
     list of all rejected ones; the brackets give the chosen reply away, so use it only to match a published table"""
 
 
-@dataclass(frozen=True)
-class _Turn:
+class _Turn(NamedTuple):
     message: str | None
     chosen: str | None
     rejected: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Dialogue:
-    name: str
-    user: str
-    turns: tuple[_Turn, ...]
 
 
 def load(options: Options, split: SplitSettings | None = None) -> Loaded[Preferences]:
@@ -89,30 +81,26 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
     Local files are a folder with `survey.jsonl` and `conversations.jsonl`. Where `split` is None, the splits are the
     published ones; see `split_dialogues`. Users are in the order of their ids, as in the published code.
     """
-    split = split or PUBLISHED_SPLIT
     commit = resolve(REPOSITORY, options.revision) if options.data is None else None
     survey = raw_file(REPOSITORY, "survey.jsonl", options.data, commit)
     users = [
-        str(column(row, "user_id")) for _, row in survey if column(row, "num_completed_conversations") not in (0, None)
+        str(column(row, "user_id")) for row in survey if column(row, "num_completed_conversations") not in (0, None)
     ]
-    conversations = raw_file(REPOSITORY, "conversations.jsonl", options.data, commit)
     tally = Tally("dialogues", _DIALOGUE_STEPS)
-    dialogues = _read_dialogues(conversations, users, tally)
+    dialogues = _read_dialogues(raw_file(REPOSITORY, "conversations.jsonl", options.data, commit), users, tally)
     users = [user for user in users if dialogues.get(user, True)]
-    splits = split_dialogues(users, dialogues, split)
+    splits = split_dialogues(users, dialogues, split or PUBLISHED_SPLIT)
     tally.drop("few", sum(splits[name] == UNUSED for names in dialogues.values() for name in names))
     turns = Tally("turns", _TURN_STEPS)
-    comparisons = [
-        comparison
-        for user in sorted(dialogues)
-        for dialogue in dialogues[user].values()
-        if splits[dialogue.name] != UNUSED
-        for comparison in _comparisons(dialogue, splits[dialogue.name], turns, options.published_format)
-    ]
+    comparisons = []
+    for user in sorted(dialogues):
+        for name, dialogue in dialogues[user].items():
+            if splits[name] != UNUSED:
+                for prompt, chosen, rejected, weight in _compare(dialogue, turns, options.published_format):
+                    comparisons.append(Comparison(user, name, prompt, chosen, rejected, splits[name], weight))
+    source = f"{REPOSITORY.name} at {commit}" if options.data is None else str(options.data)
     if not comparisons:
-        raise DataError("no comparison is left", OWN_FILES, file=conversations.source)
-    from lorerm.data.preferences import Preferences, ReadingSummary
-
+        raise DataError("no comparison is left", OWN_FILES, file=source)
     warnings: tuple[str, ...] = ()
     if options.published_format:
         warnings = (
@@ -120,31 +108,18 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
             "that format, not the users' preferences.",
         )
     preferences = Preferences.from_comparisons(comparisons, ReadingSummary(turns.left, len(comparisons)))
-    source = f"{REPOSITORY.name} at {commit}" if options.data is None else str(options.data)
     return Loaded(preferences, source, (*tally.lines(), *turns.lines()), warnings)
 
 
 def split_dialogues(
     users: Sequence[str], dialogues: Mapping[str, Mapping[str, object]], split: SplitSettings = PUBLISHED_SPLIT
 ) -> dict[str, str]:
-    """Draw the split of each dialogue as the published code does.
+    """Draw the split of each dialogue as the published code does: name of the dialogue -> split.
 
-    NumPy's legacy generator shuffles the users once; the first int(0.8 n) are seen. Users with five dialogues or fewer
-    leave. Then the dialogues of each user are shuffled, seen users first; the first int(0.5 n) are train.
-
-    Parameters
-    ----------
-    users
-        In the order of the survey.
-    dialogues
-        User -> their dialogues by name, in the order of the file.
-    split
-        The seed and the held-out shares; the numbers that are *kept* are rounded down.
-
-    Returns
-    -------
-    dict
-        Name of each dialogue -> its split; `unused` for those of users who left.
+    `users` are in the order of the survey; `dialogues` has their dialogues by user and name, in the order of the file.
+    NumPy's legacy generator shuffles the users once; the first int(0.8 n) are seen. The dialogues of users with five
+    or fewer become `unused`. Then the dialogues of each other user are shuffled, seen users first; the first int(0.5 n)
+    are train. Other shares than 0.8 and 0.5 are those of `split`.
     """
     rng = np.random.RandomState(split.seed)
     order = np.array(list(users))
@@ -162,16 +137,16 @@ def split_dialogues(
     return splits
 
 
-def _read_dialogues(rows: RawRows, users: Sequence[str], tally: Tally) -> dict[str, dict[str, _Dialogue]]:
+def _read_dialogues(rows: Iterator[Row], users: Sequence[str], tally: Tally) -> dict[str, dict[str, tuple[_Turn, ...]]]:
     """Return the dialogues that have a usable turn, by user and name, in the order of the file.
 
     A user whose dialogues are all left out has an empty entry; a user without dialogues in the file has none.
     """
-    found: dict[str, dict[str, _Dialogue]] = {}
+    found: dict[str, dict[str, tuple[_Turn, ...]]] = {}
     known = set(users)
-    for _, row in rows:
+    for row in rows:
         tally.add()
-        user, name = str(column(row, "user_id")), str(column(row, "conversation_id"))
+        user = str(column(row, "user_id"))
         if user not in known:
             tally.drop("user")
             continue
@@ -179,7 +154,7 @@ def _read_dialogues(rows: RawRows, users: Sequence[str], tally: Tally) -> dict[s
         with of_published_layout(row):
             turns = _read_turns(column(row, "conversation_history"))
         if any(turn.message is not None and turn.chosen is not None and turn.rejected for turn in turns):
-            of_user[name] = _Dialogue(name, user, turns)
+            of_user[str(column(row, "conversation_id"))] = turns
         else:
             tally.drop("unqualified")
     return found
@@ -202,11 +177,16 @@ def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
     return tuple(turns)
 
 
-def _comparisons(dialogue: _Dialogue, split: str, tally: Tally, published_format: bool) -> Iterator[Comparison]:
-    """Yield the comparisons of each turn; its prompt holds the earlier turns with the chosen replies."""
+def _compare(
+    dialogue: Sequence[_Turn], tally: Tally, published_format: bool
+) -> Iterator[tuple[Conversation, Conversation, Conversation, float]]:
+    """Yield prompt, chosen reply, rejected reply and weight of the comparisons of each turn.
+
+    The prompt holds the earlier turns with the chosen replies.
+    """
     context: list[Message] = []
     broken = False
-    for turn in dialogue.turns:
+    for turn in dialogue:
         tally.add()
         if broken or turn.message is None or turn.chosen is None:
             broken = True
@@ -214,13 +194,13 @@ def _comparisons(dialogue: _Dialogue, split: str, tally: Tally, published_format
             continue
         context.append(Message(role="user", content=turn.message))
         if published_format:
-            rejected: Sequence[str] = [str(list(turn.rejected))]
+            rejected = [str(list(turn.rejected))]
         else:
             rejected = [reply for reply in turn.rejected if reply != turn.chosen]
         if rejected and any(message["content"].strip() for message in context):
             prompt, chosen = parse_messages(context, "the turns", "user"), _reply(turn.chosen)
             for reply in rejected:
-                yield Comparison(dialogue.user, dialogue.name, prompt, chosen, _reply(reply), split, 1 / len(rejected))
+                yield prompt, chosen, _reply(reply), 1 / len(rejected)
         else:
             tally.drop("unrejected" if not turn.rejected else "same" if not rejected else "blank")
         context.append(Message(role="assistant", content=turn.chosen))

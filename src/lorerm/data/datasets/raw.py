@@ -1,15 +1,13 @@
 """Read the rows of a published data set as they are stored, from local files or from the Hugging Face hub.
 
-Where a local path is given, no network is used. A revision on the hub, which may be a branch that moves, is resolved to
-a commit; that commit is read and recorded.
+Local files are read without a network. On the hub, a revision is resolved to a commit, which is read and recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from lorerm.data.readers import find_format, known_suffixes
 from lorerm.data.readers.datasets_folder import dataset_rows, load_folder
 from lorerm.data.readers.files import read_rows
 from lorerm.data.schema import missing_column
-from lorerm.errors import DataError, LorermError, first_line
+from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,67 +55,56 @@ class Repository:
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows as they are stored, with the split that each is in."""
+    """Rows as they are stored, with the split that each is in; they can be read once."""
 
     source: str
     """what is read: a local path, or a repository at a commit"""
-    _parts: tuple[tuple[str | None, Callable[[], Iterator[Row]]], ...]
+    rows: Iterator[tuple[str | None, Row]]
+    """(split, row); the split is "train", "valid", "test", or None where no file name says it"""
 
     def __iter__(self) -> Iterator[tuple[str | None, Row]]:
-        """Yield (split, row) pairs; the split is "train", "valid", "test", or None where no file name tells it."""
-        for label, read in self._parts:
-            for row in read():
-                yield label, row
+        return self.rows
 
 
 def raw_rows(repository: Repository, data: str | Path | None, revision: str | None = None) -> RawRows:
-    """Return the rows of a data set.
+    """Return the rows of a data set from local files, or from its repository on the hub where `data` is None.
 
-    Parameters
-    ----------
-    repository
-        Its repository on the hub.
-    data
-        A file, a folder of files (also in folders within it), or a folder that `datasets` wrote; None reads the hub.
-    revision
-        Branch, tag or commit on the hub.
-
-    Raises
-    ------
-    DataError
-        The path does not exist, or the hub cannot be read.
+    `data` is a file, a folder of files (also in folders within it), or a folder that `datasets` wrote. `revision` is a
+    branch, tag or commit on the hub. A missing path and a hub that cannot be read are a `DataError`.
     """
     if data is not None:
-        return _local(Path(data))
+        return _local_rows(Path(data), str(data))
     commit = resolve(repository, revision)
     source = f"{repository.name} at {commit}"
-    if repository.folder is not None:
-        return replace(_local(_download_folder(repository, commit)), source=source)
-    return _of_datasets(_download(repository, commit), source)
+    with _reading_hub(repository):
+        if repository.folder is None:
+            from datasets import load_dataset
+
+            return _dataset_rows(load_dataset(repository.name, revision=commit), source)
+        from huggingface_hub import snapshot_download
+
+        snapshot = snapshot_download(
+            repository.name, repo_type="dataset", revision=commit, allow_patterns=f"{repository.folder}/*"
+        )
+    return _local_rows(Path(snapshot) / repository.folder, source)
 
 
-def raw_file(repository: Repository, name: str, data: str | Path | None, revision: str | None) -> RawRows:
-    """Return the rows of one named file, in the local folder `data` or at a commit that `resolve` returned."""
+def raw_file(repository: Repository, name: str, data: str | Path | None, commit: str | None) -> Iterator[Row]:
+    """Return the rows of one named file, in the local folder `data`, or on the hub at a commit where it is None."""
     if data is not None:
         path = Path(data) / name
         if not path.exists():
             raise DataError("the file does not exist", f"give a folder that holds {name}", file=path)
-        return RawRows(str(path), ((None, _file_reader(path)),))
-    from huggingface_hub import hf_hub_download
+    else:
+        from huggingface_hub import hf_hub_download
 
-    with _reading_hub(repository):
-        local = hf_hub_download(repository.name, name, repo_type="dataset", revision=revision)
-    return RawRows(f"{repository.name} at {revision}", ((None, _file_reader(Path(local))),))
+        with _reading_hub(repository):
+            path = Path(hf_hub_download(repository.name, name, repo_type="dataset", revision=commit))
+    return read_rows(path, _ALL_COLUMNS)
 
 
 def resolve(repository: Repository, revision: str | None) -> str:
-    """Return the commit that a revision on the hub points to now.
-
-    Raises
-    ------
-    DataError
-        The hub cannot be reached, or has no such data set or revision.
-    """
+    """Return the commit that a revision on the hub points to now."""
     from huggingface_hub import HfApi
 
     with _reading_hub(repository):
@@ -135,11 +122,11 @@ def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
 
 @contextmanager
 def of_published_layout(row: Row) -> Iterator[None]:
-    """Turn what is raised on reading a row of another layout, also within its values, into a `DataError` of the row."""
+    """Raise errors on reading a row, and values of another type than in the data set, as a `DataError` of that row."""
     try:
         yield
-    except LorermError:
-        raise
+    except DataError as error:
+        raise error.in_row(row.source, row.number) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"the row does not have the layout of the data set ({type(error).__name__}: {first_line(error):.100})",
@@ -149,31 +136,29 @@ def of_published_layout(row: Row) -> Iterator[None]:
         ) from error
 
 
-def _local(path: Path) -> RawRows:
+def _local_rows(path: Path, source: str) -> RawRows:
     if not path.exists():
         raise DataError("the path does not exist", "give a file or folder of the data set", file=path)
     if path.is_dir() and find_format(path) is not None:
         saved = load_folder(path)
-        return _of_datasets(saved if isinstance(saved, Mapping) else {"": saved}, str(path))
+        return _dataset_rows(saved if isinstance(saved, Mapping) else {"": saved}, source)
     files = _files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"the folder holds no file ending in {known_suffixes()}", OWN_FILES, file=path)
-    parts = tuple((_label(file.relative_to(path.parent).as_posix()), _file_reader(file)) for file in files)
-    return RawRows(str(path), parts)
+    labels = [_label(file.relative_to(path.parent).as_posix()) for file in files]
+    parts = zip(labels, files, strict=True)
+    return RawRows(source, ((label, row) for label, file in parts for row in read_rows(file, _ALL_COLUMNS)))
 
 
-def _of_datasets(found: Mapping[str, Any], source: str) -> RawRows:
+def _dataset_rows(parts: Mapping[str, Any], source: str) -> RawRows:
     return RawRows(
         source,
-        tuple(
-            (_label(name), partial(dataset_rows, part, _ALL_COLUMNS, f"{source}, {name}"))
-            for name, part in found.items()
+        (
+            (_label(name), row)
+            for name, part in parts.items()
+            for row in dataset_rows(part, _ALL_COLUMNS, f"{source}, {name}")
         ),
     )
-
-
-def _file_reader(path: Path) -> Callable[[], Iterator[Row]]:
-    return partial(read_rows, path, _ALL_COLUMNS)
 
 
 def _files(folder: Path) -> Sequence[Path]:
@@ -188,36 +173,14 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _label(name: str) -> str | None:
-    """Return the split that a name tells: the name of a split, or the path of a file below the folder given."""
-    below = name.lower().rpartition("/")
-    for text in (below[2], below[0]):
-        found = [label for label in _LABELS if label in text]
-        if found:
-            return found[0]
-    return None
-
-
-def _download(repository: Repository, commit: str) -> Mapping[str, Any]:
-    from datasets import load_dataset
-
-    with _reading_hub(repository):
-        found: Mapping[str, Any] = load_dataset(repository.name, revision=commit)
-    return found
-
-
-def _download_folder(repository: Repository, commit: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    with _reading_hub(repository):
-        snapshot = snapshot_download(
-            repository.name, repo_type="dataset", revision=commit, allow_patterns=f"{repository.folder}/*"
-        )
-    return Path(snapshot) / str(repository.folder)
+    """Return the split that is part of a name: that of a split, or the path of a file below the folder given."""
+    folder, _, file = name.lower().rpartition("/")
+    return next((label for text in (file, folder) for label in _LABELS if label in text), None)
 
 
 @contextmanager
 def _reading_hub(repository: Repository) -> Iterator[None]:
-    """Turn any error of the hub's clients into a `DataError` with a remedy."""
+    """Raise any error of the hub's clients as a `DataError` with a remedy."""
     try:
         yield
     except Exception as error:

@@ -7,16 +7,20 @@ and validation rows (`valid1` and `valid2` in the original files) are train and 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from lorerm.data.coercion import require_id
+from lorerm.data.conversation import parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import PublishedOptions, Repository, column, of_published_layout, raw_rows
+from lorerm.data.preferences import Preferences
+from lorerm.data.schema import Comparison
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from lorerm.data.datasets.loaded import SplitSettings
-    from lorerm.data.preferences import Preferences
     from lorerm.data.readers.format import Row
 
 # `datasets` no longer runs the loading script of the repository, so the hub's conversion of it to Parquet is read.
@@ -41,24 +45,14 @@ class Options(PublishedOptions):
     prompts, and a warning counts them; otherwise the split drops and counts them"""
 
 
-class _Comparison(NamedTuple):
-    worker: str
-    text_id: str
-    text: str
-    chosen: str
-    rejected: str
-    split: str
-
-
 def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
-    """Load the comparisons of the workers who are in both published splits.
+    """Load the comparisons of the workers who are in both published splits; see `in_both_splits` for their order.
 
-    Local files are the original `comparisons/batch*.json`, or files as on the hub. Users are in ascending order of
-    their number of training comparisons, as in the published code; `split` is train or test.
+    Local files are the original `comparisons/batch*.json`, or files as on the hub.
     """
     rows = raw_rows(REPOSITORY, options.data, options.revision)
     tally = Tally("rows", _STEPS)
-    comparisons = []
+    found = []
     for label, row in rows:
         tally.add()
         with of_published_layout(row):
@@ -66,34 +60,42 @@ def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Prefer
         if isinstance(comparison, str):
             tally.drop(comparison)
         else:
-            comparisons.append(comparison)
-    n_train = Counter(one.worker for one in comparisons if one.split == "train")
-    n_test = Counter(one.worker for one in comparisons if one.split == "test")
-    kept = [one for one in comparisons if one.worker in n_train and one.worker in n_test]
-    tally.drop("one_split", len(comparisons) - len(kept))
+            found.append(comparison)
+    kept = [found[index] for index in in_both_splits(found)]
+    tally.drop("one_split", len(found) - len(kept))
     if not kept:
         raise DataError(
             "no worker has usable comparisons in both the train and the validation split",
             "give the files of both splits",
             file=rows.source,
         )
-    kept.sort(key=lambda one: (n_train[one.worker], one.worker))
-    shared = {one.text_id for one in kept if one.split == "train"} & {
-        one.text_id for one in kept if one.split == "test"
-    }
     warnings: tuple[str, ...] = ()
-    if options.keep_shared_posts and shared:
-        warnings = (
-            f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
-            f"{len(shared):,}.",
-        )
-    from lorerm.data.preferences import Preferences
+    if options.keep_shared_posts:
+        train, test = ({one.prompt_id for one in kept if one.split == split} for split in ("train", "test"))
+        if shared := train & test:
+            # The id of a shared post differs between the splits, so that neither drops it.
+            kept = [
+                one._replace(prompt_id=f"{one.prompt_id} ({one.split})") if one.prompt_id in shared else one
+                for one in kept
+            ]
+            warnings = (
+                f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
+                f"{len(shared):,}.",
+            )
+    return Loaded(Preferences.from_comparisons(kept), rows.source, tally.lines(), warnings)
 
-    records = (_record(one, options.keep_shared_posts and one.text_id in shared) for one in kept)
-    return Loaded(Preferences.from_records(records, rows.source), rows.source, tally.lines(), warnings)
+
+def in_both_splits(comparisons: Sequence[Comparison]) -> list[int]:
+    """Return the indices of the comparisons of users who are in both train and test.
+
+    Users are in ascending order of their number of training comparisons, as in the published code, then of their ids.
+    """
+    n_train, n_test = (Counter(one.user_id for one in comparisons if one.split == split) for split in ("train", "test"))
+    kept = [i for i, one in enumerate(comparisons) if n_train[one.user_id] and n_test[one.user_id]]
+    return sorted(kept, key=lambda i: (n_train[comparisons[i].user_id], comparisons[i].user_id))
 
 
-def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Comparison | str:
+def _read(row: Row, label: str | None, include_cnn_dm: bool) -> Comparison | str:
     """Return one comparison, or the name of the step that leaves it out."""
     info, summaries = column(row, "info"), column(row, "summaries")
     text = info.get("post")
@@ -108,11 +110,11 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Comparison | st
         raise DataError(
             f"choice is {choice!r} of {len(summaries)} summaries",
             "give the comparisons of summarize_from_feedback",
-            file=row.source,
-            row=row.number,
             column="choice",
         )
-    chosen, rejected = summaries[choice]["text"], summaries[1 - choice]["text"]
+    chosen, rejected = (
+        parse_messages(summaries[side]["text"], "a summary", "assistant") for side in (choice, 1 - choice)
+    )
     if chosen == rejected:
         return "same"
     given = row.record.get("split") if isinstance(row.record, dict) else None
@@ -121,23 +123,8 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> _Comparison | st
         raise DataError(
             f"the split is {given or label!r}",
             "give rows with the column split: train, valid1 or valid2",
-            file=row.source,
-            row=row.number,
             column="split",
         )
-    return _Comparison(str(column(row, "worker")), str(info.get("id") or text), text, chosen, rejected, split)
-
-
-def _record(comparison: _Comparison, by_split: bool) -> dict[str, object]:
-    """Return a row of the data contract; lists of messages, since a summary may look like a printed list.
-
-    Where `by_split`, the prompt's id differs between the splits, so that neither drops it.
-    """
-    return {
-        "user_id": comparison.worker,
-        "prompt_id": f"{comparison.text_id} ({comparison.split})" if by_split else comparison.text_id,
-        "prompt": [{"role": "user", "content": comparison.text}],
-        "chosen": [{"role": "assistant", "content": comparison.chosen}],
-        "rejected": [{"role": "assistant", "content": comparison.rejected}],
-        "split": comparison.split,
-    }
+    user_id = require_id(str(column(row, "worker")), "worker")
+    prompt_id = require_id(str(info.get("id") or text), "info")
+    return Comparison(user_id, prompt_id, parse_messages(text, "the text", "user"), chosen, rejected, split, 1.0)

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     number: int
     """from 1; in files with one row a line, the number of the line"""
     record: object
-    """a mapping with a value for each column, if the input is valid"""
+    """a dict with a value for each column, if the input is valid"""
 
 
 @dataclass(frozen=True)
