@@ -178,6 +178,8 @@ def test_mean_gains_of_users_with_about_as_many_comparisons():
     found = Gains(2, "shared_direction", (), (), users)
     assert found.by_n_fitted("test_seen", 5) == [pytest.approx((1.5, 0.05)), pytest.approx((8, 0.3))]
     assert replace(found, users=users[:3]).by_n_fitted("test_seen", 5) == []
+    alike = tuple(replace(user, n_fitted=5) for user in users)
+    assert replace(found, users=alike).by_n_fitted("test_seen", 5) == [pytest.approx((5, 0.175))]
 
 
 def test_the_main_difference_is_to_the_population_model_or_to_what_validation_chose(report):

@@ -286,15 +286,16 @@ class Gains:
         """Return (mean number of fitted comparisons, mean gain) of equally large groups of a split's users.
 
         Users are grouped by the number of comparisons that their weights were fitted to; a group has at least 4 users.
+        Groups with the same mean number are one.
         """
         ordered = sorted(self.users_by_split[split], key=lambda user: user.n_fitted)
         n_groups = min(n_groups, len(ordered) // 4)
         groups = [ordered[k * len(ordered) // n_groups : (k + 1) * len(ordered) // n_groups] for k in range(n_groups)]
-        means = {
-            sum(user.n_fitted for user in group) / len(group): sum(user.gain for user in group) / len(group)
-            for group in groups
-        }
-        return list(means.items())
+        gains: dict[float, list[float]] = {}
+        for group in groups:
+            mean = sum(user.n_fitted for user in group) / len(group)
+            gains.setdefault(mean, []).extend(user.gain for user in group)
+        return [(mean, sum(found) / len(found)) for mean, found in gains.items()]
 
     def distribution(self, split: str) -> GainDistribution:
         """Return mean, quartiles and shares of the gains of a split that has users."""

@@ -43,13 +43,14 @@ Block: TypeAlias = Text | Picture | Warnings | Table | Facts | AxisWords
 
 @dataclass(frozen=True)
 class Section:
-    """A section: its title, that in the list of sections, its content in one sentence, and its blocks."""
+    """A section: its title, its content in one sentence, and its blocks."""
 
     id: str
     title: str
-    link: str
     explanation: str
     blocks: tuple[Block, ...]
+    short_title: str = ""
+    """the title in the list of sections, if it is another one"""
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,20 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "accuracy",
             "Accuracy by rank",
-            "Accuracy",
             "How often the model ranks the response that a user preferred above the other one, on prompts that were "
             "not used in training.",
             _accuracy(report),
+            "Accuracy",
         ),
         Section(
             "few-shot",
             "From few comparisons",
-            "Few comparisons",
             "What a new user's comparisons are worth: weights fitted to the first few of them, in random orders.",
             _few_shot(report),
+            "Few comparisons",
         ),
         Section(
             "splits",
-            "All splits",
             "All splits",
             "Train against test prompts shows overfitting; seen against unseen users shows what a few comparisons of a "
             "new user are worth.",
@@ -109,13 +109,12 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "personal",
             "Is it really personal?",
-            "Controls",
             "If another user's weights did as well, a gain would not come from knowing the user.",
             _personal(report),
+            "Controls",
         ),
         Section(
             "differences",
-            "Differences",
             "Differences",
             f"How much better rank {report.focus_rank} is than each baseline. Where the 95% interval holds 0, there "
             "are too few users to tell.",
@@ -124,7 +123,6 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "gains",
             "Who gains",
-            "Who gains",
             "A mean hides single users. Here every user is a slice of equal width, from the largest loss to the "
             "largest gain.",
             _gains(report),
@@ -132,21 +130,20 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "axes",
             "What the axes mean",
-            "Axes",
             "What all users share, and the axes along which their rewards differ, with the properties of texts that "
             "they correlate with.",
             _axes(report),
+            "Axes",
         ),
         Section(
             "seeds",
             "Several seeds",
-            "Seeds",
             "Other splits and other training runs: how far the figures move, and how much of it other users explain.",
             _seeds(report),
+            "Seeds",
         ),
         Section(
             "data",
-            "Data",
             "Data",
             "The comparisons behind the figures, and what the checks found.",
             _data(report),
@@ -154,13 +151,11 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "settings",
             "How it was made",
-            "How it was made",
             "The same data, settings and seeds give the same report, byte for byte.",
             _present(tables.selection_table(report), tables.published_table(report), *tables.config_facts(report)),
         ),
         Section(
             "terms",
-            "Terms",
             "Terms",
             "The words of this page, explained for a first reading.",
             (Facts(GLOSSARY, style="glossary", summary="Glossary"),),
