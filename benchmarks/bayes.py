@@ -1,13 +1,13 @@
-"""The most that anybody could know of a planted population: what to expect of everybody's taste, given the answers.
+"""Upper bound on the accuracy of any method on a simulated population: the posterior mean of each user's direction.
 
-Who knows how directions, mixtures and answers are drawn, and sees the answers alone, can do no better on average than
-to go by the posterior over all of them. It is sampled (Gibbs): directions, given mixtures, are normal when each answer
-has a Polya-Gamma variable beside it (Polson, Scott and Windle 2013, arXiv 1205.0310); a mixture, given directions, is
-chosen among fresh draws from its prior and the last one, by likelihood (iterated sampling importance resampling:
+If it is known how directions, mixtures and comparisons are drawn, the posterior mean given the comparisons is the best
+estimate on average. It is computed by Gibbs sampling. Given the mixtures, the directions are normal when each
+comparison has a Polya-Gamma variable (Polson, Scott and Windle 2013, arXiv 1205.0310). Given the directions, a mixture
+is chosen among new draws from its prior and the last one, by likelihood (iterated sampling importance resampling:
 Andrieu, Doucet and Holenstein 2010, doi 10.1111/j.1467-9868.2009.00736.x).
 
-The chain begins at the truth. That is a draw from the posterior, so there is nothing to converge to; where the chain
-has not forgotten it yet, the ceiling is too high, and not too low.
+The chain starts at the true values, which are a draw from the posterior: there is nothing to converge to. If the chain
+mixes slowly, the upper bound is too high, not too low.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from populations import COMMON, RANK
 if TYPE_CHECKING:
     from populations import Population
 
-# Of the chain; the first third is forgotten.
+# Length of the chain; the first third is left out.
 SWEEPS = 300
-# Fresh mixtures at each sweep.
+# New mixtures at each sweep.
 _DRAWS = 1000
 # Terms of the sum of exponentials that a Polya-Gamma variable is; the mean of the others is added.
 _TERMS = 60
-# Pairs whose likelihoods under all mixtures are held at once.
+# Comparisons whose likelihoods under all mixtures are in memory at once.
 _BLOCK = 2000
 
 
 def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, torch.Tensor]:
     """Return the posterior mean direction [D] of every user, seen and unseen.
 
-    Directions are learnt from all answers of seen users, a mixture from the user's own. What an unseen user's few
-    answers say of the directions is left out, as it is where a method adapts weights alone.
+    Directions are inferred from the comparisons of all seen users, a mixture from its own user's. What the comparisons
+    of unseen users say about the directions is not used, as in methods that adapt only the weights.
     """
-    seen = PackedPairs.pack(population.cells.train_seen, differences=True)
-    unseen = PackedPairs.pack(population.cells.train_unseen)
+    seen = PackedPairs.pack(population.splits.train_seen, differences=True)
+    unseen = PackedPairs.pack(population.splits.train_unseen)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     basis = population.basis.float().clone()
     mixtures = torch.stack([population.weights[user] for user in seen.user_ids]).float()
@@ -68,7 +68,7 @@ def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, 
 def _draw_basis(
     basis: torch.Tensor, matrix: torch.Tensor, own: torch.Tensor, precision: torch.Tensor, generator: torch.Generator
 ) -> None:
-    """Draw one direction of `basis` [D, K] after the other, in place; `own` [n, K] are the mixtures of the pairs."""
+    """Draw the directions of `basis` [D, K] in turn, in place; `own` [n, K] is the mixture of each row's user."""
     projected = matrix @ basis
     tilt = _polya_gamma((projected * own).sum(dim=1), generator)
     for k in torch.randperm(RANK, generator=generator).tolist():
@@ -84,7 +84,7 @@ def _draw_basis(
 
 
 def _polya_gamma(margin: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Draw PG(1, margin) for each pair [n]."""
+    """Draw a Polya-Gamma variable PG(1, margin) for each comparison [n]."""
     middle = torch.arange(1, _TERMS + 1) - 0.5
     exponential = torch.empty(len(margin), _TERMS).exponential_(generator=generator)
     terms = exponential / (middle.square() + margin[:, None].square() / (4 * np.pi**2))
@@ -94,7 +94,7 @@ def _polya_gamma(margin: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def _likelihood(pairs: PackedPairs, basis: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """Return the log-likelihood of each user's answers under each mixture [N, S]."""
+    """Return the log-likelihood of each user's comparisons under each mixture [N, S]."""
     projected = pairs.project(basis.t().contiguous())
     found = torch.zeros(pairs.n_users, len(drawn))
     for block in torch.split(torch.arange(len(projected)), _BLOCK):

@@ -1,16 +1,16 @@
-"""How often do 95% intervals hold the truth? Planted populations, fitted models, fresh people and prompts.
+"""How many 95% intervals contain the true value: simulated populations, fitted models, new users and prompts.
 
-Each repetition draws people and prompts, fits the default recipe (ranks 1 and 3) on the seen people, adapts the
-unseen ones, and takes the intervals of the test cells and of the paired differences. The truth beside them:
+Each repetition draws users and prompts, fits the default recipe (ranks 1 and 3) to the seen users, adapts the unseen
+users, and computes the intervals of the accuracies on the test splits and of the paired differences. The true values:
 
-- unseen people: this very model's accuracy over fresh people who answer fresh prompts, by the true probabilities of
-  their choices (16 groups as large as the experiment's);
-- seen people: the same, plus what having been trained on is worth: the mean over all repetitions of how much better
-  seen people do on fresh prompts than fresh people do (a fitted model has no fresh seen people);
-- seen people, any fit: the mean of that over all repetitions. No interval from one fit can know how fits differ; the
-  row shows how much is missing, and `--seeds` is for measuring it.
+- unseen users: the accuracy of this fitted model for new users and new prompts, by the true probabilities of their
+  comparisons (16 groups of users, each as large as the experiment's);
+- seen users: the same, plus the advantage of having been trained on: the mean over all repetitions of the difference
+  between seen and new users on new prompts (one fitted model has no new seen users);
+- seen users, any fit: the mean over all repetitions. No interval from one fit can know how much fits differ; the row
+  shows how much coverage that costs, and `lorerm report --seeds` measures the difference between fits.
 
-People share prompts, some of which are hard (their two responses nearly alike) and some easy.
+Users share prompts. Some prompts are difficult (their two responses are nearly equally good), some are easy.
 
     python benchmarks/coverage.py                   # 1000 repetitions: prints the table of results/coverage.md
     python benchmarks/coverage.py --repetitions 60
@@ -46,7 +46,7 @@ METHODS = ("users, t", "users, bootstrap", "users, BCa", "users x prompts, boots
 
 @dataclass(frozen=True)
 class People:
-    """Some people, and what they say to some prompts of two responses each."""
+    """Users, prompts with two responses each, and comparisons."""
 
     tastes: np.ndarray
     """[N, D]"""
@@ -58,7 +58,7 @@ class People:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, tastes: np.ndarray, n_prompts: int, n_pairs: int) -> People:
-        """Let each person judge `n_pairs` of `n_prompts` fresh prompts."""
+        """Draw comparisons of each user on `n_pairs` of `n_prompts` new prompts."""
         gap = np.exp(rng.normal(-0.4, 0.8, n_prompts))[:, None] * rng.standard_normal((n_prompts, DIMENSION))
         middle = rng.standard_normal((n_prompts, DIMENSION))
         responses = np.stack([middle + gap / 2, middle - gap / 2], axis=1).reshape(-1, DIMENSION).astype(np.float32)
@@ -73,7 +73,7 @@ class People:
         return 1 / (1 + np.exp(-(gap[self.prompt] * self.tastes[self.user]).sum(axis=1)))
 
     def data(self) -> EmbeddedPreferences:
-        """Return the choices as the library takes them."""
+        """Return the comparisons as `EmbeddedPreferences`."""
         first, second = 2 * self.prompt, 2 * self.prompt + 1
         return EmbeddedPreferences.from_arrays(
             self.responses,
@@ -84,7 +84,7 @@ class People:
         )
 
     def expected(self, directions: np.ndarray) -> float:
-        """Mean over people of the chance that a choice agrees with [N, D] directions."""
+        """Return the mean over users of the probability that a comparison agrees with the directions [N, D]."""
         gap = self.responses[0::2] - self.responses[1::2]
         ahead = (gap[self.prompt] * directions[self.user]).sum(axis=1) > 0
         right = np.where(ahead, self.chance(), 1 - self.chance())
@@ -92,19 +92,19 @@ class People:
 
 
 class World:
-    """Where tastes come from."""
+    """A population: a shared direction, and personal directions with normal weights."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         axes = np.linalg.qr(rng.standard_normal((DIMENSION, DIRECTIONS + 1)))[0].T
         self.shared, self.personal, self.rng = 1.8 * axes[0], 2.4 * axes[1:], rng
 
     def tastes(self, n: int) -> np.ndarray:
-        """Draw [n, D] rewards of people."""
+        """Draw the reward directions [n, D] of users."""
         return self.shared + self.rng.standard_normal((n, DIRECTIONS)) @ self.personal
 
 
 def scored_with(models: dict, people: People, weights: dict) -> dict[str, np.ndarray]:
-    """[N, D] directions of own weights, the shared direction and rank 1, in the order of people."""
+    """Return the directions [N, D] under own weights, population weights and rank 1, in the order of users."""
     model = models[RANK]
     basis = model.basis.double().numpy()
     own = np.stack([weights[f"u{k}"] for k in range(len(people.tastes))]) @ basis.T
@@ -119,12 +119,12 @@ def weights_of(users: UserWeights) -> dict:
 
 
 def figures(values: dict) -> np.ndarray:
-    """Accuracy, and its differences to the shared direction and to rank 1."""
+    """Return the accuracy and its differences to population weights and to rank 1, [..., 3]."""
     return np.stack([values["own"], values["own"] - values["shared"], values["own"] - values["one"]], axis=-1)
 
 
 def repetition(seed: int) -> tuple[dict, dict]:
-    """Return the intervals [3, 2] by (cell, method), and the truths [3] by cell."""
+    """Return the intervals [3, 2] by (split, method), and the truths [3] by split."""
     rng = np.random.default_rng(seed)
     world = World(rng)
     seen, unseen = world.tastes(USERS), world.tastes(USERS)
@@ -146,7 +146,7 @@ def repetition(seed: int) -> tuple[dict, dict]:
 
 
 def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return [3, 2] by method: the intervals from these people's choices on fresh prompts."""
+    """Return [3, 2] by method: the intervals from these users' comparisons on new prompts."""
     test = People.draw(rng, tastes, TEST_PROMPTS, TEST_PAIRS)
     data = test.data()
     pairs = PackedPairs.pack(data)
@@ -159,7 +159,7 @@ def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random
 
 
 def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndarray:
-    """[3]: the figures of one group of fresh people on fresh prompts."""
+    """Return the figures [3] of one group of new users on new prompts."""
     tastes = world.tastes(USERS)
     weights = weights_of(adapt(models[RANK], People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
     test = People.draw(rng, tastes, 200, 40)
@@ -168,7 +168,7 @@ def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndar
 
 
 def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """[3, 2] by method, from [n, 3] values."""
+    """Return the intervals [3, 2] by method, from values [n, 3]."""
     by_user = sample.by_user(values)
     n = len(by_user)
     mean, error = by_user.mean(axis=0), by_user.std(axis=0, ddof=1) / n**0.5
@@ -195,7 +195,7 @@ def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) 
 
 
 def bias_corrected(by_user: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Efron's bias-corrected and accelerated bootstrap of a mean."""
+    """Return intervals of a mean by Efron's bias-corrected and accelerated bootstrap."""
     off = by_user - by_user.mean(axis=0)
     spread = (off**2).sum(axis=0)
     acceleration = (off**3).sum(axis=0) / (6 * np.maximum(spread, 1e-12) ** 1.5)
@@ -207,11 +207,11 @@ def bias_corrected(by_user: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def table(results: list[tuple[dict, dict]]) -> list[tuple[str, str, float, list[float], list[float]]]:
-    """Rows of: cell, figure, mean truth, and by method the coverage and the mean width in points."""
-    names = ("accuracy", "less the shared direction", "less one direction (K=1)")
+    """Return rows of split, figure, mean true value, and by method the coverage and the mean width in points."""
+    names = ("accuracy", "minus population model", "minus single Bradley-Terry model")
     rows = []
     fresh, trained = (np.array([truth[cell] for _, truth in results]) for cell in ("unseen", "seen"))
-    # Where validation found nothing personal, the difference is 0 for sure and its interval holds: that would flatter.
+    # If validation chose no personal weights, the difference is exactly 0 and its interval contains it: left out.
     personal = np.array([bool(np.ptp(found["unseen", "users, t"][1])) for found, _ in results])
     truth_of = {
         "unseen": fresh,
@@ -251,16 +251,16 @@ def main() -> None:
 
 
 def as_markdown(results: list[tuple[dict, dict]]) -> str:
-    """Return the table, and how many fits were not personal."""
+    """Return the table, and the number of fits without personal weights."""
     lines = [
-        f"| people | figure | truth, % | {' | '.join(METHODS)} |",
+        f"| users | figure | true value, % | {' | '.join(METHODS)} |",
         f"| --- | --- | ---: |{' ---: |' * len(METHODS)}",
     ]
     for cell, name, truth, cover, width in table(results):
         cells = [f"{100 * c:.1f} ({w:.1f})" for c, w in zip(cover, width, strict=True)]
         lines.append(f"| {cell} | {name} | {100 * truth:.1f} | {' | '.join(cells)} |")
     flat = sum(not np.ptp(found["unseen", "users, t"][1]) for found, _ in results)
-    lines.append(f"\n{len(results)} repetitions; {flat} fits were not personal and are left out of the differences.")
+    lines.append(f"\n{len(results)} repetitions; {flat} fits without personal weights are left out of the differences.")
     return "\n".join(lines)
 
 

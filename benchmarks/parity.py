@@ -1,8 +1,8 @@
-"""How closely the paper recipes follow the published optimisation, and how much faster they are.
+"""How closely the recipes `paper` and `paper-cosine` follow the published optimisation, and how much faster they are.
 
-The oracle is a literal version with autograd and a loop over users in every step (`tests/published_loops.py`). How far
-rounding alone carries it is shown by the oracle against itself, with each user's pairs in reverse order. Prints a
-table; takes a minute or two: python benchmarks/parity.py
+The baseline is a literal restatement with autograd and a loop over users in every step (`tests/published_loops.py`). To
+show the effect of rounding alone, it is also compared with itself with each user's comparisons in reverse order. Prints
+a table; takes a minute or two: python benchmarks/parity.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ USERS, PAIRS, TEST_PAIRS, DIMENSION = 12, 40, 200, 128
 
 
 def planted(rank: int, seed: int, n_pairs: int, first_user: int) -> EmbeddedPreferences:
-    """Return choices of users with simplex weights over `rank` planted directions."""
+    """Return comparisons of users with simplex weights over `rank` planted directions."""
     directions = torch.randn(DIMENSION, rank, generator=torch.Generator().manual_seed(seed))
     users = torch.Generator().manual_seed(1000 * seed + first_user)
     weights = torch.softmax(2 * torch.randn(USERS, rank, generator=users), dim=1)
@@ -83,14 +83,14 @@ def compare(recipe: str, rank: int, seed: int) -> None:
     columns = basis.shape[1]
     few = published_loops.few_shot(differences_by_user(unseen), basis, 500, 0.1, seed)
     users = adapt(model, unseen, AdaptationConfig(recipe="paper", seed=seed))
-    cells = [
+    splits = [
         (seen, model.weights, weights),
         (test_seen, model.weights, weights),
         (unseen, users.weights, few),
         (test_unseen, users.weights, few),
     ]
     accuracies_differ = [
-        abs(accuracy(data, model.basis, ours) - accuracy(data, basis, theirs)) for data, ours, theirs in cells
+        abs(accuracy(data, model.basis, ours) - accuracy(data, basis, theirs)) for data, ours, theirs in splits
     ]
     again, weights_again = oracle([differences.flip(0) for differences in differences_by_user(seen)])
     floor = abs(accuracy(seen, again, weights_again) - accuracy(seen, basis, weights))

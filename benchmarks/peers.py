@@ -1,14 +1,14 @@
-"""Other ways to personal rewards on the same embeddings, in our own words: what `quality.py` compares with.
+"""Other methods of personal rewards on the same embeddings, in our own implementation: the baselines of `quality.py`.
 
-Each takes the training pairs of seen users and the few-shot pairs of unseen ones, and returns a function from a pair's
-two responses and user to the difference of rewards. Strengths are chosen as the default recipe chooses them: on pairs
-of held-out prompts among the training pairs.
+Each takes the training comparisons of seen users and the few-shot comparisons of unseen users, and returns a function
+from comparisons to reward differences. Strengths are selected as in the default recipe: on held-out prompts among the
+training comparisons.
 
-- `per_user`: a ridge logistic regression for each person alone.
-- `signed_factors`: rewards a_u . B x with signed factors, both under L2, from an SVD start, as PReF has it
-  (Shenfeld et al. 2025, arXiv 2503.06358); an unseen person's factors by regularised logistic regression.
-- `ideal_points`: rewards -|F x - F z_u|^2 with z_u a mixture of prototypes that all share, as PAL has it (Chen et al.
-  2024, arXiv 2406.08469); an unseen person's mixture is fitted with all else fixed.
+- `per_user`: a ridge logistic regression for each user alone.
+- `signed_factors`: rewards a_u . B x with signed factors, both under an L2 penalty, from an SVD start, as in PReF
+  (Shenfeld et al. 2025, arXiv 2503.06358); an unseen user's factors by regularised logistic regression.
+- `ideal_points`: rewards -|F x - F z_u|^2, where z_u is a mixture of prototypes that all users share, as in PAL (Chen
+  et al. 2024, arXiv 2406.08469); an unseen user's mixture is fitted with all else fixed.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def accuracy(data: EmbeddedPreferences, margins: torch.Tensor) -> float:
 
 def best(fit: Callable[[EmbeddedPreferences, float], Scorer], train: EmbeddedPreferences) -> float:
     """Return the strength with the best accuracy on held-out prompts of the training pairs."""
-    cells = split(train, 0, 0.2, max_pairs_seen=None)
+    splits = split(train, 0, 0.2, max_pairs_seen=None)
     return max(
-        STRENGTHS, key=lambda strength: accuracy(cells.test_seen, fit(cells.train_seen, strength)(cells.test_seen))
+        STRENGTHS, key=lambda strength: accuracy(splits.test_seen, fit(splits.train_seen, strength)(splits.test_seen))
     )
 
 
 def per_user(train: EmbeddedPreferences, shots: EmbeddedPreferences) -> Scorer:
-    """Fit everybody alone."""
+    """Fit each user alone."""
 
     def fit(data: EmbeddedPreferences, strength: float) -> Scorer:
         pairs = PackedPairs.pack(data, differences=True)
@@ -96,8 +96,8 @@ def signed_factors(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank:
         pairs = pairs.with_scale(scale)
         n_users, dimension, share = pairs.n_users, len(scale), 0.5 / len(pairs)
         weight = torch.full((len(pairs),), 1 / len(pairs))
-        # The truncated SVD of each user's mean difference takes the part of that of the table of all answers, which is
-        # empty but for a few where people answer different questions.
+        # PReF takes the SVD of the table of users by comparisons. It is nearly empty if users compare different
+        # responses; the SVD of each user's mean difference is used instead.
         left, size, right = torch.linalg.svd(pairs.pull_back_by_user(weight), full_matrices=False)
         size = (size[:rank] * len(pairs)).sqrt()
         start = torch.cat([(right[:rank] * size[:, None]).flatten(), (left[:, :rank] * size).flatten()])
@@ -171,8 +171,8 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
         chosen, rejected = (end.mul_(scale) for end in ends(data))
         return rewards(chosen, into, points) - rewards(rejected, into, points)
 
-    cells = split(train, 0, 0.2, max_pairs_seen=None)
-    stop, _ = fit(cells.train_seen, steps, cells.test_seen)
+    splits = split(train, 0, 0.2, max_pairs_seen=None)
+    stop, _ = fit(splits.train_seen, steps, splits.test_seen)
     _, (into, prototypes, logits) = fit(train, stop, None)
     point_of = dict(zip(train.index_users()[0], logits.softmax(dim=1) @ prototypes, strict=True))
     if len(shots):
@@ -187,7 +187,7 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
         for _ in range(500):
             optimiser.zero_grad()
             mixture = new.softmax(dim=1)
-            # A weak pull to the mean of the seen people: a mixture fitted to a few answers alone runs to a corner.
+            # A weak penalty towards the mean of the seen users: a mixture fitted to few comparisons goes to a corner.
             pull = (mixture - logits.softmax(dim=1).mean(dim=0)).square().sum()
             (logistic_loss(linear, mixture[place], weight, 1.0, offset)[0] + pull).backward()
             optimiser.step()

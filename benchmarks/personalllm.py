@@ -1,9 +1,10 @@
-"""PersonalLLM's full shape: 9,402 + 1,000 prompts with eight responses, 1,000 + 500 people, built, trained, evaluated.
+"""Time and memory of the full shape of PersonalLLM: 9,402 + 1,000 prompts with eight responses, 1,000 + 500 users.
 
     python benchmarks/personalllm.py [--experiment paper|default] [--dimension 1024] [--ranks 0 1 2 3 4 5]
 
-The texts are numbers, the features random, and the ten reward models' scores are directions in them with noise, so that
-neither a download nor a model is needed. Time and the peak of the process's memory are printed step by step.
+The texts are numbers, the features are random, and the scores of the ten reward models are directions in them with
+noise, so that neither a download nor a model is needed. The time of each step and the peak memory of the process are
+printed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
-    """Draw the people and write the run's store."""
+    """Draw the users and write the run's store."""
     loaded = measure("people drawn, pairs as row numbers", lambda: read_dataset("personalllm", data=data, **options))
     table = loaded.preferences
     columns = (table.user_ids, table.prompt_ids, table.chosen, table.rejected, table.weights, table.splits)

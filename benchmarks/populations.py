@@ -1,4 +1,4 @@
-"""Populations with known tastes, and the real one: what `quality.py` measures on."""
+"""The populations of `quality.py`: simulated ones with known rewards, and the real one."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from lorerm import EmbeddedPreferences, split
 from lorerm.data.splits import Splits
 
 RANK = 5
-# The share of choices that agree with the tastes behind them, as measured between annotators who know their own mind.
+# Share of comparisons in which the response with the higher true reward is preferred; about the agreement that was
+# measured between annotators with settled preferences.
 AGREEMENT = 0.836
-# The cosine between two taste directions.
+# Cosine between two reward directions.
 COMMON = 0.5
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How many people answer how often, and what the features are like.
+    """Numbers of users and comparisons, and the distribution of the features.
 
-    Variances of their principal axes fall as j^-decay; those of a language model's embeddings as 1/j, or faster.
+    Variances along the principal axes fall as j^-decay; those of a language model's embeddings fall as 1/j or faster.
     """
 
     seen: int
@@ -49,27 +50,27 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Signal:
-    """How people differ.
+    """How users differ.
 
     Parameters
     ----------
     spread
-        The part of a person's mixture that is their own; the rest is everybody's mean.
-    careless
-        The share of people whose log-odds are a fifth of the others'.
+        Share of a user's mixture that is their own; the rest is the mean of all users.
+    unreliable
+        Share of users whose log-odds are a fifth of the others'.
     reference
-        The correlation of the rewards of the reference head with those of the mean taste; None: there is no head.
+        Correlation of the reference head's rewards with the mean of the reward directions; None: no head.
     concentration
-        Of the Dirichlet that people's mixtures are drawn from.
+        Concentration of the Dirichlet distribution of the mixtures.
     """
 
     spread: float = 1.0
-    careless: float = 0.0
+    unreliable: float = 0.0
     reference: float | None = None
     concentration: float = 0.1
 
     def mixtures(self, people: int, rng: np.random.Generator) -> np.ndarray:
-        """Return everybody's mixture of the directions [people, RANK]."""
+        """Return the users' mixtures of the directions [people, RANK]."""
         own = rng.dirichlet(np.full(RANK, self.concentration), people)
         return np.asarray(self.spread * own + (1 - self.spread) / RANK)
 
@@ -79,35 +80,35 @@ SIGNALS = {
     "weak": Signal(spread=0.3),
     "absent": Signal(spread=0.0),
     "strong, reference head": Signal(reference=0.6),
-    "strong, a quarter careless": Signal(careless=0.25),
+    "strong, a quarter unreliable": Signal(unreliable=0.25),
     "even mixtures": Signal(concentration=1.0),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """The four cells, and the truth where it is known.
+    """The four splits, and the true rewards of a simulated population.
 
     Parameters
     ----------
-    cells
+    splits
         As `split` returns them.
     basis
-        [D, RANK]: the taste directions, in log-odds.
+        [D, RANK]: the reward directions, in log-odds.
     weights
         The mixture of each user.
     signal
-        How people differ.
+        How users differ.
     """
 
-    cells: Splits
+    splits: Splits
     basis: torch.Tensor | None = None
     weights: dict[str, torch.Tensor] | None = None
     signal: Signal | None = None
 
 
 def plant(shape: Shape, signal: Signal, seed: int) -> Population:
-    """Draw people whose rewards are mixtures of RANK directions, and their choices between random responses."""
+    """Draw users whose rewards are mixtures of RANK directions, and their comparisons between random responses."""
     rng = np.random.default_rng(seed)
     dimension, people = shape.dimension, shape.seen + shape.unseen
     deviation = np.arange(1, dimension + 1) ** (-shape.decay / 2)
@@ -122,7 +123,7 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     features = (rng.standard_normal((2 * n, dimension)) * deviation).astype(np.float32)
     margin = ((features[:n] - features[n:]) @ tastes.astype(np.float32) * mixtures[who]).sum(axis=1)
     scale = _scale_of(margin)
-    factor = np.where(rng.random(people) < signal.careless, 0.2, 1.0)
+    factor = np.where(rng.random(people) < signal.unreliable, 0.2, 1.0)
     first_is_better = rng.random(n) < 1 / (1 + np.exp(-scale * margin * factor[who]))
     first, second = np.arange(n), np.arange(n, 2 * n)
     basis = torch.from_numpy(scale * axes @ tastes).float()
@@ -137,12 +138,12 @@ def plant(shape: Shape, signal: Signal, seed: int) -> Population:
     number = np.concatenate([np.arange(count) for count in each])
     train, seen = number < each[who] - shape.test, who < shape.seen
     labels = np.where(seen, np.where(train, "train_seen", "test_seen"), np.where(train, "train_unseen", "test_unseen"))
-    cells = Splits.from_labels(data, labels)
-    return Population(cells, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)}, signal)
+    splits = Splits.from_labels(data, labels)
+    return Population(splits, basis, {f"u{u}": torch.from_numpy(mixtures[u]).float() for u in range(people)}, signal)
 
 
 def ukpconvarg1(folder: Path, seed: int) -> Population:
-    """Split the crowd's choices between arguments by pair (Habernal & Gurevych 2016), workers with at least 20.
+    """Read UKPConvArg1 (Habernal & Gurevych 2016), workers with at least 20 comparisons; split it by pair of arguments.
 
     `folder` has `votes.csv.gz` with the columns user_id, chosen and rejected, rows of `smollm2-135m.safetensors`.
     """
@@ -162,7 +163,7 @@ def ukpconvarg1(folder: Path, seed: int) -> Population:
 
 
 def _scale_of(margin: np.ndarray) -> float:
-    """Return what makes the expected share of choices on the better side AGREEMENT."""
+    """Return the scale at which the better response is expected to win a share AGREEMENT of comparisons."""
     low, high = 1e-3, 1e3
     for _ in range(60):
         middle = (low * high) ** 0.5 / margin.std()
@@ -176,7 +177,7 @@ def _scale_of(margin: np.ndarray) -> float:
 def _head(
     axes: np.ndarray, deviation: np.ndarray, tastes: np.ndarray, correlation: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a head [D] whose rewards have this correlation with those of the mean taste, the rest being noise."""
+    """Return a head [D] whose rewards have this correlation with the mean of the reward directions, plus noise."""
     mean, noise = tastes.mean(axis=1) * deviation, rng.standard_normal(len(deviation)) * deviation
     noise -= mean * (noise @ mean) / (mean @ mean)
     rewards = correlation * mean / np.linalg.norm(mean) + (1 - correlation**2) ** 0.5 * noise / np.linalg.norm(noise)

@@ -1,11 +1,11 @@
-"""How good the learnt rewards are on people and prompts not trained on, beside the published method and its peers.
+"""Accuracy on users and prompts not trained on, beside the published method and other methods.
 
-    python benchmarks/quality.py RESULTS                              # all planted populations, seeds 11 to 15
-    python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real choices of UKPConvArg1
+    python benchmarks/quality.py RESULTS                              # all simulated populations, seeds 11 to 15
+    python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real users of UKPConvArg1
     python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
-    python benchmarks/quality.py RESULTS --again                      # the default recipe and two ceilings anew
-    python benchmarks/quality.py RESULTS --curve --only "TLDR, flat"  # accuracy by number of answers alone, printed
-    python benchmarks/quality.py RESULTS --table                      # the tables of what is there
+    python benchmarks/quality.py RESULTS --again                      # the default recipe and two upper bounds again
+    python benchmarks/quality.py RESULTS --curve --only "TLDR, flat"  # only the few-shot curve, printed
+    python benchmarks/quality.py RESULTS --table                      # the tables of the results that are there
 
 Each population and seed is one file in the folder RESULTS, and is not computed again. Nothing was tuned on these seeds.
 """
@@ -39,29 +39,29 @@ if TYPE_CHECKING:
 
 SEEDS = (11, 12, 13, 14, 15)
 COSINE_STEPS = 2000
-SAMPLES = 20_000  # of mixtures, for their posterior means
+SAMPLES = 20_000  # mixtures drawn for posterior means
 SHOTS = (0, 1, 2, 5, 10, 20, 50)
 DRAWS = 5000
-# Whose posterior is sampled, for the ceiling of all methods.
+# Populations whose posterior is sampled, for the upper bound of all methods.
 SAMPLED = (SIGNALS["strong"], SIGNALS["even mixtures"])
-# Methods that the differences are taken from, and to.
+# The default recipe, and the methods that it is compared with.
 OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
 
 
 def signals_of(shape: str) -> list[str]:
-    """Return the signals that a shape is measured with: nearly all at the smallest, and the ends at the others."""
+    """Return the signals that a shape is measured with: nearly all with the smallest shape, two with the others."""
     if shape == "TLDR, white":
         return ["even mixtures"]
     return [signal for signal in SIGNALS if signal != "even mixtures"] if shape == "TLDR" else ["strong", "absent"]
 
 
 def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, dict[str, float]]]:
-    """Return each method's accuracy of each user, in both test cells."""
-    cells = population.cells
+    """Return each method's accuracy of each user, in both test splits."""
+    splits = population.splits
     found = {}
     started = time.process_time()
     for name, score in methods(population, ours_alone=ours_alone):
-        found[name] = {cell: by_user(getattr(cells, cell), score) for cell in ("test_seen", "test_unseen")}
+        found[name] = {cell: by_user(getattr(splits, cell), score) for cell in ("test_seen", "test_unseen")}
         means = " ".join(f"{np.mean(list(users.values())):.3f}" for users in found[name].values())
         print(f"    {name:28} {means}  {time.process_time() - started:6.1f} s of CPU", flush=True)
         started = time.process_time()
@@ -71,28 +71,28 @@ def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, 
 def methods(
     population: Population, *, ours_alone: bool
 ) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield every method, fitted, or the default recipe's and the ceilings alone."""
-    cells = population.cells
-    head = cells.train_seen.reference
+    """Yield every method, fitted, or the default recipe's and the upper bounds alone."""
+    splits = population.splits
+    head = splits.train_seen.reference
     if head is not None and not ours_alone:
         theta = torch.as_tensor(np.asarray(head)).float()
         yield "reference head", lambda data: one_direction(data, theta)
     for name, config in recipes(head is not None):
         if ours_alone and config.recipe != "default":
             continue
-        model = train(cells.train_seen, config)
-        users = adapt(model, cells.train_unseen, adaptation_for(config))
+        model = train(splits.train_seen, config)
+        users = adapt(model, splits.train_unseen, adaptation_for(config))
         whole = model.with_users(users)
         if name == "default, K=5":
             shared = model.basis @ model.population_weights
-            yield "shared direction of K=5", lambda data, shared=shared: one_direction(data, shared)
+            yield "population model, K=5", lambda data, shared=shared: one_direction(data, shared)
         yield name, lambda data, whole=whole: personal(data, whole)
     if ours_alone:
         yield from truths(population, sampled=False)
         return
-    yield "each user alone", peers.per_user(cells.train_seen, cells.train_unseen)
-    yield "signed factors", peers.signed_factors(cells.train_seen, cells.train_unseen, RANK)
-    yield "ideal points", peers.ideal_points(cells.train_seen, cells.train_unseen, RANK)
+    yield "each user alone", peers.per_user(splits.train_seen, splits.train_unseen)
+    yield "signed factors", peers.signed_factors(splits.train_seen, splits.train_unseen, RANK)
+    yield "ideal points", peers.ideal_points(splits.train_seen, splits.train_unseen, RANK)
     yield from truths(population, sampled=True)
 
 
@@ -110,24 +110,24 @@ def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
 def truths(
     population: Population, *, sampled: bool
 ) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield what nobody can know: the ceilings, the one that takes minutes where it is asked for, and the truth."""
+    """Yield upper bounds that use the true parameters, and the true rewards; `sampled` adds one that takes minutes."""
     if population.signal is None:
         return
-    for name, basis in (("true basis", population.basis), ("told the mixtures", told_the_mixtures(population))):
+    for name, basis in (("true basis", population.basis), ("true mixtures", basis_given_mixtures(population))):
         theta_of = expected(population, basis)
-        yield f"ceiling: {name}", lambda data, theta_of=theta_of: peers.thetas(data, theta_of)
+        yield f"upper bound: {name}", lambda data, theta_of=theta_of: peers.thetas(data, theta_of)
     if sampled and population.signal in SAMPLED:
         means = bayes.posterior_thetas(population)
-        yield "ceiling: posterior mean", lambda data: peers.thetas(data, means)
+        yield "upper bound: posterior mean", lambda data: peers.thetas(data, means)
     theta_of = {user: population.basis @ mixture for user, mixture in population.weights.items()}
     yield "truth", lambda data: peers.thetas(data, theta_of)
 
 
 def expected(population: Population, basis: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return everybody's posterior mean direction on a basis [D, K], for one who knows how mixtures are drawn."""
+    """Return each user's posterior mean direction on a basis [D, K], under the true prior over mixtures."""
     drawn = torch.from_numpy(population.signal.mixtures(SAMPLES, np.random.default_rng(0))).float()
     theta_of = {}
-    for data in (population.cells.train_seen, population.cells.train_unseen):
+    for data in (population.splits.train_seen, population.splits.train_unseen):
         pairs = PackedPairs.pack(data)
         projected = pairs.project(basis.t().contiguous())
         for place, user in enumerate(pairs.user_ids):
@@ -136,13 +136,12 @@ def expected(population: Population, basis: torch.Tensor) -> dict[str, torch.Ten
     return theta_of
 
 
-def told_the_mixtures(population: Population) -> torch.Tensor:
-    """Return the posterior mode [D, K] of the directions for who knows everybody's mixture, and how they are drawn.
+def basis_given_mixtures(population: Population) -> torch.Tensor:
+    """Return the posterior mode [D, K] of the directions, given each seen user's true mixture and the true prior.
 
-    That is more than anybody can know: the directions' own prior, normal with the features as they were drawn, and each
-    seen person's true weights. What this leaves of the gap to the truth, the pairs do not tell.
+    No method knows these. What remains between this and the true rewards cannot be learnt from the comparisons.
     """
-    pairs = PackedPairs.pack(population.cells.train_seen, differences=True)
+    pairs = PackedPairs.pack(population.splits.train_seen, differences=True)
     matrix, truth = pairs.matrix.double(), population.basis.double()
     own = torch.stack([population.weights[user] for user in pairs.user_ids]).double()[pairs.user]
     together = (1 - COMMON) * torch.eye(RANK, dtype=torch.float64) + COMMON
@@ -162,23 +161,23 @@ def told_the_mixtures(population: Population) -> torch.Tensor:
 
 
 def curve(population: Population) -> dict[str, dict[str, float]]:
-    """Return the accuracy of each unseen user after their first answers, under the default recipe's K=5."""
-    cells = population.cells
-    model = train(cells.train_seen, TrainingConfig(rank=RANK))
-    users, user = cells.train_unseen.index_users()
+    """Return the accuracy of each unseen user after their first comparisons, under the default recipe's K=5."""
+    splits = population.splits
+    model = train(splits.train_seen, TrainingConfig(rank=RANK))
+    users, user = splits.train_unseen.index_users()
     nth = np.empty(len(user), dtype=int)
     for u in range(len(users)):
         nth[user == u] = np.arange((user == u).sum())
     found = {}
     for shots in SHOTS:
-        few = cells.train_unseen.select(np.flatnonzero(nth < shots))
+        few = splits.train_unseen.select(np.flatnonzero(nth < shots))
         whole = model.with_users(adapt(model, few, AdaptationConfig())) if shots else model
-        found[str(shots)] = by_user(cells.test_unseen, lambda data, whole=whole: personal(data, whole))
+        found[str(shots)] = by_user(splits.test_unseen, lambda data, whole=whole: personal(data, whole))
     return found
 
 
 def personal(data: EmbeddedPreferences, model: LowRankRewardModel) -> torch.Tensor:
-    """Return reward differences [n], users without weights by the population's."""
+    """Return reward differences [n]; users without weights have the population weights."""
     place = {name: i for i, name in enumerate(model.user_ids)}
     weights = [model.weights[place[u]] if u in place else model.population_weights for u in data.index_users()[0]]
     thetas = torch.stack(weights) @ model.basis.t()
@@ -186,7 +185,7 @@ def personal(data: EmbeddedPreferences, model: LowRankRewardModel) -> torch.Tens
 
 
 def one_direction(data: EmbeddedPreferences, theta: torch.Tensor) -> torch.Tensor:
-    """Return reward differences [n] under one direction for everybody."""
+    """Return reward differences [n] under one direction for every user."""
     return peers.thetas(data, dict.fromkeys(data.index_users()[0], theta))
 
 
@@ -221,15 +220,15 @@ def print_population(name: str, runs: list[dict]) -> None:
             means.setdefault(method, []).append(float(np.mean(of_seeds)))
         print(f"| {method} | {' | '.join(row)} |")
     if "truth" in means:
-        print("\nShare of the gap between `paper` K=5 and the truth that is closed, seen / unseen:")
+        print("\nShare of the gap between `paper` K=5 and the true rewards that is closed, seen / unseen:")
         for method in (
             OURS,
             "default, K=5",
             "signed factors",
             "ideal points",
-            "ceiling: true basis",
-            "ceiling: told the mixtures",
-            "ceiling: posterior mean",
+            "upper bound: true basis",
+            "upper bound: true mixtures",
+            "upper bound: posterior mean",
         ):
             if method not in means:
                 continue
@@ -238,8 +237,8 @@ def print_population(name: str, runs: list[dict]) -> None:
             ]
             print(f"{method} {' / '.join(f'{100 * share:.0f}%' for share in shares)}; ", end="")
         print()
-    print(f"\n| {OURS}, less | seen, points [95%] | unseen, points [95%] |\n|---|---|---|")
-    for method in (*OTHERS, "shared direction of K=5"):
+    print(f"\n| {OURS}, minus | seen, points [95%] | unseen, points [95%] |\n|---|---|---|")
+    for method in (*OTHERS, "population model, K=5"):
         print(f"| {method} | {' | '.join(difference(runs, method, cell) for cell in ('test_seen', 'test_unseen'))} |")
     if "curve" in runs[0]:
         print_curve(runs)
@@ -266,8 +265,8 @@ def interval(gains: np.ndarray) -> str:
 
 
 def print_curve(runs: list[dict]) -> None:
-    """Print accuracy by number of answers."""
-    print("\n| answers of an unseen user | accuracy | over none, points [95%] |\n|---|---|---|")
+    """Print accuracy by number of few-shot comparisons."""
+    print("\n| few-shot comparisons | accuracy | over none, points [95%] |\n|---|---|---|")
     for shots in runs[0]["curve"]:
         of_users = np.array([100 * run["curve"][shots][user] for run in runs for user in run["curve"]["0"]])
         none = np.array([100 * value for run in runs for value in run["curve"]["0"].values()])
@@ -275,7 +274,7 @@ def print_curve(runs: list[dict]) -> None:
 
 
 def print_further_curves(shapes: list[str], seeds: list[int]) -> None:
-    """Measure and print accuracy by number of answers, strong signal, with errors over seeds too: one model each."""
+    """Measure and print few-shot curves with the strong signal, with standard errors over seeds."""
     for shape in shapes:
         runs = [{"curve": curve(plant(SHAPES[shape], SIGNALS["strong"], seed))} for seed in seeds]
         print(f"\n## {shape}, strong, seeds {', '.join(map(str, seeds))}")
@@ -288,7 +287,7 @@ def print_further_curves(shapes: list[str], seeds: list[int]) -> None:
 
 def time_full_cosine() -> None:
     """Print the seconds of the full length of `paper-cosine`."""
-    data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).cells.train_seen
+    data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).splits.train_seen
     pairs = PackedPairs.pack(data, differences=True)
     head = torch.as_tensor(np.asarray(data.reference)).float()
     recipe = PaperCosineRecipe()

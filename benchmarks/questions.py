@@ -1,10 +1,10 @@
-"""Accuracy after n answers of somebody new, the questions chosen by `next_question` or at random.
+"""Accuracy after n comparisons of a new user, if they are chosen by `next_question` or at random.
 
-A person's answers are their own recorded choices: a question is asked by looking one up, so the pool is what they
-answered. Accuracy is on their choices on prompts held out: the mean over unseen users, then over seeds, with the
-standard error over seeds. Prints a table for planted people and, where runs are named, one for them together:
+A question is asked by looking up the user's recorded comparison, so the pool is what the user compared. Accuracy is on
+the user's comparisons on test prompts: the mean over unseen users, then over seeds, with the standard error over seeds.
+Prints one table for simulated users and, if runs are named, one for all of them together:
 
-python benchmarks/questions.py [RUN ...]    # several seeds of one data set, by `lorerm import-embeddings` or `run`
+    python benchmarks/questions.py [RUN ...]    # runs of several seeds of one data set
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from planted import plant
 
 RANK, ORDERS = 5, 10
 ANSWERS = (0, 1, 2, 4, 8, 16)
-TESTED = 4  # test choices that a person needs to have
-SEEDS = range(1, 21)  # 0 is the one that `next_question` was built on
+MIN_TESTED = 4  # test comparisons that a user needs to have
+SEEDS = range(1, 21)  # without 0, on which `next_question` was developed
 
 
 class Found(NamedTuple):
-    """One seed's means over people."""
+    """Means over users of one seed."""
 
     people: int
     chosen: np.ndarray
@@ -40,22 +40,22 @@ class Found(NamedTuple):
     milliseconds: float
 
 
-def measure(cells: Splits[EmbeddedPreferences], most_users: int) -> Found:
-    """Train on the seen users, then question the unseen ones."""
-    model = train(cells.train_seen, TrainingConfig(rank=RANK))
-    pools, tests = by_user(cells.train_unseen), by_user(cells.test_unseen)
-    able = [user for user in pools if len(pools[user]) >= ANSWERS[-1] and len(tests.get(user, ())) >= TESTED]
+def measure(splits: Splits[EmbeddedPreferences], most_users: int) -> Found:
+    """Train on the seen users, then ask the unseen users."""
+    model = train(splits.train_seen, TrainingConfig(rank=RANK))
+    pools, tests = by_user(splits.train_unseen), by_user(splits.test_unseen)
+    able = [user for user in pools if len(pools[user]) >= ANSWERS[-1] and len(tests.get(user, ())) >= MIN_TESTED]
     people = able[:most_users]
     chosen, random = np.zeros((2, len(people), len(ANSWERS)))
     seconds: list[float] = []
     stopped, at_stop = np.zeros((2, len(people)))
     for place, user in enumerate(people):
-        pool, test = cells.train_unseen[pools[user]], cells.test_unseen[tests[user]]
+        pool, test = splits.train_unseen.select(pools[user]), splits.test_unseen.select(tests[user])
         chosen[place], stopped[place], at_stop[place] = question(model, user, pool, test, seconds)
         for seed in range(ORDERS):
             order = np.random.default_rng([seed, place]).permutation(len(pool))
             for column, n in enumerate(ANSWERS):
-                users = adapt(model, pool[order[:n]]) if n else None
+                users = adapt(model, pool.select(order[:n])) if n else None
                 random[place, column] += accuracy(model, users, user, test) / ORDERS
     return Found(
         len(people),
@@ -68,26 +68,26 @@ def measure(cells: Splits[EmbeddedPreferences], most_users: int) -> Found:
 
 
 def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: int) -> None:
-    """Print what is found over several seeds."""
-    found = [measure(cells, most_users) for cells in seeds]
+    """Print means over several seeds."""
+    found = [measure(splits, most_users) for splits in seeds]
     chosen, random = (np.array([getattr(one, what) for one in found]) for what in ("chosen", "random"))
     people = sorted({one.people for one in found})
     each = f"{people[0]} to {people[-1]}" if len(people) > 1 else f"{people[0]}"
     speed = f"{np.median([one.milliseconds for one in found]):.1f} ms a question"
-    print(f"\n## {name}: {len(found)} seeds of {each} people, {speed}\n")
-    print("| answers | chosen | random | chosen - random | lowest to highest | better in |")
+    print(f"\n## {name}: {len(found)} seeds of {each} users, {speed}\n")
+    print("| comparisons | chosen | random | chosen - random | lowest to highest | better in |")
     print("| --- | --- | --- | --- | --- | --- |")
     for column, n in enumerate(ANSWERS):
-        gain = (chosen[:, column] - random[:, column]).round(9) + 0.0  # without answers the two are the same
+        gain = (chosen[:, column] - random[:, column]).round(9) + 0.0  # without comparisons the two are the same
         values = [show(chosen[:, column]), show(random[:, column]), show(gain)]
         values += [f"{100 * gain.min():.1f} to {100 * gain.max():.1f}", f"{(gain > 0).sum()} of {len(gain)}"]
         print(f"| {n} | {' | '.join(values)} |")
     stopped = np.array([one.stopped for one in found])
     at_stop = np.array([one.at_stop for one in found])
     print(
-        f"\nThe stopping rule for the best response (`top=1`): {stopped.mean():.1f} answers on average "
+        f"\nThe stopping rule for the best response (`top=1`): {stopped.mean():.1f} comparisons on average "
         f"({stopped.min():.1f} to {stopped.max():.1f}), {show(at_stop)} there; against all "
-        f"{ANSWERS[-1]} answers {show(at_stop - chosen[:, -1])}.",
+        f"{ANSWERS[-1]} comparisons {show(at_stop - chosen[:, -1])}.",
         flush=True,
     )
 
@@ -95,7 +95,7 @@ def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: i
 def question(
     model: LowRankRewardModel, user: str, pool: EmbeddedPreferences, test: EmbeddedPreferences, seconds: list[float]
 ) -> tuple[list[float], int, float]:
-    """Ask one question after the other; return accuracies, where the rule would have stopped, and the one there."""
+    """Ask one question after the other; return the accuracies, the stopping point, and the accuracy there."""
     first, second = pool.rows()
     used, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
     candidates = torch.as_tensor(pool.responses)[torch.from_numpy(used)]
@@ -103,7 +103,7 @@ def question(
     pairs = ends.reshape(2, -1).T
     users, found, stop = None, [accuracy(model, None, user, test)], None
     for n in range(ANSWERS[-1]):
-        # Which of the two was chosen must not show in the order of the pair.
+        # Sorted, because the order of the pair would show which response was chosen.
         open_pairs = [tuple(sorted(pairs[i].tolist())) for i in left]
         started = time.perf_counter()
         asked = model.next_question(users, candidates, pairs=open_pairs, stop_below=0)
@@ -111,8 +111,8 @@ def question(
         if stop is None and model.next_question(users, candidates, pairs=open_pairs, top=1) is None:
             stop = n
         answer = left.pop(open_pairs.index((asked.first, asked.second)))
-        before = users or UserWeights((), model.weights[:0], model.covariance[:0])
-        users = before.update(pool[[answer]], model)
+        before = users or UserWeights.none(model)
+        users = before.update(pool.select([answer]), model)
         found.append(accuracy(model, users, user, test))
     stop = ANSWERS[-1] if stop is None else stop
     return [found[n] for n in ANSWERS], stop, found[stop]
@@ -125,7 +125,7 @@ def by_user(data: EmbeddedPreferences) -> dict[str, np.ndarray]:
 
 
 def accuracy(model: LowRankRewardModel, users: UserWeights | None, user: str, test: EmbeddedPreferences) -> float:
-    """Return the share of a user's test choices that are ranked rightly; None is the population."""
+    """Return the share of a user's test comparisons that are ranked correctly; None is the population model."""
     weights = model.population_weights if users is None else users[user]
     rewards = torch.as_tensor(test.responses).float() @ (model.basis @ weights)
     chosen, rejected = (torch.from_numpy(rows) for rows in test.rows())
@@ -139,7 +139,7 @@ def show(values: np.ndarray) -> str:
 
 
 def planted(seed: int) -> Splits[EmbeddedPreferences]:
-    """Draw people whose tastes differ in four directions."""
+    """Draw users who differ along four directions."""
     found = plant(
         users=160, pairs=60, dimension=64, directions=4, shared=1.0, personal=1.5, noise=0.5, prompts=120, seed=seed
     )
@@ -155,7 +155,7 @@ def stored(run: str) -> Splits[EmbeddedPreferences]:
 def main(runs: list[str]) -> None:
     """Print one table after the other."""
     torch.set_num_threads(1)
-    table("Planted people (4 directions)", map(planted, SEEDS), 48)
+    table("Simulated users (4 directions)", map(planted, SEEDS), 48)
     if runs:
         table(", ".join(Path(run).name for run in runs), map(stored, runs), 100)
 

@@ -1,12 +1,12 @@
-"""The server under load: rerank from embeddings, answers and text beside an empty FastAPI route, and a long soak.
+"""The server under load, beside an empty FastAPI route, and its memory over many requests.
 
     python benchmarks/serving.py load RUN      # the tables
     python benchmarks/serving.py soak RUN      # memory over 200,000 requests
 
-RUN is a run folder or a saved model with the embedded encoder, as `lorerm demo --out RUN` leaves it. The server has one
-core and one worker, this process, which sends the requests, the other. Clients are connections that each send their
-next request when they have the reply to the last. The routes take turns, a few seconds each, several rounds: what else
-the machine does hits them all alike.
+RUN is a run folder or a saved model with the built-in encoder, as `lorerm demo --out RUN` makes it. The server has one
+core and one worker; this process, which sends the requests, has the other core. A client is a connection that sends its
+next request when it has the response to the last. The routes take turns of a few seconds, in several rounds, so that
+other work on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Requests:
         self.lists = [{"embedding": [round(float(x), 6) for x in row]} for row in vectors]
 
     def user(self) -> str:
-        """Return one of the users whose answers are sent."""
+        """Return one of the users whose comparisons are sent."""
         return f"load-{self.rng.integers(self.users)}"
 
     def empty(self) -> Iterator[bytes]:
@@ -236,7 +236,7 @@ class Requests:
         return self.rerank(self.lists)
 
     def answers(self) -> Iterator[bytes]:
-        """Add one answer each, given as embeddings, to one of many users."""
+        """Add one comparison each, given as embeddings, to one of many users."""
         while True:
             chosen, rejected = self.rng.choice(len(self.packed), 2, replace=False)
             answer = {"chosen": self.packed[chosen], "rejected": self.packed[rejected]}
@@ -263,7 +263,7 @@ class Requests:
         return request("POST", "/v1/rerank", asked)
 
     def soak(self, total: int) -> Iterator[bytes]:
-        """Mix all of it; a user with twenty answers is deleted, so that what is kept stays bounded."""
+        """Mix all of it; a user with twenty comparisons is deleted, so that what is kept stays bounded."""
         answered: dict[str, int] = {}
         kinds = {"rerank": self.rerank(), "text": self.new_text(), "answers": self.answers()}
         for kind in self.rng.choice(list(kinds), size=total, p=[0.6, 0.1, 0.3]):
@@ -396,7 +396,7 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
         lists_name: (server, requests.rerank_lists()),
         "rerank, 10 texts known to the cache": (server, requests.known_text()),
         "rerank, 10 new texts": (server, requests.new_text()),
-        "answers, one pair of embeddings": (server, requests.answers()),
+        "feedback, one pair of embeddings": (server, requests.answers()),
     }
     sizes = {name: len(next(made)) for name, (_, made) in routes.items()}
     ceiling_port = free_port()
@@ -408,7 +408,8 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
         for _ in range(rounds):
             for name, (at, made) in routes.items():
                 uvloop.run(drive(at, made, clients, seconds, measured[name]))
-        print(f"\n{clients} client{'s' if clients > 1 else ''}; what sends reaches {ceiling.rates[0]:,.0f} a second\n")
+        most = f"{ceiling.rates[0]:,.0f} a second"
+        print(f"\n{clients} client{'s' if clients > 1 else ''}; the load generator reaches {most}\n")
         print("| route | requests a second | share of the empty | p50, ms | p99, ms | CPU, ms | share by CPU |")
         print("|---|---|---|---|---|---|---|")
         for name, found in measured.items():
@@ -420,8 +421,8 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
 
 def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
     """Print the memory as requests go by."""
-    print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% answers;")
-    print("a user with 20 answers is deleted; --cache 32\n")
+    print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% feedback;")
+    print("a user with 20 comparisons is deleted; --cache 32\n")
     print("| requests | memory, MB | requests a second | sent again |\n|---|---|---|---|")
     print(f"| 0 | {server.memory():.1f} | | |", flush=True)
     made, measured, parts = requests.soak(total), Measured(), 10

@@ -1,9 +1,9 @@
-"""How fast training and adaptation are, beside the published optimiser, and how little memory large data take.
+"""Time of training and adaptation beside the published optimiser, and peak memory on large data.
 
-The published optimiser is written literally, with autograd and a loop over users in every step. Two loops stand here:
-one computes each user's logits under all users' weights and keeps that user's, as the published code does; the lean one
-(`tests/published_loops.py`) computes that user's alone, with the same result. Their times are those of a few steps,
-extrapolated. Every ratio is of two times of one run.
+The published optimiser is restated literally, with autograd and a loop over users in every step. There are two loops:
+one computes each user's logits under the weights of all users and keeps the user's own, as the published code does; the
+lean one (`tests/published_loops.py`) computes only the user's own, with the same result. Their times are extrapolated
+from a few steps. Every ratio is between two times of one run.
 
     python benchmarks/speed.py            # all but the 8 GB store; some minutes
     python benchmarks/speed.py all        # that too; writes 8 GB to the temporary folder, and removes it
@@ -67,7 +67,7 @@ def median(work: Callable[[], object], repeats: int) -> float:
 
 
 def planted(users: int, pairs: int, dimension: int, distinct: int, seed: int = 0) -> EmbeddedPreferences:
-    """Return logistic choices of people who share one direction and differ along two."""
+    """Return logistic comparisons of users who share one direction and differ along two."""
     rng = np.random.default_rng(seed)
     n = users * pairs
     responses = rng.standard_normal((distinct or 2 * n, dimension), dtype=np.float32)
@@ -166,7 +166,7 @@ def fits() -> None:
             row.append(f"{seconds:.2f} ({', '.join(ratios)})")
         rows.append(row)
     print("Seconds, K=5; in brackets how many times faster than 1000 steps of the published loop and of the lean one.")
-    columns = ["shape", "users x pairs x D", "published loop, one step", "lean loop, one step", "`paper`, 1000 steps"]
+    columns = ["shape", "users x comparisons x D", "published loop, one step", "lean loop, one step", "`paper`, 1000 steps"]
     print_table([*columns, "one default fit", "default with selection, rank auto"], rows)
 
 
@@ -242,7 +242,7 @@ class SyntheticRows:
 
 
 def write_store(folder: str) -> None:
-    """Write 8 GB of embeddings with choices of 5,000 users, half of which agree with one direction."""
+    """Write 8 GB of embeddings with comparisons of 5,000 users, half of which agree with one direction."""
     from lorerm.data.comparisons import Comparisons
     from lorerm.data.stored import write_comparisons
     from lorerm.embedding.store import store_matrix

@@ -1,9 +1,9 @@
-"""Whether vLLM gives the rewards of an exported classifier.
+"""Whether exported classifiers give the same rewards in vLLM as in lorerm.
 
-Exports are made with lorerm: one user's reward, and the basis, both random, on small models of six families with random
-weights. vLLM and transformers, in an environment without lorerm, are then asked what lorerm gives some conversations.
+Exports are made with lorerm: one user's reward and the basis, both random, on small models of six families with random
+weights. vLLM and transformers, in an environment without lorerm, then score the same conversations.
 
-    python benchmarks/vllm_export.py make FOLDER [--model BASE]    # in lorerm's environment; BASE is one model more
+    python benchmarks/vllm_export.py make FOLDER [--model BASE]    # in lorerm's environment; BASE: a further model
     python benchmarks/vllm_export.py classify FOLDER               # in vLLM's: `LLM.classify`, and transformers
     python benchmarks/vllm_export.py serve FOLDER                  # in vLLM's: `vllm serve`, route /classify
 
@@ -146,7 +146,7 @@ def by_server(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
 
 
 def compare(folder: Path, step: str, only: Sequence[str], dtype: str) -> None:
-    """Print the greatest differences."""
+    """Print the largest differences."""
     import torch
     import transformers
     import vllm

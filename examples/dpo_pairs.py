@@ -1,9 +1,9 @@
-"""Make preference pairs for one person: rank several responses to each prompt, pair the best with the worst.
+"""Make preference pairs for single users: rank several responses to each prompt, pair the best with the worst.
 
 python examples/dpo_pairs.py
 
-The data set that comes out is what TRL's DPOTrainer takes; the responses here are written down, yours are sampled from
-the model to be trained.
+The result is a data set for TRL's DPOTrainer. The responses are written here; yours are sampled from the model that is
+to be trained.
 """
 
 from lorerm import HashingEncoder, Preferences, TrainingConfig, embed, train

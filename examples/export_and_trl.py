@@ -1,4 +1,4 @@
-"""Train on a language model's embeddings, export one person's reward model, and train a policy for people with GRPO.
+"""Train on a language model's embeddings, export one user's reward model, and train a policy on personal rewards.
 
 python examples/export_and_trl.py REWARD_MODEL POLICY      # ids on the hub, or folders; needs `pip install trl`
 """
@@ -15,14 +15,14 @@ from lorerm.model.export import build_classifier, save_classifier
 
 reward_model, policy = sys.argv[1:3]
 encoder = TransformersEncoder(reward_model)
-answers = [
+comparisons = [
     {"user_id": user, "prompt": f"What of {topic}?", "chosen": sides[0], "rejected": sides[1]}
     for topic in ("tea", "rain", "maps", "salt", "wool", "owls")
     for user, sides in (("ann", (f"{topic}!", f"All of {topic}.")), ("bob", (f"All of {topic}.", f"{topic}!")))
 ]
-model = train(embed(Preferences.from_records(answers), encoder), TrainingConfig(rank=2))
+model = train(embed(Preferences.from_records(comparisons), encoder), TrainingConfig(rank=2))
 
-# An ordinary sequence classifier: everything below needs transformers alone.
+# An ordinary sequence classifier: the next lines need transformers only.
 save_classifier(build_classifier(model, reward_model, "ann"), "ann-reward")
 network = AutoModelForSequenceClassification.from_pretrained("ann-reward").eval()
 tokenizer = AutoTokenizer.from_pretrained("ann-reward")
@@ -33,7 +33,7 @@ with torch.inference_mode():
 reward = float(model.rewards(encoder.encode([tuple(chat)]), "ann"))
 print(f"logit {logit:.5f}, model.rewards {reward:.5f}")
 
-# A policy for everybody, rewarded as the user of each row would.
+# One policy, trained with GRPO: each completion gets the reward of its row's user.
 prompts = [{"prompt": f"What of {topic}?", "user_id": user} for topic in ("bees", "boats") for user in ("ann", "bob")]
 trainer = GRPOTrainer(
     model=policy,

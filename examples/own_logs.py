@@ -1,6 +1,6 @@
-"""From a log of who preferred what to rankings, for people of the log and for somebody new.
+"""From a log of comparisons to rankings, for users of the log and for a new user.
 
-python examples/own_logs.py [answers.jsonl]    # without a file, a log is made up
+python examples/own_logs.py [log.jsonl]    # without a file, the script writes a log
 """
 
 import json
@@ -11,22 +11,22 @@ from pathlib import Path
 from lorerm import HashingEncoder, Preferences, TrainingConfig, UserWeights, embed, train
 
 
-def made_up_log(path: Path) -> Path:
-    """Write 12 people's choices between short and long answers."""
+def write_log(path: Path) -> Path:
+    """Write comparisons of 12 users, who prefer short or long responses with 10% errors."""
     chance = random.Random(0)  # noqa: S311 - no secret
     with path.open("w", encoding="utf-8") as file:
-        for person in range(12):
+        for user in range(12):
             for topic in ("bread", "tea", "rain", "chess", "rivers", "maps", "clocks", "bees"):
                 long = f"There is a great deal to say about {topic}, and here is all of it. " * 3
-                better, worse = (f"{topic.title()}.", long) if person % 2 else (long, f"{topic.title()}.")
+                chosen, rejected = (f"{topic.title()}.", long) if user % 2 else (long, f"{topic.title()}.")
                 if chance.random() < 0.1:
-                    better, worse = worse, better
-                row = {"user_id": f"p{person}", "prompt": f"What of {topic}?", "chosen": better, "rejected": worse}
+                    chosen, rejected = rejected, chosen
+                row = {"user_id": f"p{user}", "prompt": f"What of {topic}?", "chosen": chosen, "rejected": rejected}
                 file.write(json.dumps(row) + "\n")
     return path
 
 
-log = Path(sys.argv[1]) if len(sys.argv) > 1 else made_up_log(Path("answers.jsonl"))
+log = Path(sys.argv[1]) if len(sys.argv) > 1 else write_log(Path("log.jsonl"))
 encoder = HashingEncoder()
 preferences = Preferences.from_files(log)
 for warning in preferences.summary.warnings():
@@ -38,11 +38,11 @@ responses = ["Salt.", "Salt is a mineral, and there is a great deal to say about
 for user in model.user_ids[:2]:
     print(f"{user}: {model.rank('What of salt?', responses, user, encoder=encoder)[0].response}")
 
-# Somebody new answers twice; each answer is added to what is known of them.
-users = UserWeights((), model.weights[:0], model.covariance[:0])
+# A new user gives two comparisons; each is added to the user's posterior.
+users = UserWeights.none(model)
 for topic in ("wool", "glass"):
-    answer = {"user_id": "new", "prompt": f"What of {topic}?", "chosen": f"{topic.title()}.", "rejected": responses[1]}
-    users = users.update(embed(Preferences.from_records([answer]), encoder), model)
+    row = {"user_id": "new", "prompt": f"What of {topic}?", "chosen": f"{topic.title()}.", "rejected": responses[1]}
+    users = users.update(embed(Preferences.from_records([row]), encoder), model)
     ranked = model.with_users(users).rank("What of salt?", responses, "new", encoder=encoder)
     print(
         f"new, after {len(users.comparisons)} comparisons: {ranked[0].response} "

@@ -1,4 +1,4 @@
-"""The examples in README.md and its like, in docs/ and in docstrings are run as they stand."""
+"""Code blocks of README.md, of docs/ and of docstrings run unchanged."""
 
 import argparse
 import doctest
@@ -21,19 +21,19 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def run_block(code, first_line, page, names):
-    """Run one block in the page's namespace: prompts with what they print, or plain code."""
+    """Run one block in the page's namespace: a session with its output, or plain code."""
     if not code.lstrip().startswith(">>>"):
         exec(compile("\n" * (first_line - 1) + code, str(page), "exec"), names)  # noqa: S102
         return
     example = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), first_line - 1)
-    example.globs = names  # the parser hands out a copy, but later blocks build on this one
+    example.globs = names  # the parser copies the namespace, and later blocks need the names of this one
     failures = []
     doctest.DocTestRunner(optionflags=FLAGS).run(example, out=failures.append, clear_globs=False)
     assert not failures, "".join(failures)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+def test_code_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     """Each page is one session, started in an empty folder."""
     monkeypatch.chdir(tmp_path)
     text, names = page.read_text("utf-8"), {"__name__": page.stem}
@@ -42,7 +42,7 @@ def test_the_examples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
 
 
 def modules_with_examples():
-    """List the modules whose source holds a prompt."""
+    """List the modules whose source has a session."""
     sources = {name: Path(finder.path) for finder, name, _ in pkgutil.walk_packages(lorerm.__path__, "lorerm.")}
     found = []
     for name, folder in sources.items():
@@ -54,23 +54,23 @@ def modules_with_examples():
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_the_examples_of_docstrings_hold(name):
+def test_sessions_of_docstrings(name):
     assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
 
 
 @pytest.mark.slow
-def test_the_example_of_a_log_becomes_a_ranking(tmp_path, monkeypatch, capsys):
+def test_example_personal_ranking(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
     runpy.run_path(str(ROOT / "examples" / "personal_ranking.py"))
     shown = capsys.readouterr().out
     assert (tmp_path / "report" / "report.html").exists()
-    before, after = (int(n) for n in re.findall(r"(\d+) of \d+ choices on new prompts", shown))
+    before, after = (int(n) for n in re.findall(r"(\d+) of \d+ comparisons on new prompts", shown))
     assert after > before
     assert "\n1. " in shown
 
 
-def test_the_page_of_the_command_names_every_verb_and_option():
+def test_page_of_the_command_lists_every_verb_and_option():
     page = (ROOT / "docs" / "cli.md").read_text("utf-8")
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     options = {name for verb in verbs.values() for action in verb._actions for name in action.option_strings}
@@ -78,7 +78,7 @@ def test_the_page_of_the_command_names_every_verb_and_option():
     assert {word for word in words if f"`{word}`" not in page} == set()
 
 
-def test_every_dependency_has_its_reason_and_its_locked_version():
+def test_every_dependency_has_a_reason_and_a_locked_version():
     required = re.findall(
         r'^    "([a-z-]+)(?:\[[a-z]+\])?>=', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""The examples run as they stand, with tiny models where they ask for models."""
+"""The examples run unchanged, with tiny models where they need models."""
 
 import json
 import re
@@ -15,12 +15,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run an example in an empty folder without a way to the hub; in this process, which has imported torch."""
+    """Run an example in an empty folder without access to the hub; in this process, which has imported torch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def call(name, *arguments):
-        """Return what it prints."""
+        """Return its output."""
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         return capsys.readouterr().out
@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_quickstart(run, tmp_path):
     out = run("quickstart.py")
-    assert out.count("would rather have:") == 3
+    assert out.count("ranked first for annotator-") == 3
     assert (tmp_path / "quickstart-model" / "README.md").exists()
     assert not (tmp_path / "quickstart-model" / "users.safetensors").exists()
 
@@ -47,7 +47,7 @@ def test_active_questions(run):
     asked = re.findall(r"asked about \(\d+, \d+\): ([\d.]+) nats", out)
     assert asked
     assert float(asked[0]) == max(map(float, asked))
-    assert out.endswith("No answer would be likely to change the ten best.\n")
+    assert out.endswith("No comparison is likely to change the ten best.\n")
 
 
 def test_dpo_pairs(run, tmp_path):
@@ -55,7 +55,7 @@ def test_dpo_pairs(run, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text("utf-8").splitlines()]
     assert len(rows) == 8
     cooking = {row["chosen"][0]["content"] for row in rows if "cook" in row["prompt"][0]["content"]}
-    assert len(cooking) > 1, "people differ"
+    assert len(cooking) > 1, "users differ"
 
 
 @pytest.mark.xdist_group("trl")  # which takes seconds to import

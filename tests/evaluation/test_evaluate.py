@@ -32,7 +32,7 @@ ACCURACY = ["mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pai
 
 
 def test_the_json_has_every_key_of_the_schema(report):
-    """The schema is docs/report.md: its keys stay as they are, whatever the fields are called."""
+    """The schema is docs/report-json.md: its keys stay as they are, whatever the fields are called."""
     content = report.to_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert list(content) == [
