@@ -166,7 +166,13 @@ def fits() -> None:
             row.append(f"{seconds:.2f} ({', '.join(ratios)})")
         rows.append(row)
     print("Seconds, K=5; in brackets how many times faster than 1000 steps of the published loop and of the lean one.")
-    columns = ["shape", "users x comparisons x D", "published loop, one step", "lean loop, one step", "`paper`, 1000 steps"]
+    columns = [
+        "shape",
+        "users x comparisons x D",
+        "published loop, one step",
+        "lean loop, one step",
+        "`paper`, 1000 steps",
+    ]
     print_table([*columns, "one default fit", "default with selection, rank auto"], rows)
 
 
