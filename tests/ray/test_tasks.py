@@ -18,9 +18,9 @@ from refusals import refused
 TWO = Workers(2, cpus=1, gpus=0)
 
 
-def results(ray, set_up, given):
-    with closing(run_tasks(ray, set_up, given, TWO)) as outcomes:
-        return {outcome.index: (outcome.attempts, outcome.get()) for outcome in outcomes}
+def results(set_up, given):
+    with closing(run_tasks(set_up, given, TWO)) as outcomes:
+        return {index: get() for index, get in outcomes}
 
 
 def test_each_task_is_run_although_a_worker_dies(ray, tmp_path):
@@ -38,10 +38,10 @@ def test_each_task_is_run_although_a_worker_dies(ray, tmp_path):
 
         return run
 
-    found = results(ray, set_up, range(10))
-    assert {index: result for index, (_, (result, _, _)) in found.items()} == {n: 2 * n for n in range(10)}
-    assert found[3][0] == 2, "attempted twice"
-    pairs = [(set_up_in, run_in) for _, (_, set_up_in, run_in) in found.values()]
+    found = results(set_up, range(10))
+    assert not marker.exists(), "the first attempt of task 3 ended its worker"
+    assert {index: result for index, (result, _, _) in found.items()} == {n: 2 * n for n in range(10)}
+    pairs = [(set_up_in, run_in) for _, set_up_in, run_in in found.values()]
     assert all(set_up_in == run_in for set_up_in, run_in in pairs), "a worker is set up once, and runs many tasks"
     assert len(set(pairs)) >= 2
     assert os.getpid() not in {run_in for _, run_in in pairs}
@@ -54,7 +54,7 @@ def test_task_that_always_kills_its_worker_is_an_error(ray, monkeypatch):
         return lambda task: os._exit(1) if task == 1 else task
 
     with refused(RunError, "2 times", "task 2"):
-        results(ray, set_up, range(3))
+        results(set_up, range(3))
 
 
 def test_workers_that_die_while_starting_are_an_error(ray, tmp_path, monkeypatch):
@@ -66,14 +66,14 @@ def test_workers_that_die_while_starting_are_an_error(ray, tmp_path, monkeypatch
         os._exit(1)
 
     with refused(RunError):
-        results(ray, set_up, range(1))
+        results(set_up, range(1))
     assert (tmp_path / "starts").read_text() == "xx"
 
 
 def test_workers_with_another_version_are_an_error(ray, monkeypatch):
     monkeypatch.setattr(tasks, "__version__", "9.9")
     with refused(RunError, f"lorerm {__version__}", "lorerm 9.9"):
-        results(ray, lambda: abs, range(1))
+        results(lambda: abs, range(1))
 
 
 def test_error_of_the_cluster_is_one_line(ray, monkeypatch):
@@ -85,7 +85,7 @@ def test_error_of_the_cluster_is_one_line(ray, monkeypatch):
         return lambda task: time.sleep(60)
 
     with refused(RunError, "ray/session_latest/logs"):
-        results(ray, set_up, range(1))
+        results(set_up, range(1))
 
 
 def test_error_of_a_task_is_raised_as_it_was_and_the_task_is_not_run_again(ray, tmp_path):
@@ -99,11 +99,11 @@ def test_error_of_a_task_is_raised_as_it_was_and_the_task_is_not_run_again(ray, 
 
         return run
 
-    with closing(run_tasks(ray, set_up, range(2), TWO)) as outcomes:
-        found = {outcome.index: outcome for outcome in outcomes}
+    with closing(run_tasks(set_up, range(2), TWO)) as outcomes:
+        found = dict(outcomes)
     for index, error in enumerate(errors):
         with pytest.raises(type(error), match=str(error)) as caught:
-            found[index].get()
+            found[index]()
         assert "raise errors[task]" in str(caught.value.__cause__), "the traceback on the worker"
         assert (tmp_path / f"{index}").read_text() == "x"
 
@@ -113,8 +113,9 @@ def test_error_while_a_worker_is_set_up_is_raised_as_it_was(ray):
         raise ModelError("there is no model m", "name another")
 
     with refused(ModelError, "there is no model m"):
-        results(ray, set_up, range(1))
+        results(set_up, range(1))
 
 
-def test_without_tasks_nothing_is_started():
-    assert list(run_tasks(None, None, [], TWO)) == []
+def test_without_tasks_nothing_is_started(ray, monkeypatch):
+    monkeypatch.setattr(ray, "remote", None)
+    assert list(run_tasks(None, [], TWO)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -12,16 +13,14 @@ import numpy as np
 
 from lorerm.data.readers.files import data_files
 from lorerm.embedding.batch_encoder import EncodingSummary
+from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.errors import ConfigError
-from lorerm.ray.cluster import Cluster, connected, import_ray
+from lorerm.ray.cluster import Cluster, connected
 from lorerm.ray.partitions import Partition, partition_users
 from lorerm.ray.tasks import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from lorerm.data.preferences import ReadingSummary
-    from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.training.config import AdaptationConfig
@@ -54,8 +53,8 @@ def adapt_on_cluster(
 ) -> AdaptedUsers:
     """Fit the weights of all users in Parquet files, as `embed` and `adapt` do, on the workers of a cluster.
 
-    One worker embeds and fits all feedback of a user. A conversation that several users judged is embedded once per
-    partition of users.
+    The users are divided into partitions. One worker embeds and fits all feedback of a partition, so that a
+    conversation that several users judged is embedded once per partition.
 
     Parameters
     ----------
@@ -107,17 +106,17 @@ def adapt_on_cluster(
     with connected(cluster or Cluster(), gpus=gpus) as workers:
         partitions, user_ids = partition_users(files, user_column, _PARTITIONS_PER_WORKER * workers.number)
         fitted: dict[int, _Fitted] = {}
-        with closing(run_tasks(import_ray(), set_up, partitions, workers)) as outcomes:
-            for outcome in outcomes:
-                fitted[outcome.index] = outcome.get()
+        with closing(run_tasks(set_up, partitions, workers)) as outcomes:
+            for index, get in outcomes:
+                fitted[index] = get()
                 if progress is not None:
                     progress(len(fitted), len(partitions))
-    return _merge(partitions, [fitted[index] for index in range(len(partitions))], user_ids, model.encoder)
+    return _merge(partitions, [fitted[index] for index in sorted(fitted)], user_ids, model.encoder)
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What a worker found for a partition."""
+    """The result of a partition."""
 
     users: UserWeights | None
     """None where the partition has nothing but ties"""
@@ -145,7 +144,7 @@ def _fit(
 
 
 def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
-    """Remove the users, whom no worker needs; cloned, as a slice would be pickled with all that it is a slice of."""
+    """Remove the users, which no worker needs; clone the slices, which would be pickled with the whole tensor."""
     covariance = None if model.covariance is None else model.covariance[:0].clone()
     return replace(model, weights=model.weights[:0].clone(), user_ids=(), covariance=covariance, validation_loss=None)
 

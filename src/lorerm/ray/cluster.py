@@ -7,14 +7,12 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorerm.errors import ConfigError, RunError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 # Ray itself tries for more than five minutes, and then ends the process.
 _CONNECT_SECONDS = 10
@@ -93,19 +91,8 @@ def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
 def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus: bool) -> Workers:
     """Divide a cluster among workers.
 
-    Parameters
-    ----------
-    nodes
-        As `ray.nodes()` gives them.
-    wanted
-        The number of workers; None is one per GPU or, without GPUs, one per node.
-    gpus
-        Whether the work uses GPUs where there are some.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer GPUs, or CPUs, than workers.
+    `nodes` are those of `ray.nodes()`, and `wanted` is the number of workers as in `Cluster`. If there are fewer GPUs,
+    or CPUs, than workers, that is a `ConfigError`.
     """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     if wanted is not None and wanted < 1:

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from lorerm.arrays import Floats32
+from lorerm.data.conversation import Conversation
 from lorerm.embedding.batch_encoder import EncodingSummary, encode_in_batches, running_settings
+from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.embedding.store import spans
 from lorerm.errors import LorermError, RunError
-from lorerm.ray.cluster import import_ray
+from lorerm.ray.cluster import Workers
 from lorerm.ray.tasks import cluster_error, run_tasks
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
-
-    import numpy.typing as npt
-
-    from lorerm.data.conversation import Conversation
-    from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
-    from lorerm.ray.cluster import Workers
-
-    Embedded = tuple[npt.NDArray[np.float32], EncodingSummary]
-
-
-@dataclass(frozen=True)
-class _Description:
-    """The properties of the encoder that a worker built."""
-
-    identity: EncoderIdentity
-    reference: npt.NDArray[np.float32] | None
-    reference_reason: str | None
-    running: dict[str, Any]
+Embedded = tuple[Floats32, EncodingSummary]
+# Identity, reference head, the reason why there is none, and how the encoder runs.
+Description = tuple[EncoderIdentity, Floats32 | None, str | None, dict[str, Any]]
 
 
 class RayEncoder:
@@ -49,6 +35,13 @@ class RayEncoder:
     workers
         How many there are, and what each reserves, as `connected` yields them; the encoder works inside that context.
 
+    Attributes
+    ----------
+    identity, reference, reference_reason
+        Those of the encoder that a worker built, see `Encoder`.
+    running
+        How the workers run, and how many there are.
+
     Raises
     ------
     ModelError, ConfigError
@@ -59,28 +52,9 @@ class RayEncoder:
 
     def __init__(self, make_encoder: Callable[[], Encoder], workers: Workers) -> None:
         self._make_encoder, self._workers = make_encoder, workers
-        self._described = _describe(make_encoder, workers)
-
-    @property
-    def identity(self) -> EncoderIdentity:
-        """Everything that decides the embeddings."""
-        return self._described.identity
-
-    @property
-    def reference(self) -> npt.NDArray[np.float32] | None:
-        """The reference head, float32 [D], or None."""
-        reference = self._described.reference
-        return None if reference is None else reference.copy()
-
-    @property
-    def reference_reason(self) -> str | None:
-        """Why there is no reference head; None where there is one."""
-        return self._described.reference_reason
-
-    @property
-    def running(self) -> dict[str, Any]:
-        """How the workers run, and how many there are."""
-        return {**self._described.running, "engine": "ray", "workers": self._workers.number}
+        self.identity, reference, self.reference_reason, running = _describe(make_encoder, workers)
+        self.reference = None if reference is None else reference.copy()  # Ray's arrays cannot be written to
+        self.running = {**running, "engine": "ray", "workers": workers.number}
 
     def encode_shards(self, shards: Iterable[Sequence[Conversation]]) -> Generator[tuple[int, Callable[[], Embedded]]]:
         """Encode each shard on a worker, and yield the shards as they are finished; see `ShardEncoder`."""
@@ -95,12 +69,9 @@ class RayEncoder:
                 )
             return lambda conversations: encode_in_batches(encoder, conversations)
 
-        for outcome in run_tasks(import_ray(), set_up, shards, self._workers):
-            yield outcome.index, outcome.get
+        return run_tasks(set_up, shards, self._workers)
 
-    def encode(
-        self, conversations: Sequence[Conversation], progress: Progress | None = None
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
         """Embed n conversations: float32 [n, D], in the order given; warns as `TransformersEncoder.encode` does."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
         shards = spans(len(conversations))
@@ -117,25 +88,23 @@ class RayEncoder:
         return embeddings
 
 
-def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> _Description:
-    """Return the properties of the encoder as a worker builds it; its model may not fit into memory here."""
-    ray = import_ray()
+def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> Description:
+    """Describe the encoder that a worker builds, because its model may not fit into the memory of this machine."""
+    import ray
 
-    def describe() -> _Description | LorermError:
+    def describe() -> Description | LorermError:
         try:
             encoder = make_encoder()
         except LorermError as error:
             return error
-        running = running_settings(encoder)
-        return _Description(encoder.identity, encoder.reference, encoder.reference_reason, running)
+        return encoder.identity, encoder.reference, encoder.reference_reason, running_settings(encoder)
 
     # max_calls=1 ends the process, so that its memory is free before the workers load the model.
     task = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_calls=1)(describe)
     try:
-        found = ray.get(task.remote())
+        found: Description | LorermError = ray.get(task.remote())
     except ray.exceptions.RayError as error:
         raise cluster_error(error) from error
     if isinstance(found, LorermError):
         raise found
-    described: _Description = found
-    return described
+    return found

@@ -1,19 +1,21 @@
-"""Partitions of users in Parquet files, such that one worker of a cluster reads all feedback of a user."""
+"""Divide the users of Parquet files into partitions, so that one worker of a cluster reads all feedback of a user."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
 
 from lorerm.data.coercion import require_id
+from lorerm.data.readers.files import DataFile
 from lorerm.data.schema import missing_column
 from lorerm.errors import DataError, first_line
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorerm.data.readers.files import DataFile
+Item = TypeVar("Item")
 
 MAX_ROWS = 10_000
 """Maximum number of rows of a partition: with two embeddings each of dimension 4096 in float32, 320 MB."""
@@ -28,18 +30,9 @@ class Partition:
     files: tuple[DataFile, ...]
     """in the order of the input"""
     users: frozenset[str] | None
-    """the users in the files that belong to the partition; None is all of them"""
+    """the users of the files that belong to the partition; None is all of them"""
     first: bool = True
-    """whether no earlier partition reads the same files"""
-
-
-@dataclass(frozen=True)
-class _FileGroup:
-    """Files that have users in common with each other, and none with the files of another group."""
-
-    files: list[DataFile]
-    rows: dict[str, int]
-    """number of rows of each user, in order of first appearance"""
+    """whether no partition before this one reads the same files"""
 
 
 def partition_users(
@@ -47,53 +40,28 @@ def partition_users(
 ) -> tuple[list[Partition], tuple[str, ...]]:
     """Divide the users of Parquet files into partitions; only the column of the users is read.
 
+    A partition has at most `max_rows` rows, unless a single user has more. There are at least `n_partitions`, if there
+    are as many users. The second result is all users, in order of first appearance.
+
     Files that have no user in common with other files stay whole. So where the folders are partitioned by user, every
     file is read once. A file with many rows, or with users that other files have too, is read once per partition of its
     users.
-
-    Parameters
-    ----------
-    files
-        Parquet files.
-    user_column
-        The column with the users' ids.
-    n_partitions
-        The minimum number of partitions, if there are as many users.
-    max_rows
-        The maximum number of rows of a partition, unless a single user has more.
-
-    Returns
-    -------
-    partitions : list of Partition
-    user_ids : tuple of str
-        All users, in order of first appearance.
-
-    Raises
-    ------
-    DataError
-        A file is missing, damaged or not Parquet, or has a row without a user.
     """
     counts = [_count_users(file, user_column) for file in files]
-    size = max(1, min(max_rows, sum(sum(rows.values()) for rows in counts) // n_partitions))
+    size = max(1, min(max_rows, sum(rows.total() for rows in counts) // n_partitions))
     partitions: list[Partition] = []
-    together: list[DataFile] = []
-    room = size
-    for group in _file_groups(files, counts):
-        total = sum(group.rows.values())
-        if total > size and len(group.rows) > 1:
-            partitions += _divide(group, size)
-            continue
-        if together and total > room:
-            partitions.append(Partition(tuple(together), None))
-            together, room = [], size
-        together += group.files
-        room -= total
-    if together:
-        partitions.append(Partition(tuple(together), None))
-    return partitions, tuple(dict.fromkeys(user for rows in counts for user in rows))
+    whole: list[tuple[list[DataFile], int]] = []
+    for together, rows in _file_groups(files, counts):
+        if rows.total() > size and len(rows) > 1:
+            for index, users in enumerate(_pack(rows.items(), size)):
+                partitions.append(Partition(tuple(together), frozenset(users), first=index == 0))
+        else:
+            whole.append((together, rows.total()))
+    partitions += [Partition(tuple(chain(*part)), None) for part in _pack(whole, size)]
+    return partitions, tuple(dict.fromkeys(chain(*counts)))
 
 
-def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
+def _count_users(file: DataFile, user_column: str) -> Counter[str]:
     """Return the number of rows of each user of a file, in order of first appearance."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -104,13 +72,13 @@ def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
             "write the feedback as Parquet, or use --engine local",
             file=file.path,
         )
-    counts: dict[str, int] = defaultdict(int)
+    counts: Counter[str] = Counter()
     try:
         with pq.ParquetFile(file.path) as parquet:
             if user_column in file.values:
                 if parquet.metadata.num_rows:
                     counts[require_id(file.values[user_column], user_column)] = parquet.metadata.num_rows
-                return dict(counts)
+                return counts
             if user_column not in parquet.schema_arrow.names:
                 raise missing_column(
                     user_column, parquet.schema_arrow.names, "say with user_column (--user-column) which it is"
@@ -126,41 +94,36 @@ def _count_users(file: DataFile, user_column: str) -> Mapping[str, int]:
         raise DataError(f"the Parquet file cannot be read ({reason})", "write it again", file=file.path) from error
     except DataError as error:
         raise DataError(error.problem, error.remedy, file=file.path, column=error.location.column) from error
-    return dict(counts)
+    return counts
 
 
-def _file_groups(files: Sequence[DataFile], counts: Sequence[Mapping[str, int]]) -> list[_FileGroup]:
-    """Group files by the users that they have in common (union-find over the files)."""
-    parent = list(range(len(files)))
+def _file_groups(
+    files: Sequence[DataFile], counts: Sequence[Counter[str]]
+) -> Iterable[tuple[list[DataFile], Counter[str]]]:
+    """Group files by the users that they have in common, directly or through other files; add up their counts."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(file: int) -> int:
-        while parent[file] != file:
-            parent[file] = parent[parent[file]]
-            file = parent[file]
-        return file
-
-    first: dict[str, int] = {}
-    for file, rows in enumerate(counts):
-        for user in rows:
-            a, b = sorted((root(file), root(first.setdefault(user, file))))
-            parent[b] = a
-    groups: dict[int, _FileGroup] = {}
-    for file, rows in enumerate(counts):
-        group = groups.setdefault(root(file), _FileGroup([], defaultdict(int)))
-        group.files.append(files[file])
-        for user, n_rows in rows.items():
-            group.rows[user] += n_rows
-    return list(groups.values())
+    first: dict[str, int] = {}  # the first file of each user
+    edges = [(file, first.setdefault(user, file)) for file, rows in enumerate(counts) for user in rows]
+    ends = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(len(files), len(files)))
+    groups: dict[int, tuple[list[DataFile], Counter[str]]] = {}
+    for file, rows, label in zip(files, counts, connected_components(graph, directed=False)[1].tolist(), strict=True):
+        together, sums = groups.setdefault(label, ([], Counter()))
+        together.append(file)
+        sums.update(rows)
+    return groups.values()
 
 
-def _divide(group: _FileGroup, max_rows: int) -> list[Partition]:
-    """Divide the users of a group among partitions, in their order."""
-    parts: list[list[str]] = [[]]
+def _pack(items: Iterable[tuple[Item, int]], max_rows: int) -> list[list[Item]]:
+    """Divide items, each with its number of rows, into parts of at most `max_rows` rows; a larger item is a part."""
+    parts: list[list[Item]] = []
     size = 0
-    for user, n_rows in group.rows.items():
-        if parts[-1] and size + n_rows > max_rows:
+    for item, n_rows in items:
+        if not parts or size + n_rows > max_rows:
             parts.append([])
             size = 0
-        parts[-1].append(user)
+        parts[-1].append(item)
         size += n_rows
-    return [Partition(tuple(group.files), frozenset(part), first=i == 0) for i, part in enumerate(parts)]
+    return parts

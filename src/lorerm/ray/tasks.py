@@ -7,19 +7,17 @@ import os
 import pickle
 import traceback
 import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lorerm._version import __version__
 from lorerm.errors import RunError
+from lorerm.ray.cluster import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-
     import pyarrow as pa
-
-    from lorerm.ray.cluster import Workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,62 +29,24 @@ _MAX_ATTEMPTS = 4
 _NO_PROGRESS_TIMEOUT = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[Result]):
-    """The result of a task, or the error that it raised."""
-
-    index: int
-    """index of the task among those given"""
-    attempts: int
-    """how often the task was started: once, and again for every worker that died while running it"""
-    _result: Result | None
-    _error: Exception | None
-    _traceback: str
-
-    def get(self) -> Result:
-        """Return the result, or raise what the task raised."""
-        if self._error is not None:
-            raise self._error from _TracebackOnWorkerError(self._traceback)
-        return self._result  # type: ignore[return-value]
-
-
-class _TracebackOnWorkerError(Exception):
-    """Carries the traceback on the worker as text."""
-
-
 def run_tasks(
-    ray: Any,  # noqa: ANN401 - the module
-    set_up: Callable[[], Callable[[Task], Result]],
-    tasks: Iterable[Task],
-    workers: Workers,
-) -> Generator[Outcome[Result]]:
-    """Run every task on one of the workers.
+    set_up: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], workers: Workers
+) -> Generator[tuple[int, Callable[[], Result]]]:
+    """Run every task on one of the workers, in the context of `connected`.
 
-    If a worker dies, Ray starts another, which runs the task again. A task that raises an error is not run again.
+    Every worker calls `set_up` once, which returns the function that runs a task; it is pickled, and so are the tasks.
+    They wait in Ray's object store, which moves to disk what does not fit into its memory. Yields the index of each
+    task, in the order in which they end, and a function that returns the task's result or raises its error.
 
-    Parameters
-    ----------
-    ray
-        The module, connected to a cluster.
-    set_up
-        Called once by every worker; returns the function that runs a task. It is pickled, and so are the tasks.
-    tasks
-        The tasks. They wait in Ray's object store, which moves to disk what does not fit into its memory.
-    workers
-        The maximum number of workers, and what each of them reserves.
-
-    Yields
-    ------
-    Outcome
-        One for each task, in the order in which they end.
-
-    Raises
-    ------
-    RunError
-        If the workers have another version of lorerm, the cluster fails, or workers die again and again while they run
-        the same task or before they run any.
+    If a worker dies, Ray starts another, which runs the task again. A task that raises an error is not run again. A
+    `RunError` is raised if the workers have another version of lorerm, the cluster fails, or workers die again and
+    again while they run the same task or before they run any.
     """
     import pyarrow as pa
+    import ray.data
+    from ray.data.exceptions import ExecutionTimeoutError, SystemException
+
+    import ray
 
     waiting = [
         ray.put(pa.table({"index": [index], "task": pa.array([pickle.dumps(task)], pa.large_binary())}))
@@ -94,16 +54,13 @@ def run_tasks(
     ]
     if not waiting:
         return
-    from ray.data.exceptions import ExecutionTimeoutError, SystemException
-
     with _quiet_ray_data(ray):
         n_workers = min(workers.number, len(waiting))
-        attempts = ray.remote(num_cpus=0)(_Attempts).remote(_MAX_ATTEMPTS * n_workers)
         outcomes = ray.data.from_arrow_refs(waiting).map_batches(
             _Worker,
             fn_constructor_kwargs={
                 "set_up": set_up,
-                "attempts": attempts,
+                "attempts": ray.remote(num_cpus=0)(_Attempts).remote(_MAX_ATTEMPTS * n_workers),
                 "max_attempts": _MAX_ATTEMPTS,
                 "version": __version__,
             },
@@ -117,7 +74,7 @@ def run_tasks(
         try:
             for block in blocks:
                 for index, outcome in zip(block["index"].to_pylist(), block["outcome"], strict=True):
-                    yield Outcome(index, *pickle.loads(outcome.as_py()))  # noqa: S301 - pickled by our own workers
+                    yield index, partial(_get, *pickle.loads(outcome.as_py()))  # noqa: S301 - pickled by our own workers
         except (ray.exceptions.RayError, SystemException, ExecutionTimeoutError) as error:
             raise cluster_error(error) from error
         finally:
@@ -131,6 +88,16 @@ def cluster_error(error: BaseException) -> RunError:
         f"the Ray cluster failed ({lines[-1].strip()[:300]})",
         "see its logs (/tmp/ray/session_latest/logs) and run the same command again; finished work is kept",
     )
+
+
+def _get(result: Any, error: Exception | None, traceback_on_worker: str) -> Any:  # noqa: ANN401 - any result
+    if error is not None:
+        raise error from _TracebackOnWorkerError(traceback_on_worker)
+    return result
+
+
+class _TracebackOnWorkerError(Exception):
+    """Carries the traceback on the worker as text."""
 
 
 class _Attempts:
@@ -175,15 +142,14 @@ class _Worker:
                 "install the same version on all machines",
             )
             self._failure = error, ""
-            return
-        if not ray.get(attempts.may_start.remote()):
+        elif not ray.get(attempts.may_start.remote()):
             self._failure = _workers_died("again and again while starting"), ""
-            return
-        try:
-            self._run = set_up()
-        except Exception as error:
-            self._failure = error, traceback.format_exc()
-        ray.get(attempts.started.remote())
+        else:
+            try:
+                self._run = set_up()
+            except Exception as error:
+                self._failure = error, traceback.format_exc()
+            ray.get(attempts.started.remote())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the one task of the batch."""
@@ -192,12 +158,11 @@ class _Worker:
         import ray
 
         index = batch["index"][0].as_py()
-        n_attempts = ray.get(self._attempts.begin.remote(index))
-        outcome: tuple[int, Any, Exception | None, str]
-        if n_attempts > self._max_attempts:
-            outcome = n_attempts, None, _workers_died(f"{self._max_attempts} times while running task {index + 1}"), ""
+        if ray.get(self._attempts.begin.remote(index)) > self._max_attempts:
+            error = _workers_died(f"{self._max_attempts} times while running task {index + 1}")
+            outcome: tuple[Any, Exception | None, str] = None, error, ""
         else:
-            outcome = n_attempts, *self._result_or_error(batch["task"][0].as_py())
+            outcome = self._result_or_error(batch["task"][0].as_py())
         return pa.table({"index": [index], "outcome": pa.array([pickle.dumps(outcome)], pa.large_binary())})
 
     def _result_or_error(self, task: bytes) -> tuple[Any, Exception | None, str]:
@@ -218,7 +183,7 @@ def _workers_died(how_often: str) -> RunError:
 
 
 @contextmanager
-def _quiet_ray_data(ray: Any) -> Iterator[None]:  # noqa: ANN401
+def _quiet_ray_data(ray: Any) -> Iterator[None]:  # noqa: ANN401 - the module
     """Turn off the progress bars, notes and deprecation warnings that Ray Data writes to the terminal."""
     logger = logging.getLogger("ray.data")
     level = logger.level
