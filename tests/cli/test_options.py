@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from lorerm.cli.options import add_options, given_options
-from lorerm.pipeline.experiment import SplitConfig
+from lorerm.data.splits import SplitConfig
 from lorerm.training.config import TrainingConfig
 
 

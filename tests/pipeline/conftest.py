@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from lorerm import HashingEncoder, TrainingConfig
+from lorerm.data.splits import SplitConfig
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from small_choices import choices, write_lines
 

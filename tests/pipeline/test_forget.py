@@ -10,12 +10,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, adapt, embed
+from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import load_preferences
 from lorerm.embedding import store
 from lorerm.errors import ConfigError, RunError, UnknownUserError
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
-from lorerm.pipeline.experiment import Experiment, SplitConfig
+from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.models import add_users, load_model

@@ -12,6 +12,7 @@ import pytest
 from lorerm import EmbeddedPreferences, HashingEncoder, Preferences
 from lorerm.data.datasets import read_dataset
 from lorerm.data.responses import build_messages, read_responses
+from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import (
     COMPARISONS,
     RESPONSES,
@@ -22,7 +23,6 @@ from lorerm.data.stored import (
 )
 from lorerm.errors import RunError
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.layout import CHOICES, MANIFEST, PREFERENCES

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from lorerm import EmbeddedPreferences, HashingEncoder, TrainingConfig, train
+from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import load_preferences
 from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
 from lorerm.errors import ConfigError, DataError, RunError
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import Experiment, SplitConfig
+from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.layout import alpha_name
 from lorerm.pipeline.models import load_model, load_trained

@@ -11,9 +11,10 @@ from typing import Any
 from lorerm.cli.options import add_options, add_out_option, add_user_column_option, given_options
 from lorerm.data.datasets import DATASETS, dataset_options
 from lorerm.data.readers import FORMATS
+from lorerm.data.splits import SplitConfig
 from lorerm.embedding.registry import BUILT_IN, implied_encoder, setting_names
 from lorerm.errors import ConfigError
-from lorerm.pipeline.experiment import Experiment, SplitConfig, find_experiment, is_file
+from lorerm.pipeline.experiment import Experiment, find_experiment, is_file
 from lorerm.pipeline.run import Source
 from lorerm.pipeline.sources import is_dataset
 from lorerm.training.config import TrainingConfig

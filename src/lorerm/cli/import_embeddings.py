@@ -19,8 +19,8 @@ from lorerm.cli.console import output, progress
 from lorerm.cli.experiments import add_dataset_options, add_experiment_option, read_source
 from lorerm.cli.options import add_options, add_out_option
 from lorerm.cli.prepare import show_prepared
+from lorerm.data.splits import SplitConfig
 from lorerm.errors import ConfigError
-from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.steps import import_embeddings
 

@@ -8,7 +8,7 @@ from typing import Any
 from lorerm.cli.console import output, progress, warn
 from lorerm.cli.experiments import add_dataset_options, add_source_arguments, read_source
 from lorerm.cli.options import add_options
-from lorerm.pipeline.experiment import SplitConfig
+from lorerm.data.splits import SplitConfig
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.run import prepare
 

@@ -17,7 +17,8 @@ from lorerm.cli.options import add_options
 from lorerm.cli.prepare import show_prepared
 from lorerm.cli.report import add_seeds_option, show_report
 from lorerm.cli.train import add_training_options, warn_of_left_out_ranks
-from lorerm.pipeline.experiment import SplitConfig, packaged_names
+from lorerm.data.splits import SplitConfig
+from lorerm.pipeline.experiment import packaged_names
 from lorerm.pipeline.run import run_experiment
 
 

@@ -24,6 +24,22 @@ _NAMED = 5  # users whom a warning names
 _TRAIN, _TEST, _DROPPED = 0, 1, 2
 
 
+@dataclass(frozen=True)
+class SplitConfig:
+    """Split into seen and unseen users, train and test prompts."""
+
+    unseen_users: float = 0.3
+    """share of the users who are held out of training, in [0, 1)"""
+    test_prompts: float = 0.3
+    """share of the prompts that are held out of training, in (0, 1)"""
+    seed: int = 0
+    """seed of the split; for `lorerm run` also of training"""
+    max_pairs_seen: int | None = 150
+    """largest number of training comparisons of a seen user"""
+    max_pairs_unseen: int | None = 50
+    """largest number of few-shot comparisons of an unseen user"""
+
+
 class Selectable(Protocol):
     """Comparisons that can be split: `Preferences` or `EmbeddedPreferences`."""
 

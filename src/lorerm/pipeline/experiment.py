@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorerm.atomic import atomic_path
+from lorerm.data.splits import SplitConfig
 from lorerm.embedding.registry import setting_names
 from lorerm.errors import ConfigError
 from lorerm.evaluation.few_shot import FewShotConfig
@@ -26,22 +27,6 @@ from lorerm.training.config import AdaptationConfig, TrainingConfig
 _FOLDER = "experiments"
 # Settings that belong to one training recipe: another recipe has its own.
 _RECIPE_SETTINGS = ("steps", "learning_rate", "alphas")
-
-
-@dataclass(frozen=True)
-class SplitConfig:
-    """Split into seen and unseen users, train and test prompts."""
-
-    unseen_users: float = 0.3
-    """share of the users who are held out of training, in [0, 1)"""
-    test_prompts: float = 0.3
-    """share of the prompts that are held out of training, in (0, 1)"""
-    seed: int = 0
-    """seed of the split; for `lorerm run` also of training"""
-    max_pairs_seen: int | None = 150
-    """largest number of training comparisons of a seen user"""
-    max_pairs_unseen: int | None = 50
-    """largest number of few-shot comparisons of an unseen user"""
 
 
 def _names(config: type[Any]) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorerm.data.splits import SplitConfig
 from lorerm.embedding.encoder import Encoder
 from lorerm.pipeline import steps, studies
-from lorerm.pipeline.experiment import Experiment, SplitConfig
+from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import Progress, RunFolder
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorerm.data.datasets import DATASETS, read_dataset
 from lorerm.data.schema import SPLITS, UNUSED
+from lorerm.data.splits import SplitConfig
 from lorerm.errors import ConfigError, DataError
-from lorerm.pipeline.experiment import SplitConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

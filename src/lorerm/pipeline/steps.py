@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import COMPARISONS
 from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError, RunError
-from lorerm.pipeline.experiment import SplitConfig
 from lorerm.pipeline.folder import RunFolder, Work, input_step, is_imported
 from lorerm.pipeline.layout import MODELS, PREDICTIONS, REPORT, REPORT_PAGE, UNSEEN, alpha_name
 from lorerm.pipeline.models import (

@@ -7,8 +7,8 @@ import pytest
 
 from lorerm.data.datasets import read_dataset
 from lorerm.data.datasets.personalllm import REWARD_MODELS
+from lorerm.data.splits import SplitConfig
 from lorerm.errors import ConfigError, DataError
-from lorerm.pipeline.experiment import SplitConfig
 from published_samples import personalllm_rows, personalllm_sample, write_parquet
 from refusals import refused
 

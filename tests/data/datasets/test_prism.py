@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def test_nothing_left_is_an_error(tmp_path):
 
 def test_other_shares_and_seeds_make_other_splits(sample):
     def splits(**changes):
-        preferences = load(sample, split=PUBLISHED_SPLIT._replace(**changes)).preferences
+        preferences = load(sample, split=replace(PUBLISHED_SPLIT, **changes)).preferences
         return dict(zip(preferences.prompt_ids, preferences.splits, strict=True))
 
     published = load(sample).preferences

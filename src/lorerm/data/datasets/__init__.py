@@ -16,8 +16,9 @@ from lorerm.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lorerm.data.datasets.loaded import Loaded, SplitSettings
+    from lorerm.data.datasets.loaded import Loaded
     from lorerm.data.preferences import Preferences
+    from lorerm.data.splits import SplitConfig
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.data.datasets.simulated",
@@ -72,7 +73,7 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
     return read_dataset(name, **options).preferences
 
 
-def read_dataset(name: str, *, split: SplitSettings | None = None, **options: object) -> Loaded[Preferences]:
+def read_dataset(name: str, *, split: SplitConfig | None = None, **options: object) -> Loaded[Preferences]:
     """Load a data set by its name, with an account of what was read and what was left out.
 
     `split` says how a data set draws its own split; None is as published. `options` are as in `load_dataset`.

@@ -20,8 +20,8 @@ from lorerm.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
+    from lorerm.data.splits import SplitConfig
 
 REPOSITORY = Repository("facebook/community-alignment-dataset")
 TURNS = ("first", "second", "third", "fourth")
@@ -46,7 +46,7 @@ class Options(PublishedOptions):
     """take conversations in these languages alone, named as in the column `assigned_lang`: "en it"; None: all"""
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
+def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Load comparisons of every turn's preferred response with each other response; annotators are the users.
 
     Local files are as on the hub: Parquet, CSV or JSON lines. The data set grows, so give a revision.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lorerm.data.comparisons import Comparisons
 
@@ -11,22 +11,6 @@ if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
 
 C = TypeVar("C", bound=Comparisons, covariant=True)
-
-
-class SplitSettings(Protocol):
-    """The settings of a split that a data set with a split of its own follows."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the random draws."""
-
-    @property
-    def unseen_users(self) -> float:
-        """Share of the users to hold out."""
-
-    @property
-    def test_prompts(self) -> float:
-        """Share of the prompts to hold out."""
 
 
 @dataclass(frozen=True)

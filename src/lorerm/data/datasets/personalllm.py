@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lorerm.arrays import Floats, Ints
-    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
+    from lorerm.data.splits import SplitConfig
 
 REPOSITORY = Repository("namkoong-lab/PersonalLLM")
 N_RESPONSES = 8
@@ -84,7 +84,7 @@ class Options(PublishedOptions):
     """share of the train prompts that an unseen user's few-shot comparisons are on: drawn likewise"""
 
 
-def load(options: Options, split: SplitSettings | None = None) -> Loaded[Preferences]:
+def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Draw users, and load their comparisons, each with its split.
 
     Local files are a folder with the files of the train and of the test split. Of `split`, the seed decides the users

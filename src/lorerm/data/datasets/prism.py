@@ -26,11 +26,11 @@ from lorerm.data.datasets.raw import (
 )
 from lorerm.data.preferences import Preferences, ReadingSummary
 from lorerm.data.schema import UNUSED, Comparison
+from lorerm.data.splits import SplitConfig
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from lorerm.data.conversation import Conversation
-    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
 
 REPOSITORY = Repository("HannahRoseKirk/prism-alignment")
@@ -50,13 +50,7 @@ _TURN_STEPS = {
 }
 
 
-class _Split(NamedTuple):
-    seed: int = 123
-    unseen_users: float = 0.2
-    test_prompts: float = 0.5
-
-
-PUBLISHED_SPLIT = _Split()
+PUBLISHED_SPLIT = SplitConfig(unseen_users=0.2, test_prompts=0.5, seed=123)
 """The split of the published code."""
 
 
@@ -75,7 +69,7 @@ class _Turn(NamedTuple):
     rejected: tuple[str, ...]
 
 
-def load(options: Options, split: SplitSettings | None = None) -> Loaded[Preferences]:
+def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Load the comparisons of the users with more than five dialogues, each with its split.
 
     Local files are a folder with `survey.jsonl` and `conversations.jsonl`. Where `split` is None, the splits are the
@@ -112,7 +106,7 @@ def load(options: Options, split: SplitSettings | None = None) -> Loaded[Prefere
 
 
 def split_dialogues(
-    users: Sequence[str], dialogues: Mapping[str, Mapping[str, object]], split: SplitSettings = PUBLISHED_SPLIT
+    users: Sequence[str], dialogues: Mapping[str, Mapping[str, object]], split: SplitConfig = PUBLISHED_SPLIT
 ) -> dict[str, str]:
     """Draw the split of each dialogue as the published code does: name of the dialogue -> split.
 

@@ -19,8 +19,8 @@ from lorerm.data.datasets.simulated_texts import ATTRIBUTES, StyledResponse, ask
 from lorerm.errors import ConfigError, UnknownUserError
 
 if TYPE_CHECKING:
-    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.preferences import Preferences
+    from lorerm.data.splits import SplitConfig
 
 TASTES: dict[str, dict[str, float]] = {
     "brief": {"length": -1.0, "structure": -0.2, "directness": 0.4},
@@ -219,7 +219,7 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MED
     )
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
+def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Return the comparisons of a simulated population."""
     population = simulate(options.n_users, options.seed)
     return Loaded(population.preferences, f"{options.n_users} simulated users, seed {options.seed}")

@@ -20,8 +20,8 @@ from lorerm.data.schema import Comparison
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from lorerm.data.datasets.loaded import SplitSettings
     from lorerm.data.readers.format import Row
+    from lorerm.data.splits import SplitConfig
 
 # `datasets` no longer runs the loading script of the repository, so the hub's conversion of it to Parquet is read.
 REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
@@ -45,7 +45,7 @@ class Options(PublishedOptions):
     prompts, and a warning counts them; otherwise the split drops and counts them"""
 
 
-def load(options: Options, _split: SplitSettings | None = None) -> Loaded[Preferences]:
+def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Load the comparisons of the workers who are in both published splits; see `in_both_splits` for their order.
 
     Local files are the original `comparisons/batch*.json`, or files as on the hub.
