@@ -1,4 +1,4 @@
-"""How the documentation site is built: `make docs`; a broken link is an error."""
+"""Configuration of the documentation site, which `make docs` builds; a broken link is an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ exclude_patterns = ["images"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 
-# Signatures give the types, the docstrings what they mean.
+# Types are in the signatures, and what parameters mean is in the docstrings.
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
@@ -34,10 +34,10 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 default_role = "code"
 
-# Sessions with the prompt show errors as Python prints them, which is no Python.
+# Python sessions on the pages contain tracebacks, which are not valid Python.
 suppress_warnings = ["misc.highlighting_failure"]
 
-# Formulas become MathML, which browsers show themselves: no script and no network. One that cannot be read is an error.
+# Formulas become MathML, which browsers render without a script or the network. An invalid formula is an error.
 html_math_renderer = "mathml"
 
 html_theme = "furo"
@@ -56,14 +56,14 @@ def show_formula(page: HTML5Translator, node: math | math_block) -> None:
     try:
         formula = LatexToMathML().convert_with_local_state(node.astext().strip(), displaystyle=block)
     except LatexError:
-        logging.getLogger(__name__).warning("this formula cannot be read: %s", node.astext().strip(), location=node)
+        logging.getLogger(__name__).warning("invalid formula: %s", node.astext().strip(), location=node)
         raise SkipNode from None
     page.body.append(f'<div class="math">{formula}</div>\n' if block else formula)
     raise SkipNode
 
 
 def setup(app: Sphinx) -> None:
-    """Show formulas; keep the texts under attributes, where Napoleon would take what is before a colon for a type."""
+    """Render formulas, and keep docstrings of attributes: Napoleon would read the text before a colon as a type."""
     app.add_html_math_renderer("mathml", (show_formula, None), (show_formula, None))
     app.add_css_file("formulas.css")
     written: dict[str, list[str]] = {}
