@@ -10,18 +10,18 @@ TORCH := 2.13.0
 .PHONY: help demo test lint docs format lock clean
 
 help:
-	@echo "make demo    the whole way on simulated people: prepare, embed, train, adapt, evaluate, report"
+	@echo "make demo    a complete run on simulated users: prepare, embed, train, adapt, evaluate, report"
 	@echo "make test    all tests"
-	@echo "make lint    style, types, and who may import whom"
+	@echo "make lint    style, types, and imports between rooms"
 	@echo "make docs    the documentation site, in build/docs; a broken link is an error"
-	@echo "make format  put the code in its style"
-	@echo "make lock    write constraints.txt anew (needs uv)"
-	@echo "make clean   remove .venv and what tools left behind"
+	@echo "make format  format the code"
+	@echo "make lock    write constraints.txt again (needs uv)"
+	@echo "make clean   remove .venv and the caches of tools"
 
 demo: $(VENV)/.base
 	@$(BIN)/lorerm demo
 
-# One thread per worker: threads of several that wait for each other on few cores cost more than they bring.
+# One thread per worker: with several, threads wait for each other on few cores, and tests take longer.
 test: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
