@@ -22,9 +22,10 @@ from lorerm.errors import ConfigError, first_line
 
 CONNECTIONS = 8
 """Connections of a process, and the number of threads that use them."""
+_POOL = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 2}
 # Seconds to wait for another writer, or for PostgreSQL to answer.
 _PATIENCE = 20
-_MIGRATION_LOCK = 0x6C6F7265  # of PostgreSQL; any number of our own
+_MIGRATION_LOCK = 0x6C6F7265  # PostgreSQL's advisory lock, an arbitrary number ("lore" in ASCII)
 
 metadata = sa.MetaData()
 
@@ -81,11 +82,8 @@ class Database:
             self.erase()
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
-            raise ConfigError(
-                f"the database {self._shown} cannot be opened ({first_line(cause)})",
-                "check the address, the permissions and whether the database runs",
-                argument="database",
-            ) from error
+            remedy = "check the address, the permissions and whether the database runs"
+            raise _error(f"the database {self._shown} cannot be opened ({first_line(cause)})", remedy) from error
 
     @cached_property
     def standing(self) -> sqlite3.Connection:
@@ -170,29 +168,26 @@ class Database:
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
-                raise ConfigError(
-                    f"the database {self._shown} was written by a newer version of lorerm",
-                    "upgrade lorerm",
-                    argument="database",
-                ) from error
+                problem = f"the database {self._shown} was written by a newer version of lorerm"
+                raise _error(problem, "upgrade lorerm") from error
+
+
+def _error(problem: str, remedy: str = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME") -> ConfigError:
+    return ConfigError(problem, remedy, argument="database")
 
 
 def _parse(url: str) -> URL:
-    def refuse(problem: str) -> ConfigError:
-        remedy = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
-        return ConfigError(f"--database {problem}", remedy, argument="database")
-
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise refuse("is not a URL") from None
+        raise _error("--database is not a URL") from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise refuse(f"names a database of type {backend}, which is not supported")
+        raise _error(f"--database names a database of type {backend}, which is not supported")
     if parsed.database in (None, "", ":memory:") or parsed.query:
-        raise refuse("does not name a file")
+        raise _error("--database does not name a file")
     return parsed.set(drivername="sqlite+pysqlite")
 
 
@@ -202,12 +197,8 @@ def _sqlite(url: URL) -> Engine:
         # Created here, with permissions for its owner only, which SQLite's log inherits.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
-        raise ConfigError(
-            f"the database {path} cannot be created ({error.strerror})", "give another path", argument="database"
-        ) from error
-    engine = sa.create_engine(
-        url, hide_parameters=True, pool_size=CONNECTIONS, max_overflow=2, connect_args={"timeout": _PATIENCE}
-    )
+        raise _error(f"the database {path} cannot be created ({error.strerror})", "give another path") from error
+    engine = sa.create_engine(url, **_POOL, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own
@@ -235,9 +226,7 @@ def _postgresql(url: URL) -> Engine:
     with suppress(ImportError):
         return sa.create_engine(
             url,
-            hide_parameters=True,
-            pool_size=CONNECTIONS,
-            max_overflow=2,
+            **_POOL,
             pool_timeout=_PATIENCE,
             connect_args={
                 "connect_timeout": 5,
@@ -251,4 +240,4 @@ def _postgresql(url: URL) -> Engine:
                 "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s",
             },
         )
-    raise ConfigError("PostgreSQL's driver is not installed", "run pip install 'lorerm[serve]'", argument="database")
+    raise _error("PostgreSQL's driver is not installed", "run pip install 'lorerm[serve]'")

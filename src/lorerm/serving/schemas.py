@@ -46,7 +46,7 @@ class RequestBody(BaseModel):
     @classmethod
     def from_json(cls: type[_Body], body: bytes) -> _Body:
         """Validate a body's bytes; JSON mode, unlike a parsed dictionary, also decodes base64."""
-        return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
+        return cls.model_validate_json(body)
 
 
 class StrictRequest(RequestBody):
@@ -158,7 +158,7 @@ class RerankRequest(RewardRequest):
     def from_json(cls, body: bytes) -> RerankRequest:
         """Try embeddings alone first: the usual case, which is validated without Python code for each document."""
         with suppress(ValidationError):
-            return _RerankEmbeddings.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
+            return _RerankEmbeddings.model_validate_json(body)
         return super().from_json(body)
 
 

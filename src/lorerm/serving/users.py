@@ -104,8 +104,8 @@ class Users:
 
     def close(self) -> None:
         """Wait for the work that has begun."""
-        for threads in (self._threads, self._removal_thread):
-            threads.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
+        self._removal_thread.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Call a function in a thread."""
