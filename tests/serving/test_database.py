@@ -102,7 +102,7 @@ def test_sqlite_is_private_and_synced_to_the_disk(tmp_path):
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        database.standing.execute("DELETE FROM users")
+        database.reader.execute("DELETE FROM users")
     database.close()
 
 

@@ -1,1 +1,1 @@
-"""HTTP server: personal rewards, users who are updated as their feedback arrives, and a page to try it."""
+"""HTTP server: personal rewards, user weights that are updated by each request with feedback, and a page to try it."""

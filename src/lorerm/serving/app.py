@@ -27,7 +27,7 @@ PAGE = Path(__file__).parent / "page"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application; without settings, read those that `lorerm serve` left in the environment.
+    """Build the application; None means the settings that `lorerm serve` wrote into the environment.
 
     The model is loaded when the application starts. The database must have been prepared (`Database.prepare`).
     """
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         end_with_parent()
         with ExitStack() as until_end:
             app.state.shared = State.open(settings, metrics, until_end)
-            # What is loaded by now stays, so that the garbage collector need not scan it again and again.
+            # All that is loaded by now stays in memory: the garbage collector need not scan it again and again.
             gc.collect()
             gc.freeze()
             yield

@@ -17,7 +17,7 @@ HEAD_SECONDS = 30.0
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection, which alone would wait for headers without end and store any number of them."""
+    """uvicorn's connection with these limits: by default it waits for headers, and stores them, without limit."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)

@@ -86,8 +86,8 @@ class Database:
             raise _error(f"the database {self._shown} cannot be opened ({first_line(cause)})", remedy) from error
 
     @cached_property
-    def standing(self) -> sqlite3.Connection:
-        """A read-only SQLite connection for one thread that reads for every request; it sees all commits."""
+    def reader(self) -> sqlite3.Connection:
+        """A read-only SQLite connection for the one thread that reads in every request; it sees all commits."""
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON").close()
         return connection
@@ -141,8 +141,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        if "standing" in vars(self):
-            self.standing.close()
+        if "reader" in vars(self):
+            self.reader.close()
         self.engine.dispose()
 
     def _empty_log(self, connection: Connection) -> None:

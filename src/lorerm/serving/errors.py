@@ -48,7 +48,7 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(HTTPException):
-    """Error that is sent to the client; any code of the server can raise it."""
+    """Error that is sent to the client as it is; every part of the server can raise it."""
 
     def __init__(
         self, status: int, code: str, problem: str, remedy: str, headers: Mapping[str, str] | None = None
@@ -58,7 +58,7 @@ class ApiError(HTTPException):
 
 
 def busy(problem: str) -> ApiError:
-    """Return the error for a request that can succeed in a second."""
+    """Return the error for a request that can succeed if it is sent again a second later."""
     return ApiError(503, "busy", problem, "send the request again later", _RETRY_AFTER)
 
 

@@ -51,9 +51,9 @@ class FeedbackStore:
     """The model's fingerprint."""
 
     def stamp(self, user: str) -> int | None:
-        """Return the stamp of a user's feedback, or None if there is none; SQLite only from one thread."""
+        """Return the stamp of a user's feedback, or None if there is none; for SQLite from one thread only."""
         if self.database.is_sqlite:
-            row = self.database.standing.execute(_STAMP, (self.model, user)).fetchone()
+            row = self.database.reader.execute(_STAMP, (self.model, user)).fetchone()
             return None if row is None else int(row[0])
         rows = self.database.read(select(users.c.stamp).where(users.c.model == self.model, users.c.user_id == user))
         return rows[0].stamp if rows else None
@@ -104,7 +104,7 @@ class FeedbackStore:
     def delete(self, user: str) -> None:
         """Delete a user's feedback on all models; `Database.erase` then removes what remains in the files."""
         with self.database.writing() as connection:
-            # This table first, as `append` does: both lock its rows.
+            # The same order of tables as in `append`, so that the two cannot deadlock.
             deleted = connection.execute(delete(users).where(users.c.user_id == user)).rowcount
             # PostgreSQL: a first request may have added its row in `users` since; its feedback stays.
             added = exists().where(users.c.model == updates.c.model, users.c.user_id == updates.c.user_id)

@@ -32,7 +32,7 @@ log = logging.getLogger("lorerm.serving")
 
 # Seconds to wait for another process that writes into the folder.
 _PATIENCE = 20.0
-# Seconds after which a file system gives a change another time: kernels keep times to a few milliseconds.
+# Seconds between two changes of a folder that surely have different times: kernels round them to a few milliseconds.
 _TICK = 0.05
 
 
@@ -104,7 +104,7 @@ class LoadedModel:
         return cast("list[float]", rewards.tolist())
 
     def is_current(self) -> bool:
-        """Return whether the users' files are those that were read; takes microseconds."""
+        """Return whether the files are unchanged since the users were read; takes microseconds."""
         return self._signature == self._sign()
 
     def refresh(self) -> None:
@@ -144,7 +144,7 @@ class LoadedModel:
             ) from error
 
     def _sign(self) -> tuple[int, int] | None:
-        """Return what identifies the state of the folder: every change replaces one of its files."""
+        """Return the folder's inode and time, which change with its users: a file is replaced then."""
         if self._files.folder is None:
             return None
         try:

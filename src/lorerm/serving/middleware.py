@@ -39,8 +39,9 @@ _PAGE_HEADERS = (
 def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Return all middleware, the outermost first.
 
-    Browsers' preflight requests carry no key, so CORS comes before authentication. What only observes comes next, so
-    that it also sees the error responses; the limits come last, so that their errors are answered.
+    Browsers' preflight requests carry no key, so CORS comes before authentication. Middleware that only observes
+    or adds headers comes next, so that it also sees the error responses. The limits come last, so that
+    their errors are sent too.
     """
     cors = Middleware(
         CORSMiddleware,
@@ -106,7 +107,7 @@ class RequestMetrics(_HttpMiddleware):
 
 
 class SecurityHeaders(_HttpMiddleware):
-    """Adds headers to every response that tell browsers and proxies what they may do with it."""
+    """Adds headers to every response, which tell browsers and proxies what they may do with it."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _PAGE_HEADERS if _is_page(scope["path"]) else _API_HEADERS
@@ -203,7 +204,7 @@ class BodySizeLimit(_HttpMiddleware):
 
 
 class TimeLimit(_HttpMiddleware):
-    """Cancels a request that takes longer than so many seconds, the arrival of its body included.
+    """Cancels a request that takes longer than a number of seconds, the arrival of its body included.
 
     The error is 408 if the body has not arrived, else 504; also if the application itself gave up (`TimeoutError`).
     """

@@ -20,9 +20,9 @@ from lorerm.serving.keys import is_loopback
 from lorerm.serving.settings import ENVIRONMENT, METRICS_FOLDER, Settings
 
 _MAX_CONNECTIONS = 1000
-# Seconds: of an idle connection; for the last requests when the server stops.
+# Seconds until an idle connection is closed, and for the last requests when the server stops.
 _KEEP_ALIVE, _GRACE = 5, 10
-# Seconds until a worker that does not answer is killed: on a busy machine its imports alone can take long.
+# Seconds until a worker that does not respond is killed: on a busy machine its imports alone can take long.
 _WORKER_PATIENCE = 60
 
 

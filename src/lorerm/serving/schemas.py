@@ -138,7 +138,7 @@ class RewardRequest(RequestBody):
 
     model: str | None = None
     user: Name | None = None
-    """Whose rewards to compute; null: those of the population model."""
+    """The user for whom rewards are computed; null: the population model is used."""
     population: bool = False
     """Whether to use the population model for an unknown user, instead of an error."""
 
@@ -186,7 +186,7 @@ class RerankResponse(ResponsePart):
     id: str
     model: str
     user: str | None = None
-    """Whose rewards they are; null: the population model's."""
+    """The user for whom the rewards were computed; null: the population model was used."""
     results: list[RankedDocument]
 
 
@@ -219,7 +219,7 @@ class ScoreResponse(ResponsePart):
     created: int
     model: str
     user: str | None = None
-    """Whose rewards they are; null: the population model's."""
+    """The user for whom the rewards were computed; null: the population model was used."""
     data: list[Score]
 
 
@@ -300,7 +300,7 @@ class UserResponse(ResponsePart):
     answers: int
     """How many comparisons and choices this server has received from the user."""
     version: int
-    """How many requests they came in."""
+    """How many requests with feedback there were."""
 
 
 # The next question

@@ -1,4 +1,4 @@
-"""The objects that routes share."""
+"""State of one server process: the objects that all routes use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class State:
             model = LoadedModel(settings)
         except LorermError as error:
             sys.stderr.write(f"lorerm: {error}\n")
-            # uvicorn would log a traceback, which says nothing to a user who can correct the error.
+            # uvicorn would also log a traceback, which does not help to correct the error.
             logging.getLogger("uvicorn.error").addFilter(lambda record: "Traceback" not in record.getMessage())
             raise
         users = Users(model, FeedbackStore(database, model.fingerprint))

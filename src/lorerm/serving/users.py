@@ -1,4 +1,4 @@
-"""Users' weights: fitted on the model's files and the stored feedback, cached, and updated by new feedback."""
+"""Users' weights: fitted on the comparisons in the model's files and the stored feedback, and cached."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class Users:
             new = ProjectedComparisons(projected, weights, of_user)
             try:
                 fitted = fitted.add([user_id], new, model.prior, model.temperature)
-            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # next to it the prior is lost in rounding
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # the prior is lost in rounding
                 raise not_computable() from None
         mean = fitted.weights[0].numpy()
         covariance = None if fitted.covariance is None else fitted.covariance[0].numpy()

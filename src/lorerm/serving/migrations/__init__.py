@@ -1,1 +1,1 @@
-"""The database's form, as steps from each version to the next."""
+"""Migrations of the database: steps from each version of its tables to the next."""

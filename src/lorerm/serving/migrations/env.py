@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps that are missing, on the connection that it is given, in one transaction."""
+"""Script that Alembic runs: it applies the missing migrations on the given connection, in one transaction."""
 
 from alembic import context
 

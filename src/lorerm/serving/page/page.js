@@ -131,11 +131,11 @@ function describe(expected, before, was) {
       ? `The model had predicted it (${percent(expected)}).`
       : expected > 0.4
         ? `The model was undecided (${percent(expected)} for your pick).`
-        : `The model had predicted the other one (${percent(1 - expected)}).`;
+        : `The model had predicted the other response (${percent(1 - expected)}).`;
   const climbed = task.order.map((index, position) => [before.indexOf(index) - position, index, position]).sort((a, b) => b[0] - a[0])[0];
   const moved = climbed[0] > 0 ? `“${beginning(task.responses[climbed[1]], 36)}” moves up to position ${climbed[2] + 1}.` : "The ranking stays the same.";
   const change = Math.round(100 * task.course.at(-1)) - Math.round(100 * was);
-  const accuracy = `Expected accuracy: ${percent(task.course.at(-1))}${change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change)})` : ""}.`;
+  const accuracy = `Expected accuracy: ${percent(task.course.at(-1))}${change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change)} ${Math.abs(change) === 1 ? "point" : "points"})` : ""}.`;
   return [`Pick ${session.picks}.`, prediction, moved, accuracy, question ? "" : at("settled-what").textContent].join(" ");
 }
 
@@ -152,8 +152,8 @@ function show(before) {
   showWeights();
   drawings();
   at("kept-what").textContent = session.picks
-    ? `${countPicks(session.picks)} under the random name ${session.user}: for each, ${session.posterior.weights.length} numbers, the time and a checksum, but no text. They stay until you delete them here. After a reload the page no longer knows the name.`
-    : "Nothing yet. For each pick it will store a few numbers under a random name, but no text.";
+    ? `${countPicks(session.picks)} under the random name ${session.user}: for each, ${session.posterior.weights.length} numbers computed from the two responses, the time and a checksum, but no text. They stay until you delete them here. Delete them before you close or reload this page: after that it no longer knows the name.`
+    : "Nothing yet. For each pick it will store a few numbers computed from the two responses, under a random name, but no text.";
 }
 
 function showQuestion() {
@@ -175,7 +175,7 @@ function showQuestion() {
   at("settled-why").textContent = sameForAll
     ? "Picks do not change it."
     : task.pairs.length
-      ? `No other pair is likely to change it: for each, the probability is below ${percent(STOP_BELOW)}.`
+      ? `The model asks no more about this prompt: for each remaining pair, the probability that your pick changes the ranking is below ${percent(STOP_BELOW)}.`
       : "There are no more pairs of these responses.";
   at("settled-why").textContent += sameForAll || !session.picks ? "" : " What the model has learned about you also applies to other prompts.";
   if ([left, right, at("skip")].includes(focused)) at("next-prompt").focus();
@@ -277,7 +277,7 @@ function drawings() {
 
 function listPrompts() {
   const options = tasks.map(({ prompt }, position) => new Option(prompt, position));
-  at("prompts").replaceChildren(...options, new Option("Your own …", "own"));
+  at("prompts").replaceChildren(...options, new Option("Your own prompt …", "own"));
   at("prompts").value = tasks.indexOf(task);
 }
 

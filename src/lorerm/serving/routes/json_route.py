@@ -29,7 +29,7 @@ class JsonRoute(APIRoute):
     """Route whose function may have a parameter that is a `RequestBody`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, given a request whose body is validated already."""
+        """Return a handler that validates the body and then calls FastAPI's handler."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -61,7 +61,7 @@ class DirectRoute(JsonRoute):
 
 
 class _ValidatedRequest(Request):
-    """Request whose JSON is a model: FastAPI takes it as it is."""
+    """Request with a validated model in place of its JSON; FastAPI takes the model as it is."""
 
     def __init__(self, request: Request, body: RequestBody) -> None:
         super().__init__(request.scope, request.receive)
@@ -80,7 +80,7 @@ async def read_body(request: Request, model: type[_Body]) -> _Body:
     """Read and validate a request's body.
 
     It must be declared as JSON: a browser sends other types for any web page without asking. JSON with a lone
-    surrogate, or nested without end, is invalid. If a name occurs twice, its last value counts.
+    surrogate, or nested too deeply, is invalid. If a name occurs twice, its last value counts.
     """
     headers = dict(request.scope["headers"])
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

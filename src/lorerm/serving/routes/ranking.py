@@ -1,4 +1,4 @@
-"""Rewards of documents: ranked, or one by one."""
+"""Routes of rewards: documents ranked by reward, or the reward of each."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floa
     return None, state.model.population_weights
 
 
-def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - one of several, or several
-    """Return several values as they are, and a single value, which can be a list of messages, as a list of one."""
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - texts or documents
+    """Return a list of values as it is, and a single value, which can be a list of messages, as a list of one."""
     return value if isinstance(value, list) and not isinstance(value[0], Message) else [value]
 
 

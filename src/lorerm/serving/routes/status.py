@@ -1,4 +1,4 @@
-"""The server itself: its model, its health, its metrics."""
+"""Routes of the server itself: its model, its health, its metrics."""
 
 from __future__ import annotations
 

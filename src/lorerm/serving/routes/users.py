@@ -1,4 +1,4 @@
-"""Users: their feedback, their weights, the next question to them, and their removal."""
+"""Routes of users: add feedback, get weights, get the next question, delete a user."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module a step; a step that was published is never changed."""
+"""One module for each migration; a published migration is never changed."""

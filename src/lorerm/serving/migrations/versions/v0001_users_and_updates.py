@@ -1,4 +1,4 @@
-"""Users, their answers, and deletions under way."""
+"""Tables of users, of their feedback and of pending deletions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "users",
         sa.Column("model", sa.String(32), primary_key=True),
@@ -34,7 +34,7 @@ def upgrade() -> None:
     erasures = op.create_table("erasures", sa.Column("pending", sa.Integer, primary_key=True))
     op.bulk_insert(erasures, [{"pending": 0}])
     if op.get_bind().dialect.name == "postgresql":
-        # What it notes of a column's usual values would keep ids of users who were deleted.
+        # PostgreSQL's statistics of a column's most common values would keep ids of deleted users.
         for table, column in (("users", "user_id"), ("updates", "user_id"), ("updates", "key")):
             op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
         for column in ("digest", "projected", "count"):
