@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from lorerm import HashingEncoder, TrainingConfig
-from lorerm.data.splits import SplitConfig
 from lorerm.pipeline import steps
 from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.sources import Source
 from small_choices import choices, write_lines
 
 
@@ -18,7 +18,7 @@ def finished(tmp_path_factory):
     """A finished run of ranks 1 and 2, which no test may change."""
     folder = tmp_path_factory.mktemp("finished")
     run = RunFolder.create(folder / "run")
-    steps.prepare(run, [str(write_lines(folder / "choices.jsonl", choices()))], SplitConfig())
+    steps.prepare(run, Source([str(write_lines(folder / "choices.jsonl", choices()))]))
     steps.embed(run, HashingEncoder, {"model": None})
     steps.train(run, TrainingConfig(), [1, 2])
     steps.report(run)

@@ -10,7 +10,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, adapt, embed
-from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import load_preferences
 from lorerm.embedding import store
 from lorerm.errors import ConfigError, RunError, UnknownUserError
@@ -20,6 +19,7 @@ from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.models import add_users, load_model
+from lorerm.pipeline.sources import Source
 from refusals import refused
 from small_choices import choices, contents, write_lines
 
@@ -153,7 +153,7 @@ def whole(request, tmp_path_factory):
         ]
     run = RunFolder.create(folder / "run")
     source = str(write_lines(folder / "choices.jsonl", rows))
-    steps.prepare(run, [source], SplitConfig(seed=1))
+    steps.prepare(run, Source([source], Experiment(split={"seed": 1})))
     steps.embed(run, HashingEncoder, {"model": None})
     if request.param == "default":
         steps.train(run, TrainingConfig(), [1, 2])
@@ -194,7 +194,7 @@ def test_a_run_with_every_file_keeps_no_byte_of_them(whole, tmp_path, user):
     other = next(one for one in SECRETS if one != user)
     assert SECRETS[other].encode() in everything(run), "texts of other users stay"
 
-    steps.prepare(run, [source], SplitConfig(seed=1))
+    steps.prepare(run, Source([source], Experiment(split={"seed": 1})))
     steps.report(run)
     assert not [trace for trace in traces if trace in everything(run)]
 
@@ -273,7 +273,7 @@ def test_the_input_is_not_read_again(finished, tmp_path):
     forget(run, ["user-03"])
     (run.path / "responses.parquet").unlink()
     with refused(RunError, str(run.path)):
-        steps.prepare(run, [source], SplitConfig())
+        steps.prepare(run, Source([source]))
     assert not (run.path / "responses.parquet").exists()
 
 
@@ -281,7 +281,7 @@ def test_unfinished_embeddings_are_removed(tmp_path, monkeypatch):
     """They are of texts of which no table says yet who compared them."""
     monkeypatch.setattr(store, "SHARD_ROWS", 8)
     run = RunFolder.create(tmp_path / "run")
-    steps.prepare(run, [str(write_lines(tmp_path / "choices.jsonl", choices()))], SplitConfig())
+    steps.prepare(run, Source([str(write_lines(tmp_path / "choices.jsonl", choices()))]))
 
     class Dying(HashingEncoder):
         left = 2
@@ -307,7 +307,7 @@ def test_users_forgotten_before_embedding_are_not_embedded(tmp_path):
     own = {"user_id": "ann", "prompt": "The quokka?", "chosen": "A quokka.", "rejected": "No quokka."}
     run = RunFolder.create(tmp_path / "run")
     source = str(write_lines(tmp_path / "choices.jsonl", [*rows, own, {**own, "prompt": rows[0]["prompt"]}]))
-    steps.prepare(run, [source], SplitConfig(test_prompts=0.01, unseen_users=0))
+    steps.prepare(run, Source([source], Experiment(split={"test_prompts": 0.01, "unseen_users": 0})))
     before = load_preferences(run.path)
     assert forget(run, ["ann"]).n_comparisons == 2
     assert not [trace for trace in (b'"ann"', b"quokka") if trace in everything(run)]
@@ -325,7 +325,7 @@ def test_an_interrupted_preparation_leaves_no_texts(tmp_path):
     """The texts may be there without the comparisons that say whose they are."""
     run = RunFolder.create(tmp_path / "run")
     source = str(write_lines(tmp_path / "choices.jsonl", choices()))
-    steps.prepare(run, [source], SplitConfig())
+    steps.prepare(run, Source([source]))
     manifest = json.loads((run.path / "manifest.json").read_text())
     del manifest["steps"]["prepare"]["finished"]
     manifest["steps"]["prepare"]["result"] = {"warnings": ["1 of 9 users are left out (user-03)."]}

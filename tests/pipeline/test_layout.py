@@ -11,11 +11,12 @@ from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig
 from lorerm.data.stored import COMPARISONS
 from lorerm.embedding.store import EMBEDDINGS
 from lorerm.evaluation.few_shot import FewShotConfig
-from lorerm.pipeline import layout, run, steps, studies
+from lorerm.pipeline import layout, steps, studies
 from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import STEPS, RunFolder
 from lorerm.pipeline.layout import UserData
 from lorerm.pipeline.models import add_users, load_model
+from lorerm.pipeline.sources import Source
 from small_choices import choices, write_lines
 
 
@@ -32,7 +33,7 @@ def whole(request, tmp_path_factory):
     done = RunFolder.create(folder / "run")
     source = str(write_lines(folder / "choices.jsonl", choices()))
     settings = {"recipe": request.param} if request.param == "default" else {"recipe": "paper", "steps": 20}
-    run.prepare(done, run.Source([source], Experiment(train=settings), is_stored=True))
+    steps.prepare(done, Source([source], Experiment(train=settings), is_stored=True))
     steps.embed(done, HashingEncoder, {"model": None})
     steps.train(done, TrainingConfig(**settings), [1, 2], None if request.param == "default" else [0.0])
     if request.param == "default":

@@ -12,7 +12,6 @@ from lorerm.pipeline.models import (
     check_user,
     chosen_rank,
     load_model,
-    load_models,
     load_trained,
     model_folder,
 )
@@ -32,7 +31,6 @@ def test_a_trained_model_knows_the_seen_users_and_a_loaded_one_the_unseen_users_
     trained, loaded = load_trained(finished, 2), load_model(finished, 2)
     assert len(trained.user_ids) == 6
     assert set(loaded.user_ids) == {f"user-{i:02d}" for i in range(8)}
-    assert set(load_models(finished, [1, 2])) == {1, 2}
 
 
 def test_added_users_stay_and_are_replaced_when_adapted_again(run):

@@ -12,7 +12,6 @@ import pytest
 from lorerm import EmbeddedPreferences, HashingEncoder, Preferences
 from lorerm.data.datasets import read_dataset
 from lorerm.data.responses import build_messages, read_responses
-from lorerm.data.splits import SplitConfig
 from lorerm.data.stored import (
     COMPARISONS,
     RESPONSES,
@@ -23,9 +22,11 @@ from lorerm.data.stored import (
 )
 from lorerm.errors import RunError
 from lorerm.pipeline import steps
+from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
 from lorerm.pipeline.layout import CHOICES, MANIFEST, PREFERENCES
+from lorerm.pipeline.sources import Source
 from published_samples import personalllm_sample
 from refusals import refused
 from small_choices import contents
@@ -84,7 +85,7 @@ def source_of(finished):
 
 def test_texts_of_a_finished_run_are_converted_by_the_next_step(run, finished):
     make_old(run)
-    steps.prepare(RunFolder.open(run.path), source_of(finished), SplitConfig())
+    steps.prepare(RunFolder.open(run.path), Source(source_of(finished)))
     assert contents(run.path) == contents(finished.path)
     manifest = run.manifest()
     assert manifest["format_version"] == 2
@@ -129,13 +130,13 @@ def test_responses_that_all_users_compare(tmp_path):
     loaded = read_dataset("personalllm", data=personalllm_sample(tmp_path / "data"), seen_users=5, unseen_users=3)
     run = RunFolder.create(tmp_path / "run")
     options = {"data": str(tmp_path / "data"), "seen_users": 5, "unseen_users": 3}
-    steps.prepare(run, ["personalllm"], SplitConfig(), options=options)
+    steps.prepare(run, Source(["personalllm"], Experiment(data=options)))
     steps.embed(run, HashingEncoder, {"model": None})
     expected, data = contents(run.path), EmbeddedPreferences.load(run.path)
     shown = loaded.preferences
     assert len(shown.responses) > len(data.responses), "some responses are compared by no user"
     make_old(run, write_old_choices, shown)
-    steps.prepare(RunFolder.open(run.path), ["personalllm"], SplitConfig(), options=options)
+    steps.prepare(RunFolder.open(run.path), Source(["personalllm"], Experiment(data=options)))
     assert contents(run.path) == expected
 
 
@@ -162,7 +163,7 @@ def with_own_texts(tmp_path):
     ]
     run = RunFolder.create(tmp_path / "own")
     source = str(write_lines(tmp_path / "own.jsonl", [*own, *choices()]))
-    steps.prepare(run, [source], SplitConfig(unseen_users=0))
+    steps.prepare(run, Source([source], Experiment(split={"unseen_users": 0})))
     steps.embed(run, HashingEncoder, {"model": None})
     return run
 
@@ -203,7 +204,7 @@ def test_a_file_that_was_cut_off_is_prepared_again(run, finished):
     make_old(run)
     path = run.path / PREFERENCES
     path.write_bytes(path.read_bytes()[:-1])
-    steps.prepare(RunFolder.open(run.path), source_of(finished), SplitConfig())
+    steps.prepare(RunFolder.open(run.path), Source(source_of(finished)))
     steps.embed(run, HashingEncoder, {"model": None})
     assert not path.exists()
     assert contents(run.path) == contents(finished.path)

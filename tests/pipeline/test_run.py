@@ -8,9 +8,9 @@ import pytest
 
 from lorerm import HashingEncoder
 from lorerm.errors import ConfigError
-from lorerm.pipeline.experiment import Experiment, stored_experiment
-from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.run import Source, left_out_ranks, prepare, report, run_experiment
+from lorerm.pipeline.experiment import Experiment
+from lorerm.pipeline.run import left_out_ranks, report, run_experiment
+from lorerm.pipeline.sources import Source
 from refusals import refused
 from small_choices import choices, contents, write_lines
 
@@ -59,19 +59,6 @@ def test_settings_are_refused_before_a_folder_is_made(source, tmp_path):
     with refused(ConfigError, "-1"):
         run_experiment(tmp_path / "run", Source(source.inputs, Experiment(train={"steps": -1})), encoder, {})
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("is_stored", [True, False])
-def test_the_experiment_is_stored_where_the_later_verbs_need_it(source, tmp_path, is_stored):
-    run = RunFolder.create(tmp_path / "run")
-    prepare(run, Source(source.inputs, source.experiment, is_stored=is_stored))
-    assert stored_experiment(run.path) == (source.experiment if is_stored else Experiment())
-
-
-def test_options_of_a_data_set_are_the_experiments_and_the_local_copy():
-    source = Source(["tldr"], Experiment(data={"revision": "abc"}), local_copy="here")
-    assert source.options == {"revision": "abc", "data": "here"}
-    assert Source(["tldr"], Experiment()).options == {}
 
 
 def test_the_report_has_further_seeds_and_the_default_few_shot_curve(run):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lorerm.errors import ConfigError, DataError
-from lorerm.pipeline.sources import describe_files, describe_sources, read_sources
+from lorerm.pipeline.experiment import Experiment
+from lorerm.pipeline.sources import Source, describe_files
 from refusals import refused
 from small_choices import choices, write_lines
 
@@ -31,36 +32,36 @@ def test_folder_is_known_by_its_files_and_their_names(tmp_path):
 
 
 def test_data_set_has_a_name_only():
-    assert describe_sources(["simulated"], {}) == [{"name": "simulated", "sha256": None}]
+    assert Source(["simulated"]).describe() == [{"name": "simulated", "sha256": None}]
 
 
 def test_file_of_a_data_sets_name_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "simulated", choices())
-    assert describe_sources(["simulated"], {})[0]["sha256"] is not None
-    assert len(read_sources(["simulated"], "user_id", {"n_users": 3}, {}).preferences) != len(choices())
+    assert Source(["simulated"]).describe()[0]["sha256"] is not None
+    assert len(Source(["simulated"], Experiment(data={"n_users": 3})).read().preferences) != len(choices())
 
 
 def test_several_files_are_read_in_order(tmp_path):
     rows = choices()
     paths = [str(write_lines(tmp_path / f"{i}.jsonl", part)) for i, part in enumerate((rows[60:], rows[:60]))]
-    preferences = read_sources(paths, "user_id", {}, {}).preferences
+    preferences = Source(paths).read().preferences
     assert list(preferences.user_ids) == [row["user_id"] for row in rows[60:] + rows[:60]]
 
 
 def test_data_set_takes_options():
-    loaded = read_sources(["simulated"], "user_id", {"n_users": 3}, {})
+    loaded = Source(["simulated"], Experiment(data={"n_users": 3})).read()
     assert len(set(loaded.preferences.user_ids)) == 3
 
 
 def test_files_take_no_option_of_a_data_set(tmp_path):
     with refused(ConfigError, "languages"):
-        read_sources([str(write_lines(tmp_path / "c.jsonl", choices()))], "user_id", {"languages": ["en"]}, {})
+        Source([str(write_lines(tmp_path / "c.jsonl", choices()))], Experiment(data={"languages": ["en"]})).read()
 
 
 def test_local_copy_of_a_data_set_is_known_by_its_content(tmp_path):
     copy = write_lines(tmp_path / "copy.jsonl", choices())
-    (described,) = describe_sources(["tldr"], {"data": str(copy)})
+    (described,) = Source(["tldr"], Experiment(data={"data": str(copy)})).describe()
     assert described == {"name": "tldr", "sha256": describe_files([copy])[0]["sha256"]}
 
 
@@ -69,4 +70,10 @@ def test_a_missing_file_is_refused(tmp_path, name):
     with refused(DataError, str(tmp_path / name)):
         describe_files([tmp_path / name])
     with refused(DataError, str(tmp_path / name)):
-        describe_sources([str(tmp_path / name)], {})
+        Source([str(tmp_path / name)]).describe()
+
+
+def test_options_of_a_data_set_are_the_experiments_and_the_local_copy():
+    source = Source(["tldr"], Experiment(data={"revision": "abc"}), local_copy="here")
+    assert source.options == {"revision": "abc", "data": "here"}
+    assert Source(["tldr"], Experiment()).options == {}

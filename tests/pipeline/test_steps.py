@@ -17,10 +17,11 @@ from lorerm.data.stored import load_preferences
 from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
 from lorerm.errors import ConfigError, DataError, RunError
 from lorerm.pipeline import steps
-from lorerm.pipeline.experiment import Experiment
+from lorerm.pipeline.experiment import Experiment, stored_experiment
 from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.layout import alpha_name
 from lorerm.pipeline.models import load_model, load_trained
+from lorerm.pipeline.sources import Source
 from lorerm.pipeline.steps import import_embeddings
 from refusals import refused
 from small_choices import choices, comparisons, contents, write_lines, write_matrix
@@ -44,7 +45,7 @@ def test_the_store_holds_the_prepared_comparisons(finished):
 def test_comparisons_beyond_the_limits_are_left_out(tmp_path):
     run = RunFolder.create(tmp_path / "run")
     data = str(write_lines(tmp_path / "c.jsonl", choices()))
-    result = steps.prepare(run, [data], SplitConfig(max_pairs_seen=3, max_pairs_unseen=2))
+    result = steps.prepare(run, Source([data], Experiment(split={"max_pairs_seen": 3, "max_pairs_unseen": 2})))
     assert result["n_pairs"] < result["n_pairs_read"] == 120
     assert (
         max(size["n_pairs"] / max(1, size["n_users"]) for name, size in result["cells"].items() if "train" in name) <= 3
@@ -195,6 +196,14 @@ def test_text_and_imported_embeddings_do_not_share_a_folder(run, tmp_path):
     with refused(RunError, str(run.path)):
         import_embeddings(run, [], lambda: None, SplitConfig())
     with refused(RunError, str(imported.path)):
-        steps.prepare(imported, ["simulated"], SplitConfig())
+        steps.prepare(imported, Source(["simulated"]))
     with refused(RunError, f"lorerm train {imported.path}"):
         steps.embed(imported, HashingEncoder, {"model": None})
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_the_experiment_is_stored_where_the_later_verbs_need_it(tmp_path, is_stored):
+    run, data = RunFolder.create(tmp_path / "run"), str(write_lines(tmp_path / "c.jsonl", choices()))
+    experiment = Experiment(train={"ranks": [0, 1, 2, 50]})
+    steps.prepare(run, Source([data], experiment, is_stored=is_stored))
+    assert stored_experiment(run.path) == (experiment if is_stored else Experiment())

@@ -18,7 +18,8 @@ from lorerm.cli import main
 from lorerm.errors import ConfigError, DataError, FolderBusyError, ModelError, RunError
 from lorerm.model.io import USERS, save_users
 from lorerm.model.prior import Mixture
-from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
+from lorerm.pipeline.folder import RunFolder, locked
+from lorerm.pipeline.layout import FORGETTING
 from lorerm.serving import loaded_model as module
 from lorerm.serving.loaded_model import LoadedModel, fingerprint
 from lorerm.serving.settings import Settings

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lorerm.cli.console import output, progress, warn
+from lorerm.cli.console import progress, say, warn
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings, uses_gpu
 from lorerm.cli.engines import add_engine_options, in_this_folder, read_cluster
 from lorerm.cli.options import add_rank_option, add_run_argument, add_user_column_option
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
-
-if TYPE_CHECKING:
-    from lorerm.model.reward_model import LowRankRewardModel
-    from lorerm.model.user_weights import UserWeights
-    from lorerm.ray.cluster import Cluster
-    from lorerm.training.config import AdaptationConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,51 +32,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Adapt the model to the users and show how many there are."""
-    from lorerm.reporting.phrases import count
-
-    run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
-    model = load_model(run, parsed.rank)
-    config = adaptation_of(run)
-    if cluster is None:
-        users, n_pairs, warnings = _adapt_here(run, model, config, parsed)
-    else:
-        users, n_pairs, warnings = _adapt_on_cluster(run, model, config, parsed, cluster)
-    add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
-    warn(warnings)
-    output().print(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'comparison')}.", soft_wrap=True)
-
-
-def _adapt_here(
-    run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace
-) -> tuple[UserWeights, int, Sequence[str]]:
-    """Adapt in this process; return the users, the number of their comparisons, and warnings."""
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.embed import embed
+    from lorerm.ray.adaptation import adapt_on_cluster
+    from lorerm.reporting.phrases import count
     from lorerm.training.adaptation import adapt
 
-    preferences = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
-    with progress() as show:
-        encoder = run_encoder(run, parsed)
-        data = embed(preferences, encoder, lambda done, total: show("embedding", done, total))
-    return adapt(model, data, config), len(preferences), preferences.summary.warnings()
-
-
-def _adapt_on_cluster(
-    run: RunFolder, model: LowRankRewardModel, config: AdaptationConfig, parsed: argparse.Namespace, cluster: Cluster
-) -> tuple[UserWeights, int, Sequence[str]]:
-    """Adapt on the workers of a cluster; return as `_adapt_here`."""
-    from lorerm.ray.adaptation import adapt_on_cluster
-
-    settings = run_encoder_settings(run)
-    with progress() as show:
-        found = adapt_on_cluster(
-            model,
-            parsed.data,
-            in_this_folder(lambda: make_encoder(settings, parsed)),
-            config,
-            cluster,
-            user_column=parsed.user_column,
-            gpus=uses_gpu(settings, parsed),
-            progress=lambda done, total: show("adapting", done, total),
-        )
-    return found.users, found.n_pairs, found.warnings
+    run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
+    model, config = load_model(run, parsed.rank), adaptation_of(run)
+    if cluster is None:
+        preferences = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
+        with progress() as show:
+            encoder = run_encoder(run, parsed)
+            data = embed(preferences, encoder, lambda done, total: show("embedding", done, total))
+        users, n_pairs, warnings = adapt(model, data, config), len(preferences), preferences.summary.warnings()
+    else:
+        settings = run_encoder_settings(run)
+        with progress() as show:
+            found = adapt_on_cluster(
+                model,
+                parsed.data,
+                in_this_folder(lambda: make_encoder(settings, parsed)),
+                config,
+                cluster,
+                user_column=parsed.user_column,
+                gpus=uses_gpu(settings, parsed),
+                progress=lambda done, total: show("adapting", done, total),
+            )
+        users, n_pairs, warnings = found.users, found.n_pairs, found.warnings
+    add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
+    warn(warnings)
+    say(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'comparison')}.")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,16 +32,37 @@ def output() -> Console:
     return Output(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
 
 
-class Display(Protocol):
-    """Shows the progress of stages, each on a line of its own."""
+def say(text: str) -> None:
+    """Print a result on standard output; its lines are not broken."""
+    output().print(text, soft_wrap=True)
+
+
+class Display:
+    """Progress as lines: at the beginning of each stage, at every tenth of it, and every half minute with the rate."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int, float]] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show how much of a stage is done."""
-        ...
+        now, tenth = time.monotonic(), 10 * done // total if total else 10
+        last_tenth, last_done, last = self._last.get(stage, (-1, done, now))
+        if tenth <= last_tenth and now - last < _SILENCE:
+            return
+        if stage not in self._last or total > 1:
+            line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
+            # The rate counts from the last line: what an earlier run had done took this one no time.
+            if 0 <= last_done < done and now - last >= _MEASURABLE:
+                rate = (done - last_done) / (now - last)
+                line += f", {rate:.3g}/s"
+                line += f", {duration((total - done) / rate)} left" if done < total else ""
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+        self._last[stage] = (tenth, done, now)
 
     def interrupt(self, show: Callable[[], None]) -> None:
         """Show something else in between."""
-        ...
+        show()
 
 
 @contextmanager
@@ -51,7 +72,7 @@ def progress() -> Iterator[Display]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines()
+        yield Display()
         return
     with _bars(console) as bars:
         yield _Bars(bars)
@@ -89,8 +110,8 @@ def _bars(console: Console) -> Progress:
     )
 
 
-class _Bars:
-    """A bar per stage."""
+class _Bars(Display):
+    """Progress as one bar per stage."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -108,33 +129,6 @@ class _Bars:
             self._bars.remove_task(self._tasks.popitem()[1])
         show()
         self._bars.start()
-
-
-class _Lines:
-    """A line at the beginning of each stage, at every tenth of a long one, and every half minute with the rate."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int, float]] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now, tenth = time.monotonic(), 10 * done // total if total else 10
-        last_tenth, last_done, last = self._last.get(stage, (-1, done, now))
-        if tenth <= last_tenth and now - last < _SILENCE:
-            return
-        if stage not in self._last or total > 1:
-            line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
-            # The rate counts from the last line: what an earlier run had done took this one no time.
-            if 0 <= last_done < done and now - last >= _MEASURABLE:
-                rate = (done - last_done) / (now - last)
-                line += f", {rate:.3g}/s"
-                line += f", {duration((total - done) / rate)} left" if done < total else ""
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-        self._last[stage] = (tenth, done, now)
-
-    def interrupt(self, show: Callable[[], None]) -> None:
-        """Show something between two lines."""
-        show()
 
 
 def warn(sentences: Sequence[str]) -> None:

@@ -16,7 +16,8 @@ from lorerm.errors import ConfigError, RunError
 from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import MANIFEST, top_level, unknown_files
-from lorerm.pipeline.run import Source, run_experiment
+from lorerm.pipeline.run import run_experiment
+from lorerm.pipeline.sources import Source
 
 if TYPE_CHECKING:
     from lorerm.data.datasets.simulated import SimulatedPopulation

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from lorerm.cli.console import output, progress, warn
+from lorerm.cli.console import progress, say, warn
 from lorerm.cli.encoders import add_encoder_options, encoder_settings, make_encoder, uses_gpu
 from lorerm.cli.engines import add_engine_options, on_engine
 from lorerm.cli.experiments import fill_encoder_options
@@ -35,7 +35,7 @@ def call(parsed: argparse.Namespace) -> None:
         with encoder as make:
             found = steps.embed(run, make, settings)
     warn(found["warnings"])
-    output().print(f"Next: lorerm train {parsed.run}", soft_wrap=True)
+    say(f"Next: lorerm train {parsed.run}")
 
 
 def encoder_of(

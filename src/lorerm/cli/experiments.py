@@ -15,8 +15,7 @@ from lorerm.data.splits import SplitConfig
 from lorerm.embedding.registry import BUILT_IN, implied_encoder, setting_names
 from lorerm.errors import ConfigError
 from lorerm.pipeline.experiment import Experiment, find_experiment, is_file
-from lorerm.pipeline.run import Source
-from lorerm.pipeline.sources import is_dataset
+from lorerm.pipeline.sources import Source, is_dataset
 from lorerm.training.config import TrainingConfig
 
 # `--model embedded` meant the built-in encoder before there was `--encoder`.
@@ -64,13 +63,7 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
 
 
 def read_source(parsed: argparse.Namespace) -> Source:
-    """Return what is read, with the settings of the experiment and of the command line.
-
-    Raises
-    ------
-    ConfigError
-        If the experiment is not known, or an option of data sets is given with files.
-    """
+    """Return what is read, with the settings of the experiment and of the command line."""
     given, dataset = _given_dataset_options(parsed), dataset_name(parsed)
     data = {} if parsed.data_revision is None else {"revision": parsed.data_revision}
     if dataset is None and (data or parsed.data is not None):
@@ -113,13 +106,7 @@ def _given_dataset_options(parsed: argparse.Namespace) -> dict[str, dict[str, An
 
 
 def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experiment:
-    """Return an experiment with the settings that the command line gave.
-
-    Raises
-    ------
-    ConfigError
-        If two options exclude each other.
-    """
+    """Return an experiment with the settings that the command line gave."""
     train = given_options(parsed, TrainingConfig)
     for name in ("ranks", "alphas"):
         if getattr(parsed, name, None) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lorerm.cli.console import output
+from lorerm.cli.console import say
 from lorerm.cli.options import add_rank_option, add_run_argument
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder, is_imported
@@ -66,4 +66,4 @@ def call(parsed: argparse.Namespace) -> None:
     )
     save_classifier(classifier, parsed.out)
     name, n = type(classifier.network).__name__, classifier.network.config.num_labels
-    output().print(f"Wrote {name} with {n} {'logit' if n == 1 else 'logits'} to {parsed.out}.", soft_wrap=True)
+    say(f"Wrote {name} with {n} {'logit' if n == 1 else 'logits'} to {parsed.out}.")

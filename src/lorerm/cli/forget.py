@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from lorerm.cli.console import output
+from lorerm.cli.console import say
 from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
 
@@ -32,8 +32,7 @@ def call(parsed: argparse.Namespace) -> None:
     from lorerm.reporting.phrases import count
 
     found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
-    output().print(
+    say(
         f"Forgot {count(found.n_users, 'user')} with {count(found.n_comparisons, 'comparison')}, and "
         f"{count(found.n_responses, 'embedding')} that only these were about.",
-        soft_wrap=True,
     )

@@ -11,11 +11,12 @@ train.safetensors and test.safetensors (with --dataset personalllm, whose users 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import progress, say
 from lorerm.cli.experiments import add_dataset_options, add_experiment_option, read_source
 from lorerm.cli.options import add_options, add_out_option
 from lorerm.cli.prepare import show_prepared
@@ -27,9 +28,9 @@ from lorerm.pipeline.steps import import_embeddings
 if TYPE_CHECKING:
     from lorerm.data.datasets.loaded import Loaded
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
+    from lorerm.pipeline.sources import Source
 
-    Read = Callable[[], Loaded[EmbeddedPreferences]]
-
+MATRIX_SUFFIX = ".safetensors"
 # As the published scripts write them.
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 
@@ -69,72 +70,52 @@ def call(parsed: argparse.Namespace) -> None:
     """Import the embeddings and show what was found in the data."""
     parsed.source = [parsed.dataset] if parsed.dataset else [str(path) for path in parsed.files]
     source = read_source(parsed)
-    split = SplitConfig(**source.experiment.split)
-    files, read = _reader(parsed, split, source.options)
+    _check_files(parsed)
+    files = sorted(parsed.files, key=lambda path: path.suffix != MATRIX_SUFFIX)  # a matrix before its comparisons
+    more_files = [path for path in (parsed.reference, parsed.data) if path is not None]
     settings = {"dataset": parsed.dataset, "options": dict(source.experiment.data)} if parsed.dataset else {}
     with progress() as show:
         run = RunFolder.create(parsed.out, show)
-        found = import_embeddings(run, files, read, split, settings)
+        found = import_embeddings(
+            run, [*files, *more_files], lambda: _read(parsed, files, source), source.split, settings
+        )
     if source.is_stored:
         source.experiment.write(run.path)
     show_prepared(found)
-    output().print(f"Next: lorerm train {parsed.out}", soft_wrap=True)
+    say(f"Next: lorerm train {parsed.out}")
 
 
-def _reader(parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]) -> tuple[list[str | Path], Read]:
-    """Return the files that are read, and the function that reads them."""
+def _check_files(parsed: argparse.Namespace) -> None:
+    """Refuse files that do not go together, and pickles without `--trust-pickle`."""
+    suffixes = [path.suffix for path in parsed.files]
     pickles = [path for path in parsed.files if path.suffix in PICKLE_SUFFIXES]
-    matrices = [path for path in parsed.files if path.suffix == ".safetensors"]
-    tables = [path for path in parsed.files if path not in pickles and path not in matrices]
-    heads = [] if parsed.reference is None else [parsed.reference]
-    if pickles:
-        return [*parsed.files, *heads], _reader_of_pickles(parsed, pickles)
-    if parsed.dataset:
-        local = [] if parsed.data is None else [parsed.data]
-        return [*parsed.files, *heads, *local], lambda: _read_for_dataset(parsed, split, options)
-    if len(matrices) != 1 or len(tables) != 1:
-        raise ConfigError(
-            f"{len(matrices)} safetensors files and {len(tables)} others were given",
-            "give one matrix (.safetensors) and one file of comparisons",
-        )
-
-    def read() -> Loaded[EmbeddedPreferences]:
-        from lorerm.embedding.external.embeddings import read_matrix_and_comparisons
-
-        return read_matrix_and_comparisons(matrices[0], tables[0], parsed.reference)
-
-    return [matrices[0], tables[0], *heads], read
-
-
-def _reader_of_pickles(parsed: argparse.Namespace, pickles: Sequence[Path]) -> Read:
-    if len(pickles) != len(parsed.files):
+    n_matrices = suffixes.count(MATRIX_SUFFIX)
+    if pickles and len(pickles) != len(suffixes):
         raise ConfigError("pickles and other files were given", "give the pickles of both splits, and nothing else")
-    if not parsed.trust_pickle:
+    if pickles and not parsed.trust_pickle:
         raise ConfigError(
             f"{pickles[0]} is a pickle, which can hold a program",
             "add --trust-pickle if you trust its source; anything but containers and tensors is refused",
         )
-
-    def read() -> Loaded[EmbeddedPreferences]:
-        from dataclasses import replace
-
-        from lorerm.embedding.external.matrix_files import read_reference_file
-        from lorerm.embedding.external.published_pickles import read_published_pickles
-
-        found = read_published_pickles(pickles)
-        if parsed.reference is not None:
-            data = found.preferences.with_reference(read_reference_file(parsed.reference))
-            found = replace(found, preferences=data)
-        return found
-
-    return read
+    if not (pickles or parsed.dataset) and (n_matrices, len(suffixes)) != (1, 2):
+        raise ConfigError(
+            f"{n_matrices} safetensors files and {len(suffixes) - n_matrices} others were given",
+            "give one matrix (.safetensors) and one file of comparisons",
+        )
 
 
-def _read_for_dataset(
-    parsed: argparse.Namespace, split: SplitConfig, options: dict[str, Any]
-) -> Loaded[EmbeddedPreferences]:
+def _read(parsed: argparse.Namespace, files: Sequence[Path], source: Source) -> Loaded[EmbeddedPreferences]:
     from lorerm.data.datasets import read_dataset
-    from lorerm.embedding.external.embeddings import read_for_dataset
+    from lorerm.embedding.external.embeddings import read_for_dataset, read_matrix_and_comparisons
+    from lorerm.embedding.external.matrix_files import read_reference_file
+    from lorerm.embedding.external.published_pickles import read_published_pickles
 
-    loaded = read_dataset(parsed.dataset, split=split, **options)
-    return read_for_dataset(parsed.files, loaded, parsed.reference)
+    if files[0].suffix in PICKLE_SUFFIXES:
+        found = read_published_pickles(files)
+        if parsed.reference is None:
+            return found
+        return replace(found, preferences=found.preferences.with_reference(read_reference_file(parsed.reference)))
+    if parsed.dataset:
+        loaded = read_dataset(parsed.dataset, split=source.split, **source.options)
+        return read_for_dataset(files, loaded, parsed.reference)
+    return read_matrix_and_comparisons(files[0], files[1], parsed.reference)

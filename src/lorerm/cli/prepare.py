@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lorerm.cli.console import output, progress, warn
+from lorerm.cli.console import progress, say, warn
 from lorerm.cli.experiments import add_dataset_options, add_source_arguments, read_source
 from lorerm.cli.options import add_options
 from lorerm.data.splits import SplitConfig
 from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.run import prepare
+from lorerm.pipeline.steps import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def call(parsed: argparse.Namespace) -> None:
     with progress() as show:
         found = prepare(RunFolder.create(parsed.out, show), source)
     show_prepared(found)
-    output().print(f"Next: lorerm embed {parsed.out}", soft_wrap=True)
+    say(f"Next: lorerm embed {parsed.out}")
 
 
 def show_prepared(found: dict[str, Any]) -> None:
@@ -34,9 +34,9 @@ def show_prepared(found: dict[str, Any]) -> None:
     from lorerm.reporting.phrases import count
 
     for line in found.get("reading", ()):
-        output().print(line, soft_wrap=True)
+        say(line)
     splits = found["cells"]
     sizes = ", ".join(f"{name} {size['n_pairs']:,} ({count(size['n_users'], 'user')})" for name, size in splits.items())
     in_use = f"{found['n_pairs']:,} of {count(found['n_pairs_read'], 'comparison')} in use"
-    output().print(f"{in_use}: {sizes}", soft_wrap=True)
+    say(f"{in_use}: {sizes}")
     warn([*(found["leaks"] or {}).get("warnings", []), *found["warnings"]])

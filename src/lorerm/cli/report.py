@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, say
 from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import REPORT_JSON, REPORT_PAGE
@@ -47,4 +47,4 @@ def show_report(run: RunFolder) -> None:
     for block in report_blocks(Report.from_dict(content)):
         console.print()
         console.print(block)
-    console.print(f"Report: {run.path / REPORT_PAGE}", soft_wrap=True)
+    say(f"Report: {run.path / REPORT_PAGE}")

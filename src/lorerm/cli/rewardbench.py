@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import progress, say
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder
 from lorerm.cli.options import add_rank_option
 from lorerm.embedding.encoder import Encoder
@@ -61,8 +61,8 @@ def call(parsed: argparse.Namespace) -> None:
     with progress() as show:
         result = measure_reward_bench(model, prompts, source, encoder, folder, parsed.users, show)
     result.write(folder)
-    output().print(result.to_markdown(), soft_wrap=True)
-    output().print(f"Results: {folder / 'rewardbench.md'}", soft_wrap=True)
+    say(result.to_markdown())
+    say(f"Results: {folder / 'rewardbench.md'}")
 
 
 def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorerm.cli.encoders import add_running_options, run_encoder
 from lorerm.cli.options import add_rank_option, add_run_argument
@@ -22,9 +22,6 @@ from lorerm.data.readers.files import read_rows
 from lorerm.errors import DataError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import check_user, load_model
-
-if TYPE_CHECKING:
-    from lorerm.data.readers.format import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +42,10 @@ def call(parsed: argparse.Namespace) -> None:
     run = RunFolder.open(parsed.run)
     model = load_model(run, parsed.rank)
     check_user(run, model, parsed.user, "score with --population")
-    candidates = [_parse_row(row) for row in read_rows(parsed.data, "user_id")]
+    candidates = []
+    for row in read_rows(parsed.data, "user_id"):
+        with _located(row.source, row.number):
+            candidates.append(_parse_candidate(row.record))
     encoder = run_encoder(run, parsed)
     for number, (prompt, responses, single) in enumerate(candidates, 1):
         with _located(parsed.data, number):
@@ -53,12 +53,6 @@ def call(parsed: argparse.Namespace) -> None:
         ranking = [{"index": response.index, "reward": response.reward} for response in ranked]
         found = {"reward": ranking[0]["reward"]} if single else {"ranking": ranking}
         sys.stdout.write(json.dumps({"user_id": parsed.user, **found}) + "\n")
-
-
-def _parse_row(row: Row) -> tuple[Any, list[Any], bool]:
-    """Return prompt, responses, and whether there is a single response that is to be scored, not ranked."""
-    with _located(row.source, row.number):
-        return _parse_candidate(row.record)
 
 
 @contextmanager
@@ -71,6 +65,7 @@ def _located(file: str | Path, row: int) -> Iterator[None]:
 
 
 def _parse_candidate(record: object) -> tuple[Any, list[Any], bool]:
+    """Return prompt, responses, and whether there is a single response that is to be scored, not ranked."""
     if not isinstance(record, Mapping) or "prompt" not in record or not {"response", "responses"} & record.keys():
         raise DataError("this is no candidate", 'give JSON with "prompt" and "response" or "responses"')
     single = "responses" not in record

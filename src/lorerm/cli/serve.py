@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorerm.cli.console import output
+from lorerm.cli.console import say
 from lorerm.cli.encoders import add_running_options, run_encoder_settings, running_options
 from lorerm.cli.options import add_rank_option
 from lorerm.errors import ConfigError
@@ -23,6 +23,14 @@ from lorerm.pipeline.layout import MANIFEST
 
 if TYPE_CHECKING:
     from lorerm.serving.settings import Settings
+
+# Option -> type, default, least value, unit, help text.
+_NUMBERS: dict[str, tuple[type, int, float, str, str]] = {
+    "workers": (int, 1, 1, "INT", "number of server processes"),
+    "max-body": (int, 8 * 2**20, 1024, "BYTES", "largest size of a request"),
+    "timeout": (float, 30, 0.1, "SECONDS", "longest time for a request"),
+    "cache": (int, 256, 0, "MIB", "memory of a process for recent embeddings"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="database of the users: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
         "(default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="INT", help="number of server processes (default: 1)")
     parser.add_argument(
         "--embeddings-only", action="store_true", help="load no encoder, and take embeddings in place of texts"
     )
@@ -66,19 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="origins of web pages that may call the server from a browser",
     )
-    group.add_argument(
-        "--max-body", type=int, default=8 * 2**20, metavar="BYTES", help="largest size of a request (default: 8388608)"
-    )
-    group.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="longest time for a request (default: 30)"
-    )
-    group.add_argument(
-        "--cache",
-        type=int,
-        default=256,
-        metavar="MIB",
-        help="memory of a process for recent embeddings (default: 256)",
-    )
+    for name, (kind, default, _, metavar, text) in _NUMBERS.items():
+        group.add_argument(
+            f"--{name}", type=kind, default=default, metavar=metavar, help=f"{text} (default: {default})"
+        )
     group.add_argument(
         "--docs", action="store_true", help="serve the page /docs, for which a browser loads scripts from the web"
     )
@@ -97,22 +95,16 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """Return the server's settings, once the database and the model have been opened with them.
-
-    Raises
-    ------
-    LorermError
-        If a setting is out of its range, or the database or the model cannot be opened.
-    """
+    """Return the server's settings, once the database and the model have been opened with them."""
     from lorerm.serving.database import Database
     from lorerm.serving.keys import read_keys
     from lorerm.serving.loaded_model import LoadedModel
     from lorerm.serving.settings import Settings
 
-    for name, least in (("workers", 1), ("max_body", 1024), ("timeout", 0.1), ("cache", 0)):
-        if not getattr(parsed, name) >= least:
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option} is {getattr(parsed, name)}", f"give {least} or more", argument=option)
+    for name, (_, _, least, _, _) in _NUMBERS.items():
+        value = getattr(parsed, name.replace("-", "_"))
+        if not value >= least:
+            raise ConfigError(f"--{name} is {value}", f"give {least} or more", argument=name)
     settings = Settings(
         path=parsed.path,
         database=parsed.database,
@@ -156,5 +148,5 @@ class _NewKey(argparse.Action):
         from lorerm.serving.keys import new_key
 
         key, line = new_key()
-        output().print(f"key, for the client:        {key}\nline, for --api-keys FILE:  {line}", soft_wrap=True)
+        say(f"key, for the client:        {key}\nline, for --api-keys FILE:  {line}")
         parser.exit()

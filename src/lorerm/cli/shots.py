@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, say
 from lorerm.cli.options import add_options, add_rank_option, add_run_argument, given_options
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
@@ -41,4 +41,4 @@ def call(parsed: argparse.Namespace) -> None:
     console = output()
     console.print()
     console.print(few_shot_block(studies.read_few_shot(run)))
-    console.print(f"Report: {run.path / REPORT_PAGE}", soft_wrap=True)
+    say(f"Report: {run.path / REPORT_PAGE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 
-from lorerm.cli.console import output, progress, warn
+from lorerm.cli.console import progress, say, warn
 from lorerm.cli.experiments import merge_options
 from lorerm.cli.options import add_options, add_run_argument
 from lorerm.pipeline import steps
@@ -45,11 +45,10 @@ def call(parsed: argparse.Namespace) -> None:
         found = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
     warn_of_left_out_ranks(run, experiment)
     alpha = "" if found["chosen_alpha"] is None else f" at alpha {found['chosen_alpha']:g}"
-    output().print(
+    say(
         f"Trained ranks {', '.join(map(str, found['ranks']))}; validation chose rank {found['chosen_rank']}{alpha}.",
-        soft_wrap=True,
     )
-    output().print(f"Next: lorerm report {parsed.run}", soft_wrap=True)
+    say(f"Next: lorerm report {parsed.run}")
 
 
 def warn_of_left_out_ranks(run: RunFolder, experiment: Experiment) -> None:

@@ -81,13 +81,7 @@ class Experiment:
         return str(self.train.get("recipe", "default"))
 
     def training(self) -> tuple[TrainingConfig, list[int] | None, list[float] | None]:
-        """Return the configuration of training, the ranks, and the alphas where there are several.
-
-        Raises
-        ------
-        ConfigError
-            If a setting is out of its range.
-        """
+        """Return the configuration of training, the ranks, and the alphas where there are several."""
         settings = dict(self.train)
         ranks, alphas = settings.pop("ranks", None), settings.pop("alphas", None)
         config = TrainingConfig(**{"rank": "auto", **settings})
@@ -116,13 +110,7 @@ class Experiment:
 
 
 def read_experiment(path: str | Path) -> Experiment:
-    """Read an experiment from a YAML file.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is not YAML, or has an unknown section or setting.
-    """
+    """Read an experiment from a YAML file."""
     import yaml
 
     try:
@@ -160,7 +148,7 @@ def is_file(name: str | None) -> bool:
 
 
 def find_experiment(dataset: str | None, name: str | None) -> Experiment:
-    """Return an experiment by its name or file.
+    """Return an experiment by its name or file; one without settings for files and data sets without experiments.
 
     Parameters
     ----------
@@ -169,16 +157,6 @@ def find_experiment(dataset: str | None, name: str | None) -> Experiment:
     name
         One of the data set's experiments in the package, as `default` or `paper`, or a YAML file, whose settings
         replace those of `default`. None is `default`.
-
-    Returns
-    -------
-    Experiment
-        Without settings for files and for data sets without experiments.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such experiment.
     """
     if name is not None and is_file(name):
         return _packaged(dataset, "default").merge(**asdict(read_experiment(name)))

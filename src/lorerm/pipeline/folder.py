@@ -22,7 +22,7 @@ from typing import Any
 from lorerm._version import __version__
 from lorerm.atomic import atomic_path
 from lorerm.errors import FolderBusyError, RunError
-from lorerm.pipeline.layout import MANIFEST, is_partial, outputs
+from lorerm.pipeline.layout import FORGETTING, MANIFEST, is_partial, outputs
 
 # 2: texts in `responses.parquet` and `comparisons.parquet`; 1: in the layouts that `old_layout` converts.
 FORMAT_VERSION = 2
@@ -39,8 +39,6 @@ STEPS = {
 # Steps that do not depend on all steps before them.
 _PREREQUISITES = {"shots": ("prepare", "embed", "train")}
 _RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
-# Entry of the manifest: the users who are being forgotten, from before the first file changes until the last one has.
-FORGETTING = "forgetting"
 # Entry of a step that read the run's input: some of its users were forgotten since.
 FORGOT = "forgot"
 
@@ -53,11 +51,6 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a folder against other processes of lorerm while the block runs.
 
     The lock is on the folder itself: it needs no file, and ends with the process, however that ends.
-
-    Raises
-    ------
-    FolderBusyError
-        If another process is writing.
     """
     try:
         import fcntl
@@ -86,13 +79,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, progress: Progress | None = None) -> RunFolder:
-        """Make the folder, or continue the run that is in it.
-
-        Raises
-        ------
-        RunError
-            If the folder holds something else, or a run of another version.
-        """
+        """Make the folder, or continue the run that is in it."""
         run = cls(Path(path), progress)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -106,13 +93,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
-        """Open a run that exists; with `half_forgotten` also one in which `forget` was interrupted.
-
-        Raises
-        ------
-        RunError
-            If there is none, it is of another version, or half forgotten.
-        """
+        """Open a run that exists; with `half_forgotten` also one in which `forget` was interrupted."""
         run = cls(Path(path), progress)
         try:
             exists = (run.path / MANIFEST).exists()
@@ -129,44 +110,20 @@ class RunFolder:
         return run
 
     def check_not_half_forgotten(self) -> None:
-        """Refuse a run in which `forget` was interrupted, so that the remaining data of its users go first.
-
-        Raises
-        ------
-        RunError
-            If `forget` was interrupted.
-        """
+        """Refuse a run in which `forget` was interrupted, so that the remaining data of its users go first."""
         if FORGETTING in self.manifest():
             raise RunError(
                 f"`lorerm forget` was interrupted in {self.path}", f"finish it with `lorerm forget {self.path}`"
             )
 
     def convert_old_layout(self) -> None:
-        """Convert the files of texts of an earlier version; the folder must be locked.
-
-        Raises
-        ------
-        RunError
-            If one of the files is damaged.
-        """
+        """Convert the files of texts of an earlier version; the folder must be locked."""
         from lorerm.pipeline.old_layout import convert
 
-        manifest = self.manifest()
-        convert(
-            self.path,
-            manifest,
-            lambda changed: self.write({**changed, "format_version": FORMAT_VERSION}),
-            manifest.get(FORGETTING, ()),
-        )
+        convert(self.path, self.manifest(), lambda changed: self.write({**changed, "format_version": FORMAT_VERSION}))
 
     def manifest(self) -> dict[str, Any]:
-        """Read the manifest.
-
-        Raises
-        ------
-        RunError
-            If it is damaged, or of another format.
-        """
+        """Read the manifest."""
         path = self.path / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -194,13 +151,7 @@ class RunFolder:
         return bool(self.manifest()["steps"].get(step, {}).get("finished"))
 
     def result(self, step: str) -> dict[str, Any]:
-        """Return what a finished step recorded.
-
-        Raises
-        ------
-        RunError
-            If the step has not been done, or was interrupted.
-        """
+        """Return what a finished step recorded."""
         if not self.is_finished(step):
             raise RunError(f"{self.path} has no finished step {step!r}", f"run `{STEPS[step]}` first")
         return self.manifest()["steps"][step]["result"]  # type: ignore[no-any-return]
@@ -238,9 +189,10 @@ class RunFolder:
         parts: Mapping[str, Any] | None = None,
         may_change: bool = True,
     ) -> dict[str, Any]:
-        """Do a step unless it is done; other arguments redo it and drop what depends on it, or are refused.
+        """Do a step unless it is done, and return what its work returned, now or when it was done.
 
-        Where one of the step's files is lost or cut off, the step is done again.
+        Other arguments redo the step and drop the steps that depend on it, or are refused. If one of the step's files
+        is lost or cut off, the step is done again.
 
         Parameters
         ----------
@@ -257,16 +209,6 @@ class RunFolder:
             Arguments that say which parts of the step are wanted: those done already are kept when they change.
         may_change
             Whether a finished step may be done again with other arguments.
-
-        Returns
-        -------
-        dict
-            What the work returned, now or when it was done.
-
-        Raises
-        ------
-        RunError
-            If the step was done with other arguments and may not change, or would read forgotten users again.
         """
         # As JSON gives them back, so that a tuple equals the list that it became.
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
@@ -286,7 +228,8 @@ class RunFolder:
                     "choose another run folder, or delete this one",
                 )
             finished = finished and same and record["parts"] == parts
-            if finished and self._has_files(record):
+            # The files are compared by their sizes.
+            if finished and self.files(list(record["files"])) == record["files"]:
                 return record["result"]  # type: ignore[no-any-return]
             if same and record.get(FORGOT):
                 raise RunError(
@@ -331,11 +274,6 @@ class RunFolder:
         """Return the files that match some patterns, relative to the folder, with their sizes in bytes."""
         found = sorted(path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if not is_partial(path)}
-
-    def _has_files(self, record: Mapping[str, Any]) -> bool:
-        """Return whether the files that a finished step wrote are there, in their sizes."""
-        files: dict[str, int] = record.get("files", {})
-        return self.files(list(files)) == files
 
     def remove_partial_files(self) -> None:
         """Remove what a killed process left half written."""

@@ -19,8 +19,8 @@ from lorerm.data.stored import COMPARISONS, RESPONSES, load_comparisons
 from lorerm.data.stored import forget_users as forget_comparisons
 from lorerm.embedding.store import zero_unused_rows
 from lorerm.errors import ConfigError, RunError, UnknownUserError
-from lorerm.pipeline.folder import FORGETTING, FORGOT, RunFolder, input_step, locked
-from lorerm.pipeline.layout import UserData, find, outputs, run_files
+from lorerm.pipeline.folder import FORGOT, RunFolder, input_step, locked
+from lorerm.pipeline.layout import FORGETTING, UserData, find, outputs, run_files
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,6 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
 
     Each file is replaced as a whole. When this is interrupted, every other use of the run is refused, and the next call
     goes on with the same users, whether they are named again or not.
-
-    Raises
-    ------
-    UnknownUserError
-        If the run holds nothing of one of them.
-    RunError
-        If no user of the training would be left.
-    ConfigError
-        If no user is named, and no earlier call was interrupted.
     """
     from lorerm.model.io import forget_users
 
@@ -88,7 +79,8 @@ def _check(run: RunFolder, gone: set[str], begun: set[str]) -> None:
     from lorerm.model.io import USERS, load_users
 
     known = {path: set(load_users(path).user_ids) for path in find(run.path, UserData.WEIGHTS)}
-    found = begun.union(_users_of_comparisons(run.path), _named_in_warnings(run, gone), *known.values())
+    in_use = load_comparisons(run.path).user_ids if (run.path / COMPARISONS).exists() else ()
+    found = begun.union(in_use, _named_in_warnings(run, gone), *known.values())
     if missing := sorted(gone - found):
         raise UnknownUserError(f"{run.path} holds nothing of user {missing[0]!r}", "check the id", argument="user")
     if any(path.name == USERS and users and users <= gone for path, users in known.items()):
@@ -139,7 +131,3 @@ def _remove(path: Path, run: Path) -> None:
             if folder == run:
                 break
             folder.rmdir()
-
-
-def _users_of_comparisons(run: Path) -> set[str]:
-    return set(load_comparisons(run).user_ids) if (run / COMPARISONS).exists() else set()

@@ -17,6 +17,8 @@ from lorerm.embedding.store import EMBEDDINGS, ENCODER, REFERENCE
 from lorerm.evaluation.rewardbench import FOLDER, RESULTS
 
 MANIFEST = "manifest.json"
+# Entry of the manifest: the users who are being forgotten, from before the first file changes until the last one has.
+FORGETTING = "forgetting"
 # The settings of a run that was made by an experiment; versions before 0.2 called it a recipe.
 EXPERIMENT, EXPERIMENT_BEFORE = "experiment.yaml", "recipe.yaml"
 # Texts in the layouts of earlier versions, which `old_layout` converts.
@@ -143,8 +145,3 @@ def is_partial(path: Path) -> bool:
 def alpha_name(alpha: float | None) -> str:
     """Return the folder, below `models` and `report`, of one regularisation strength; empty where there is one only."""
     return "" if alpha is None else f"alpha-{alpha:g}"
-
-
-def model_path(rank: int, alpha: float | None = None) -> str:
-    """Return the folder of a rank's model; `alpha` is the regularisation strength, where several were trained."""
-    return "/".join(part for part in (MODELS, alpha_name(alpha), f"rank-{rank}") if part)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorerm.errors import ConfigError, ModelError, RunError, UnknownUserError
+from lorerm.pipeline.experiment import stored_experiment
 from lorerm.pipeline.folder import RunFolder, locked
-from lorerm.pipeline.layout import ADAPTED, UNSEEN, model_path
+from lorerm.pipeline.layout import ADAPTED, MODELS, UNSEEN, alpha_name
+from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
-    from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 
 def model_folder(run: RunFolder, rank: int, alpha: float | None = None) -> Path:
     """Return the folder of a rank's model; `alpha` is the regularisation strength, where several were trained."""
-    return run.path / model_path(rank, alpha)
+    return run.path / MODELS / alpha_name(alpha) / f"rank-{rank}"
 
 
 def chosen_alpha(run: RunFolder) -> float | None:
@@ -34,13 +34,7 @@ def chosen_rank(run: RunFolder) -> int:
 
 
 def check_rank(run: RunFolder, rank: int) -> int:
-    """Return a rank of which the run has a model.
-
-    Raises
-    ------
-    ConfigError
-        If there is no model of that rank.
-    """
+    """Return a rank of which the run has a model."""
     ranks = run.result("train")["ranks"]
     if rank not in ranks:
         raise ConfigError(
@@ -56,7 +50,7 @@ def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
 
     Nothing heavy is loaded for it, so that a finished step can be recognised at once.
     """
-    config = _experiment_adaptation(run)[0]
+    config = stored_experiment(run.path).adaptation(TrainingConfig(**run.arguments("train")))
     return None if config is None else asdict(config)
 
 
@@ -64,26 +58,14 @@ def adaptation_of(run: RunFolder) -> AdaptationConfig:
     """Return how users are adapted to the run's models: as its experiment says, or else as its training recipe does."""
     from lorerm.training.recipes import adaptation_for
 
-    config, trained = _experiment_adaptation(run)
-    return config or adaptation_for(trained)
-
-
-def _experiment_adaptation(run: RunFolder) -> tuple[AdaptationConfig | None, TrainingConfig]:
-    from lorerm.pipeline.experiment import stored_experiment
-    from lorerm.training.config import TrainingConfig
-
-    trained = TrainingConfig(**run.arguments("train"))
-    return stored_experiment(run.path).adaptation(trained), trained
+    settings = experiment_adaptation(run)
+    if settings is None:
+        return adaptation_for(TrainingConfig(**run.arguments("train")))
+    return AdaptationConfig(**settings)
 
 
 def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRankRewardModel:
-    """Load the model of a rank as trained, without the users adapted since.
-
-    Raises
-    ------
-    RunError
-        If its files are missing or damaged.
-    """
+    """Load the model of a rank as trained, without the users adapted since."""
     from lorerm.model.reward_model import LowRankRewardModel
 
     folder = model_folder(run, rank, alpha)
@@ -97,19 +79,8 @@ def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRa
     return model
 
 
-def load_models(run: RunFolder, ranks: Sequence[int], alpha: float | None = None) -> dict[int, LowRankRewardModel]:
-    """Load the models of some ranks, each as `load_trained`."""
-    return {rank: load_trained(run, rank, alpha) for rank in ranks}
-
-
 def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
-    """Load a rank's model (by default the chosen one) with all users adapted to it, at the chosen alpha.
-
-    Raises
-    ------
-    ConfigError
-        If the run has no model of that rank.
-    """
+    """Load a rank's model (by default the chosen one) with all users adapted to it, at the chosen alpha."""
     rank = check_rank(run, chosen_rank(run) if rank is None else rank)
     alpha = chosen_alpha(run)
     model = load_trained(run, rank, alpha)
@@ -121,13 +92,7 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
 
 
 def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
-    """Refuse a user whom a run's model does not know; None is the population model, which needs no user.
-
-    Raises
-    ------
-    UnknownUserError
-        It says how to adapt the model to the user, and the `alternative`.
-    """
+    """Refuse a user whom a run's model does not know; None is the population model, which needs no user."""
     try:
         model.user_weights(user_id)
     except UnknownUserError as error:

@@ -1,12 +1,12 @@
-"""Convert the texts in run folders of earlier versions to today's two files, when a step writes to the folder.
+"""Convert the texts of a run folder of an earlier version, when a step writes to the folder.
 
-Then, the texts were in one of two layouts; today they are in `responses.parquet` and `comparisons.parquet`.
+Today the texts are in `responses.parquet` and `comparisons.parquet`. Earlier versions had one of two layouts:
 
 - `preferences.parquet`: each comparison with its texts, as `Preferences.write_parquet` writes them.
 - `choices.parquet` (`user_id`, `chosen`, `rejected`, `split`) and a `responses.parquet` with `prompt_id`, where all
   users compare the same responses.
 
-`comparisons.parquet` was written together with the embeddings; its rows are those of the two other files.
+In both, `comparisons.parquet` was written together with the embeddings, and names their rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lorerm.data.preferences import Preferences, ReadingSummary
 from lorerm.data.responses import build_responses, responses_schema
 from lorerm.data.stored import COMPARISONS, RESPONSES, damaged, load_comparisons, write_comparisons, write_table
 from lorerm.errors import DataError, RunError
-from lorerm.pipeline.layout import CHOICES, PREFERENCES
+from lorerm.pipeline.layout import CHOICES, FORGETTING, PREFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -33,32 +33,16 @@ if TYPE_CHECKING:
     C = TypeVar("C", bound=Comparisons)
 
 
-def convert(
-    run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Mapping[str, Any]], None], gone: Collection[str]
-) -> None:
-    """Convert the texts of a run folder, if they are in an old layout; do nothing otherwise.
+def convert(run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Mapping[str, Any]], None]) -> None:
+    """Convert the texts of a locked run folder, if they are in an old layout; do nothing otherwise.
 
-    Each file is replaced whole, and the old ones are removed last. Cut off anywhere, the next call completes it.
-
-    Parameters
-    ----------
-    run
-        The run folder, locked.
-    manifest
-        Its manifest.
-    write_manifest
-        Replaces it.
-    gone
-        Users whom an interrupted `lorerm forget` was removing: their comparisons are left out.
-
-    Raises
-    ------
-    RunError
-        An old file is damaged.
+    Each file is replaced as a whole, and the old ones are removed last. After an interruption, the next call completes
+    the conversion. Comparisons of users whom an interrupted `lorerm forget` was removing are left out.
     """
     found = [name for name in (PREFERENCES, CHOICES) if (run / name).exists()]
     if not found:
         return
+    gone = set(manifest.get(FORGETTING, ()))
     prepared, embedded = (manifest["steps"].get(step, {}) for step in ("prepare", "embed"))
     if prepared.get("finished") and any(name in prepared["files"] for name in found):
         # An interrupted `lorerm forget` has not noted the new sizes yet.
@@ -67,7 +51,7 @@ def convert(
         size = _size(run / COMPARISONS)
         in_order = embedded.get("finished") and size is not None and (gone or size == embedded["files"][COMPARISONS])
         if not _is_converted(run / RESPONSES):
-            _convert_texts(run, set(gone), bool(in_order))
+            _convert_texts(run, gone, bool(in_order))
         write_manifest(_with_new_files(run, manifest))
     for name in found:
         (run / name).unlink()
@@ -79,7 +63,7 @@ def _size(path: Path) -> int | None:
 
 def _convert_texts(run: Path, gone: Collection[str], in_order: bool) -> None:
     """Write the new files; `in_order`: the comparisons are there, and their rows are those of finished embeddings."""
-    old = _without(gone, _read_choices(run) if (run / CHOICES).exists() else _read_preferences(run))
+    old = _without(gone, _read_texts(run))
     new = _in_rows_of(_without(gone, load_comparisons(run)), old) if in_order else old.canonical()
     if not in_order:
         write_comparisons(run, new)
@@ -101,30 +85,29 @@ def _is_converted(path: Path) -> bool:
         return False
 
 
-def _read_preferences(run: Path) -> Preferences:
+def _read_texts(run: Path) -> Preferences:
+    import pyarrow as pa
+
+    path = run / (CHOICES if (run / CHOICES).exists() else PREFERENCES)
     try:
-        return Preferences.read_parquet(run / PREFERENCES)
-    except DataError as error:
-        raise damaged(run / PREFERENCES) from error
+        return _read_choices(run) if path.name == CHOICES else Preferences.read_parquet(path)
+    except (pa.ArrowException, DataError, OSError, KeyError, AttributeError) as error:
+        raise damaged(path) from error
 
 
 def _read_choices(run: Path) -> Preferences:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        responses, choices = (pq.read_table(run / name, partitioning=None) for name in (RESPONSES, CHOICES))
-        texts = responses.select(["prompt", "response"]).cast(responses_schema()).combine_chunks()
-        chosen = choices["chosen"].to_numpy().astype(np.int64)
-        columns = Comparisons.from_columns(
-            chosen,
-            choices["rejected"].to_numpy(),
-            np.array(choices["user_id"].to_pylist(), dtype=object),
-            np.array(responses["prompt_id"].to_pylist(), dtype=object)[chosen],
-            splits=np.array(choices["split"].to_pylist(), dtype=object),
-        ).columns()
-    except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise damaged(run / CHOICES) from error
+    responses, choices = (pq.read_table(run / name, partitioning=None) for name in (RESPONSES, CHOICES))
+    texts = responses.select(["prompt", "response"]).cast(responses_schema()).combine_chunks()
+    chosen = choices["chosen"].to_numpy().astype(np.int64)
+    columns = Comparisons.from_columns(
+        chosen,
+        choices["rejected"].to_numpy(),
+        np.array(choices["user_id"].to_pylist(), dtype=object),
+        np.array(responses["prompt_id"].to_pylist(), dtype=object)[chosen],
+        splits=np.array(choices["split"].to_pylist(), dtype=object),
+    ).columns()
     return Preferences(**columns, responses=texts, summary=ReadingSummary(len(chosen), len(chosen)))
 
 
@@ -142,14 +125,13 @@ def _in_rows_of(embedded: Comparisons, old: Preferences) -> Preferences:
 
 
 def _with_new_files(run: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the manifest with the new files of `prepare`, and without the comparisons among those of `embed`."""
     steps = dict(manifest["steps"])
     sizes = {name: (run / name).stat().st_size for name in (RESPONSES, COMPARISONS)}
     steps["prepare"] = {**steps["prepare"], "files": sizes}
-    files = steps.get("embed", {}).get("files")
-    if files is not None and files.get(COMPARISONS) == sizes[COMPARISONS]:
-        steps["embed"] = {
-            **steps["embed"],
-            "files": {name: size for name, size in files.items() if name != COMPARISONS},
-        }
-    # Otherwise the embeddings lost their comparisons, and their step has to be done again.
+    files = steps.get("embed", {}).get("files", {})
+    # If the sizes differ, the embeddings lost their comparisons, and their step has to be done again.
+    if files.get(COMPARISONS) == sizes[COMPARISONS]:
+        others = {name: size for name, size in files.items() if name != COMPARISONS}
+        steps["embed"] = {**steps["embed"], "files": others}
     return {**manifest, "steps": steps}

@@ -1,9 +1,10 @@
-"""What a run reads: files and folders, or a data set by its name; and the preferences that it keeps."""
+"""The input of a run: files of comparisons or a data set known by name, read and identified by a hash."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,11 @@ from lorerm.data.datasets import DATASETS, read_dataset
 from lorerm.data.schema import SPLITS, UNUSED
 from lorerm.data.splits import SplitConfig
 from lorerm.errors import ConfigError, DataError
+from lorerm.pipeline.experiment import Experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from lorerm.data.datasets.loaded import Loaded
@@ -21,49 +25,56 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-def read_sources(
-    sources: Sequence[str], user_column: str, options: Mapping[str, Any], split: Mapping[str, Any]
-) -> Loaded[Preferences]:
-    """Read preferences from files, or from one data set by its name, which takes `options`.
+@dataclass(frozen=True)
+class Source:
+    """The input of a run, and the experiment whose settings the run follows."""
 
-    `split` has the fields of `SplitConfig`, for data sets that have their own split.
-    """
-    from lorerm.data.datasets.loaded import Loaded
-    from lorerm.data.preferences import Preferences
+    inputs: Sequence[str]
+    """files or folders, or the name of one data set"""
+    experiment: Experiment = field(default_factory=Experiment)
+    """the settings, those of the command line included"""
+    user_column: str = "user_id"
+    """the column with the users' ids"""
+    local_copy: str | None = None
+    """files of the data set in its own layout, which are read in place of the hub"""
+    is_stored: bool = False
+    """whether the run folder stores the experiment, for the later verbs"""
 
-    if is_dataset(sources, options):
-        return read_dataset(sources[0], split=SplitConfig(**split), **options)
-    if options:
-        raise ConfigError(
-            f"{next(iter(options))} is an option of data sets known by name, and files were given",
-            f"leave it out, or give one data set ({', '.join(DATASETS)})",
-            argument=next(iter(options)),
-        )
-    return Loaded(Preferences.from_files(*sources, user_column=user_column), ", ".join(sources))
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the data set, as its loader takes them."""
+        return {**self.experiment.data, **({} if self.local_copy is None else {"data": self.local_copy})}
 
+    @property
+    def split(self) -> SplitConfig:
+        """How users and prompts are held out."""
+        return SplitConfig(**self.experiment.split)
 
-def describe_sources(sources: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, str | None]]:
-    """Return name and content hash of each input, so that a run knows its own; only local data have a hash.
+    def read(self) -> Loaded[Preferences]:
+        """Read the comparisons with their texts; a data set with a split of its own follows `split`."""
+        from lorerm.data.datasets.loaded import Loaded
+        from lorerm.data.preferences import Preferences
 
-    Raises
-    ------
-    DataError
-        If an input does not exist or cannot be read.
-    """
-    if is_dataset(sources, options):
-        data = options.get("data")
-        return [{"name": sources[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
-    return describe_files(sources, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
+        if is_dataset(self.inputs, self.options):
+            return read_dataset(self.inputs[0], split=self.split, **self.options)
+        for option in self.options:
+            raise ConfigError(
+                f"{option} is an option of data sets known by name, and files were given",
+                f"leave it out, or give one data set ({', '.join(DATASETS)})",
+                argument=option,
+            )
+        return Loaded(Preferences.from_files(*self.inputs, user_column=self.user_column), ", ".join(self.inputs))
+
+    def describe(self) -> list[dict[str, str | None]]:
+        """Return name and content hash of each input; a data set that is read from the hub has no hash."""
+        if is_dataset(self.inputs, self.options):
+            data = self.options.get("data")
+            return [{"name": self.inputs[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
+        return describe_files(self.inputs, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
 
 
 def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") -> list[dict[str, str | None]]:
-    """Return name and content hash of files and folders; `remedy` is for one that does not exist.
-
-    Raises
-    ------
-    DataError
-        If one does not exist or cannot be read.
-    """
+    """Return name and content hash of files and folders; `remedy` is that of the error for a missing one."""
     described: list[dict[str, str | None]] = []
     for given in paths:
         path = Path(given)
@@ -85,16 +96,16 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
     return described
 
 
-def is_dataset(sources: Sequence[str], options: Mapping[str, Any] | None = None) -> bool:
-    """Return whether a source is the name of a data set.
+def is_dataset(inputs: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Return whether the input is one data set by its name.
 
-    A file or folder of that name is taken for itself, unless there are options of a data set.
+    A file or folder of that name has precedence, unless there are options of a data set.
     """
-    return len(sources) == 1 and sources[0] in DATASETS and (bool(options) or not Path(sources[0]).exists())
+    return len(inputs) == 1 and inputs[0] in DATASETS and (bool(options) or not Path(inputs[0]).exists())
 
 
 def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:
-    """Return what the input sets of its split: "cells" (all four splits), "prompts" (train and test) or nothing."""
+    """Return what the input sets of its split: "cells" (all four splits), "prompts" (train and test) or None."""
     given = set(() if splits is None else splits) - {None}
     if not given:
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorerm.data.splits import SplitConfig
-from lorerm.data.stored import COMPARISONS
+from lorerm.data.stored import COMPARISONS, StoredResponses, write_comparisons, write_preferences
 from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError, RunError
 from lorerm.pipeline.folder import RunFolder, Work, input_step, is_imported
@@ -20,11 +20,10 @@ from lorerm.pipeline.models import (
     adaptation_of,
     chosen_alpha,
     experiment_adaptation,
-    load_models,
     load_trained,
     model_folder,
 )
-from lorerm.pipeline.sources import describe_files, describe_sources, given_split, read_sources
+from lorerm.pipeline.sources import Source, describe_files, given_split
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from lorerm.data.comparisons import Comparisons
     from lorerm.data.datasets.loaded import Loaded
-    from lorerm.data.preferences import Preferences
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.evaluation.report import Report
     from lorerm.model.reward_model import LowRankRewardModel
@@ -44,49 +42,21 @@ if TYPE_CHECKING:
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
 
-def prepare(
-    run: RunFolder,
-    sources: Sequence[str],
-    split: SplitConfig,
-    *,
-    user_column: str = "user_id",
-    options: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Read comparisons, check them for leaks, split them; write those in use, each with its split.
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    sources
-        Files or folders, or the name of one data set.
-    split
-        How users and prompts are held out.
-    user_column
-        The column with the users' ids.
-    options
-        Options of the data set; `data` and `revision` say where it is read.
-    """
+def prepare(run: RunFolder, source: Source) -> dict[str, Any]:
+    """Read comparisons, check them for leaks, split them; write those in use, each with its split."""
     if is_imported(run):
         raise RunError(f"{run.path} holds imported embeddings", "choose another run folder for text")
-    options = dict(options or {})
     arguments = {
-        "input": describe_sources(sources, options),
-        "user_column": user_column,
-        "options": {name: value for name, value in options.items() if name != "data"},
-        "split": asdict(split),
+        "input": source.describe(),
+        "user_column": source.user_column,
+        "options": {name: value for name, value in source.options.items() if name != "data"},
+        "split": asdict(source.split),
     }
-
-    def read() -> Loaded[Preferences]:
-        return read_sources(sources, user_column, options, asdict(split))
-
-    def write(used: Preferences) -> None:
-        from lorerm.data.stored import write_preferences
-
-        write_preferences(run.path, used)
-
-    begin = _read_and_split(run, read, split, write)
-    return run.step("prepare", arguments, begin, may_change=False)
+    begin = _read_and_split(run, source.read, source.split, lambda used: write_preferences(run.path, used))
+    result = run.step("prepare", arguments, begin, may_change=False)
+    if source.is_stored:
+        source.experiment.write(run.path)
+    return result
 
 
 def import_embeddings(
@@ -98,24 +68,12 @@ def import_embeddings(
 ) -> dict[str, Any]:
     """Read embeddings made elsewhere and the comparisons between their rows, in place of `prepare` and `embed`.
 
-    Parameters
-    ----------
-    run
-        The run folder.
-    files
-        All files that are read, for the manifest.
-    read
-        Reads them.
-    split
-        How users and prompts are held out, where the comparisons have no split.
-    settings
-        Everything else that decides the result, as JSON-able values.
+    `files` are all files that `read` reads. `settings` are what else decides the result, as JSON-able values.
     """
     if run.arguments("prepare"):
         raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
 
     def write(used: EmbeddedPreferences) -> None:
-        from lorerm.data.stored import write_comparisons
         from lorerm.embedding.store import store_matrix
 
         store_matrix(run.path, used.responses, used.reference)
@@ -175,7 +133,6 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
     run.result("prepare")
 
     def begin() -> Work:
-        from lorerm.data.stored import StoredResponses
         from lorerm.embedding.batch_encoder import running_settings
         from lorerm.embedding.embed import embed_run
         from lorerm.embedding.store import check_encoder
@@ -346,7 +303,7 @@ def report(run: RunFolder) -> dict[str, Any]:
         data = EmbeddedPreferences.load(run.path)
         trained, adaptation = run.result("train"), adaptation_of(run)
         alphas = trained.get("alphas") or [None]
-        by_alpha = {alpha: load_models(run, trained["ranks"], alpha) for alpha in alphas}
+        by_alpha = {alpha: {rank: load_trained(run, rank, alpha) for rank in trained["ranks"]} for alpha in alphas}
 
         def work() -> dict[str, Any]:
             for alpha, models in by_alpha.items():

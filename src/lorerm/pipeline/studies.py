@@ -42,16 +42,8 @@ def few_shot(
 ) -> dict[str, Any]:
     """Measure the few-shot curve of one rank; writes `shots.json`, which the report shows.
 
-    Parameters
-    ----------
-    run
-        A run with trained models.
-    shots
-        Values of n_shots; None is 1 to 50 up to the most comparisons of a user.
-    config
-        Trials and seed.
-    rank
-        The rank; None is the focus rank.
+    `shots` are the values of n_shots; None is 1 to 50, up to the most comparisons of a user. The default rank is the
+    focus rank.
     """
     run.result("train")
 
@@ -112,14 +104,8 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
     """Repeat split, training and evaluation with further seeds on the comparisons in use; writes `seeds/`.
 
     No text is embedded again: the comparisons in use are split anew. If the input named the test prompts, only the
-    users are split anew; if it named all four splits, only the training has another seed.
-
-    Parameters
-    ----------
-    run
-        A run with trained models, which is the first seed.
-    n
-        Number of seeds in all; None for as many as before, 1 at first. Finished seeds are kept.
+    users are split anew; if it named all four splits, only the training has another seed. `n` counts the run itself as
+    the first seed; None is as many as before, 1 at first. Finished seeds are kept.
     """
     before: int = run.parts("seeds").get("n", 1)
     n = before if n is None else n
@@ -241,13 +227,11 @@ def compare(runs: Sequence[RunFolder]) -> RunComparison:
     reports = [_read(Report, run.path / REPORT_JSON) for run in runs]
     tables = []
     for run in runs:
-        path = run.path / PREDICTIONS
+        path, remedy = run.path / PREDICTIONS, f"run `lorerm report {run.path}` again"
         try:
             tables.append(pq.read_table(path))
         except (OSError, ValueError) as error:
-            raise RunError(
-                f"{path} cannot be read ({first_line(error)})", f"run `lorerm report {run.path}` again"
-            ) from error
+            raise RunError(f"{path} cannot be read ({first_line(error)})", remedy) from error
     return compare_runs(names, reports, tables)
 
 

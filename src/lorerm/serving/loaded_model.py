@@ -22,9 +22,9 @@ from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, USERS, forget_users
 from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.model.user_weights import UserWeights
-from lorerm.pipeline.folder import FORGETTING, RunFolder, locked
+from lorerm.pipeline.folder import RunFolder, locked
 from lorerm.pipeline.forget import forget
-from lorerm.pipeline.layout import MANIFEST
+from lorerm.pipeline.layout import FORGETTING, MANIFEST
 from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
 from lorerm.serving.settings import Settings
 
