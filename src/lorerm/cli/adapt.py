@@ -59,7 +59,7 @@ def call(parsed: argparse.Namespace) -> None:
                 gpus=uses_gpu(settings, parsed),
                 progress=lambda done, total: show("adapting", done, total),
             )
-        users, n_pairs, warnings = found.users, found.n_pairs, found.warnings
+        users, n_pairs, warnings = found.users, found.n_pairs, list(found.warnings)
     add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
     warn(warnings)
     say(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'comparison')}.")
