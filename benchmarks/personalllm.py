@@ -62,7 +62,7 @@ def main() -> None:
 
 def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
     """Draw the users and write the run's store."""
-    loaded = measure("people drawn, pairs as row numbers", lambda: read_dataset("personalllm", data=data, **options))
+    loaded = measure("users and comparisons drawn", lambda: read_dataset("personalllm", data=data, **options))
     table = loaded.preferences
     columns = (table.user_ids, table.prompt_ids, table.chosen, table.rejected, table.weights, table.splits)
     in_bytes = sum(column.nbytes for column in columns)

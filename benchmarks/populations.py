@@ -69,9 +69,9 @@ class Signal:
     reference: float | None = None
     concentration: float = 0.1
 
-    def mixtures(self, people: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the users' mixtures of the directions [people, RANK]."""
-        own = rng.dirichlet(np.full(RANK, self.concentration), people)
+    def mixtures(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the users' mixtures of the directions [n, RANK]."""
+        own = rng.dirichlet(np.full(RANK, self.concentration), n)
         return np.asarray(self.spread * own + (1 - self.spread) / RANK)
 
 

@@ -306,7 +306,7 @@ def main() -> None:
     parser.add_argument("--ukp", type=Path, help="folder of UKPConvArg1")
     parser.add_argument("--again", action="store_true", help="measure the default recipe again, in the files there")
     parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
-    parser.add_argument("--curve", action="store_true", help="print accuracy by number of answers alone, and stop")
+    parser.add_argument("--curve", action="store_true", help="only print the few-shot curve")
     parser.add_argument("--time-cosine", action="store_true", help="time the full length of paper-cosine, and stop")
     given = parser.parse_args()
     if given.time_cosine:

@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("step", choices=["make", "classify", "serve"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help="make: a base model beside the small ones, as a folder")
-    parser.add_argument("--exports", nargs="+", default=[], help="classify, serve: these alone")
+    parser.add_argument("--exports", nargs="+", default=[], help="classify, serve: only these")
     parser.add_argument("--dtype", default="float32", help="classify, serve: the number type to run with")
     parsed = parser.parse_args()
     if parsed.step == "make":
