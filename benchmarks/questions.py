@@ -45,11 +45,11 @@ def measure(splits: Splits[EmbeddedPreferences], most_users: int) -> Found:
     model = train(splits.train_seen, TrainingConfig(rank=RANK))
     pools, tests = by_user(splits.train_unseen), by_user(splits.test_unseen)
     able = [user for user in pools if len(pools[user]) >= ANSWERS[-1] and len(tests.get(user, ())) >= MIN_TESTED]
-    n_users = able[:most_users]
-    chosen, random = np.zeros((2, len(n_users), len(ANSWERS)))
+    asked_users = able[:most_users]
+    chosen, random = np.zeros((2, len(asked_users), len(ANSWERS)))
     seconds: list[float] = []
-    stopped, at_stop = np.zeros((2, len(n_users)))
-    for place, user in enumerate(n_users):
+    stopped, at_stop = np.zeros((2, len(asked_users)))
+    for place, user in enumerate(asked_users):
         pool, test = splits.train_unseen.select(pools[user]), splits.test_unseen.select(tests[user])
         chosen[place], stopped[place], at_stop[place] = question(model, user, pool, test, seconds)
         for seed in range(ORDERS):
@@ -58,7 +58,7 @@ def measure(splits: Splits[EmbeddedPreferences], most_users: int) -> Found:
                 users = adapt(model, pool.select(order[:n])) if n else None
                 random[place, column] += accuracy(model, users, user, test) / ORDERS
     return Found(
-        len(n_users),
+        len(asked_users),
         chosen.mean(axis=0),
         random.mean(axis=0),
         stopped.mean(),
@@ -71,8 +71,8 @@ def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: i
     """Print means over several seeds."""
     found = [measure(splits, most_users) for splits in seeds]
     chosen, random = (np.array([getattr(one, what) for one in found]) for what in ("chosen", "random"))
-    n_users = sorted({one.n_users for one in found})
-    each = f"{n_users[0]} to {n_users[-1]}" if len(n_users) > 1 else f"{n_users[0]}"
+    counts = sorted({one.n_users for one in found})
+    each = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
     speed = f"{np.median([one.milliseconds for one in found]):.1f} ms a question"
     print(f"\n## {name}: {len(found)} seeds of {each} users, {speed}\n")
     print("| comparisons | chosen | random | chosen - random | lowest to highest | better in |")
