@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lorerm.data.datasets.simulated import LOW_RELIABILITY, TASTES, Options, SimulatedPopulation, load, simulate
-from lorerm.data.datasets.simulated_texts import KINDS, topics
+from lorerm.data.datasets.simulated_texts import ATTRIBUTES, KINDS, topics
 from lorerm.errors import ConfigError, UnknownUserError
 from refusals import refused
 
@@ -31,7 +31,7 @@ def population() -> SimulatedPopulation:
 
 
 def column(population: SimulatedPopulation, attribute: str) -> np.ndarray:
-    index = population.attributes.index(attribute)
+    index = ATTRIBUTES.index(attribute)
     return np.array([response.style[index] for response in population.responses])
 
 
@@ -171,7 +171,7 @@ def test_quality_is_specific(population):
 
 
 def test_tastes_are_mixtures(population):
-    assert population.tastes.shape == (200, len(TASTES)) == (200, len(population.components))
+    assert population.tastes.shape == (200, len(TASTES))
     np.testing.assert_allclose(population.tastes.sum(axis=1), 1)
     assert (population.tastes >= 0).all()
     np.testing.assert_allclose(np.linalg.norm(population.profiles, axis=1), 1)
@@ -210,7 +210,7 @@ def test_personal_taste_matters(population):
 def test_taste_in_words(population):
     for user_id, taste in zip(population.user_ids, population.tastes, strict=True):
         words = population.taste_of(user_id).split(", ")
-        assert words[0] == population.components[taste.argmax()]
+        assert words[0] == list(TASTES)[taste.argmax()]
         assert set(words) <= set(TASTES)
         assert len(words) == max(1, np.sum(taste >= 0.15))
 

@@ -46,7 +46,7 @@ def test_no_clear_matrix(saved, tensors, read):
 
 
 def test_name_of_the_matrix(saved):
-    assert matrix_name(saved(embeddings=torch.ones(3, 2), reference=torch.zeros(2))) == "embeddings"
+    assert matrix_name(saved(embeddings=torch.ones(3, 2), reference=torch.zeros(1, 2))) == "embeddings"
     assert matrix_name(saved(responses=torch.ones(3, 2), other=torch.zeros(5, 2))) == "responses"
 
 

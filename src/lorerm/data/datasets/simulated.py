@@ -1,8 +1,9 @@
 """A simulated population: users with known tastes compare responses of different styles.
 
 Tastes are drawn as in PersonalLLM (Zollo et al., 2024): each user is a mixture, Dirichlet(0.1), of a few named tastes,
-so that one or two tastes dominate for most users. A named taste is a direction in the space of style attributes; every
-user also values quality. Comparisons follow the Bradley-Terry model on that utility. The truth is therefore known, and
+so that one or two tastes dominate for most users. A named taste is a direction in the space of style attributes. The
+utility of a response to a user is linear in its style, by the user's taste, and in its quality, by one factor for all
+users. Comparisons follow the Bradley-Terry model on these utilities. The truth is therefore known, and
 `SimulatedPopulation.upper_bound` is the accuracy that no model can exceed by much.
 """
 
@@ -16,10 +17,10 @@ import numpy as np
 
 from lorerm.data.datasets.loaded import Loaded
 from lorerm.data.datasets.simulated_texts import ATTRIBUTES, StyledResponse, ask_questions, write_responses
+from lorerm.data.preferences import Preferences
 from lorerm.errors import ConfigError, UnknownUserError
 
 if TYPE_CHECKING:
-    from lorerm.data.preferences import Preferences
     from lorerm.data.splits import SplitConfig
 
 TASTES: dict[str, dict[str, float]] = {
@@ -38,8 +39,8 @@ TASTES: dict[str, dict[str, float]] = {
 }
 """The named tastes: which attributes each likes (positive) or dislikes (negative); scaled to unit length in use."""
 
-# Log-odds per standard deviation. Together they make the true utilities agree with about 87% of the comparisons, while
-# quality alone, which all users value alike, predicts about two in three.
+# Log-odds per standard deviation. With these values, the true utilities agree with about 87% of the comparisons, and
+# quality alone predicts about two in three.
 TASTE_STRENGTH = 3.5
 QUALITY_STRENGTH = 2.0
 CONCENTRATION = 0.1
@@ -65,18 +66,14 @@ class SimulatedPopulation:
 
     preferences: Preferences
     """one row per comparison; user ids "annotator-000", prompt ids "prompt-000\""""
-    attributes: tuple[str, ...]
-    """names of the style attributes, A of them"""
-    components: tuple[str, ...]
-    """names of the tastes that users mix, M of them"""
     profiles: np.ndarray
-    """[M, A] float64: each named taste as a unit direction over the attributes"""
+    """[M, A] float64: each of the M `TASTES` as a unit direction over the A `ATTRIBUTES` of style"""
     user_ids: tuple[str, ...]
     """the N users"""
     tastes: np.ndarray
     """[N, M] float64: each user's mixture; rows sum to 1"""
     reliability: np.ndarray
-    """[N] float64: factor on the log-odds of each user's comparisons; 1 but for a few, who err far more often"""
+    """[N] float64: factor on the log-odds of each user's comparisons; 1 for most users, 0.2 for a few"""
     responses: tuple[StyledResponse, ...]
     """all R responses, with their latent style and quality"""
     chosen: np.ndarray
@@ -84,7 +81,7 @@ class SimulatedPopulation:
     rejected: np.ndarray
     """[n] int64: row of `responses` that was not"""
     true_margin: np.ndarray
-    """[n] float64: utility of the chosen less that of the rejected response; negative where the user erred"""
+    """[n] float64: utility of the chosen minus that of the rejected response; negative where the user erred"""
 
     @cached_property
     def upper_bound(self) -> float:
@@ -93,42 +90,16 @@ class SimulatedPopulation:
         return float(np.mean([np.mean(self.true_margin[users == user] > 0) for user in self.user_ids]))
 
     def true_rewards(self, user_id: str) -> np.ndarray:
-        """Return the true utility of every response for a user.
-
-        Parameters
-        ----------
-        user_id
-            One of `user_ids`.
-
-        Returns
-        -------
-        ndarray [R] float64
-            In log-odds, in the order of `responses`.
-
-        Raises
-        ------
-        UnknownUserError
-            There is no such user.
-        """
+        """Return the true utility of every response for a user: log-odds [R] float64, in the order of `responses`."""
         taste = self.tastes[self._row(user_id)]
         return _utilities(self.responses, taste[None] @ self.profiles)[:, 0]
 
     def taste_of(self, user_id: str) -> str:
-        """Return a user's taste in words, the strongest first: "brief, little warmth".
-
-        Parameters
-        ----------
-        user_id
-            One of `user_ids`.
-
-        Raises
-        ------
-        UnknownUserError
-            There is no such user.
-        """
+        """Return a user's largest taste, and others of 15% or more, in descending order: "brief, little warmth"."""
         taste = self.tastes[self._row(user_id)]
         order = np.argsort(-taste, kind="stable")
-        return ", ".join(self.components[m] for position, m in enumerate(order) if position == 0 or taste[m] >= 0.15)
+        names = list(TASTES)
+        return ", ".join(names[m] for position, m in enumerate(order) if position == 0 or taste[m] >= 0.15)
 
     def _row(self, user_id: str) -> int:
         if user_id not in self.user_ids:
@@ -140,29 +111,17 @@ class SimulatedPopulation:
 
 
 def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MEDIAN_COMPARISONS) -> SimulatedPopulation:
-    """Simulate users who compare responses by their own taste.
+    """Simulate users who compare responses by their own taste; equal arguments give equal bytes.
 
     Parameters
     ----------
     n_users
         Number of users, at least 1.
     seed
-        Of the texts, the tastes and the comparisons. The texts do not depend on `n_users`.
+        Seed of the texts, the tastes and the comparisons. The texts do not depend on `n_users`.
     median_comparisons
         Median number of comparisons per user; the numbers are log-normal, cut at 8 and 200.
-
-    Returns
-    -------
-    SimulatedPopulation
-        Equal arguments give equal bytes.
-
-    Raises
-    ------
-    ConfigError
-        An argument is out of its range.
     """
-    from lorerm.data.preferences import Preferences
-
     if n_users < 1:
         raise ConfigError(f"n_users is {n_users}", "give a number of at least 1", argument="n_users")
     if not MIN_COMPARISONS <= median_comparisons <= MAX_COMPARISONS:
@@ -206,8 +165,6 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MED
         array.flags.writeable = False
     return SimulatedPopulation(
         preferences=Preferences.from_records(records, source="simulated"),
-        attributes=ATTRIBUTES,
-        components=tuple(TASTES),
         profiles=profiles,
         user_ids=user_ids,
         tastes=tastes,

@@ -1,8 +1,8 @@
 """Texts of the simulated population: everyday questions, and responses to them in many styles.
 
-The facts that a text states come from its topic (``simulated_topics.json``), its wording from pools of sentence
-patterns (``simulated_phrases.json``). Both are drawn with probabilities that depend on the style of the response. No
-attribute of style is written as one fixed phrase, so that the text shows the style only with noise.
+The facts that a text states come from its topic (`simulated_topics.json`), its wording from pools of sentence patterns
+(`simulated_phrases.json`). Both are drawn with probabilities that depend on the style of the response. No attribute of
+style has one fixed phrase, so that the text shows the style only with noise.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Topic:
     pitfalls: list[str]
     """mistakes, as gerunds"""
     choice: tuple[str, str, str, str]
-    """the better option, the other one, and a clause on each"""
+    """the better option, the other option, and a clause on each"""
     trouble: tuple[str, str, str]
     """a symptom, its cause, and the cure as an imperative"""
     examples: list[str]
@@ -101,10 +101,7 @@ def topics() -> tuple[Topic, ...]:
 
 
 def ask_questions(rng: np.random.Generator) -> tuple[Question, ...]:
-    """Return every kind of question about every topic, worded at random.
-
-    Ids are "prompt-000", ... in a shuffled order of topics and kinds.
-    """
+    """Return every kind of question about every topic, worded at random, in a shuffled order: "prompt-000", ..."""
     cases = [(topic, kind) for topic in topics() for kind in KINDS]
     questions = []
     for number, case in enumerate(rng.permutation(len(cases))):
@@ -122,9 +119,9 @@ def ask_questions(rng: np.random.Generator) -> tuple[Question, ...]:
 def write_responses(
     questions: Sequence[Question], n_responses: int, rng: np.random.Generator
 ) -> tuple[StyledResponse, ...]:
-    """Return `n_responses` different responses to each question, whose styles, qualities and wordings are drawn.
+    """Draw styles, qualities and wordings of `n_responses` different responses to each question.
 
-    Response r to question q has the index ``q * n_responses + r``.
+    Response r to question q has the index `q * n_responses + r`.
     """
     n = len(questions) * n_responses
     correlation = np.eye(len(ATTRIBUTES))
@@ -148,9 +145,9 @@ def write_responses(
 
 
 class _Writer:
-    """Composes one response: the points it makes, the remarks around them, and their layout.
+    """Composer of one response: the points it makes, the remarks around them, and their layout.
 
-    Every method draws random numbers, so that the order of calls decides the text.
+    Every method draws random numbers: another order of calls gives another text.
     """
 
     def __init__(self, question: Question, traits: dict[str, float], rng: np.random.Generator) -> None:
@@ -165,8 +162,6 @@ class _Writer:
         if self.happens(-3.2, quality=-1.6):  # a poor response may break off
             text = text[: int(len(text) * 0.85)].rsplit(" ", 1)[0]
         return text
-
-    # random choices
 
     def happens(self, constant: float, **coefficients: float) -> bool:
         """Draw an event whose log-odds are linear in the traits: the style and the quality of the response."""
@@ -235,7 +230,7 @@ class _Writer:
         return points
 
     def direct_reply(self) -> list[str]:
-        """Return the sentences that respond to the very question that was asked; none for general questions."""
+        """Return the sentences that respond to the question itself; none for general questions."""
         topic, kind = self.topic, self.question.kind
         if kind == "choice":
             better, other, on_better, on_other = topic.choice
@@ -318,7 +313,7 @@ class _Writer:
         return f"## {title}" if self.traits["structure"] > 1.4 else f"**{title}**"
 
     def in_order(self, number: int, point: str) -> str:
-        """Begin a sentence of running text with "First" or another word of order, now and then."""
+        """Begin a sentence of running text with "First" or another word of order, or leave it as it is."""
         if not self.happens(-1.6, structure=0.6):
             return point
         return f"{'First' if number == 0 else self.phrase('order')}, {_decapitalise(point)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,38 +22,16 @@ _REQUIRED = ("user_id", "chosen", "rejected")
 _LARGEST_ROW = np.iinfo(np.int64).max
 
 
-class _Comparison(NamedTuple):
-    user_id: str
-    chosen: int
-    rejected: int
-    prompt_id: str | None
-    weight: float
-    split: str | None
-
-
 def read_comparisons(path: str | Path) -> Comparisons:
-    """Read comparisons whose responses are rows of a matrix.
+    """Read comparisons whose responses are rows of a matrix; whether the matrix has these rows is not checked.
 
-    Parameters
-    ----------
-    path
-        A log file with the columns `user_id`, `chosen`, `rejected` (rows of the matrix, from 0), and optionally
-        `prompt_id`, `weight` and `split`. Ids stay as they are written: 007 is another user than 7.
-
-    Returns
-    -------
-    Comparisons
-        Whether their rows are in the matrix is not checked.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, a column is missing, or a value does not fit its column. The error has file, row and
-        column, and repeats no text of the file.
+    The log file has the columns `user_id`, `chosen`, `rejected` (rows of the matrix, from 0), and optionally
+    `prompt_id`, `weight` and `split`. Ids stay as they are written: 007 is another user than 7. A `DataError` names the
+    file, row and column, and repeats no text of the file.
     """
-    comparisons = map(_parse_row, read_rows(path, "user_id"))
-    columns = dict(zip(_Comparison._fields, zip(*comparisons, strict=True), strict=True))
-    prompt_ids = columns["prompt_id"]
+    user_ids, chosen, rejected, prompt_ids, weights, splits = zip(
+        *map(_parse_row, read_rows(path, "user_id")), strict=True
+    )
     lacking = prompt_ids.count(None)
     if 0 < lacking < len(prompt_ids):
         raise DataError(
@@ -63,40 +41,40 @@ def read_comparisons(path: str | Path) -> Comparisons:
             column="prompt_id",
         )
     return Comparisons.from_columns(
-        np.array(columns["chosen"], dtype=np.int64),
-        np.array(columns["rejected"], dtype=np.int64),
-        as_strings(columns["user_id"]),
+        np.array(chosen, dtype=np.int64),
+        np.array(rejected, dtype=np.int64),
+        as_strings(user_ids),
         None if lacking else as_strings(prompt_ids),
-        np.array(columns["weight"], dtype=np.float64),
-        as_strings(columns["split"]) if any(columns["split"]) else None,
+        np.array(weights, dtype=np.float64),
+        as_strings(splits) if any(splits) else None,
     )
 
 
-def _parse_row(row: Row) -> _Comparison:
+def _parse_row(row: Row) -> tuple[str, int, int, str | None, float, str | None]:
     try:
         return _parse(row.record)
     except DataError as error:
         raise error.in_row(row.source, row.number) from error
 
 
-def _parse(record: object) -> _Comparison:
+def _parse(record: object) -> tuple[str, int, int, str | None, float, str | None]:
+    """Return user, chosen row, rejected row, prompt, weight and split of a comparison."""
     if not isinstance(record, Mapping):
         raise DataError(f"the row is a {type(record).__name__}", "give one object with named columns per row")
     for name in _REQUIRED:
         if name not in record:
             raise missing_column(name, record, "give the columns user_id, chosen, rejected and, if known, prompt_id")
-    return _Comparison(
-        user_id=require_id(record["user_id"], "user_id"),
-        chosen=_parse_row_number(record["chosen"], "chosen"),
-        rejected=_parse_row_number(record["rejected"], "rejected"),
-        prompt_id=require_id(record["prompt_id"], "prompt_id") if "prompt_id" in record else None,
-        weight=parse_weight(record.get("weight")),
-        split=parse_split(record.get("split")),
+    return (
+        require_id(record["user_id"], "user_id"),
+        _parse_row_number(record["chosen"], "chosen"),
+        _parse_row_number(record["rejected"], "rejected"),
+        require_id(record["prompt_id"], "prompt_id") if "prompt_id" in record else None,
+        parse_weight(record.get("weight")),
+        parse_split(record.get("split")),
     )
 
 
 def _parse_row_number(value: object, column: str) -> int:
-    """Return a row of the matrix; whether the matrix has that row is checked later."""
     number = as_whole_number(value)
     if isinstance(value, str) and value.strip().removeprefix("-").isdecimal():  # all values of a CSV file are strings
         number = int(value)

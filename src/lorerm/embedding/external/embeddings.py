@@ -9,8 +9,13 @@ import numpy as np
 from lorerm.data.datasets.loaded import Loaded
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.comparisons import read_comparisons
-from lorerm.embedding.external.matrix_files import matrix_name, read_matrix_file, read_reference_file
-from lorerm.embedding.matrices import LARGE, StoredMatrix
+from lorerm.embedding.external.matrix_files import (
+    load_unless_large,
+    matrix_name,
+    read_matrix_file,
+    read_reference_file,
+)
+from lorerm.embedding.matrices import StoredMatrix
 from lorerm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -23,13 +28,7 @@ if TYPE_CHECKING:
 def read_matrix_and_comparisons(
     matrix: Path, comparisons: Path, reference: Path | None = None
 ) -> Loaded[EmbeddedPreferences]:
-    """Read a safetensors matrix and a table of the comparisons between its rows.
-
-    Raises
-    ------
-    DataError
-        If a file cannot be read, or the comparisons point outside of the matrix.
-    """
+    """Read a safetensors matrix, the log of comparisons between its rows, and the reward head from a file of its own."""
     responses, head = read_matrix_file(matrix)
     if reference is not None:
         head = read_reference_file(reference)
@@ -42,20 +41,9 @@ def read_for_dataset(
 ) -> Loaded[EmbeddedPreferences]:
     """Read the embeddings of all responses of a data set whose users compare the same ones.
 
-    Parameters
-    ----------
-    matrices
-        The files of the train and of the test prompts, with "train" and "test" in their names: [8 x prompts, D] each
-        for PersonalLLM, the responses of a prompt one after the other, in the data set's order.
-    loaded
-        The data set, as its loader returns it.
-    reference
-        A file with the reward head.
-
-    Raises
-    ------
-    DataError
-        The data set has no fixed list of responses, or the matrices have another number of rows.
+    `matrices` are the files of the train and of the test prompts, with "train" and "test" in their names: for
+    PersonalLLM [8 x prompts, D] each, the responses of a prompt one after the other, in the order of the data set.
+    `loaded` is the data set as its loader returns it, `reference` a file with the reward head.
     """
     preferences = loaded.preferences
     if not loaded.lists_all_responses:
@@ -63,14 +51,11 @@ def read_for_dataset(
             f"{loaded.source} has no fixed list of responses", "give a file of comparisons instead", argument="dataset"
         )
     paths = [_the_one(matrices, "train"), _the_one(matrices, "test")]
-    names = {matrix_name(path) for path in paths}
-    if len(names) != 1:
-        raise DataError(
-            f"the matrices are called {' and '.join(sorted(names))}", "give both the same name", file=paths[1]
-        )
-    name = names.pop()
+    name, *others = dict.fromkeys(map(matrix_name, paths))
+    if others:
+        raise DataError(f"the matrices are called {name} and {others[0]}", "give both the same name", file=paths[1])
     stored = StoredMatrix(paths, name)
-    n_train, n_rows = StoredMatrix(paths[:1], name).shape[0], len(preferences.responses)
+    n_train, n_rows = len(StoredMatrix(paths[:1], name)), len(preferences.responses)
     on_train = np.char.startswith(preferences.splits.astype(str), "train")
     if len(stored) != n_rows or not np.array_equal(preferences.chosen < n_train, on_train):
         raise DataError(
@@ -78,11 +63,8 @@ def read_for_dataset(
             f"{loaded.source} has {n_rows:,} responses in all",
             "give the embeddings of every response of the same revision, in its order",
         )
-    embedded = EmbeddedPreferences.join(
-        preferences,
-        stored if n_rows * stored.shape[1] >= LARGE else stored[:],
-        reference=None if reference is None else read_reference_file(reference),
-    )
+    head = None if reference is None else read_reference_file(reference)
+    embedded = EmbeddedPreferences.join(preferences, load_unless_large(stored), reference=head)
     return Loaded(embedded, loaded.source, loaded.reading, loaded.warnings)
 
 

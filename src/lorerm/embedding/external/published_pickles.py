@@ -10,13 +10,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorerm.data.conversation import Conversation, is_stringified_list, parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
+from lorerm.data.datasets.tldr import in_both_splits
+from lorerm.data.preferences import Preferences
 from lorerm.data.schema import Comparison
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.safe_pickle import load_pickle
@@ -24,8 +25,6 @@ from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
     import torch
-
-    from lorerm.data.preferences import Preferences
 
 _TLDR_STEPS = {
     "blank": "no text to summarise (CNN/DM articles, which the published code embedded as empty posts)",
@@ -38,21 +37,13 @@ class _Entry(NamedTuple):
     """One entry of a file: a comparison, and the embeddings of the chosen and of the rejected response."""
 
     comparison: Comparison
-    embeddings: tuple[torch.Tensor, torch.Tensor]
+    embeddings: list[torch.Tensor]
 
 
 def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]:
     """Read the published pickles of the train and of the test split of one data set.
 
-    Parameters
-    ----------
-    paths
-        Both files. Of TLDR, the one with "val" or "test" in its name is the test split.
-
-    Raises
-    ------
-    DataError
-        A file is not one of these, holds anything but containers and tensors, or a split is missing.
+    Of TLDR, the file with "val" or "test" in its name is the test split.
     """
     tally = Tally("pairs", _TLDR_STEPS)
     entries: list[_Entry] = []
@@ -70,17 +61,18 @@ def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]
                 file=path,
             ) from error
     if {entry.comparison.split for entry in entries} <= {"train", "test"}:
-        entries = _in_both_splits(entries, tally)
+        kept = in_both_splits([entry.comparison for entry in entries])
+        tally.drop("one_split", len(entries) - len(kept))
+        entries = [entries[index] for index in kept]
     if not entries:
         raise DataError("the files hold no user with comparisons in both splits", "give the files of both splits")
     warnings: tuple[str, ...] = ()
-    if any(_is_printed(entry.comparison.rejected) and not _is_printed(entry.comparison.chosen) for entry in entries):
+    sides = ((entry.comparison.chosen, entry.comparison.rejected) for entry in entries)
+    if any([is_stringified_list(side[0]["content"]) for side in pair] == [False, True] for pair in sides):
         warnings = (
             "Rejected replies were embedded as printed lists, the chosen ones as plain text: accuracies on these "
             "embeddings measure that format, not the users' preferences.",
         )
-    from lorerm.data.preferences import Preferences
-
     text = Preferences.from_comparisons(entry.comparison for entry in entries)
     embedded = EmbeddedPreferences.join(text, _matrix(entries, text))
     return Loaded(embedded, reading=tally.lines(), warnings=warnings, text=text)
@@ -101,7 +93,7 @@ def _tldr(content: Mapping[Any, Any], split: str, tally: Tally) -> Iterator[_Ent
                 prompt_id = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
                 prompt = parse_messages(text, "text", "user")
                 comparison = Comparison(str(worker), prompt_id, prompt, chosen, rejected, split, 1.0)
-                yield _Entry(comparison, (embeddings[0], embeddings[1]))
+                yield _Entry(comparison, embeddings)
 
 
 def _prism(content: Iterable[Any], tally: Tally) -> Iterator[_Entry]:
@@ -114,7 +106,7 @@ def _prism(content: Iterable[Any], tally: Tally) -> Iterator[_Entry]:
         prompt = parse_messages(entry["prompt"], "prompt", "user")
         comparison = Comparison(str(info["user_id"]), str(info["dialog_id"]), prompt, chosen, rejected, split, 1.0)
         tally.add()
-        yield _Entry(comparison, (embeddings[0], embeddings[1]))
+        yield _Entry(comparison, embeddings)
 
 
 def _response(text: object) -> Conversation:
@@ -129,21 +121,6 @@ def _embedding(value: object) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"an embedding is a {type(value).__name__}")
     return value.detach().reshape(-1)
-
-
-def _is_printed(response: Conversation) -> bool:
-    return is_stringified_list(response[0]["content"])
-
-
-def _in_both_splits(entries: Sequence[_Entry], tally: Tally) -> list[_Entry]:
-    """Keep workers who are in both splits, by their number of training comparisons, as in the published code."""
-    n_train, n_test = (
-        Counter(entry.comparison.user_id for entry in entries if entry.comparison.split == split)
-        for split in ("train", "test")
-    )
-    kept = [entry for entry in entries if n_train[entry.comparison.user_id] and n_test[entry.comparison.user_id]]
-    tally.drop("one_split", len(entries) - len(kept))
-    return sorted(kept, key=lambda entry: (n_train[entry.comparison.user_id], entry.comparison.user_id))
 
 
 def _matrix(entries: Sequence[_Entry], text: Preferences) -> torch.Tensor:

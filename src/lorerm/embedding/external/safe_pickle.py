@@ -23,8 +23,8 @@ _CONTAINERS = {
     ("builtins", "dict"): dict,
     ("builtins", "set"): set,
 }
-# How an error of torch.load names what a file written by torch.save asks for.
-_BY_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
+# In errors of torch.load on a file that torch.save wrote: the name that the file asks for.
+_ASKED_OF_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
 
 
 class _ForeignError(pickle.UnpicklingError):
@@ -36,9 +36,8 @@ class _ContainersAndTensors(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the class above
         """Return a container, or a function that builds a tensor."""
-        found = _CONTAINERS.get((module, name))
-        if found is not None:
-            return found
+        if (module, name) in _CONTAINERS:
+            return _CONTAINERS[module, name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             from torch._utils import _rebuild_tensor_v2
 
@@ -46,42 +45,6 @@ class _ContainersAndTensors(pickle.Unpickler):
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return _load_storage
         raise _ForeignError(f"{module}.{name}")
-
-
-def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the file
-    """Read a pickle of containers and tensors, written by `pickle.dump` or `torch.save`; tensors are put on the CPU.
-
-    Raises
-    ------
-    DataError
-        The file is missing or damaged, or holds anything but containers and tensors.
-    """
-    import torch
-
-    path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            return torch.load(path, map_location="cpu", weights_only=True)
-        with path.open("rb") as file:
-            return _load_only(file)
-    except OSError as error:
-        raise DataError(f"the file cannot be read ({error.strerror or error})", "check the path", file=path) from error
-    except _ForeignError as error:
-        raise _foreign(path, str(error)) from None
-    except Exception as error:  # a damaged pickle can raise anything
-        if asked := _BY_TORCH.search(str(error)):
-            raise _foreign(path, asked[1]) from None
-        raise DataError(
-            f"the file is damaged, or holds more than containers and tensors ({first_line(error):.120})",
-            "do not trust this file, or make it again",
-            file=path,
-        ) from error
-
-
-def _foreign(path: Path, asked: str) -> DataError:
-    return DataError(
-        f"the file asks for {asked}, which is neither a container nor a tensor", "do not trust this file", file=path
-    )
 
 
 def _load_only(file: BinaryIO) -> Any:  # noqa: ANN401 - the content of the file
@@ -96,3 +59,31 @@ def _load_storage(data: bytes) -> Any:  # noqa: ANN401 - a storage of torch
     import torch
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the file
+    """Read a pickle of containers and tensors, written by `pickle.dump` or `torch.save`; tensors are put on the CPU.
+
+    A file that is missing or damaged, or holds anything else, is a `DataError`.
+    """
+    import torch
+
+    path = Path(path)
+    try:
+        if zipfile.is_zipfile(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return _load_only(file)
+    except OSError as error:
+        raise DataError(f"the file cannot be read ({error.strerror or error})", "check the path", file=path) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        asked = _ASKED_OF_TORCH.search(str(error))
+        if isinstance(error, _ForeignError) or asked:
+            name = asked[1] if asked else str(error)
+            problem = f"the file asks for {name}, which is neither a container nor a tensor"
+            raise DataError(problem, "do not trust this file", file=path) from None
+        raise DataError(
+            f"the file is damaged, or holds more than containers and tensors ({first_line(error):.120})",
+            "do not trust this file, or make it again",
+            file=path,
+        ) from error
