@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def read_matrix_and_comparisons(
     matrix: Path, comparisons: Path, reference: Path | None = None
 ) -> Loaded[EmbeddedPreferences]:
-    """Read a safetensors matrix, the log of comparisons between its rows, and the reward head from a file of its own."""
+    """Read a safetensors matrix, the log of comparisons between its rows, and the reward head from its own file."""
     responses, head = read_matrix_file(matrix)
     if reference is not None:
         head = read_reference_file(reference)
