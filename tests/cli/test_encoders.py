@@ -164,7 +164,7 @@ def test_new_encoder_is_one_module_and_one_line(lorerm, refuses, new_encoder, ch
 
     candidates = write_lines(tmp_path / "c.jsonl", [{"prompt": "p", "responses": ["a", "y!", "eee"]}])
     out = lorerm("score", run, "--user", "user-00", "--data", candidates).out
-    assert sorted(place["index"] for place in json.loads(out)["ranking"]) == [0, 1, 2]
+    assert sorted(entry["index"] for entry in json.loads(out)["ranking"]) == [0, 1, 2]
     assert lorerm("adapt", run, "--data", write_lines(tmp_path / "n.jsonl", choices(2, 6))).code == 0
 
     saved = tmp_path / "saved"

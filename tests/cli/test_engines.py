@@ -101,5 +101,5 @@ def test_options_of_another_engine_are_refused(refuses, run):
 
 
 def test_comparisons_that_are_no_parquet_are_refused(ray, refuses, run, tmp_path):
-    data = write_lines(tmp_path / "answers.jsonl", choices(1, 3))
+    data = write_lines(tmp_path / "feedback.jsonl", choices(1, 3))
     refuses("adapt", run, "--data", data, "--engine", "ray", names=[data])

@@ -1,13 +1,15 @@
-"""Options of the encoders, and the encoder that they or a run's manifest describe."""
+"""Options that choose an encoder, and the encoder that is built from them or from a run's manifest."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorerm.cli.options import add_options, given_options
-from lorerm.embedding.encoder import EncoderIdentity
+from lorerm.cli.options import add_options
+from lorerm.embedding.encoder import Encoder, EncoderIdentity
 from lorerm.embedding.registry import (
     BUILT_IN,
     ENCODERS,
@@ -21,18 +23,11 @@ from lorerm.embedding.registry import (
     settings_class,
 )
 from lorerm.errors import ConfigError, RunError
-from lorerm.pipeline.folder import is_imported
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping
-
-    from lorerm.embedding.encoder import Encoder
-    from lorerm.pipeline.folder import RunFolder
+from lorerm.pipeline.folder import RunFolder, is_imported
 
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of an encoder, the settings of all encoders, and how they run."""
+    """Add the options that choose an encoder, the settings of all encoders, and how they run."""
     parser.add_argument_group("Encoder").add_argument(
         "--encoder",
         choices=list(ENCODERS),
@@ -43,12 +38,12 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
-    """Add how an encoder runs; these options are never recorded in a run."""
+    """Add the options of how an encoder runs; they are never recorded in a run."""
     _add_once(parser, [settings_class(name).execution for name in ENCODERS])
 
 
 def _add_once(parser: argparse.ArgumentParser, configs: list[type[Any]]) -> None:
-    """Add the options of several classes; one that several classes have is added once. The default of all is None."""
+    """Add the options of several dataclasses, with the default None; an option that two of them have is added once."""
     added: list[str] = []
     for config in configs:
         add_options(parser, config, leave_out=added)
@@ -59,10 +54,7 @@ def _add_once(parser: argparse.ArgumentParser, configs: list[type[Any]]) -> None
 def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of the encoder that the options describe, as the manifest records them.
 
-    Raises
-    ------
-    ConfigError
-        If an option of another encoder is given, a required one is missing, or a file cannot be read.
+    An option of another encoder, a missing option and a file that cannot be read are a `ConfigError`.
     """
     given = {name: value for name in setting_names() if (value := getattr(parsed, name, None)) is not None}
     name = parsed.encoder or implied_encoder(given)
@@ -106,11 +98,9 @@ def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Enc
 
 
 def running_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of how the encoder runs that were given, as JSON-able values for `build_encoder`."""
-    given: dict[str, Any] = {}
-    for name in ENCODERS:
-        given |= given_options(parsed, settings_class(name).execution)
-    return {name: value for name, value in given.items() if value is not None}
+    """Return the options of how the encoder runs that were given, as values that JSON can hold for `build_encoder`."""
+    names = [field.name for name in ENCODERS for field in fields(settings_class(name).execution)]
+    return {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
 
 
 def uses_gpu(settings: Mapping[str, Any], parsed: argparse.Namespace) -> bool:
@@ -126,10 +116,7 @@ def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:
 def run_encoder_settings(run: RunFolder) -> dict[str, Any]:
     """Return the settings of the encoder that gives the embeddings of a run, for `make_encoder`.
 
-    Raises
-    ------
-    RunError
-        If the embeddings were imported, so that the encoder is unknown.
+    If the embeddings were imported, their encoder is unknown, which is a `RunError`.
     """
     if is_imported(run):
         raise RunError(

@@ -1,19 +1,15 @@
-"""Option of where the encoder runs: in this process, or on the workers of a Ray cluster."""
+"""Options of where the encoder runs: in this process, or on the workers of a Ray cluster."""
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
 
+from lorerm.embedding.encoder import Encoder
 from lorerm.errors import ConfigError
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator
-
-    from lorerm.embedding.encoder import Encoder
-    from lorerm.ray.cluster import Cluster
+from lorerm.ray.cluster import Cluster, connected
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -40,21 +36,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
-    """Return the Ray cluster that the options describe; None for this process.
-
-    Raises
-    ------
-    ConfigError
-        If an option of a cluster is given without `--engine ray`.
-    """
+    """Return the Ray cluster that the options describe; None for this process."""
     if parsed.engine == "local":
         for name in ("ray_address", "ray_workers"):
             if getattr(parsed, name) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"{option} is an option of a Ray cluster", "add --engine ray", argument=name)
         return None
-    from lorerm.ray.cluster import Cluster
-
     return Cluster(parsed.ray_address, parsed.ray_workers)
 
 
@@ -62,10 +50,10 @@ def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
 def on_engine(
     parsed: argparse.Namespace, make_encoder: Callable[[], Encoder], *, gpus: bool
 ) -> Iterator[Callable[[], Encoder]]:
-    """Yield a function that builds the encoder to use: that of `make_encoder`, or a `RayEncoder` of it.
+    """Yield a function that builds the encoder to use: `make_encoder` itself, or one that builds a `RayEncoder` of it.
 
-    A cluster is connected to when that function is called, and left at the end of the context. `gpus` says whether the
-    encoder runs on GPUs where there are some.
+    The latter connects to the cluster; the end of the context disconnects. `gpus` says whether the encoder runs on GPUs
+    where there are some.
     """
     cluster = read_cluster(parsed)
     if cluster is None:
@@ -74,7 +62,6 @@ def on_engine(
     with ExitStack() as exit_stack:
 
         def make() -> Encoder:
-            from lorerm.ray.cluster import connected
             from lorerm.ray.embedding import RayEncoder
 
             workers = exit_stack.enter_context(connected(cluster, gpus=gpus))
@@ -84,8 +71,8 @@ def on_engine(
 
 
 def in_this_folder(make_encoder: Callable[[], Encoder]) -> Callable[[], Encoder]:
-    """Return a function that builds the encoder in a worker as here: in this folder, because paths can be relative."""
-    folder = os.getcwd()  # noqa: PTH109 - the name alone
+    """Return a function that builds the encoder on a worker in the current folder, because paths can be relative."""
+    folder = os.getcwd()  # noqa: PTH109 - a string, which is pickled for the workers
 
     def make() -> Encoder:
         with suppress(OSError):  # the folder may not exist on the worker's machine

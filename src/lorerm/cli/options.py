@@ -1,6 +1,6 @@
-"""Options that several verbs share, and options from the fields of frozen dataclasses.
+"""Options that several verbs share, and options made from the fields of a dataclass.
 
-Name, default and help text of a dataclass's option are written once, in the dataclass.
+The name, the default and the help text of such an option are those of the field and of the docstring under it.
 """
 
 from __future__ import annotations
@@ -45,22 +45,14 @@ def add_options(
     leave_out: Collection[str] = (),
     owner: str | None = None,
 ) -> None:
-    """Add an option for each field of `config`; its help is the docstring under the attribute.
+    """Add an option for each field of the dataclass `config`; its help is the docstring under the field.
 
     A docstring that ends in "; None: MEANING" gives the meaning of the default None. Where None is allowed but is not
     the default, it is written as "all".
 
-    Parameters
-    ----------
-    parser
-        The parser of the verb.
-    config
-        A dataclass.
-    leave_out
-        Fields to add no option for.
-    owner
-        The name of a data set whose options `config` has. They are stored apart from options of the same name, and an
-        option whose flag exists already has the flag ``--OWNER-FIELD``.
+    `leave_out` names fields to add no option for. `owner` is the name of a data set whose options `config` has: their
+    values are stored apart from options of the same name, and where a flag exists already, the option's flag is
+    ``--OWNER-FIELD``.
     """
     from docstring_parser import parse_from_object
 
@@ -101,7 +93,7 @@ def _argument(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:  # noq
         "type": _number_or_all(kind) if unlimited else kind,
         "choices": choices or None,
         "nargs": None if several is None else "+",
-        "default": argparse.SUPPRESS,  # so that options that were given can be told from the others
+        "default": argparse.SUPPRESS,  # so that `given_options` finds the options that were given
         "metavar": field.metadata.get("metavar") or name,
         "help": f"{text} (default: {meaning})" if meaning else text,
     }
@@ -112,7 +104,7 @@ def _destination(name: str, owner: str | None) -> str:
 
 
 def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
-    """Return a function that reads a number, or None from the word for no limit."""
+    """Return a function that reads a number, and "all" as None."""
 
     def read(text: str) -> Any:  # noqa: ANN401 - of type `kind`
         try:

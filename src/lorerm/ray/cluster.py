@@ -16,8 +16,8 @@ from lorerm.errors import ConfigError, RunError, first_line
 
 # Ray itself tries for more than five minutes, and then ends the process.
 _CONNECT_SECONDS = 10
-# Usage statistics, which Ray would send, are off. So is the log of Ray's part of this process: it would go to standard
-# error, and it reports errors that are none.
+# Ray sends no usage statistics. Its log of this process is off: it would go to standard error, with errors that are
+# none.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
@@ -61,18 +61,17 @@ def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
     """
     ray = import_ray()
     # Ray prints reports of workers that died; standard output is for results.
-    with redirect_stdout(sys.stderr), _environment(_ENVIRONMENT):
-        if ray.is_initialized():
-            yield plan_workers(ray.nodes(), cluster.n_workers, gpus=gpus)
-            return
-        address = cluster.address or os.environ.get("RAY_ADDRESS") or None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _connect(ray, address, cluster.n_workers)
+    with redirect_stdout(sys.stderr), _environment():
+        was_connected = ray.is_initialized()
+        if not was_connected:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _connect(ray, cluster.address or os.environ.get("RAY_ADDRESS") or None, cluster.n_workers)
         try:
             yield plan_workers(ray.nodes(), cluster.n_workers, gpus=gpus)
         finally:
-            ray.shutdown()
+            if not was_connected:
+                ray.shutdown()
 
 
 def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
@@ -95,29 +94,22 @@ def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus
     or CPUs, than workers, that is a `ConfigError`.
     """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
-    if wanted is not None and wanted < 1:
-        raise ConfigError(
-            f"the number of workers is {wanted}", "give 1 or more (--ray-workers)", argument="ray_workers"
-        )
     on_gpus = [(int(found["GPU"]), int(found.get("CPU", 0))) for found in resources if found.get("GPU", 0) >= 1]
-    if gpus and on_gpus:
-        total = sum(n_gpus for n_gpus, _ in on_gpus)
-        if wanted is not None and wanted > total:
-            raise ConfigError(
-                f"the number of workers is {wanted}, and the cluster has {total} GPUs, one for each worker",
-                "choose fewer (--ray-workers), or use no GPUs (--device cpu)",
-                argument="ray_workers",
-            )
-        cpus = min(n_cpus // n_gpus for n_gpus, n_cpus in on_gpus)
-        return Workers(wanted or total, cpus=min(cpus, 1), gpus=1)
     on_cpus = [n_cpus for found in resources if (n_cpus := int(found.get("CPU", 0))) >= 1]
-    number = wanted or len(on_cpus)
-    if not 0 < number <= sum(on_cpus):
+    uses_gpus = gpus and bool(on_gpus)
+    total = sum(n_gpus for n_gpus, _ in on_gpus) if uses_gpus else sum(on_cpus)
+    default = total if uses_gpus else len(on_cpus)
+    number = default if wanted is None else wanted
+    if not 0 < number <= total:
+        unit = "GPUs, one" if uses_gpus else "CPUs, at least one"
+        remedy = f"choose 1 to {total} (--ray-workers)" if total else "choose another cluster (--ray-address)"
         raise ConfigError(
-            f"the number of workers is {number}, and the cluster has {sum(on_cpus)} CPUs, at least one for each worker",
-            "choose fewer (--ray-workers)",
+            f"the number of workers is {number}, and the cluster has {total} {unit} for each worker",
+            remedy + (", or use no GPUs (--device cpu)" if uses_gpus else ""),
             argument="ray_workers",
         )
+    if uses_gpus:
+        return Workers(number, cpus=min(1, *(n_cpus // n_gpus for n_gpus, n_cpus in on_gpus)), gpus=1)
     # The largest number of CPUs for each worker with which all of them have room.
     cpus = next(n for n in range(max(on_cpus), 0, -1) if sum(n_cpus // n for n_cpus in on_cpus) >= number)
     return Workers(number, cpus=cpus, gpus=0)
@@ -166,9 +158,9 @@ def _check_reachable(address: str) -> None:
 
 
 @contextmanager
-def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set, for the processes that are started within the context."""
-    added = {name: value for name, value in defaults.items() if name not in os.environ}
+def _environment() -> Iterator[None]:
+    """Set the variables of `_ENVIRONMENT` that are not set, for the processes that are started within the context."""
+    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield

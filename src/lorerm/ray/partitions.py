@@ -86,12 +86,11 @@ def _count_users(file: DataFile, user_column: str) -> Counter[str]:
             for batch in parquet.iter_batches(_ROWS_PER_READ, columns=[user_column]):
                 for entry in batch.column(0).value_counts().to_pylist():
                     counts[require_id(entry["values"], user_column)] += entry["counts"]
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise DataError(f"the file cannot be read ({reason})", "check the file", file=file.path) from error
-    except pa.ArrowException as error:
-        reason = first_line(error)
-        raise DataError(f"the Parquet file cannot be read ({reason})", "write it again", file=file.path) from error
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(
+            f"the Parquet file cannot be read ({reason})", "check the file, or write it again", file=file.path
+        ) from error
     except DataError as error:
         raise DataError(error.problem, error.remedy, file=file.path, column=error.location.column) from error
     return counts

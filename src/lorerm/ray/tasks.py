@@ -8,7 +8,7 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,15 +70,14 @@ def run_tasks(
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
         )
-        blocks = iter(outcomes.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        blocks = outcomes.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
-            for block in blocks:
-                for index, outcome in zip(block["index"].to_pylist(), block["outcome"], strict=True):
-                    yield index, partial(_get, *pickle.loads(outcome.as_py()))  # noqa: S301 - pickled by our own workers
+            with closing(iter(blocks)) as iterator:
+                for block in iterator:
+                    for index, outcome in zip(block["index"].to_pylist(), block["outcome"], strict=True):
+                        yield index, partial(_get, *pickle.loads(outcome.as_py()))  # noqa: S301 - our own workers
         except (ray.exceptions.RayError, SystemException, ExecutionTimeoutError) as error:
             raise cluster_error(error) from error
-        finally:
-            blocks.close()
 
 
 def cluster_error(error: BaseException) -> RunError:
