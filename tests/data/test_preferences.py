@@ -4,12 +4,18 @@ import copy
 import pickle
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorerm.data import preferences as module
+from lorerm.data import responses
 from lorerm.data.comparisons import Comparisons
 from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.responses import read_messages
+from lorerm.data.schema import Comparison
 from lorerm.errors import DataError, RunError
 from refusals import refused
 
@@ -142,9 +148,55 @@ def test_empty_preferences_are_written_and_read(tmp_path):
     assert len(Preferences.read_parquet(tmp_path / "a.parquet")) == 0
 
 
-def test_a_file_that_is_not_a_table_of_preferences_is_refused(tmp_path):
+any_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+conversations = st.lists(st.fixed_dictionaries({"role": any_texts, "content": any_texts}), min_size=1, max_size=3)
+comparisons = st.builds(
+    Comparison,
+    any_texts,
+    any_texts,
+    *[conversations.map(tuple)] * 3,
+    st.none() | any_texts,
+    st.floats(1, 2),
+)
+
+
+@given(st.lists(comparisons, max_size=7))
+@settings(max_examples=50, deadline=None)
+def test_comparisons_come_back_unchanged_from_tables_of_any_chunks(tmp_path_factory, some):
+    before = module._ROWS_PER_CHUNK, module._ROWS_READ
+    module._ROWS_PER_CHUNK, module._ROWS_READ = 3, 2
+    try:
+        preferences = Preferences.from_comparisons(some)
+        path = tmp_path_factory.mktemp("table") / "t.parquet"
+        preferences.write_parquet(path)
+        assert list(module._read_table(path)) == some
+        assert Preferences.read_parquet(path) == preferences
+        table = preferences.table
+    finally:
+        module._ROWS_PER_CHUNK, module._ROWS_READ = before
+    for column in ("prompt", "chosen", "rejected"):
+        assert read_messages(table[column]) == preferences.messages(column) == [getattr(one, column) for one in some]
+
+
+def test_missing_values_are_refused(tmp_path):
     path = tmp_path / "a.parquet"
-    path.write_bytes(b"rubbish")
+    pq.write_table(rowed(1).table.set_column(0, "user_id", pa.array([None], pa.string())), path)
+    with refused(DataError, file=str(path), column="user_id"):
+        Preferences.read_parquet(path)
+
+
+def test_other_columns_are_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"user_id": ["a"]}), path)
+    with refused(DataError, "user_id", file=str(path)):
+        Preferences.read_parquet(path)
+
+
+@pytest.mark.parametrize("content", [None, b"rubbish", b"PAR1"])
+def test_missing_and_unreadable_files_are_refused(tmp_path, content):
+    path = tmp_path / "a.parquet"
+    if content is not None:
+        path.write_bytes(content)
     with refused(DataError, file=str(path)):
         Preferences.read_parquet(path)
 
@@ -173,6 +225,37 @@ def test_each_response_is_kept_once():
     assert len(preferences.responses) == 9
     assert preferences.chosen.tolist() == [0, 2, 4, 0, 2, 4]
     assert repr(preferences) == "Preferences(comparisons=6, responses=9)"
+
+
+def turns(*contents):
+    return tuple({"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents))
+
+
+def compare(*pairs):
+    """Build comparisons from (prompt, chosen, rejected) triples."""
+    return Preferences.from_comparisons(Comparison("u", "p", *pair, None, 1.0) for pair in pairs)
+
+
+def test_responses_are_numbered_by_first_appearance(monkeypatch):
+    monkeypatch.setattr(responses, "_ROWS_PER_CHUNK", 2)
+    p, q, a, b = turns("p"), turns("q"), turns("a"), turns("b")
+    found = compare((p, a, b), (q, a, b), (p, b, a))
+    assert [rows.tolist() for rows in found.rows()] == [[0, 2, 1], [1, 3, 0]]
+    assert found.responses["response"].to_pylist() == [list(one) for one in (a, b, a, b)]
+
+
+def test_turns_are_not_joined():
+    """One turn "ab" is not two turns "a" and "b"."""
+    two = ({"role": "user", "content": "a"}, {"role": "user", "content": "b"})
+    found = compare((two, turns("x"), turns("y")), (turns("ab"), turns("x"), turns("y")))
+    assert found.chosen.tolist() == [0, 2]
+
+
+def test_the_same_conversation_with_another_prompt_is_another_row():
+    """Its embedding is the same, but not what the response replies to."""
+    whole, other = turns("q", "a", "q", "b"), turns("c")
+    found = compare(*[(whole[:n], whole[n:], other) for n in (1, 3, 1)])
+    assert found.chosen.tolist() == [0, 2, 0]
 
 
 def test_a_string_and_a_message_are_one_response():

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from lorerm.data import responses
 from lorerm.data.responses import (
-    DistinctResponses,
     build_messages,
     build_responses,
     canonical_order,
@@ -42,33 +41,13 @@ def test_texts_come_back_unchanged_from_tables_of_any_chunks(pairs):
     assert list(read_responses(table.slice(2))) == pairs[2:]
 
 
-@given(st.lists(conversations, min_size=1, max_size=5), st.booleans())
+@given(st.lists(conversations, min_size=1, max_size=5))
 @settings(max_examples=30, deadline=None)
-def test_columns_of_messages_with_offsets_of_either_size(some, large):
-    column = build_messages(some, large=large)
-    assert read_messages(pa.chunked_array([column])) == some
-
-
-def test_equal_responses_to_one_prompt_are_one_row(monkeypatch):
-    monkeypatch.setattr(responses, "_ROWS_PER_CHUNK", 2)
-    distinct = DistinctResponses()
-    rows = [distinct.add(turns(prompt), response(text)) for prompt, text in ("pa", "pb", "qa", "pa", "pb", "qb")]
-    assert rows == [0, 1, 2, 0, 1, 3]
-    assert [pair[1][0]["content"] for pair in read_responses(distinct.table())] == ["a", "b", "a", "b"]
-
-
-def test_turns_are_not_joined():
-    """One turn "ab" is not two turns "a" and "b"."""
-    distinct = DistinctResponses()
-    two = ({"role": "user", "content": "a"}, {"role": "user", "content": "b"})
-    assert [distinct.add(prompt, response("x")) for prompt in (two, turns("ab"))] == [0, 1]
-
-
-def test_the_same_conversation_with_another_prompt_is_another_row():
-    """Its embedding is the same, but not what the response answers."""
-    distinct = DistinctResponses()
-    whole = turns("q", "a", "q", "b")
-    assert [distinct.add(whole[:n], whole[n:]) for n in (1, 3, 1)] == [0, 1, 0]
+def test_columns_of_messages_with_offsets_of_either_size(some):
+    column = pa.chunked_array([build_messages(some)])
+    assert read_messages(column) == some
+    small = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    assert read_messages(column.cast(small)) == some
 
 
 def order_of(pairs, used=None):

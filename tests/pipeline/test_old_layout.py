@@ -45,11 +45,12 @@ def write_old_choices(run, preferences):
     names = list(dict.fromkeys(preferences.user_ids))
     prompt_of = dict(zip(preferences.chosen.tolist(), preferences.prompt_ids, strict=True))
     prompt_of |= dict(zip(preferences.rejected.tolist(), preferences.prompt_ids, strict=True))
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     responses = pa.table(
         {
             "prompt_id": pa.array([prompt_of.get(row, "") for row in range(len(texts))], pa.string()),
-            "prompt": build_messages([prompt for prompt, _ in texts]),
-            "response": build_messages([response for _, response in texts]),
+            "prompt": build_messages([prompt for prompt, _ in texts]).cast(messages),
+            "response": build_messages([response for _, response in texts]).cast(messages),
         }
     )
     users = np.array([names.index(user) for user in preferences.user_ids], dtype=np.int32)

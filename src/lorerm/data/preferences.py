@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,14 +13,13 @@ import numpy as np
 
 from lorerm.atomic import atomic_path
 from lorerm.data.comparisons import Comparisons, as_strings
-from lorerm.data.conversation import Conversation, parse_prompt, parse_response
+from lorerm.data.conversation import Conversation, conversation_key, parse_prompt, parse_response
 from lorerm.data.readers.datasets_folder import dataset_rows
 from lorerm.data.readers.files import read_rows
 from lorerm.data.readers.format import Row
-from lorerm.data.responses import DistinctResponses, build_responses, canonical_order, read_messages
+from lorerm.data.responses import build_responses, canonical_order, read_messages
 from lorerm.data.schema import Comparison, parse_row
-from lorerm.data.table import build_table, read_table
-from lorerm.errors import DataError
+from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from lorerm.arrays import Ints, Strings
     from lorerm.data.readers.files import DataFile
 
-_ROWS_PER_GROUP = 10_000  # fixed, so that equal tables are equal bytes
+# Rows of the self-contained table in one chunk, and in one row group of Parquet. Fixed, so that equal tables are equal
+# bytes; few enough for less than 2 GiB of text, which is what the chunk's 32-bit offsets can count.
+_ROWS_PER_CHUNK = 10_000
+_ROWS_READ = 1_000
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,7 @@ class ReadingSummary:
     """pairs of responses left out of choices and ratings, because of equal ratings or equal texts"""
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each thing that was left out.
-
-        Returns
-        -------
-        list of str
-        """
+        """Return one sentence for each thing that was left out."""
         if not self.n_ties:
             return []
         return [f"Tied pairs of ratings or choices, left out as they say nothing about the user: {self.n_ties:,}."]
@@ -190,19 +189,32 @@ class Preferences(Comparisons):
 
     @classmethod
     def from_comparisons(cls, comparisons: Iterable[Comparison], summary: ReadingSummary | None = None) -> Preferences:
-        """Collect comparisons in normal form; without `summary`, each counts as one row read."""
-        distinct = DistinctResponses()
-        ends = array("q")
+        """Collect comparisons in normal form; without `summary`, each counts as one row read.
+
+        The rows of the responses are in order of first appearance.
+        """
+        row_of: dict[bytes, int] = {}  # by digest: the texts themselves would have to be kept twice
+        ends = array("q")  # the chosen and the rejected row of each comparison
         user_ids: list[str] = []
         prompt_ids: list[str] = []
         weights: list[float] = []
         splits: list[str | None] = []
-        for one in comparisons:
-            ends.extend((distinct.add(one.prompt, one.chosen), distinct.add(one.prompt, one.rejected)))
-            user_ids.append(one.user_id)
-            prompt_ids.append(one.prompt_id)
-            weights.append(one.weight)
-            splits.append(one.split)
+
+        def distinct_responses() -> Iterator[tuple[Conversation, Conversation]]:
+            for one in comparisons:
+                for response in (one.chosen, one.rejected):
+                    key = f"{len(one.prompt)} {conversation_key(one.prompt + response)}"
+                    digest = blake2b(key.encode(), digest_size=16).digest()
+                    if digest not in row_of:
+                        row_of[digest] = len(row_of)
+                        yield one.prompt, response
+                    ends.append(row_of[digest])
+                user_ids.append(one.user_id)
+                prompt_ids.append(one.prompt_id)
+                weights.append(one.weight)
+                splits.append(one.split)
+
+        responses = build_responses(distinct_responses())
         rows = np.array(ends, dtype=np.int64).reshape(-1, 2)
         return cls(
             user_ids=as_strings(user_ids),
@@ -211,7 +223,7 @@ class Preferences(Comparisons):
             rejected=rows[:, 1].copy(),
             weights=np.array(weights, dtype=np.float64),
             splits=as_strings(splits),
-            responses=distinct.table(),
+            responses=responses,
             summary=summary or ReadingSummary(len(rows), len(rows)),
         )
 
@@ -272,7 +284,7 @@ class Preferences(Comparisons):
         DataError
             The file is missing, damaged, or not in the normal form.
         """
-        return cls.from_comparisons(read_table(path))
+        return cls.from_comparisons(_read_table(path))
 
     def write_parquet(self, path: str | Path) -> None:
         """Write the self-contained table, whole or not at all; equal preferences give equal bytes.
@@ -290,7 +302,7 @@ class Preferences(Comparisons):
         import pyarrow.parquet as pq
 
         with atomic_path(path) as temporary:
-            pq.write_table(self.table.combine_chunks(), temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+            pq.write_table(self.table.combine_chunks(), temporary, compression="zstd", row_group_size=_ROWS_PER_CHUNK)
 
     @property
     def table(self) -> pa.Table:
@@ -299,7 +311,20 @@ class Preferences(Comparisons):
         Its columns: `user_id`, `prompt_id` (string), `prompt`, `chosen`, `rejected` (lists of {role, content}), `split`
         (string, or null) and `weight` (float64).
         """
-        return build_table(self, self.responses)
+        import pyarrow as pa
+
+        prompts, texts = self.responses["prompt"], self.responses["response"]
+        tables = [_table_schema().empty_table()]
+        for start in range(0, len(self), _ROWS_PER_CHUNK):
+            some = self.select(slice(start, start + _ROWS_PER_CHUNK))
+            columns = [some.user_ids, some.prompt_ids, prompts.take(some.chosen)]
+            columns += [texts.take(some.chosen), texts.take(some.rejected), some.splits, some.weights]
+            arrays = [
+                pa.array(column, field.type) if isinstance(column, np.ndarray) else column.cast(field.type)
+                for column, field in zip(columns, _table_schema(), strict=True)
+            ]
+            tables.append(pa.Table.from_arrays(arrays, schema=_table_schema()))
+        return pa.concat_tables(tables)
 
     def to_trl(self) -> datasets.Dataset:
         """Return a data set in TRL's conversational preference format, which `from_dataset` reads back unchanged.
@@ -393,3 +418,44 @@ class Preferences(Comparisons):
         if not may_be_empty:
             summary.check(source)
         return replace(found, summary=summary)
+
+
+@cache
+def _table_schema() -> pa.Schema:
+    """Return the columns of the self-contained table: those of a `Comparison`, in its order."""
+    import pyarrow as pa
+
+    text, messages = pa.string(), pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    types = [text, text, messages, messages, messages, text, pa.float64()]
+    return pa.schema(list(zip(Comparison._fields, types, strict=True)))
+
+
+def _read_table(path: str | Path) -> Iterator[Comparison]:
+    """Read the comparisons of a Parquet file with exactly these columns, some rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow != _table_schema():
+                raise DataError(
+                    "the file does not have the columns that Preferences.write_parquet writes "
+                    f"(columns found: {', '.join(file.schema_arrow.names)})",
+                    "read it with Preferences.from_files",
+                    file=path,
+                )
+            for batch in file.iter_batches(_ROWS_READ):
+                table = pa.Table.from_batches([batch])
+                for name in Comparison._fields:
+                    if table[name].null_count and name != "split":
+                        raise DataError(f'column "{name}" has missing values', "write it again", file=path, column=name)
+                columns = [
+                    read_messages(column) if pa.types.is_list(column.type) else column.to_pylist() for column in table
+                ]
+                yield from map(Comparison._make, zip(*columns, strict=True))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"the file is missing or not readable as Parquet ({first_line(error)})",
+            "check the path, or write it again",
+            file=path,
+        ) from error

@@ -1,9 +1,9 @@
-"""Texts of responses in Arrow tables: one row for each distinct prompt with its response, and columns of messages."""
+"""Tables of responses (Arrow): each row has a prompt and a response, as lists of messages."""
 
 from __future__ import annotations
 
 from functools import cache
-from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lorerm.arrays import Ints
 
-# Bounds the Python objects alive at once while columns are built.
+# Bounds the Python objects alive at once while columns are built or read.
 _ROWS_PER_CHUNK = 10_000
 
 
@@ -37,28 +37,16 @@ def build_responses(conversations: Iterable[tuple[Conversation, Conversation]]) 
     """Put (prompt, response) pairs, in their order, into a table of responses."""
     import pyarrow as pa
 
-    batches: list[pa.RecordBatch] = []
-    waiting: list[tuple[Conversation, Conversation]] = []
-
-    def flush() -> None:
-        columns = [build_messages(column, large=True) for column in zip(*waiting, strict=True)]
+    pairs = iter(conversations)
+    batches = []
+    while some := list(islice(pairs, _ROWS_PER_CHUNK)):
+        columns = [build_messages(column) for column in zip(*some, strict=True)]
         batches.append(pa.RecordBatch.from_arrays(columns, schema=responses_schema()))
-        waiting.clear()
-
-    for pair in conversations:
-        waiting.append(pair)
-        if len(waiting) == _ROWS_PER_CHUNK:
-            flush()
-    if waiting:
-        flush()
     return pa.Table.from_batches(batches, responses_schema()).combine_chunks()
 
 
-def build_messages(conversations: Sequence[Conversation], *, large: bool = False) -> pa.Array[Any]:
-    """Build a column of messages, with 64-bit offsets if `large`.
-
-    It is put together from flat columns, which is several times faster than from nested Python objects.
-    """
+def build_messages(conversations: Sequence[Conversation]) -> pa.Array[Any]:
+    """Build a column of messages from flat columns: several times faster than from nested Python objects."""
     import pyarrow as pa
 
     offsets, roles, contents = [0], [], []
@@ -67,11 +55,9 @@ def build_messages(conversations: Sequence[Conversation], *, large: bool = False
             roles.append(message["role"])
             contents.append(message["content"])
         offsets.append(len(roles))
-    text = pa.large_string() if large else pa.string()
-    turns = pa.StructArray.from_arrays([pa.array(roles, text), pa.array(contents, text)], names=["role", "content"])
-    if large:
-        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), turns)
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), turns)
+    fields = [pa.array(texts, pa.large_string()) for texts in (roles, contents)]
+    turns = pa.StructArray.from_arrays(fields, names=["role", "content"])
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), turns)
 
 
 def read_messages(column: pa.ChunkedArray) -> list[Conversation]:
@@ -95,55 +81,15 @@ def read_responses(responses: pa.Table) -> Iterator[tuple[Conversation, Conversa
         yield from zip(read_messages(some["prompt"]), read_messages(some["response"]), strict=True)
 
 
-class DistinctResponses:
-    """Collects the distinct (prompt, response) pairs of an input, and numbers them in order of first appearance."""
-
-    def __init__(self) -> None:
-        # By digest: the texts themselves would have to be kept twice.
-        self._rows: dict[bytes, int] = {}
-        self._waiting: list[tuple[Conversation, Conversation]] = []
-        self._tables: list[pa.Table] = []
-
-    def add(self, prompt: Conversation, response: Conversation) -> int:
-        """Return the row of a prompt with its response."""
-        key = f"{len(prompt)} {conversation_key(prompt + response)}"
-        digest = blake2b(key.encode(), digest_size=16).digest()
-        row = self._rows.get(digest)
-        if row is None:
-            row = self._rows[digest] = len(self._rows)
-            self._waiting.append((prompt, response))
-            if len(self._waiting) == _ROWS_PER_CHUNK:
-                self._tables.append(build_responses(self._waiting))
-                self._waiting = []
-        return row
-
-    def table(self) -> pa.Table:
-        """Return the table of responses."""
-        import pyarrow as pa
-
-        return pa.concat_tables([*self._tables, build_responses(self._waiting)]).combine_chunks()
-
-
 def canonical_order(responses: pa.Table, used: Ints) -> tuple[Ints, Ints]:
-    """Sort responses by their texts and merge equal ones.
+    """Sort the responses in the rows `used` (int64 [m], increasing) by their texts, and merge equal ones.
 
     The order is that of the canonical JSON of the whole conversation (prompt and response), then of the number of
     messages in the prompt. It does not depend on the order of the input, and brings conversations that begin with the
     same turns together, so that an encoder can compute them together.
 
-    Parameters
-    ----------
-    responses
-        A table of responses.
-    used
-        Int64 [m]: the rows to keep, increasing.
-
-    Returns
-    -------
-    order
-        Int64 [R]: the kept rows in order, one of each set of equal ones.
-    row
-        Int64 [m]: the row in that order of each of the rows in `used`.
+    Returns the kept rows in that order (int64 [R], one of each set of equal ones), and the index among them of each row
+    in `used` (int64 [m]).
     """
     texts = read_responses(responses.take(used))
     keys = [(conversation_key(prompt + response), len(prompt)) for prompt, response in texts]
