@@ -109,6 +109,11 @@ def test_comparisons_are_indexed_as_they_are_selected():
     assert table[1:].chosen.tolist() == [2, 1]
 
 
+def test_the_comparisons_of_some_users_can_be_left_out():
+    assert list(make(user_ids=["b", "a", "c"]).without_users(["b", "z"]).user_ids) == ["a", "c"]
+    assert len(make().without_users(["a", "b"])) == 0
+
+
 def test_select_may_take_nothing():
     assert len(make().select(np.array([], dtype=np.int64))) == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,13 +13,13 @@ from lorerm.data.schema import parse_split
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Collection
 
     from lorerm.arrays import Column, Floats, Ints, Strings, Vector
 
     C = TypeVar("C", bound="Comparisons")
 
-# Users numbered at a time: bounds the memory of the hash table's input.
+# Names indexed at a time: bounds the memory of the hash table's input.
 _NUMBERED_ROWS = 1 << 20
 
 
@@ -32,9 +32,9 @@ class Comparisons:
     Parameters
     ----------
     user_ids
-        Length n: whose comparison it is.
+        Length n: the user of each comparison.
     prompt_ids
-        Length n: what the responses answer; train and test never share a prompt.
+        Length n: the prompt of both responses; train and test never share a prompt.
     chosen, rejected
         Int [n]: rows of the responses.
     weights
@@ -61,19 +61,12 @@ class Comparisons:
         weights: Column | None = None,
         splits: Column | None = None,
     ) -> Comparisons:
-        """Check columns and put them together.
+        """Check columns and put them together; a `DataError` names the argument and the first bad index.
 
         NumPy arrays, torch tensors and lists are kept as they are; pandas and Arrow columns become NumPy arrays,
         without a copy where their layout allows it.
 
-        Without `prompt_ids` the unordered pair of the two responses is the unit that train and test do not share.
-
-        Raises
-        ------
-        DataError
-            If there are no comparisons, lengths differ, `chosen` or `rejected` holds anything but whole numbers, a
-            response is compared with itself, or a weight is not positive and finite. The error names the argument and
-            the first bad index.
+        Without `prompt_ids`, each unordered pair of responses counts as a prompt of its own.
         """
         chosen, rejected = as_column(chosen), as_column(rejected)
         chosen_rows, rejected_rows = _as_rows(chosen, "chosen"), _as_rows(rejected, "rejected")
@@ -153,9 +146,12 @@ class Comparisons:
             splits=None if self.splits is None else _take(self.splits, rows),
         )
 
-    def __getitem__(self: C, indices: Any) -> C:  # noqa: ANN401 - anything that indexes an array
-        """Return some of the comparisons, as `select` does."""
-        return self.select(indices)
+    __getitem__ = select
+
+    def without_users(self: C, user_ids: Collection[str]) -> C:
+        """Return the comparisons of all other users, in their order."""
+        gone = set(user_ids)
+        return self.select(np.array([user not in gone for user in self.user_ids], dtype=bool))
 
     def with_splits(self: C, labels: Column) -> C:
         """Replace the column `splits`.
@@ -185,25 +181,16 @@ class Comparisons:
 
     def index_users(self) -> tuple[tuple[str, ...], Ints]:
         """Return the users in order of first appearance, and each comparison's index among them (int64 [n])."""
-        import pyarrow as pa  # its hash table takes a fraction of the memory and time of sorting
-
-        number: dict[str, int] = {}
-        users = np.empty(len(self), dtype=np.int64)
-        for start in range(0, len(self), _NUMBERED_ROWS):
-            some = self.user_ids[start : start + _NUMBERED_ROWS]
-            encoded = pa.array([str(user) for user in some], pa.string()).dictionary_encode()
-            known = [number.setdefault(user, len(number)) for user in encoded.dictionary.to_pylist()]
-            users[start : start + len(some)] = np.array(known, dtype=np.int64)[encoded.indices.to_numpy()]
-        return tuple(number), users
+        return index_distinct(self.user_ids)
 
     def describe_response(self, row: int) -> str:
         """Name a response in words for an error: the user, prompt and side of the first comparison about it."""
-        sides = dict(zip(("chosen", "rejected"), self.rows(), strict=True))
-        found = {side: np.flatnonzero(rows == row) for side, rows in sides.items()}
-        first = [(int(indices[0]), side) for side, indices in found.items() if indices.size]
-        if not first:
+        chosen, rejected = self.rows()
+        found = np.flatnonzero((chosen == row) | (rejected == row))
+        if not found.size:
             return f"response {row}"
-        index, side = min(first)
+        index = int(found[0])
+        side = "chosen" if chosen[index] == row else "rejected"
         return f"the {side} response of user {self.user_ids[index]!r} to prompt {self.prompt_ids[index]!r}"
 
 
@@ -216,19 +203,23 @@ class UnorderedPairs(Sequence[str]):
     def __len__(self) -> int:
         return len(self._left)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> UnorderedPairs: ...
-    def __getitem__(self, index: int | slice) -> str | UnorderedPairs:
-        if isinstance(index, slice):
-            return UnorderedPairs(self._left[index], self._right[index])
-        low, high = sorted((int(self._left[index]), int(self._right[index])))
-        return f"{low}_{high}"
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - one name, or the names at several indices
+        left, right = self._left[index], self._right[index]
+        return UnorderedPairs(left, right) if np.ndim(left) else f"{min(left, right)}_{max(left, right)}"
 
-    def take(self, indices: Ints) -> UnorderedPairs:
-        """Return the names at `indices`."""
-        return UnorderedPairs(self._left[indices], self._right[indices])
+
+def index_distinct(names: Column) -> tuple[tuple[str, ...], Ints]:
+    """Return the distinct names in order of first appearance, and the index among them of each (int64 [n])."""
+    import pyarrow as pa  # its hash table takes a fraction of the memory and time of sorting
+
+    number: dict[str, int] = {}
+    indices = np.empty(len(names), dtype=np.int64)
+    for start in range(0, len(names), _NUMBERED_ROWS):
+        some = names[start : start + _NUMBERED_ROWS]
+        encoded = pa.array([str(name) for name in some], pa.string()).dictionary_encode()
+        known = [number.setdefault(name, len(number)) for name in encoded.dictionary.to_pylist()]
+        indices[start : start + len(some)] = np.array(known, dtype=np.int64)[encoded.indices.to_numpy()]
+    return tuple(number), indices
 
 
 def as_strings(values: Any) -> Strings:  # noqa: ANN401 - any iterable of str or None
@@ -239,12 +230,10 @@ def as_strings(values: Any) -> Strings:  # noqa: ANN401 - any iterable of str or
 
 
 def _take(column: Column, indices: Ints) -> Column:
-    if isinstance(column, UnorderedPairs):
-        return column.take(indices)
-    # Objects stay what they are: NumPy would make a matrix of tuples, and strings of mixed ids.
-    known = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object, count=len(column))
-    taken: Column = known[indices]
-    return taken
+    if not isinstance(column, (np.ndarray, UnorderedPairs)):
+        # Objects stay what they are: np.asarray would make a matrix of tuples, and strings of mixed ids.
+        column = np.fromiter(column, dtype=object, count=len(column))
+    return column[indices]
 
 
 def _as_rows(column: Vector, name: str) -> Ints:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from lorerm.data.coercion import as_number, as_whole_number
+from lorerm.data.comparisons import Comparisons, index_distinct
 from lorerm.data.schema import SPLITS, TEST_SPLITS, UNUSED, parse_split
 from lorerm.errors import ConfigError, DataError
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lorerm.arrays import Bools, Column
+    from lorerm.arrays import Bools, Column, Ints
+
+T = TypeVar("T", bound=Comparisons)
 
 _NAMED = 5  # users whom a warning names
 # The side of a prompt's comparisons; dropped are train comparisons of a prompt that the data put on both sides.
@@ -38,28 +41,6 @@ class SplitConfig:
     """largest number of training comparisons of a seen user"""
     max_pairs_unseen: int | None = 50
     """largest number of few-shot comparisons of an unseen user"""
-
-
-class Selectable(Protocol):
-    """Comparisons that can be split: `Preferences` or `EmbeddedPreferences`."""
-
-    @property
-    def user_ids(self) -> Column:
-        """The user of each comparison, [n]."""
-
-    @property
-    def prompt_ids(self) -> Column:
-        """The prompt of each comparison, [n]."""
-
-    @property
-    def splits(self) -> Column | None:
-        """The split that the data name for each comparison, [n]."""
-
-    def select(self: T, indices: NDArray[np.intp], /) -> T:
-        """Return some of the comparisons, perhaps none, in the order given."""
-
-
-T = TypeVar("T", bound=Selectable)
 
 
 @dataclass(frozen=True)
@@ -97,23 +78,17 @@ class SplitSummary:
     """whether users were to be held out"""
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each thing that a reader of the results should know.
-
-        Returns
-        -------
-        list of str
-            They name at most five users each.
-        """
+        """Return what a reader of the results should know, one sentence each; each names at most five users."""
         sentences = []
         if self.users_without_test:
             sentences.append(
-                f"{_count(self.users_without_test, self.n_users)} have no comparisons on test prompts: they are "
-                f"trained on but not tested on ({_names(self.users_without_test)})."
+                f"{len(self.users_without_test):,} of {self.n_users:,} users have no comparisons on test prompts: they "
+                f"are trained on but not tested on ({_names(self.users_without_test)})."
             )
         if self.users_left_out:
             sentences.append(
-                f"{_count(self.users_left_out, self.n_users)} have comparisons on test prompts only: they are left "
-                f"out, since there is nothing to learn their weights from ({_names(self.users_left_out)})."
+                f"{len(self.users_left_out):,} of {self.n_users:,} users have comparisons on test prompts only: they "
+                f"are left out, since there is nothing to learn their weights from ({_names(self.users_left_out)})."
             )
         if self.n_prompts_on_both_sides:
             sentences.append(
@@ -160,10 +135,6 @@ class Splits(Generic[T]):
         unseen_wanted
             Whether to warn if no user is unseen.
 
-        Returns
-        -------
-        Splits
-
         Raises
         ------
         DataError
@@ -198,18 +169,27 @@ def split(
 ) -> Splits[T]:
     """Split comparisons by users and by prompts.
 
+    Prompts are divided once for all users, so that no prompt is on both sides of train and test. Of the users with
+    comparisons on both sides, a share is unseen; all other users with train comparisons are seen, also those without
+    test comparisons. Which users and prompts are held out depends on the sets of users and prompts and on the seed, not
+    on the order of the rows.
+
     Parameters
     ----------
     data
-        `Preferences` or `EmbeddedPreferences`; the splits that their column `split` names are kept.
+        `Preferences` or `EmbeddedPreferences`. Where their column `split` says `train` or `test`, it decides the side
+        of the prompt instead of the seed; a prompt that it puts on both sides keeps its test comparisons only. The
+        names of the four splits, which must then be given for all comparisons, are taken as they are.
     unseen_users
-        Share of the users with train and test comparisons that is held out, in [0, 1).
+        Share of the users with train and test comparisons that is held out, in [0, 1): at least one of them if it is
+        positive and there are two, and never all.
     test_prompts
-        Share of the prompts that is held out, in (0, 1).
+        Share of the prompts that is held out, in (0, 1): at least one, and never all.
     seed
         Whole number from 0 on; the same seed gives the same split in every process.
     max_pairs_seen, max_pairs_unseen
-        Most train comparisons of a user; None for all.
+        Most train comparisons of a user, sampled without replacement; None for all. The sample of a user depends on the
+        seed and on that user's comparisons in their order, not on other users.
 
     Returns
     -------
@@ -221,11 +201,8 @@ def split(
     ConfigError
         An argument is out of its range.
     DataError
-        Nothing is left to train or to test on, or the given splits contradict each other.
-
-    See Also
-    --------
-    lorerm.data.splits.assign_splits : the rules.
+        Nothing is left to train or to test on; or the given splits share a prompt between train and test, or a user
+        between seen and unseen.
     """
     labels = assign_splits(
         data.user_ids,
@@ -251,46 +228,21 @@ def assign_splits(
     max_pairs_unseen: int | None = 50,
     given: Column | None = None,
 ) -> NDArray[np.str_]:
-    """Assign each comparison to one of the four splits, or to none.
+    """Assign each comparison to one of the four splits, or to none, by the rules of `lorerm.split`.
 
-    Prompts are divided once for all users, so that no prompt is on both sides of train and test. Of the users with
-    comparisons on both sides, a share is unseen; all other users with train comparisons are seen, also those without
-    test comparisons. Which users and prompts are held out depends on the sets of users and prompts and on the seed, not
-    on the order of the rows.
+    The other arguments and the errors are those of `lorerm.split`.
 
     Parameters
     ----------
-    user_ids
-        The user of each comparison, [n].
-    prompt_ids
-        The prompt of each comparison, [n].
-    unseen_users
-        Share of the users with train and test comparisons that is held out, in [0, 1): at least one of them if it is
-        positive and there are two, and never all.
-    test_prompts
-        Share of the prompts that is held out, in (0, 1): at least one, and never all.
-    seed
-        Whole number from 0 on.
-    max_pairs_seen, max_pairs_unseen
-        Most train comparisons of a user, sampled without replacement; None for all. The sample of a user depends on the
-        seed and on that user's comparisons in their order, not on other users.
+    user_ids, prompt_ids
+        The user and the prompt of each comparison, [n].
     given
-        What the data say of each comparison, [n]. `train` and `test` decide the side of their prompt instead of the
-        seed; a prompt that they put on both sides keeps its test comparisons only. The names of the four splits, which
-        must then be given for all comparisons, are taken as they are.
+        The column `split` of the data, [n].
 
     Returns
     -------
     numpy.ndarray
         [n] of `train_seen`, `test_seen`, `train_unseen`, `test_unseen` and `unused`.
-
-    Raises
-    ------
-    ConfigError
-        An argument is out of its range.
-    DataError
-        Nothing is left to train or to test on; or the given splits share a prompt between train and test, or a user
-        between seen and unseen.
     """
     _check_arguments(unseen_users, test_prompts, seed, max_pairs_seen, max_pairs_unseen)
     if not len(user_ids) == len(prompt_ids) == (len(user_ids) if given is None else len(given)):
@@ -298,11 +250,12 @@ def assign_splits(
             f"{len(user_ids)} users, {len(prompt_ids)} prompts and {len(user_ids if given is None else given)} splits",
             "give one of each for every comparison",
         )
-    users, user_names = _encode(user_ids)
-    prompts, prompt_names = _encode(prompt_ids)
+    user_names, users = _index_sorted(user_ids)
+    prompt_names, prompts = _index_sorted(prompt_ids)
     labels = _read_given(given, len(users))
     if np.isin(labels, [*SPLITS, UNUSED]).any():
-        return _check_given(labels, users, user_names, prompts, prompt_names)
+        _check_given(labels, prompts, prompt_names, users, user_names)
+        return labels
 
     side = _divide_prompts(prompts, len(prompt_names), labels, test_prompts, seed)
     n_train = np.bincount(users[side == _TRAIN], minlength=len(user_names))
@@ -323,16 +276,10 @@ def assign_splits(
 def _check_arguments(
     unseen_users: float, test_prompts: float, seed: int, max_pairs_seen: int | None, max_pairs_unseen: int | None
 ) -> None:
-    for name, share in (("unseen_users", unseen_users), ("test_prompts", test_prompts)):
+    for name, share, least in (("unseen_users", unseen_users, "from 0"), ("test_prompts", test_prompts, "above 0")):
         number = as_number(share)
-        if number is None or not 0 <= number < 1:
-            raise ConfigError(f"{name} is {share!r}", "give a share from 0 to below 1", argument=name)
-    if test_prompts == 0:
-        raise ConfigError(
-            "test_prompts is 0",
-            "hold out some prompts, such as 0.3: without them there is nothing to test on",
-            argument="test_prompts",
-        )
+        if number is None or not 0 <= number < 1 or (number == 0 and least == "above 0"):
+            raise ConfigError(f"{name} is {share!r}", f"give a share {least} and below 1", argument=name)
     whole = as_whole_number(seed)
     if whole is None or whole < 0:
         raise ConfigError(f"seed is {seed!r}", "give a whole number from 0 on", argument="seed")
@@ -343,16 +290,13 @@ def _check_arguments(
             )
 
 
-def _encode(names: Column) -> tuple[NDArray[np.intp], list[str]]:
-    """Return each entry's index among the distinct names in sorted order, and those names."""
-    import pyarrow as pa  # its hash table is many times faster than sorting the entries
-
-    encoded = pa.array([str(name) for name in names], pa.string()).dictionary_encode()
-    found = [str(name) for name in encoded.dictionary.to_pylist()]
+def _index_sorted(names: Column) -> tuple[list[str], Ints]:
+    """Return the distinct names in sorted order, and each entry's index among them."""
+    found, indices = index_distinct(names)
     order = sorted(range(len(found)), key=found.__getitem__)
-    rank = np.empty(len(found), dtype=np.intp)
+    rank = np.empty(len(found), dtype=np.int64)
     rank[order] = np.arange(len(found))
-    return rank[encoded.indices.to_numpy()], [found[index] for index in order]
+    return [found[index] for index in order], rank[indices]
 
 
 def _read_given(given: Column | None, n: int) -> NDArray[np.str_]:
@@ -364,7 +308,7 @@ def _read_given(given: Column | None, n: int) -> NDArray[np.str_]:
 
 
 def _divide_prompts(
-    prompts: NDArray[np.intp], n_prompts: int, labels: NDArray[np.str_], share: float, seed: int
+    prompts: Ints, n_prompts: int, labels: NDArray[np.str_], share: float, seed: int
 ) -> NDArray[np.int8]:
     """Return the side of each comparison: as its label says, else its prompt's labels, else drawn by the seed."""
     in_train, in_test = np.zeros(n_prompts, dtype=bool), np.zeros(n_prompts, dtype=bool)
@@ -391,9 +335,7 @@ def _draw_users(eligible: Bools, share: float, seed: int) -> Bools:
     return unseen
 
 
-def _beyond_limit(
-    rows: NDArray[np.intp], users: NDArray[np.intp], names: list[str], limit: int | None, seed: int
-) -> NDArray[np.intp]:
+def _beyond_limit(rows: Ints, users: Ints, names: list[str], limit: int | None, seed: int) -> Ints:
     """Draw the rows to leave out, so that no user has more than the limit."""
     if limit is None or len(rows) == 0:
         return rows[:0]
@@ -410,41 +352,28 @@ def _beyond_limit(
 
 
 def _check_given(
-    labels: NDArray[np.str_],
-    users: NDArray[np.intp],
-    user_names: list[str],
-    prompts: NDArray[np.intp],
-    prompt_names: list[str],
-) -> NDArray[np.str_]:
-    """Return the given splits if they keep users and prompts apart."""
+    labels: NDArray[np.str_], prompts: Ints, prompt_names: list[str], users: Ints, user_names: list[str]
+) -> None:
+    """Refuse given splits that do not keep prompts and users apart, or that leave nothing to train or to test on."""
     if not np.isin(labels, [*SPLITS, UNUSED]).all():
         raise DataError(
             'column "split" names one of the four splits for some comparisons only',
             f"give one of {', '.join(SPLITS)} or {UNUSED} for every comparison, or train and test alone",
             column="split",
         )
-    _check_apart(prompts, prompt_names, labels, ("train_seen", "train_unseen"), TEST_SPLITS, "prompt")
-    _check_apart(users, user_names, labels, ("train_seen", "test_seen"), ("train_unseen", "test_unseen"), "user")
+    for what, indices, names, left, right in (
+        ("prompt", prompts, prompt_names, ("train_seen", "train_unseen"), TEST_SPLITS),
+        ("user", users, user_names, ("train_seen", "test_seen"), ("train_unseen", "test_unseen")),
+    ):
+        shared = np.intersect1d(indices[np.isin(labels, left)], indices[np.isin(labels, right)])
+        if len(shared):
+            raise DataError(
+                f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
+                f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
+                f"put each {what} on one side, or leave the column out to split by the seed",
+                column="split",
+            )
     _check_something_left(labels)
-    return labels
-
-
-def _check_apart(
-    codes: NDArray[np.intp],
-    names: list[str],
-    labels: NDArray[np.str_],
-    left: tuple[str, ...],
-    right: tuple[str, ...],
-    what: str,
-) -> None:
-    shared = np.intersect1d(codes[np.isin(labels, left)], codes[np.isin(labels, right)])
-    if len(shared):
-        raise DataError(
-            f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
-            f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
-            f"put each {what} on one side, or leave the column out to split by the seed",
-            column="split",
-        )
 
 
 def _check_something_left(splits: NDArray[np.str_]) -> None:
@@ -484,10 +413,6 @@ def _summarise(user_ids: Column, prompt_ids: Column, splits: NDArray[np.object_]
         n_pairs_unused=int((splits == UNUSED).sum()),
         unseen_wanted=unseen_wanted,
     )
-
-
-def _count(names: tuple[str, ...], total: int) -> str:
-    return f"{len(names):,} of {total:,} users"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -72,13 +72,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def load_comparisons(run: str | Path) -> Comparisons:
-    """Read `comparisons.parquet`.
-
-    Raises
-    ------
-    RunError
-        The file is missing or damaged.
-    """
+    """Read `comparisons.parquet`; `RunError` if it is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -101,34 +95,21 @@ def load_comparisons(run: str | Path) -> Comparisons:
 
 
 def load_preferences(run: str | Path) -> Preferences:
-    """Read the comparisons of a run folder with their texts.
-
-    Raises
-    ------
-    RunError
-        One of the two files is missing or damaged.
-    """
-    comparisons, stored = load_comparisons(run), StoredResponses(run)
-    n = len(comparisons)
-    columns = comparisons.columns()
-    if comparisons.splits is None:
+    """Read the comparisons of a run folder with their texts; `RunError` if a file is missing or damaged."""
+    columns, responses = load_comparisons(run).columns(), StoredResponses(run).table()
+    n = len(columns["chosen"])
+    if columns["splits"] is None:
         columns["splits"] = np.full(n, None, dtype=object)
-    return Preferences(**columns, responses=stored.table(), summary=ReadingSummary(n, n))
+    return Preferences(**columns, responses=responses, summary=ReadingSummary(n, n))
 
 
 def forget_users(run: str | Path, user_ids: Collection[str]) -> int:
-    """Remove the comparisons of some users, and the texts of responses that only they compared.
+    """Remove some users' comparisons, and the texts of responses that only they compared; return how many comparisons.
 
-    The responses keep their rows. Cut off between the two files, the same call completes it.
-
-    Returns
-    -------
-    int
-        How many comparisons there were.
+    The responses keep their rows. Interrupted between the two files, the same call completes it.
     """
     comparisons = load_comparisons(run)
-    gone = set(user_ids)
-    kept = comparisons.select(np.fromiter((user not in gone for user in comparisons.user_ids), bool, len(comparisons)))
+    kept = comparisons.without_users(user_ids)
     if (Path(run) / RESPONSES).exists():
         # The texts first: until the comparisons are replaced, an interrupted call can be repeated.
         _blank_texts(run, kept)
@@ -154,17 +135,9 @@ def _blank_texts(run: str | Path, kept: Comparisons) -> None:
 
 
 class StoredResponses:
-    """The texts of `responses.parquet`, read some rows at a time, so that memory does not grow with their number.
+    """The texts of a run folder's `responses.parquet`, read some rows at a time, so that memory stays bounded.
 
-    Parameters
-    ----------
-    run
-        The run folder.
-
-    Raises
-    ------
-    RunError
-        The file is missing or damaged; also later, when rows are read.
+    A missing or damaged file is a `RunError`, also later, when rows are read.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -173,19 +146,18 @@ class StoredResponses:
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             if file.schema_arrow != responses_schema():
                 raise damaged(self._path)
-        self._ends = np.cumsum(groups, dtype=np.int64)
+        self._starts = np.cumsum([0, *groups])
 
     def __len__(self) -> int:
         """Return the number of rows R."""
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return int(self._starts[-1])
 
     def conversations(self, rows: slice) -> list[Conversation]:
         """Return the whole conversations of consecutive rows; an empty one where the response was forgotten."""
-        first, last = np.searchsorted(self._ends, [rows.start, rows.stop - 1], side="right").tolist()
-        before = int(self._ends[first - 1]) if first else 0
+        first, last = np.searchsorted(self._starts, [rows.start, rows.stop - 1], side="right").tolist()
         with self._open() as file:
-            table = file.read_row_groups(list(range(first, last + 1)))
-        some = table.slice(rows.start - before, rows.stop - rows.start)
+            table = file.read_row_groups(list(range(first - 1, last)))
+        some = table.slice(rows.start - int(self._starts[first - 1]), rows.stop - rows.start)
         return [prompt + response for prompt, response in read_responses(some)]
 
     def table(self) -> pa.Table:

@@ -26,11 +26,8 @@ from lorerm.pipeline.layout import CHOICES, FORGETTING, PREFERENCES
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
-    from typing import TypeVar
 
     from lorerm.data.conversation import Conversation
-
-    C = TypeVar("C", bound=Comparisons)
 
 
 def convert(run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Mapping[str, Any]], None]) -> None:
@@ -63,16 +60,14 @@ def _size(path: Path) -> int | None:
 
 def _convert_texts(run: Path, gone: Collection[str], in_order: bool) -> None:
     """Write the new files; `in_order`: the comparisons are there, and their rows are those of finished embeddings."""
-    old = _without(gone, _read_texts(run))
-    new = _in_rows_of(_without(gone, load_comparisons(run)), old) if in_order else old.canonical()
-    if not in_order:
+    old = _read_texts(run).without_users(gone)
+    if in_order:
+        new = _in_rows_of(load_comparisons(run).without_users(gone), old)
+    else:
+        new = old.canonical()
         write_comparisons(run, new)
     # The responses last: the layout of choices needs its own file of that name until then.
     write_table(run / RESPONSES, new.responses)
-
-
-def _without(user_ids: Collection[str], comparisons: C) -> C:
-    return comparisons.select(np.flatnonzero([user not in user_ids for user in comparisons.user_ids]))
 
 
 def _is_converted(path: Path) -> bool:
