@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from lorerm.embedding.transformers.checkpoint import find_checkpoint
 from lorerm.embedding.transformers.network import (
+    Network,
     choose_device,
     load_network,
+    read_reference,
     read_reference_head,
     rewards_follow_head,
 )
@@ -109,6 +111,19 @@ def test_squashed_rewards_do_not_follow_the_head(network):
     head, _ = read_reference_head(network)
     network.score.register_forward_hook(lambda module, inputs, output: output.tanh() + 3)
     assert not rewards_follow_head(network, head, ids, state)
+
+
+def test_reference_is_the_head_only_if_the_rewards_follow_it(network):
+    state, ids = state_and_ids(network)
+    loaded = Network(network, network.base_model, None)
+    head, reason = read_reference(loaded, ids, state)
+    assert reason is None
+    np.testing.assert_array_equal(head, network.score.weight[0].detach().numpy())
+    network.score.register_forward_hook(lambda module, inputs, output: output.tanh() + 3)
+    head, reason = read_reference(loaded, ids, state)
+    assert head is None
+    assert type(network).__name__ in reason
+    assert read_reference(Network(network, network.base_model, "none"), ids, state) == (None, "none")
 
 
 def test_default_device_is_the_gpu_where_there_is_one(monkeypatch):

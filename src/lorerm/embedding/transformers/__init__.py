@@ -1,1 +1,1 @@
-"""Embeddings of language and reward models that the transformers library loads."""
+"""The encoder for language models and reward models that the transformers library loads."""

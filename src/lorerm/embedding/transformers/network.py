@@ -90,8 +90,8 @@ def read_reference(
 ) -> tuple[Floats32 | None, str | None]:
     """Return a reward model's head as float32 [D], or None and the reason as a clause without a full stop.
 
-    There is none where the model's own reward is not the head's product with the embedding. That is tested with token
-    ids, int [1, L] on the model's device, the last of which is no pad token, and their last hidden state [D].
+    A head counts only if the model's own reward is its product with the embedding. That is tested on one sequence:
+    its token ids, int [1, L] on the model's device, the last of which is no pad token, and its last hidden state [D].
     """
     if network.headless_reason is not None:
         return None, network.headless_reason
