@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lorerm.cli.console import output
+from lorerm.cli.console import say, show_blocks
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.studies import compare
@@ -25,10 +25,7 @@ def call(parsed: argparse.Namespace) -> None:
     if len(parsed.runs) < 2:
         raise ConfigError("one run alone cannot be compared", "name two run folders or more", argument="runs")
     found = compare([RunFolder.open(path) for path in parsed.runs])
-    console = output()
     if parsed.json:
-        console.print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False), soft_wrap=True)
-        return
-    for table in comparison_blocks(found):
-        console.print()
-        console.print(table)
+        say(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show_blocks(comparison_blocks(found))

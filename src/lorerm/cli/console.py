@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
 # Seconds after which piped progress prints another line, and from which on a rate is steady enough to be printed.
@@ -30,6 +30,14 @@ def output() -> Console:
             raise BrokenPipeError
 
     return Output(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+
+
+def show_blocks(blocks: Iterable[RenderableType]) -> None:
+    """Print tables and texts on standard output, each after an empty line."""
+    console = output()
+    for block in blocks:
+        console.print()
+        console.print(block)
 
 
 def say(text: str) -> None:
@@ -61,7 +69,7 @@ class Display:
         self._last[stage] = (tenth, done, now)
 
     def interrupt(self, show: Callable[[], None]) -> None:
-        """Show something else in between."""
+        """Call `show`, which prints a result between two lines of progress."""
         show()
 
 
@@ -123,7 +131,7 @@ class _Bars(Display):
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
     def interrupt(self, show: Callable[[], None]) -> None:
-        """Leave the bars as they are, show something below them, and draw the next bars below that."""
+        """Leave the bars as they are, call `show` to print below them, and draw the next bars below that."""
         self._bars.stop()
         while self._tasks:
             self._bars.remove_task(self._tasks.popitem()[1])

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorerm.cli.console import output, progress
+from lorerm.cli.console import output, progress, say, show_blocks
 from lorerm.cli.prepare import show_prepared
 from lorerm.cli.report import show_report
 from lorerm.errors import ConfigError, RunError
@@ -48,8 +48,7 @@ def call(parsed: argparse.Namespace) -> None:
         raise ConfigError(f"--seed is {parsed.seed}", "give a whole number from 0 on", argument="seed")
     population = simulate(parsed.users, parsed.seed)
     _remove_earlier_demo(parsed.out)
-    console = output()
-    console.print(
+    output().print(
         f"{parsed.users} simulated users, each with their own taste, compare responses. "
         "Personal models are compared with one model for all users, on users and prompts that no model has seen.",
     )
@@ -67,10 +66,9 @@ def call(parsed: argparse.Namespace) -> None:
         )
     _show_one_user(run, population)
     show_report(run)
-    console.print(
+    say(
         f"The true tastes would reach {population.upper_bound:.1%}, as the simulated users err at times. "
-        f"Done in {time.monotonic() - started:.0f} s.",
-        soft_wrap=True,
+        f"Done in {time.monotonic() - started:.0f} s."
     )
 
 
@@ -108,9 +106,8 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     splits = dict(zip(zip(data.user_ids, data.prompt_ids, strict=True), np.asarray(data.splits), strict=True))
     few_shot = [user for (user, _), split in splits.items() if split == "train_unseen"]
     unseen = list(dict.fromkeys(few_shot))
-    console = output()
     if chosen_rank(run) < 2 or not unseen:
-        console.print("Validation chose one direction for all users, so that no user has a ranking of their own.")
+        output().print("Validation chose one direction for all users, so that no user has a ranking of their own.")
         return
     moved = torch.stack([model.user_weights(user) - model.population_weights for user in unseen])
     user = unseen[int((moved @ model.basis.t()).norm(dim=1).argmax())]
@@ -133,8 +130,7 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     )
     for rank, ranked in enumerate(zip(*rankings, strict=True), 1):
         table.add_row(str(rank), *(_brief(texts[response.index]) for response in ranked))
-    console.print()
-    console.print(table)
+    show_blocks([table])
 
 
 def _brief(text: str, length: int = 120) -> str:

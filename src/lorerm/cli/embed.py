@@ -41,7 +41,10 @@ def call(parsed: argparse.Namespace) -> None:
 def encoder_of(
     parsed: argparse.Namespace, experiment: Experiment
 ) -> tuple[dict[str, Any], AbstractContextManager[Callable[[], Encoder]]]:
-    """Return the settings of the encoder that options and experiment describe, and what makes it on the engine."""
+    """Return the encoder's settings, and a context manager of the function that builds the encoder on the engine.
+
+    An option of the command line has precedence over the setting of the experiment.
+    """
     is_experiments = parsed.model is None and parsed.encoder is None and "model" in experiment.embed
     fill_encoder_options(parsed, experiment)
     settings = encoder_settings(parsed)

@@ -23,7 +23,7 @@ _BUILT_IN_BEFORE = "embedded"
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is read, by which experiment, and where the run folder is."""
+    """Add the input, the run folder, the column with the users' ids, and the experiment."""
     parser.add_argument(
         "source",
         nargs="+",
@@ -63,7 +63,7 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
 
 
 def read_source(parsed: argparse.Namespace) -> Source:
-    """Return what is read, with the settings of the experiment and of the command line."""
+    """Return the input, with the settings of the command line in place of those of the experiment."""
     given, dataset = _given_dataset_options(parsed), dataset_name(parsed)
     data = {} if parsed.data_revision is None else {"revision": parsed.data_revision}
     if dataset is None and (data or parsed.data is not None):
@@ -100,13 +100,13 @@ def dataset_name(parsed: argparse.Namespace) -> str | None:
 
 
 def _given_dataset_options(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the options that the command line gave, of each data set of which it gave one."""
+    """Return data set -> its options on the command line, for each data set with such options."""
     given = {name: given_options(parsed, dataset_options(name), owner=name) for name in DATASETS}
     return {name: options for name, options in given.items() if options}
 
 
 def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experiment:
-    """Return an experiment with the settings that the command line gave."""
+    """Return an experiment with the settings of the command line in place of its own."""
     train = given_options(parsed, TrainingConfig)
     for name in ("ranks", "alphas"):
         if getattr(parsed, name, None) is not None:
@@ -120,7 +120,7 @@ def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experim
     embed, own = _named(given), _named(experiment.embed)
     other_model = embed.get("model", own.get("model")) != own.get("model")
     if other_model or _encoder_name({**own, **embed}) != _encoder_name(own):
-        own = {}  # the experiment's other settings, as the revision, are of its own model
+        own = {}  # the experiment's other settings, for instance the revision, belong to its own model
     experiment = replace(experiment, embed=own)
     return experiment.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
 
@@ -133,7 +133,7 @@ def fill_encoder_options(parsed: argparse.Namespace, experiment: Experiment) -> 
 
 
 def _named(embed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings of an encoder with the built-in encoder by its name."""
+    """Return settings of an encoder, with `--model embedded` of earlier versions replaced by `--encoder hashing`."""
     is_built_in = embed.get("model") == _BUILT_IN_BEFORE and not Path(_BUILT_IN_BEFORE).exists()
     return {"encoder": BUILT_IN} if is_built_in else embed
 

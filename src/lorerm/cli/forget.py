@@ -1,8 +1,8 @@
-"""Remove users from every file of a run: weights, comparisons, and texts and embeddings that only they judged.
+"""Remove users from every file of a run: weights, comparisons, and the responses that only they compared.
 
-Their share in the basis, which was fitted to all users together, stays until the run is trained again. Results into
-which they were counted are removed: `lorerm report`, `lorerm shots` and `lorerm rewardbench` make them again. If this
-command is interrupted, no other verb takes the run until `lorerm forget RUN` has finished it.
+The basis was fitted to all users together: their share in it stays until the run is trained again. Results that
+include them are removed: `lorerm report`, `lorerm shots` and `lorerm rewardbench` make them again. If this command is
+interrupted, every other verb refuses the run until `lorerm forget RUN` has finished.
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ def call(parsed: argparse.Namespace) -> None:
     found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
     say(
         f"Forgot {count(found.n_users, 'user')} with {count(found.n_comparisons, 'comparison')}, and "
-        f"{count(found.n_responses, 'embedding')} that only these were about.",
+        f"{count(found.n_responses, 'embedding')} of responses that only they compared.",
     )

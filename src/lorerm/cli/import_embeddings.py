@@ -1,11 +1,11 @@
 """Import embeddings made elsewhere: a safetensors matrix of responses, and comparisons between its rows.
 
 The comparisons are a Parquet, CSV or JSON-lines file with the columns user_id, chosen, rejected (rows of the matrix,
-from 0) and optionally prompt_id, weight and split. Without prompt_id, each pair of responses counts as a prompt, which
-is either in train or in test.
+from 0) and optionally prompt_id, weight and split. Without prompt_id, each pair of responses counts as a prompt: all
+comparisons of a pair are in train, or all in test.
 
-Or the published artefacts: the pickles of the TLDR and PRISM scripts (with --trust-pickle), or PersonalLLM's
-train.safetensors and test.safetensors (with --dataset personalllm, whose users compare those responses).
+Published embeddings can be imported, too: the pickles of the TLDR and PRISM scripts (with --trust-pickle), and the
+train.safetensors and test.safetensors of PersonalLLM's responses (with --dataset personalllm).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from lorerm.cli.console import output, progress, say
+from lorerm.cli.console import progress, say, show_blocks
 from lorerm.cli.options import add_run_argument
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import REPORT_JSON, REPORT_PAGE
@@ -43,8 +43,5 @@ def show_report(run: RunFolder) -> None:
     from lorerm.reporting.terminal import report_blocks
 
     content = json.loads((run.path / REPORT_JSON).read_text(encoding="utf-8"))
-    console = output()
-    for block in report_blocks(Report.from_dict(content)):
-        console.print()
-        console.print(block)
+    show_blocks(report_blocks(Report.from_dict(content)))
     say(f"Report: {run.path / REPORT_PAGE}")

@@ -55,7 +55,10 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def _note_recipe(parsed: argparse.Namespace) -> None:
-    """Name the published experiment where its training recipe alone is asked for, as `--recipe` once meant both."""
+    """Warn that `--recipe` sets the training alone, if the data set has an experiment of that name.
+
+    `--recipe` once meant both.
+    """
     recipe, dataset = getattr(parsed, "recipe", "default"), dataset_name(parsed)
     if parsed.experiment is None and recipe != "default" and recipe in packaged_names(dataset):
         warn([f"--recipe {recipe} sets how models are trained; {dataset} as published is --experiment {recipe}."])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lorerm.cli.console import output, progress, say
+from lorerm.cli.console import progress, say, show_blocks
 from lorerm.cli.options import add_options, add_rank_option, add_run_argument, given_options
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
@@ -38,7 +38,5 @@ def call(parsed: argparse.Namespace) -> None:
         rank = rank if parsed.rank is None else parsed.rank
         studies.few_shot(run, parsed.shots or counts, FewShotConfig(**settings), rank)
         steps.report(run)
-    console = output()
-    console.print()
-    console.print(few_shot_block(studies.read_few_shot(run)))
+    show_blocks([few_shot_block(studies.read_few_shot(run))])
     say(f"Report: {run.path / REPORT_PAGE}")

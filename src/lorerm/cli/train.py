@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collection[str]) -> None:
-    """Add ranks, alphas and the fields of `TrainingConfig`, but for those that the verb has already or not at all."""
+    """Add ranks, alphas and the fields of `TrainingConfig`, except those in `leave_out`."""
     parser.add_argument(
         "--ranks", nargs="+", type=int, metavar="K", help="ranks to train (default: 0 to 5, as far as the data allow)"
     )
@@ -52,6 +52,6 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def warn_of_left_out_ranks(run: RunFolder, experiment: Experiment) -> None:
-    """Name the experiment's ranks that the data do not allow: the report's table has no row for them."""
+    """Warn of the experiment's ranks that the data do not allow, which the report's table lacks."""
     if left_out := left_out_ranks(run, experiment):
         warn([f"Ranks of the experiment that the data do not allow, left out: {', '.join(map(str, left_out))}."])

@@ -110,7 +110,7 @@ class RunFolder:
         return run
 
     def check_not_half_forgotten(self) -> None:
-        """Refuse a run in which `forget` was interrupted, so that the remaining data of its users go first."""
+        """Refuse a run in which `forget` was interrupted: the remaining data of the users must be removed first."""
         if FORGETTING in self.manifest():
             raise RunError(
                 f"`lorerm forget` was interrupted in {self.path}", f"finish it with `lorerm forget {self.path}`"
@@ -191,24 +191,23 @@ class RunFolder:
     ) -> dict[str, Any]:
         """Do a step unless it is done, and return what its work returned, now or when it was done.
 
-        Other arguments redo the step and drop the steps that depend on it, or are refused. If one of the step's files
-        is lost or cut off, the step is done again.
+        Other arguments redo the step and drop the steps that depend on it. If one of the step's files is lost or cut
+        off, the step is done again.
 
         Parameters
         ----------
         name
             One of `STEPS`.
         arguments
-            All that decides the result, as JSON-able values.
+            Everything that decides the result, as JSON-able values.
         begin
-            Reads and checks what the step needs, and returns the work. Until it has returned nothing is dropped, so
-            that a bad argument costs nothing.
+            Reads and checks the input of the step, and returns the work. An error in `begin` leaves the run as it was.
         more_files
             Files that the work writes beside those that `layout` lists for the step.
         parts
-            Arguments that say which parts of the step are wanted: those done already are kept when they change.
+            Arguments that name the wanted parts of the step: finished parts are kept when they change.
         may_change
-            Whether a finished step may be done again with other arguments.
+            Whether a finished step may be done again with other arguments; otherwise they are refused.
         """
         # As JSON gives them back, so that a tuple equals the list that it became.
         arguments, parts = json.loads(json.dumps(dict(arguments))), json.loads(json.dumps(dict(parts or {})))
@@ -284,7 +283,7 @@ class RunFolder:
 
 
 def prerequisites(step: str) -> tuple[str, ...]:
-    """Return the steps that a step depends on: when one of them is done again, so must it be."""
+    """Return the steps that a step depends on: if one of them is done again, the step is outdated."""
     return _PREREQUISITES.get(step, tuple(STEPS)[: list(STEPS).index(step)])
 
 

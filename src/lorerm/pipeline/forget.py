@@ -28,18 +28,18 @@ class Forgotten:
     """What `forget` removed from a run."""
 
     n_users: int
-    """users of whom the run held something"""
+    """users with data in the run"""
     n_comparisons: int
     """their comparisons"""
     n_responses: int
-    """embeddings that only their comparisons were about"""
+    """embeddings of responses that only they compared"""
 
 
 def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
     """Remove users from every file of a run.
 
-    Each file is replaced as a whole. When this is interrupted, every other use of the run is refused, and the next call
-    goes on with the same users, whether they are named again or not.
+    Each file is replaced as a whole. After an interruption, every other use of the run is refused, and the next call
+    continues with the same users, whether they are named again or not.
     """
     from lorerm.model.io import forget_users
 
@@ -54,6 +54,7 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
             )
         run.convert_old_layout()
         _check(run, gone, begun)
+        # Recorded before any other file changes.
         _note(run, gone)
         run.remove_partial_files()
         removed = find(run.path, UserData.TOTALS)
@@ -75,20 +76,20 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
 
 
 def _check(run: RunFolder, gone: set[str], begun: set[str]) -> None:
-    """Refuse what cannot be forgotten, before anything changes; of `begun` users there may be nothing left any more."""
+    """Refuse unknown users, and all users of the training at once; users in `begun` may have no data left."""
     from lorerm.model.io import USERS, load_users
 
     known = {path: set(load_users(path).user_ids) for path in find(run.path, UserData.WEIGHTS)}
     in_use = load_comparisons(run.path).user_ids if (run.path / COMPARISONS).exists() else ()
     found = begun.union(in_use, _named_in_warnings(run, gone), *known.values())
     if missing := sorted(gone - found):
-        raise UnknownUserError(f"{run.path} holds nothing of user {missing[0]!r}", "check the id", argument="user")
+        raise UnknownUserError(f"{run.path} has no data of user {missing[0]!r}", "check the id", argument="user")
     if any(path.name == USERS and users and users <= gone for path, users in known.items()):
         raise RunError(f"no user of the training would be left in {run.path}", "delete the run folder instead")
 
 
 def _note(run: RunFolder, gone: Collection[str]) -> None:
-    """Note in the manifest who is being forgotten, before any other file changes; drop the steps whose files go."""
+    """Record in the manifest which users are being forgotten, and drop the steps whose files are removed."""
     manifest = run.manifest()
     for file in run_files():
         if file.users is UserData.TOTALS and file.step is not None:
@@ -112,7 +113,7 @@ def _finish(run: RunFolder, gone: Collection[str]) -> None:
 
 
 def _named_in_warnings(run: RunFolder, user_ids: Collection[str]) -> set[str]:
-    """Return the users that a recorded warning names; of some of them no comparison is in use."""
+    """Return the users that a recorded warning names, who may have no comparison in use."""
     results: list[dict[str, Any]] = [record.get("result") or {} for record in run.manifest()["steps"].values()]
     texts = [text for result in results for text in result.get("warnings", ())]
     return {user for user in user_ids if any(_names(text, user) for text in texts)}

@@ -1,8 +1,8 @@
-"""Every file of a run folder, named once: the step that writes it, and what it holds of users.
+"""The files of a run folder: name, step that writes the file, and kind of user data in it.
 
-The steps take from here which files are theirs, `forget` which files it must rewrite or remove, and `lorerm demo` what
-an earlier demo consists of. A new file needs an entry in `run_files`: a test makes a run with everything, and fails
-when it finds a file without an entry.
+This list decides which files belong to a step, which files `forget` rewrites or removes, and which files `lorerm demo`
+deletes. A new file needs an entry in `run_files`: a test makes a run with everything, and fails when it finds a file
+without an entry.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class UserData(Enum):
     COMPARISONS = auto()
     """comparisons with the ids of their users, and perhaps texts: the user's rows go"""
     RESPONSES = auto()
-    """texts or embeddings of responses without users: those go that no comparison is about any more"""
+    """texts or embeddings of responses, without users: rows go to which no comparison refers any more"""
     TOTALS = auto()
-    """figures into which every user was counted, or work in progress: the file goes, and can be made again"""
+    """figures computed from all users, or work in progress: the file goes, and can be made again"""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,8 @@ def run_files() -> tuple[RunFile, ...]:
         RunFile(SHOTS, "shots", UserData.TOTALS),
         *(
             file
-            for suffix in ("json", "md", "html")
-            for file in _by_alpha(REPORT, f"report.{suffix}", "report", UserData.TOTALS)
-        ),
-        *(
-            file
-            for suffix in ("svg", "png")
-            for file in _by_alpha(REPORT, f"figures/*.{suffix}", "report", UserData.TOTALS)
+            for name in ("report.json", "report.md", "report.html", "figures/*.svg", "figures/*.png")
+            for file in _by_alpha(REPORT, name, "report", UserData.TOTALS)
         ),
         RunFile(PREDICTIONS, "report", UserData.TOTALS),
         *(RunFile(f"{REWARDBENCH}/{name}", None, UserData.TOTALS) for name in RESULTS),
@@ -120,13 +115,13 @@ def outputs(step: str) -> tuple[str, ...]:
 
 
 def find(run: Path, users: UserData) -> list[Path]:
-    """Return the files of a run folder that hold this of users, those that are still being written left out."""
+    """Return the files of a run folder with this kind of user data, except files that are still being written."""
     patterns = [file.name for file in run_files() if file.users is users]
     return sorted(path for pattern in patterns for path in run.glob(pattern) if not is_partial(path))
 
 
 def unknown_files(run: Path) -> list[Path]:
-    """Return the files of a folder that are no files of a run."""
+    """Return the files of a folder that no run writes."""
     known = {path for file in run_files() for path in run.glob(file.name)}
     return sorted(path for path in run.rglob("*") if path.is_file() and path not in known and not is_partial(path))
 
@@ -138,7 +133,7 @@ def top_level() -> list[str]:
 
 
 def is_partial(path: Path) -> bool:
-    """Return whether a file is one that is still being written, or was when its process died."""
+    """Return whether a file is temporary: still being written, or left by a process that died."""
     return path.name.startswith(".") and _PARTIAL in path.name
 
 

@@ -34,7 +34,7 @@ def chosen_rank(run: RunFolder) -> int:
 
 
 def check_rank(run: RunFolder, rank: int) -> int:
-    """Return a rank of which the run has a model."""
+    """Return the rank, or refuse it if the run has no model of that rank."""
     ranks = run.result("train")["ranks"]
     if rank not in ranks:
         raise ConfigError(
@@ -92,7 +92,7 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
 
 
 def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
-    """Refuse a user whom a run's model does not know; None is the population model, which needs no user."""
+    """Refuse a user without weights in a run's model; None is the population model, which needs no user."""
     try:
         model.user_weights(user_id)
     except UnknownUserError as error:

@@ -27,24 +27,11 @@ def run_experiment(
 ) -> RunFolder:
     """Do every step of a run that is not finished; settings are checked before the folder is made.
 
-    Parameters
-    ----------
-    folder
-        The run folder, which is made or continued.
-    source
-        The input and the experiment.
-    encoder
-        Context manager of a function that builds the encoder; it is left when everything is embedded.
-    encoder_settings
-        They identify the encoder, as JSON-able values.
-    strict
-        Refuse ranks of the experiment that the data do not allow; otherwise leave them out.
-    seeds
-        Number of seeds in all; None for as many as before, 1 at first.
-    progress
-        Called with (stage, number done, total number).
-    on_prepared
-        Called with the result of `prepare` before anything is embedded.
+    `encoder` is a context manager of the function that builds the encoder; it is left when everything is embedded.
+    `encoder_settings` identify the encoder, as JSON-able values. If `strict`, ranks of the experiment that the data do
+    not allow are refused; otherwise they are left out. `seeds` is the number of seeds in all; None is as many as
+    before, 1 at first. `progress` is called with (stage, number done, total number), and `on_prepared` with the result
+    of `prepare` before anything is embedded.
     """
     studies.check_seeds(seeds)
     config, ranks, alphas = source.experiment.training()

@@ -168,18 +168,9 @@ def train(
 ) -> dict[str, Any]:
     """Train a model of each rank on the split `train_seen`; models trained earlier by the same settings are kept.
 
-    Parameters
-    ----------
-    run
-        A run with embeddings.
-    config
-        How the models are trained. Its `rank` is ignored, and its `alpha` where there are `alphas`.
-    ranks
-        None for 0 to 5, as far as the data allow.
-    alphas
-        Strengths of a paper recipe's regulariser; each has models of all ranks.
-    strict
-        Refuse ranks that the data do not allow; otherwise leave them out.
+    `ranks` is None for 0 to 5, as far as the data allow. `alphas` are strengths of a paper recipe's regulariser, each
+    with models of all ranks. `config.rank` is ignored; so is `config.alpha` if there are `alphas`. If `strict`, ranks
+    that the data do not allow are refused; otherwise they are left out.
     """
     run.result("embed")
 
@@ -207,7 +198,7 @@ def train(
 
 
 def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]) -> None:
-    """Refuse what cannot be trained, before earlier models are dropped for it."""
+    """Refuse a seed, a rank or a recipe that the data do not allow, before earlier models are dropped."""
     from lorerm.embedding.store import reference_reason
     from lorerm.training.recipes import find_recipe
     from lorerm.training.train import largest_rank
