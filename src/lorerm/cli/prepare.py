@@ -9,8 +9,8 @@ from lorerm.cli.console import progress, say, warn
 from lorerm.cli.experiments import add_dataset_options, add_source_arguments, read_source
 from lorerm.cli.options import add_options
 from lorerm.data.splits import SplitConfig
+from lorerm.pipeline import steps
 from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.steps import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def call(parsed: argparse.Namespace) -> None:
     """Prepare the run and show what was found in the data."""
     source = read_source(parsed)
     with progress() as show:
-        found = prepare(RunFolder.create(parsed.out, show), source)
+        found = steps.prepare(RunFolder.create(parsed.out, show), source)
     show_prepared(found)
     say(f"Next: lorerm embed {parsed.out}")
 
