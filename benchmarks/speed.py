@@ -136,9 +136,9 @@ def evaluations() -> None:
         for _ in range(5):  # in turns: whatever else runs on the machine disturbs both
             read.append(median(pairs.matrix.sum, 9))
             evaluated.append(median(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight), 9))  # noqa: B023
-        held = f"{len(pairs.matrix):,} {'differences' if pairs.chosen is None else 'responses'} x {dimension}"
+        held = f"{len(pairs.matrix):,} {'differences' if pairs.rows is None else 'responses'} x {dimension}"
         fastest = min(evaluated), min(read)
-        ratio = f"{fastest[0] / fastest[1]:.1f}" if pairs.chosen is None else "-"
+        ratio = f"{fastest[0] / fastest[1]:.1f}" if pairs.rows is None else "-"
         rows.append([name, held, f"{1e3 * fastest[1]:.2f}", f"{1e3 * fastest[0]:.2f}", ratio])
     print("One value and gradient, K=5 (least of five medians, ms).")
     print_table(["shape", "matrix", "one read (torch.sum)", "value and gradient", "ratio"], rows)

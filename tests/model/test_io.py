@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorerm.errors import ModelError, RunError, UnknownUserError
-from lorerm.model.io import forget_users, load_losses, load_users, save_users
+from lorerm.model.io import forget_users, load_users, save_users
 from lorerm.model.prior import Mixture, WeightPrior
 from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.reward_model import LowRankRewardModel
@@ -134,7 +134,7 @@ def test_forgotten_users_are_removed_with_their_losses(model, tmp_path):
     assert path.read_bytes() == before
     forget_users(path, {model.user_ids[0]})
     assert load_users(path).user_ids == model.user_ids[1:]
-    assert load_losses(path).tolist() == losses[1:].tolist()
+    assert load_file(path)["validation_loss"].tolist() == losses[1:].tolist()
 
 
 def test_kept_comparisons_come_back_exactly(model, tmp_path):

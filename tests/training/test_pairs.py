@@ -92,9 +92,9 @@ def test_weights_sum_to_one_within_each_user_in_proportion_to_the_counts(shape):
 
 def test_the_cheaper_form_is_stored():
     few, many = draw(responses=30, pairs=10), draw(responses=4, pairs=40)
-    assert PackedPairs.pack(few).chosen is None
+    assert PackedPairs.pack(few).rows is None
     packed = PackedPairs.pack(many)
-    assert packed.chosen is not None
+    assert packed.rows is not None
     assert packed.matrix.shape == (4, 5)
 
 

@@ -152,6 +152,12 @@ def test_a_start_on_other_comparisons_is_near_the_fit(path, validation, shared):
     assert regularized.fit_personal(validation.train, strength, again).iterations < 40
 
 
+def score_adapted(validation, basis, prior):
+    """The score of every user's posterior weights under a prior."""
+    weights = [pairs.posterior(pairs.project(basis), prior).weights.float() for pairs in validation.fitted]
+    return validation.score(validation.margins(basis, torch.cat(weights)), 1.0)
+
+
 def test_deviations_are_chosen_where_users_differ(validation, shared, path, monkeypatch):
     for limits in (mixture_prior._STEPS, mixture_prior._TOLERANCE):
         monkeypatch.setitem(limits, False, limits[True])
@@ -163,7 +169,7 @@ def test_deviations_are_chosen_where_users_differ(validation, shared, path, monk
     assert choice.score.user_ids == validation.held_out.user_ids
     # The score is that of posterior modes under the chosen prior.
     prior = selection.fit_prior(choice.fit, validation.train.project(choice.fit.basis), validation.train, choice)
-    again = selection._score_adapted(validation, choice.fit.basis, prior)
+    again = score_adapted(validation, choice.fit.basis, prior)
     np.testing.assert_allclose(choice.score.losses, again.losses, rtol=1e-6)
 
 
@@ -196,9 +202,7 @@ def test_refined_directions_are_scored_with_posterior_modes(validation, shared, 
     assert choice.refinements == 1
     fit = selection.refine_once(validation.train, choice.fit, choice, target)
     prior = selection.fit_prior(fit, validation.train.project(fit.basis), validation.train, choice)
-    np.testing.assert_allclose(
-        choice.score.losses, selection._score_adapted(validation, fit.basis, prior).losses, rtol=1e-6
-    )
+    np.testing.assert_allclose(choice.score.losses, score_adapted(validation, fit.basis, prior).losses, rtol=1e-6)
 
 
 def test_a_fit_without_deviations_is_not_refined(validation, shared, target):
@@ -258,12 +262,5 @@ def test_a_path_ends_after_two_clearly_worse_strengths(validation, target, monke
     assert choice.strengths.shared == 6.0
 
 
-def test_log_odds_divide_the_shared_direction_by_the_temperature():
-    fit = Fit(torch.tensor([2.0, 4.0]), torch.eye(2)[:1], torch.ones(3, 1), 1)
-    found = selection.in_log_odds(fit, 4.0)
-    assert found.shared.tolist() == [0.5, 1.0]
-    assert found.directions is fit.directions
-
-
 def test_a_choice_without_a_score_has_infinite_loss():
-    assert Choice(Strengths(1.0), 1.0, False, 1.0, None).loss == float("inf")
+    assert Choice(Strengths(1.0)).loss == float("inf")

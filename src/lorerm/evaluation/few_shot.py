@@ -177,7 +177,7 @@ def _weights(
         # All trials of a block are solved at once: a user of one trial is another user than the same one of the next.
         user = torch.from_numpy(trial * given.n_users + given.user.numpy()[rows])
         fit = recipe.start_adaptation(model, adaptation)
-        fitted = fit(projected[rows], user, given.count[rows], given.n_users * len(position)).weights
+        fitted, _ = fit(projected[rows], user, given.count[rows], given.n_users * len(position))
         yield from fitted.float().view(len(position), given.n_users, -1)
 
 

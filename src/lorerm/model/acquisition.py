@@ -60,23 +60,11 @@ def choose_question(
     stop_below: float,
     top: int | None = None,
 ) -> Question | None:
-    """Return the most informative pair; None where no choice is likely to change the ranking.
+    """Return the most informative pair of candidates; None where every choice is unlikely to change the ranking.
 
-    Parameters
-    ----------
-    model
-        Gives the basis and the temperature.
-    posterior
-        The user's weights [K] and covariance [K, K].
-    embeddings
-        [C, D], the candidates.
-    pairs
-        The pairs of candidates to choose from; None is all.
-    stop_below
-        Probability of a change of the ranking: None is returned where every pair's is smaller. Only the next choice is
-        considered, not several.
-    top
-        How many of the best candidates make up the ranking, in their order; None is all.
+    `embeddings` are the candidates [C, D], `posterior` the weights [K] and covariance [K, K] of the user. The other
+    arguments are those of `LowRankRewardModel.next_question`. The probability of a change is that of the next choice
+    alone, not of several.
     """
     indices = _as_indices(pairs, len(embeddings))
     if not len(indices):

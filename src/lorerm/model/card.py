@@ -57,19 +57,9 @@ def model_card(
 ) -> str:
     """Return the card as Markdown, with the hub's metadata as YAML at its start.
 
-    Parameters
-    ----------
-    model
-        The model.
-    name
-        The model's name on the card.
-    include_users
-        Whether the users' weights are saved beside the card.
-    report
-        The evaluation: what `lorerm.evaluate` returned, its dictionary, or the path of a run's `report.json`. Its
-        warnings are left out of the card, because some name users.
-    license_id
-        The licence as the hub calls it, such as "apache-2.0".
+    `include_users` says whether the users' weights are saved beside the card. `report` is what `lorerm.evaluate`
+    returned, its dictionary, or the path of a run's `report.json`; its warnings are left out of the card, because some
+    name users. `license_id` is the licence as the hub calls it, such as "apache-2.0".
     """
     from huggingface_hub import ModelCardData
     from jinja2 import Environment, StrictUndefined

@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_encoder(model: ModelParameters, encoder: EncoderIdentity) -> None:
-    """Refuse another encoder than that of the training, where that one is known.
-
-    Raises
-    ------
-    ModelError
-        If it is another model, another version of it, or has other settings.
-    """
+    """Raise a `ModelError` for another model, version or settings than those of the training, where these are known."""
     if model.encoder is not None and encoder != model.encoder:
         raise ModelError(
             f"the model was trained on embeddings of {model.encoder.model!r}, this encoder is "
@@ -30,13 +24,7 @@ def check_encoder(model: ModelParameters, encoder: EncoderIdentity) -> None:
 
 
 def check_embeddings(model: ModelParameters, data: EmbeddedPreferences) -> None:
-    """Refuse comparisons whose embeddings have another dimension or encoder than the model's training data.
-
-    Raises
-    ------
-    DataError
-        If the dimension or the encoder differs.
-    """
+    """Raise a `DataError` for embeddings of another dimension or encoder than those of the model's training data."""
     remedy = "embed the comparisons with the encoder that the model was trained on"
     if data.dimension != model.basis.shape[0]:
         raise DataError(

@@ -133,11 +133,6 @@ def save_classifier(classifier: Classifier, folder: str | Path) -> None:
     """Write a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` read.
 
     Version 4 of transformers, which many tools still require, reads it too where it has the architecture.
-
-    Raises
-    ------
-    RunError
-        If the folder cannot be written.
     """
     try:
         classifier.network.save_pretrained(folder)

@@ -40,13 +40,7 @@ CONFIG, MODEL, USERS = "config.json", "model.safetensors", "users.safetensors"
 
 
 def save_model(model: ModelParameters, path: str | Path, *, include_users: bool) -> None:
-    """Write a model's folder; each file appears whole or not at all, `config.json` last.
-
-    Raises
-    ------
-    RunError
-        If a file or the folder cannot be written.
-    """
+    """Write a model's folder; each file appears whole or not at all, `config.json` last."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,13 +77,7 @@ def save_model(model: ModelParameters, path: str | Path, *, include_users: bool)
 
 
 def load_model(path: str | Path, model_class: type[Model]) -> Model:
-    """Read a model's folder into an object of `model_class`.
-
-    Raises
-    ------
-    ModelError
-        If the folder holds no model, one of a newer format, or damaged files.
-    """
+    """Read a model's folder; a `ModelError` says if it holds no model, one of a newer format, or damaged files."""
     folder = Path(path)
     config = _read_config(folder)
     tensors = _read_tensors(folder / MODEL)
@@ -120,14 +108,9 @@ def load_users(path: Path) -> UserWeights:
         return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _comparisons(tensors))
 
 
-def load_losses(path: Path) -> torch.Tensor | None:
-    """Read the validation losses, float32 [N], that `save_users` was given; None where there were none."""
-    return _read_tensors(path).get("validation_loss")
-
-
 def forget_users(path: Path, user_ids: Collection[str]) -> None:
     """Remove some users, with their validation losses, from a file that `save_users` wrote."""
-    users, losses = load_users(path), load_losses(path)
+    users, losses = load_users(path), _read_tensors(path).get("validation_loss")
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
     if len(kept) < len(users):
         save_users(users.forget(user_ids), path, None if losses is None else losses[kept])
@@ -228,8 +211,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor | None]) -> No
     """Write the tensors that are not None."""
     from safetensors.torch import save
 
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    given = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items() if x is not None}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(
-            save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in given.items()})
-        )
+        temporary.write_bytes(save(given))

@@ -6,6 +6,7 @@ w = mean + axes t, chosen so that t = 0 is the penalty's minimum.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,29 +87,18 @@ class SimplexPenalty:
         return torch.einsum("kr,nk,ks->nrs", self.axes[0], curvature, self.axes[0])
 
 
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """Negative log posteriors of N users, each under one mixture component, in the coordinates t [N, r].
+    """Negative log posteriors of N users, each under one mixture component, in the coordinates t [N, r]."""
 
-    Parameters
-    ----------
-    features
-        Float64 [N, m, r]: the derivative of each comparison's log-odds with respect to t.
-    offset
-        Float64 [N, m]: the log-odds at t = 0.
-    count
-        Float64 [N, m]: the weight of each comparison; 0 pads users with fewer than m comparisons.
-    penalty
-        The negative log prior.
-    """
-
-    def __init__(
-        self,
-        features: torch.Tensor,
-        offset: torch.Tensor,
-        count: torch.Tensor,
-        penalty: GaussianPenalty | SimplexPenalty,
-    ) -> None:
-        self.features, self.offset, self.count, self.penalty = features, offset, count, penalty
+    features: torch.Tensor
+    """float64 [N, m, r]: the derivative of each comparison's log-odds with respect to t"""
+    offset: torch.Tensor
+    """float64 [N, m]: the log-odds at t = 0"""
+    count: torch.Tensor
+    """float64 [N, m]: the weight of each comparison; 0 pads users with fewer than m comparisons"""
+    penalty: GaussianPenalty | SimplexPenalty
+    """the negative log prior"""
 
     def log_odds(self, t: torch.Tensor) -> torch.Tensor:
         """Return each comparison's log-odds [N, m], which `value` and `derivatives` both need."""

@@ -23,48 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ModelParameters:
-    """Basis, user weights, weight prior and provenance of a reward model.
-
-    Parameters
-    ----------
-    basis
-        Float32 [D, K]: the reward directions V, for embeddings as the encoder returns them.
-    weights
-        Float32 [N, K]: W, one row per user.
-    user_ids
-        The N users, in order of first appearance in the training data.
-    prior
-        The prior over weights; its mean is the population weights.
-    temperature
-        s in P(chosen > rejected | u) = sigmoid(d . V w_u / s).
-    requested_rank
-        The rank given to training.
-    covariance
-        Float32 [N, K, K]: the posterior covariance of the weights; None where the recipe computes none.
-    reference
-        Float32 [D]: the encoder's own reward head, or None.
-    encoder
-        Identity of the encoder that made the embeddings; None where they were given as arrays.
-    training
-        Settings of the training and what validation chose, as JSON values.
-    validation_loss
-        Float32 [N]: each training user's loss on held-out comparisons (NaN for users without any), or None.
-    comparisons
-        The projected comparisons that the weights were fitted to, so that more can be added exactly; or None.
-    """
+    """Basis, user weights, weight prior and provenance of a reward model."""
 
     basis: torch.Tensor
+    """float32 [D, K]: the reward directions V, for embeddings as the encoder returns them"""
     weights: torch.Tensor
+    """float32 [N, K]: W, one row per user"""
     user_ids: tuple[str, ...]
+    """the N users, in order of first appearance in the training data"""
     prior: WeightPrior
+    """the prior over weights; its mean is the population weights"""
     temperature: float
+    """s in P(chosen > rejected | u) = sigmoid(d . V w_u / s)"""
     requested_rank: int
+    """the rank given to training"""
     covariance: torch.Tensor | None = None
+    """float32 [N, K, K]: the posterior covariance of the weights; None where the recipe computes none"""
     reference: torch.Tensor | None = None
+    """float32 [D]: the encoder's own reward head, or None"""
     encoder: EncoderIdentity | None = None
+    """the encoder that made the embeddings; None where they were given as arrays"""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """settings of the training and what validation chose, as JSON values"""
     validation_loss: torch.Tensor | None = None
+    """float32 [N]: each training user's loss on held-out comparisons (NaN for users without any), or None"""
     comparisons: ProjectedComparisons | None = None
+    """the projected comparisons that the weights were fitted to, so that more can be added exactly; or None"""
 
     def __repr__(self) -> str:
         """Return the sizes alone: user ids and weights are personal data and must not get into logs."""

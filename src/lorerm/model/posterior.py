@@ -45,22 +45,10 @@ def solve(
     prior: WeightPrior,
     temperature: float = 1.0,
 ) -> Posterior:
-    """Compute the posterior of the weights of every user.
+    """Compute the posterior of the weights of M = `n_users` users; without comparisons it has the prior's moments.
 
-    Parameters
-    ----------
-    projected
-        Float [n, K]: d . V of each comparison, grouped by user.
-    user
-        Int64 [n], non-decreasing, in 0..n_users-1; a user without comparisons gets the prior's moments.
-    count
-        Float [n]: the weight of each comparison in the likelihood.
-    n_users
-        M.
-    prior
-        The prior over weights.
-    temperature
-        s.
+    `projected` [n, K] is d . V of each comparison, grouped by user; `user` (int64 [n], non-decreasing) the index of
+    each comparison's user; `count` [n] the weight of each comparison in the likelihood.
     """
     penalty: GaussianPenalty | SimplexPenalty
     if prior.concentration is None:

@@ -31,26 +31,17 @@ class Mixture(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class WeightPrior:
-    """Prior p(w) over the weights of a user: Gaussian, mixture of Gaussians, or a penalty on the simplex.
-
-    Parameters
-    ----------
-    mean
-        Float64 [K]: the population weights.
-    covariance
-        Float64 [K, K], `free` weight space: the covariance of weights between users. Along an eigenvector of
-        eigenvalue 0 every user has the mean's weight.
-    concentration
-        `simplex` weight space: kappa in the penalty kappa * KL(mean || w), in nats.
-    mixture
-        The components of which `mean` and `covariance` are the moments; None where the prior is a single Gaussian or on
-        the simplex.
-    """
+    """Prior p(w) over the weights of a user: Gaussian, mixture of Gaussians, or a penalty on the simplex."""
 
     mean: torch.Tensor
+    """float64 [K]: the population weights"""
     covariance: torch.Tensor | None = None
+    """float64 [K, K], in `free` weight space: the covariance between users; along an eigenvector of eigenvalue 0 every
+    user has the mean's weight"""
     concentration: float | None = None
+    """in `simplex` weight space: kappa in the penalty kappa * KL(mean || w), in nats"""
     mixture: Mixture | None = None
+    """the components of which `mean` and `covariance` are the moments; None for a single Gaussian or on the simplex"""
 
     @classmethod
     def from_mixture(cls, mixture: Mixture) -> WeightPrior:

@@ -21,21 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ProjectedComparisons:
-    """Projected comparisons of some users, grouped by user.
-
-    Parameters
-    ----------
-    projected
-        Float32 [n, K]: d . V of each comparison.
-    count
-        Float32 [n]: the weight of each comparison in the likelihood.
-    user
-        Int64 [n], non-decreasing: the index of each comparison's user.
-    """
+    """Projected comparisons of some users, grouped by user."""
 
     projected: torch.Tensor
+    """float32 [n, K]: d . V of each comparison"""
     count: torch.Tensor
+    """float32 [n]: the weight of each comparison in the likelihood"""
     user: torch.Tensor
+    """int64 [n], non-decreasing: the index of each comparison's user"""
 
     @classmethod
     def empty(cls, rank: int) -> ProjectedComparisons:
@@ -44,12 +37,9 @@ class ProjectedComparisons:
 
     @classmethod
     def of(cls, data: EmbeddedPreferences, basis: torch.Tensor) -> tuple[tuple[str, ...], ProjectedComparisons]:
-        """Project a few comparisons; `lorerm.adapt` projects many in bounded memory.
+        """Return the users in order of first appearance, and their comparisons projected on a basis [D, K].
 
-        Returns
-        -------
-        tuple
-            The users in order of first appearance, and their comparisons.
+        Meant for a few comparisons; `lorerm.adapt` projects many in bounded memory.
         """
         user_ids, index = data.index_users()
         order = torch.from_numpy(index).argsort(stable=True)

@@ -22,25 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class UserWeights:
-    """One row of weights per user.
-
-    Parameters
-    ----------
-    user_ids
-        The M users, in order of first appearance in their comparisons.
-    weights
-        Float32 [M, K].
-    covariance
-        Float32 [M, K, K]: the posterior covariance (Laplace approximation); None where the recipe computes none.
-    comparisons
-        The projected comparisons that the weights were fitted to, so that more can be added exactly; None where they
-        were not kept.
-    """
+    """One row of weights per user."""
 
     user_ids: tuple[str, ...]
+    """the M users, in order of first appearance in their comparisons"""
     weights: torch.Tensor
+    """float32 [M, K]"""
     covariance: torch.Tensor | None = None
+    """float32 [M, K, K]: the posterior covariance (Laplace approximation); None where the recipe computes none"""
     comparisons: ProjectedComparisons | None = None
+    """the projected comparisons that the weights were fitted to, so that more can be added exactly; or None"""
 
     @classmethod
     def of(cls, model: ModelParameters) -> UserWeights:
@@ -173,7 +164,7 @@ class UserWeights:
         row = {user: i for i, user in enumerate(before.user_ids)}
         refittable = {None, *kept.user.tolist()}
         exact = [i for i, user in enumerate(user_ids) if row.get(user) in refittable]
-        result = UserWeights((), self.weights[:0], None if self.covariance is None else self.covariance[:0])
+        result = self.select([])
         if exact:
             old = torch.tensor([row.get(user_ids[i], -1) for i in exact])
             together = kept.take(old).join(new.take(torch.tensor(exact)))

@@ -68,10 +68,10 @@ def adapt(
     for some in _blocks_of_users(data):
         pairs = PackedPairs.pack(some, differences=recipe.differences)
         projected = pairs.project(directions)
-        found = fit(projected, pairs.user, pairs.count, pairs.n_users)
-        weights.append(found.weights.float())
-        if found.covariance is not None:
-            covariances.append(found.covariance.float())
+        fitted, covariance = fit(projected, pairs.user, pairs.count, pairs.n_users)
+        weights.append(fitted.float())
+        if covariance is not None:
+            covariances.append(covariance.float())
             if keep_comparisons:
                 comparisons.append(ProjectedComparisons(projected, pairs.count.float(), pairs.user + len(user_ids)))
         user_ids.extend(pairs.user_ids)

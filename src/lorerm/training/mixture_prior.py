@@ -30,21 +30,14 @@ _STEPS, _TOLERANCE = {False: 50, True: 200}, {False: 1e-4, True: 1e-5}
 
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
-    """Quadratic approximation of each user's log-likelihood: linear . w - 1/2 w . information w + constant.
-
-    Parameters
-    ----------
-    information
-        Float64 [M, K, K].
-    linear
-        Float64 [M, K].
-    weights
-        Float64 [M, K]: the points of expansion.
-    """
+    """Quadratic approximation of each user's log-likelihood: linear . w - 1/2 w . information w + constant."""
 
     information: torch.Tensor
+    """float64 [M, K, K]"""
     linear: torch.Tensor
+    """float64 [M, K]"""
     weights: torch.Tensor
+    """float64 [M, K]: the points of expansion"""
 
     @classmethod
     def around(
@@ -98,25 +91,16 @@ class Likelihoods:
 def fit_mixture(
     likelihoods: Likelihoods, initial: WeightPrior, *, reliability_learnt: bool, thorough: bool = True
 ) -> Mixture:
-    """Fit the mixture by maximum likelihood with shrinkage of the covariances, starting from k-means.
+    """Fit a mixture to the training users: maximum likelihood, with shrinkage of the covariances, from a k-means start.
 
-    It has at most `MAX_COMPONENTS` components, and one per `USERS_PER_COMPONENT` users.
-
-    Parameters
-    ----------
-    likelihoods
-        Those of the training users.
-    initial
-        The Gaussian prior whose covariance scales the components at the start.
-    reliability_learnt
-        Whether the first weight, a user's reliability, is part of the mixture. Otherwise it has the mean and variance
-        of `initial` in all components and is independent of the other weights.
-    thorough
-        Whether to iterate to convergence. A quarter of the steps is enough to compare penalty strengths.
+    It has at most `MAX_COMPONENTS` components, and one per `USERS_PER_COMPONENT` users. The covariance of `initial`
+    scales the components at the start. If not `reliability_learnt`, the first weight, a user's reliability, has the
+    mean and variance of `initial` in all components and is independent of the other weights. If not `thorough`, a
+    quarter of the steps is made, which is enough to compare penalty strengths.
     """
     from sklearn.cluster import KMeans
 
-    weights, covariance = likelihoods.weights, _covariance_of(initial)
+    weights, (covariance,) = likelihoods.weights, initial.components.covariances
     n_users, rank = weights.shape
     n_components = min(MAX_COMPONENTS, max(1, n_users // USERS_PER_COMPONENT), len(torch.unique(weights, dim=0)))
     scaled = weights / weights.std(dim=0, unbiased=False).clamp_min(1e-12)
@@ -150,16 +134,10 @@ def scale_mixture(mixture: Mixture, prior_scale: float, *, reliability_learnt: b
 
 
 def _with_fixed_reliability(initial: WeightPrior, mixture: Mixture) -> Mixture:
-    means, covariances, covariance = mixture.means.clone(), mixture.covariances.clone(), _covariance_of(initial)
+    means, covariances = mixture.means.clone(), mixture.covariances.clone()
     means[:, 0] = initial.mean[0]
-    covariances[:, 0, :] = covariances[:, :, 0] = covariance[0]
+    covariances[:, 0, :] = covariances[:, :, 0] = initial.components.covariances[0, 0]
     return Mixture(mixture.shares, means, covariances)
-
-
-def _covariance_of(prior: WeightPrior) -> torch.Tensor:
-    if prior.covariance is None:
-        raise AssertionError
-    return prior.covariance
 
 
 def _maximise(probability: torch.Tensor, components: Posterior) -> Mixture:

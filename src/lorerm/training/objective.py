@@ -20,21 +20,14 @@ if TYPE_CHECKING:
 
 
 class LossGradient(NamedTuple):
-    """A loss with its gradients.
-
-    Parameters
-    ----------
-    loss
-        Scalar tensor.
-    basis
-        [K, D], with respect to V transposed.
-    weights
-        [N, K], with respect to W.
-    """
+    """A loss with its gradients."""
 
     loss: torch.Tensor
+    """scalar"""
     basis: torch.Tensor
+    """[K, D], with respect to V transposed"""
     weights: torch.Tensor
+    """[N, K], with respect to W"""
 
 
 def negative_log_likelihood(
@@ -45,22 +38,10 @@ def negative_log_likelihood(
     temperature: float = 1.0,
     offset: torch.Tensor | None = None,
 ) -> LossGradient:
-    """Return sum_i pair_weight_i * -log sigmoid((d_i . V w_u(i) + offset_i) / s) and its gradients.
+    """Return sum_i pair_weight_i * -log sigmoid((d_i . V w_u(i) + offset_i) / temperature) and its gradients.
 
-    Parameters
-    ----------
-    pairs
-        The n comparisons.
-    basis
-        [K, D]: V transposed, so that each reward direction is a contiguous row.
-    weights
-        [N, K].
-    pair_weight
-        [n]; `pairs.weight / pairs.n_users` gives the mean over users.
-    temperature
-        s.
-    offset
-        [n]: constant reward differences that are added; None for 0.
+    `basis` [K, D] is V transposed, so that each reward direction is a contiguous row; `weights` are [N, K]. With
+    `pairs.weight / pairs.n_users` as `pair_weight` [n] the sum is the mean over users. `offset` [n] is constant.
     """
     if pairs.in_one_pass(basis):
         with torch_on_one_thread():

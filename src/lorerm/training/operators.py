@@ -14,9 +14,9 @@ matrix has D.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -54,21 +54,14 @@ _MEAN_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class StreamedRows:
-    """Centred rows of a matrix that is too large for memory in float32; they are converted when they are used.
-
-    Parameters
-    ----------
-    source
-        [S, D], in memory or on disk, in any float dtype.
-    index
-        Int64 [R], increasing: the rows taken.
-    mean
-        Float32 [D]: their mean, which is subtracted.
-    """
+    """Centred rows of a matrix that is too large for memory in float32; they are converted when they are used."""
 
     source: torch.Tensor | StoredMatrix
+    """[S, D], in memory or on disk, in any float dtype"""
     index: Ints
+    """int64 [R], increasing: the rows taken"""
     mean: torch.Tensor
+    """float32 [D]: their mean, which is subtracted"""
 
     @classmethod
     def of(cls, source: Matrix, index: Ints) -> StreamedRows:
@@ -137,15 +130,8 @@ def project_and_pull_back(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Project, compute coefficients from the projections and pull them back, in one pass; return [n, K] and [K, D].
 
-    Parameters
-    ----------
-    matrix
-        Float32 [n, D] on the CPU; see `in_blocks`.
-    directions
-        Float32 [K, D].
-    coefficients
-        Called with a span's first row, its last + 1 and its projections [K, rows]; returns coefficients [K, rows].
-        Runs in several threads at once.
+    `matrix` is float32 [n, D] on the CPU (see `in_blocks`), `directions` float32 [K, D]. `coefficients` runs in several
+    threads at once.
     """
     rows, v = matrix.numpy(), directions.contiguous().numpy()
     projected = np.empty((len(v), len(rows)), dtype=np.float32)
@@ -247,23 +233,13 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Fl
 
     def sum_of_part(first: int) -> Floats32:
         last = min(first + part, n_rows)
-        total = work(first, min(first + span, last))
-        for start in range(first + span, last, span):
-            total += work(start, min(start + span, last))
-        return total
+        return reduce(np.add, (work(start, min(start + span, last)) for start in range(first, last, span)))
 
     begins = range(0, n_rows, part)
     # BLAS's own threads do not speed up small blocks, and would compete with these.
     with _blas().limit(limits=1):
         small = n_rows * shape[0] * shape[1] < _WORTH_A_THREAD
-        return _sum(map(sum_of_part, begins) if small else map_in_threads(sum_of_part, begins))
-
-
-def _sum(parts: Iterator[Floats32]) -> Floats32:
-    total = next(parts)
-    for part in parts:
-        total += part
-    return total
+        return reduce(np.add, map(sum_of_part, begins) if small else map_in_threads(sum_of_part, begins))
 
 
 @lru_cache(maxsize=1)

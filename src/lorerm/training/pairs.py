@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from lorerm.embedding.matrices import LARGE, StoredMatrix, as_tensor
+from lorerm.model.posterior import Posterior, solve
 from lorerm.training import operators
 from lorerm.training.operators import StreamedRows
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lorerm.arrays import Ints
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.matrices import Matrix
+    from lorerm.model.prior import WeightPrior
 
 # Below this many comparisons per distinct response, storing differences is cheaper than storing responses.
 _REUSE = 2.0
@@ -32,40 +34,28 @@ _BLOCK_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class PackedPairs:
-    """Comparisons of many users, grouped by user in order of first appearance.
-
-    Parameters
-    ----------
-    matrix
-        Float32 [R, D], the embeddings of the responses in use, centred, where `chosen` is given; else [n, D], the
-        differences. It may be on a GPU; all else is on the CPU. A matrix of more than 1 GiB is streamed from its source
-        (memory in another precision, or disk).
-    chosen, rejected
-        Int64 [n]: rows of `matrix`; None where `matrix` contains the differences.
-    user
-        Int64 [n], non-decreasing: the index in `user_ids` of each comparison's user.
-    weight
-        Float32 [n]: the weight of each comparison in its user's mean: they sum to 1 within each user.
-    count
-        Float64 [n]: the weight of each comparison in the likelihood, as the data gives it.
-    user_ids
-        The N users.
-    order
-        Int64 [n]: the index of each comparison in the data.
-    scale
-        Float32 [D]: factors of the features, or None for 1. The products multiply the directions by them instead of the
-        matrix, so that scaled and unscaled comparisons share one matrix.
-    """
+    """Comparisons of many users, grouped by user in order of first appearance."""
 
     matrix: torch.Tensor | StreamedRows
-    chosen: torch.Tensor | None
-    rejected: torch.Tensor | None
+    """float32 [R, D], the centred embeddings of the responses in use, where `rows` are given; else [n, D], the
+    differences. It may be on a GPU; all else is on the CPU. A matrix of more than 1 GiB is streamed from its source
+    (memory in another precision, or disk)."""
+    rows: tuple[torch.Tensor, torch.Tensor] | None
+    """both int64 [n]: the rows of `matrix` of the chosen and of the rejected responses; None where it contains the
+    differences"""
     user: torch.Tensor
+    """int64 [n], non-decreasing: the index in `user_ids` of each comparison's user"""
     weight: torch.Tensor
+    """float32 [n]: the weight of each comparison in its user's mean: they sum to 1 within each user"""
     count: torch.Tensor
+    """float64 [n]: the weight of each comparison in the likelihood, as the data gives it"""
     user_ids: tuple[str, ...]
+    """the N users"""
     order: Ints
+    """int64 [n]: the index of each comparison in the data"""
     scale: torch.Tensor | None = None
+    """float32 [D]: factors of the features, or None for 1. The products multiply the directions by them instead of the
+    matrix, so that scaled and unscaled comparisons share one matrix."""
 
     @classmethod
     def pack(cls, data: EmbeddedPreferences, *, differences: bool | None = None) -> PackedPairs:
@@ -80,19 +70,16 @@ class PackedPairs:
         if differences is None:
             differences = len(chosen) < _REUSE * len(used)
         matrix: torch.Tensor | StreamedRows
-        rows: tuple[torch.Tensor | None, torch.Tensor | None] = None, None
         if (len(chosen) if differences else len(used)) * data.dimension > _IN_MEMORY:
             matrix, differences = StreamedRows.of(data.responses, used), False
         elif differences:
             matrix = _differences(data.responses, chosen, rejected)
         else:
             matrix = StreamedRows.of(data.responses, used)[:]
-        if not differences:
-            rows = _with_exact_ties(matrix, torch.from_numpy(chosen_row), torch.from_numpy(rejected_row))
+        rows = torch.from_numpy(chosen_row), torch.from_numpy(rejected_row)
         return cls(
             matrix=matrix,
-            chosen=rows[0],
-            rejected=rows[1],
+            rows=None if differences else _with_exact_ties(matrix, *rows),
             user=torch.from_numpy(user),
             weight=torch.from_numpy(share).float(),
             count=torch.from_numpy(count),
@@ -116,24 +103,22 @@ class PackedPairs:
     def project(self, directions: torch.Tensor) -> torch.Tensor:
         """Return d . v for every comparison and direction: [n, K] from `directions` [K, D]."""
         projected = operators.project(self.matrix, self._scaled(directions))
-        if self.chosen is None:
+        if self.rows is None:
             return projected
-        chosen, rejected = self._rows
+        chosen, rejected = self.rows
         by_direction = projected.t()
         return (by_direction.index_select(1, chosen) - by_direction.index_select(1, rejected)).t()
 
     def pull_back(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Return sum_i coefficients[i, k] * d_i: [K, D] from `coefficients` [n, K]; the transpose of `project`."""
-        if self.chosen is not None:
+        if self.rows is not None:
             coefficients = self._incidence @ coefficients
         return self._scaled(operators.pull_back(self.matrix, coefficients))
 
     def in_one_pass(self, directions: torch.Tensor) -> bool:
         """Return whether `project_and_pull_back` can be used: on differences in float32 on the CPU."""
         return (
-            self.chosen is None
-            and isinstance(self.matrix, torch.Tensor)
-            and operators.in_blocks(self.matrix, directions)
+            self.rows is None and isinstance(self.matrix, torch.Tensor) and operators.in_blocks(self.matrix, directions)
         )
 
     def project_and_pull_back(
@@ -151,10 +136,10 @@ class PackedPairs:
 
     def pull_back_by_user(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Return sum_i coefficients[i] * d_i over each user's comparisons: [N, D] from `coefficients` [n]."""
-        if self.chosen is None:
+        if self.rows is None:
             rows, columns, values = self.user, torch.arange(len(self)), coefficients
         else:
-            rows, columns = self.user.repeat(2), torch.cat(self._rows)
+            rows, columns = self.user.repeat(2), torch.cat(self.rows)
             values = torch.cat([coefficients, -coefficients])
         return self._scaled(operators.sparse_product(rows, columns, values, self.n_users, self.matrix))
 
@@ -167,17 +152,21 @@ class PackedPairs:
         """Return the sums over each user's comparisons: [N, ...] from `values` [n, ...]."""
         return sum_groups(values, self._first)
 
+    def posterior(self, projected: torch.Tensor, prior: WeightPrior) -> Posterior:
+        """Return the posterior of the users' weights, given these comparisons on the prior's basis, [n, K]."""
+        return solve(projected, self.user, self.count, self.n_users, prior)
+
     def mean_square(self) -> torch.Tensor:
         """Return the mean over comparisons of each squared feature of the differences: float32 [D]."""
         dimension = self.matrix.shape[1]
         total = torch.zeros(dimension, dtype=torch.float64)
         # In the order of the responses, because they may have to be read from a file.
-        order = torch.arange(len(self)) if self.chosen is None else self.chosen.argsort(stable=True)
+        order = torch.arange(len(self)) if self.rows is None else self.rows[0].argsort(stable=True)
         for block in torch.split(order, max(1, _BLOCK_ELEMENTS // dimension)):
-            if self.chosen is None:
+            if self.rows is None:
                 rows = self.matrix[block]
             else:
-                chosen, rejected = self._rows
+                chosen, rejected = self.rows
                 rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
             total += rows.square().sum(dim=0).double().cpu()
         return self._scaled(self._scaled((total / len(self)).float()))
@@ -192,14 +181,8 @@ class PackedPairs:
         """The sparse [R, n] matrix with +1 where a response is chosen in a comparison, -1 where it is rejected."""
         n = len(self)
         ones = torch.ones(n, dtype=self.matrix.dtype)
-        columns = torch.arange(n).repeat(2)
-        return operators.sparse(torch.cat(self._rows), columns, torch.cat([ones, -ones]), (len(self.matrix), n))
-
-    @property
-    def _rows(self) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.chosen is None or self.rejected is None:
-            raise AssertionError
-        return self.chosen, self.rejected
+        rows, columns = torch.cat(self.rows or ()), torch.arange(n).repeat(2)
+        return operators.sparse(rows, columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     def _scaled(self, features: torch.Tensor) -> torch.Tensor:
         """Return [..., D] multiplied by the scale."""

@@ -42,22 +42,10 @@ def refine(
     target: torch.Tensor,
     steps: int = MAX_STEPS,
 ) -> Fit:
-    """Refit all directions under the posterior of the weights.
+    """Refit all directions of `fit` under the posterior of the weights.
 
-    Parameters
-    ----------
-    pairs
-        On the scaled features.
-    fit
-        The start.
-    prior, posterior
-        The prior over weights on the basis of `fit`, and the posterior of the users of `pairs`.
-    strengths
-        Those of `regularized.fit_shared` and `regularized.fit_personal`.
-    target
-        [D]: the vector that the shared direction is penalised towards.
-    steps
-        L-BFGS iterations at most.
+    `prior` and `posterior` are on the basis of `fit`. `pairs` are on the scaled features; the shared direction is
+    penalised towards `target` [D]. `steps` bounds the L-BFGS iterations.
     """
     onto, back = _whitening(prior)
     mean = posterior.weights @ onto.t()
@@ -95,12 +83,7 @@ def expected_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the bound on each comparison's expected loss [n], in nats, and its derivatives [n, K] by `projected`.
 
-    Parameters
-    ----------
-    projected
-        [n, K]: d . V.
-    mean, second
-        [n, K] and [n, K, K]: the moments E[w] and E[w w'] of each comparison's user.
+    `projected` [n, K] is d . V; `mean` [n, K] and `second` [n, K, K] are E[w] and E[w w'] of each comparison's user.
     """
     pulled = (second @ projected[:, :, None])[:, :, 0]
     c = (projected * pulled).sum(dim=1).clamp_min(1e-12).sqrt()

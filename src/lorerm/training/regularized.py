@@ -55,24 +55,16 @@ class Strengths:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted shared direction with deviations, on the scaled features.
-
-    Parameters
-    ----------
-    shared
-        [D]: theta.
-    directions
-        [K-1, D]: B, orthonormal and sorted by decreasing variance of the deviations along them.
-    deviations
-        [N, K-1]: a_u.
-    iterations
-        L-BFGS iterations taken.
-    """
+    """A fitted shared direction with deviations, on the scaled features."""
 
     shared: torch.Tensor
+    """[D]: theta"""
     directions: torch.Tensor
+    """[K-1, D]: B, orthonormal and sorted by decreasing variance of the deviations along them"""
     deviations: torch.Tensor
+    """[N, K-1]: a_u"""
     iterations: int
+    """L-BFGS iterations taken"""
 
     @property
     def basis(self) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.model.posterior import solve
 from lorerm.model.projected import ProjectedComparisons
 from lorerm.training import regularized, selection
 from lorerm.training.trainer import Trained, Trainer
@@ -42,7 +41,7 @@ class RegularizedTrainer(Trainer):
         pairs = self.pairs
         comparisons = ProjectedComparisons(pairs.project(basis), pairs.count.float(), pairs.user)
         prior = selection.fit_prior(fit, comparisons.projected, pairs, choice)
-        posterior = solve(comparisons.projected, pairs.user, pairs.count, pairs.n_users, prior)
+        posterior = pairs.posterior(comparisons.projected, prior)
         return Trained(
             basis=basis.t().contiguous(),
             weights=posterior.weights.float(),
@@ -128,7 +127,7 @@ class RegularizedTrainer(Trainer):
         choice = self._choice(1)
         strength = self._rescaled(choice.strengths).shared
         fit = regularized.fit_shared(self._scaled, strength, self._target, steps=self._steps)
-        return selection.in_log_odds(fit, choice.temperature)
+        return replace(fit, shared=fit.shared / choice.temperature)
 
     def _rescaled(self, strengths: regularized.Strengths) -> regularized.Strengths:
         """Return strengths for all comparisons, given those chosen on the validation split's share of them.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.model.posterior import solve
 from lorerm.model.prior import WeightPrior
 from lorerm.threads import torch_on_one_thread
 from lorerm.training.mixture_prior import Likelihoods, fit_mixture, scale_mixture
@@ -48,34 +47,23 @@ FALLBACK = Strengths(shared=1e-3, personal=1e-3)
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Settings of one rank, with their score.
-
-    Parameters
-    ----------
-    strengths
-        The penalty strengths.
-    prior_scale
-        Factor on the between-user covariance of the prior: weights fitted to the same comparisons as the directions
-        vary more between users than those of new comparisons.
-    reliability_learnt
-        Whether the prior's mixture includes the reliability.
-    temperature
-        The divisor of the shared direction that makes its rewards log-odds.
-    score
-        The score on held-out comparisons; None without a validation split.
-    fit
-        The fit with deviations on the validation split's train part, before refinements; None without deviations.
-    refinements
-        Number of basis refinements.
-    """
+    """Settings of one rank, with their score."""
 
     strengths: Strengths
-    prior_scale: float
-    reliability_learnt: bool
-    temperature: float
-    score: Score | None
+    """the penalty strengths"""
+    prior_scale: float = 1.0
+    """factor on the between-user covariance of the prior: weights fitted to the same comparisons as the directions vary
+    more between users than those of new comparisons"""
+    reliability_learnt: bool = False
+    """whether the prior's mixture includes the reliability"""
+    temperature: float = 1.0
+    """the divisor of the shared direction that makes its rewards log-odds"""
+    score: Score | None = None
+    """the score on held-out comparisons; None without a validation split"""
     fit: Fit | None = None
+    """the fit with deviations on the validation split's train part, before refinements; None without deviations"""
     refinements: int = 0
+    """number of basis refinements"""
 
     @property
     def loss(self) -> float:
@@ -127,7 +115,7 @@ def choose_shared(
     validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
 ) -> tuple[Choice, Fit | None]:
     """Choose the shared direction's strength and temperature; also return the validation split's fit in log-odds."""
-    choice, best = Choice(Strengths(FALLBACK.shared), 1.0, False, 1.0, None), None
+    choice, best = Choice(Strengths(FALLBACK.shared)), None
     if validation is None:
         return choice, best
     fit, worse = None, 0
@@ -135,10 +123,11 @@ def choose_shared(
         fit = fit_shared(validation.train, strength, target, None if fit is None else fit.shared)
         margins = validation.held_out.project(fit.basis)[:, 0]
         temperature = best_temperature(margins, validation.held_out.weight)
-        candidate = Choice(Strengths(strength), 1.0, False, temperature, validation.score(margins, temperature))
+        score = validation.score(margins, temperature)
+        candidate = Choice(Strengths(strength), temperature=temperature, score=score)
         worse = worse + 1 if candidate.loss > _CLEARLY_WORSE * choice.loss else 0
         if candidate.loss < choice.loss:
-            choice, best = candidate, in_log_odds(fit, temperature)
+            choice, best = candidate, replace(fit, shared=fit.shared / temperature)
         if worse == _PATIENCE:
             break
     if best is None:
@@ -146,15 +135,17 @@ def choose_shared(
     return replace(choice, score=score_direction(validation, best.basis)), best
 
 
+@torch_on_one_thread()
 def score_direction(validation: Validation, direction: torch.Tensor) -> Score:
     """Score one direction [1, D] in log-odds for all users, the loss at each user's own reliability.
 
     This is the baseline of the deviations. With the same reliability for all users, deviations would also be credited
     for fitting each user's reliability, which changes the likelihood but no ranking.
     """
-    plain = validation.score(validation.held_out.project(direction)[:, 0], 1.0)
-    reliability = WeightPrior(torch.ones(1), torch.full((1, 1), RELIABILITY_SD**2))
-    return replace(plain, losses=_score_adapted(validation, direction, reliability).losses)
+    prior = WeightPrior(torch.ones(1), torch.full((1, 1), RELIABILITY_SD**2))
+    fitted = [pairs.posterior(pairs.project(direction), prior).weights.float() for pairs in validation.fitted]
+    adapted = validation.score(validation.margins(direction, torch.cat(fitted)), 1.0)
+    return replace(validation.score(validation.held_out.project(direction)[:, 0], 1.0), losses=adapted.losses)
 
 
 class PersonalPath:
@@ -185,13 +176,13 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
     A rank is scored on the leading directions of `path` as they are: refitting them without the others would hardly
     change them, at several times the cost.
     """
-    best = shared
-    worse = 0
+    best, worse = shared, 0
     for index, strength in enumerate(PERSONAL_PATH):
         fit = path.leading(index, rank)
         if not len(fit.directions):  # the penalty is too strong for any deviation
             continue
-        choice = Choice(Strengths(shared.strengths.shared, strength), 1.0, False, shared.temperature, None, fit)
+        strengths = Strengths(shared.strengths.shared, strength)
+        choice = Choice(strengths, temperature=shared.temperature, fit=fit)
         candidate = _choose_prior(validation, choice, fit, thorough=False)
         worse = worse + 1 if candidate.loss > _CLEARLY_WORSE * best.loss else 0
         if candidate.loss < best.loss:
@@ -208,8 +199,7 @@ def refine_once(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tens
         return fit
     projected = pairs.project(fit.basis)
     prior = fit_prior(fit, projected, pairs, replace(choice, prior_scale=1.0, reliability_learnt=True))
-    posterior = solve(projected, pairs.user, pairs.count, pairs.n_users, prior)
-    return refine(pairs, fit, prior, posterior, choice.strengths, target, steps)
+    return refine(pairs, fit, prior, pairs.posterior(projected, prior), choice.strengths, target, steps)
 
 
 def choose_refinements(validation: Validation | None, choice: Choice, target: torch.Tensor) -> Choice:
@@ -239,9 +229,7 @@ def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough:
     on it.
     """
     initial, held_out = initial_prior(fit), validation.held_out
-    known = [
-        (pairs, pairs.project(fit.basis)) for pairs in (validation.train, validation.few_shot) if pairs is not None
-    ]
+    known = [(pairs, pairs.project(fit.basis)) for pairs in validation.fitted]
     projected_held_out = held_out.project(fit.basis)
     likelihoods = [
         Likelihoods.around(projected, pairs.user, pairs.count, pairs.n_users, initial) for pairs, projected in known
@@ -264,8 +252,7 @@ def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough:
     if best_mixture is None:
         return choice
     prior = WeightPrior.from_mixture(best_mixture)
-    exact = (solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights for pairs, projected in known)
-    return replace(best, score=score(exact))
+    return replace(best, score=score(pairs.posterior(projected, prior).weights for pairs, projected in known))
 
 
 def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
@@ -274,13 +261,8 @@ def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
     From another start the same strength can end in another local minimum than the one that was validated.
     """
     basis = torch.cat([shared.shared[None], found.directions])
-    posterior = solve(pairs.project(basis), pairs.user, pairs.count, pairs.n_users, initial_prior(found))
+    posterior = pairs.posterior(pairs.project(basis), initial_prior(found))
     return replace(shared, directions=found.directions, deviations=posterior.weights[:, 1:].float())
-
-
-def in_log_odds(fit: Fit, temperature: float) -> Fit:
-    """Return the fit with the shared direction divided by the temperature."""
-    return replace(fit, shared=fit.shared / temperature)
 
 
 def _improves(choice: Choice, simpler: Choice) -> bool:
@@ -288,14 +270,3 @@ def _improves(choice: Choice, simpler: Choice) -> bool:
     if choice.score is None or simpler.score is None:
         return False
     return improves_by_one_se(choice.score.losses, simpler.score.losses)
-
-
-@torch_on_one_thread()
-def _score_adapted(validation: Validation, basis: torch.Tensor, prior: WeightPrior) -> Score:
-    """Score the held-out comparisons with every user's posterior mode under the prior."""
-    weights = []
-    for pairs in (validation.train, validation.few_shot):
-        if pairs is not None:
-            projected = pairs.project(basis)
-            weights.append(solve(projected, pairs.user, pairs.count, pairs.n_users, prior).weights.float())
-    return validation.score(validation.margins(basis, torch.cat(weights)), 1.0)

@@ -18,7 +18,7 @@ from lorerm.training.validation import improves_by_one_se
 if TYPE_CHECKING:
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.embedding.matrices import Matrix
-    from lorerm.training.trainer import Trained, Trainer
+    from lorerm.training.trainer import Trainer
 
 Progress = Callable[[str, int, int], None]
 """Called with what is trained, the steps done and the number of steps."""
@@ -58,8 +58,7 @@ def train(
     trainer = _trainer(data, config, reference)
     scores = {rank: trainer.validate(rank) for rank in ranks}
     losses = {rank: (score.loss, torch.from_numpy(score.losses)) for rank, score in scores.items() if score is not None}
-    rank = _preferred(losses) if losses else _simplest(ranks)
-    return _model(data, trainer, trainer.fit(rank, _of_rank(progress, rank)), rank)
+    return _fit(data, trainer, _preferred(losses, ranks), progress)
 
 
 def train_ranks(
@@ -85,7 +84,7 @@ def train_ranks(
             )
     trainer = _trainer(data, config, reference)
     for rank in ranks:
-        yield rank, _model(data, trainer, trainer.fit(rank, _of_rank(progress, rank)), rank)
+        yield rank, _fit(data, trainer, rank, progress)
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
@@ -101,7 +100,7 @@ def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
         for rank, model in models.items()
         if model.training.get("validation")
     }
-    return _preferred(losses) if losses else _simplest(models)
+    return _preferred(losses, models)
 
 
 def largest_rank(data: EmbeddedPreferences) -> int:
@@ -115,12 +114,10 @@ def possible_ranks(data: EmbeddedPreferences, ranks: Sequence[int], reference: M
     return [rank for rank in ranks if rank <= limit and (rank > 0 or head is not None)]
 
 
-def _simplest(ranks: Iterable[int]) -> int:
-    return min(ranks, key=lambda rank: (rank == 0, rank))
-
-
-def _preferred(losses: Mapping[int, tuple[float, torch.Tensor | None]]) -> int:
+def _preferred(losses: Mapping[int, tuple[float, torch.Tensor | None]], ranks: Iterable[int]) -> int:
     """Apply the rule of `choose_rank` to each rank's mean validation loss and, where known, its losses by user."""
+    if not losses:
+        return min(ranks, key=lambda rank: (rank == 0, rank))
     best = min(losses, key=lambda rank: (losses[rank][0], rank))
     simpler = [rank for rank in losses if rank <= 1 and not _improves(losses[best], losses[rank])]
     return min(simpler, default=best)
@@ -143,10 +140,6 @@ def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matri
     return recipe.trainer(data, config, head)
 
 
-def _of_rank(progress: Progress | None, rank: int) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(f"rank {rank}", done, total)
-
-
 def _reference_head(data: EmbeddedPreferences, reference: Matrix | None) -> torch.Tensor | None:
     given = data.reference if reference is None else reference
     if given is None:
@@ -154,7 +147,9 @@ def _reference_head(data: EmbeddedPreferences, reference: Matrix | None) -> torc
     return torch.from_numpy(as_reference(given, data.dimension))
 
 
-def _model(data: EmbeddedPreferences, trainer: Trainer, trained: Trained, rank: int) -> LowRankRewardModel:
+def _fit(data: EmbeddedPreferences, trainer: Trainer, rank: int, progress: Progress | None) -> LowRankRewardModel:
+    of_rank = None if progress is None else lambda done, total: progress(f"rank {rank}", done, total)
+    trained = trainer.fit(rank, of_rank)
     validation, losses = None, None
     if trained.score is not None:
         score = trained.score

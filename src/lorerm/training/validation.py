@@ -26,21 +26,14 @@ UNSEEN_USERS, TEST_PROMPTS = 0.25, 0.2
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Loss and accuracy of each user on the held-out comparisons.
-
-    Parameters
-    ----------
-    user_ids
-        The M users with held-out comparisons.
-    losses
-        Float64 [M]: each user's mean negative log-likelihood, in nats.
-    accuracies
-        Float64 [M]: each user's share of comparisons with a positive reward difference.
-    """
+    """Loss and accuracy of each user on the held-out comparisons."""
 
     user_ids: tuple[str, ...]
+    """the M users with held-out comparisons"""
     losses: Floats
+    """float64 [M]: each user's mean negative log-likelihood, in nats"""
     accuracies: Floats
+    """float64 [M]: each user's share of comparisons with a positive reward difference"""
 
     @property
     def loss(self) -> float:
@@ -66,28 +59,18 @@ def improves_by_one_se(losses: Floats | torch.Tensor, baseline: Floats | torch.T
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The training data split into comparisons to train on, to adapt to, and to score.
-
-    Parameters
-    ----------
-    train
-        The seen users' comparisons on train prompts.
-    few_shot
-        The unseen users' comparisons on train prompts; None without unseen users.
-    held_out
-        All users' comparisons on test prompts.
-    row
-        Int64: for each user of `held_out`, the row in the weights of the users of `train` followed by those of
-        `few_shot`.
-    train_share
-        The number of comparisons in `train` as a share of all.
-    """
+    """The training data split into comparisons to train on, to adapt to, and to score."""
 
     train: PackedPairs
+    """the seen users' comparisons on train prompts"""
     few_shot: PackedPairs | None
+    """the unseen users' comparisons on train prompts; None without unseen users"""
     held_out: PackedPairs
+    """all users' comparisons on test prompts"""
     row: torch.Tensor
+    """int64: for each user of `held_out`, the row in the weights of the users of `train`, then of `few_shot`"""
     train_share: float
+    """the number of comparisons in `train` as a share of all"""
 
     @classmethod
     def split(cls, data: EmbeddedPreferences, seed: int, *, differences: bool | None = None) -> Validation | None:
@@ -118,6 +101,11 @@ class Validation:
         rows = {user: i for i, user in enumerate(train.user_ids + (few_shot.user_ids if few_shot else ()))}
         row = torch.tensor([rows[user] for user in held_out.user_ids])
         return cls(train, few_shot, held_out, row, len(train) / len(data))
+
+    @property
+    def fitted(self) -> list[PackedPairs]:
+        """The comparisons that weights are fitted to: `train`, and `few_shot` where there are unseen users."""
+        return [self.train] if self.few_shot is None else [self.train, self.few_shot]
 
     def with_scale(self, scale: torch.Tensor) -> Validation:
         """Return the same split with features multiplied by `scale` [D]."""

@@ -29,5 +29,5 @@ def test_comparisons_are_stored_in_the_cheaper_form(splits):
     for data, as_differences in ((few, True), (many, False)):
         trainer = find_recipe("default").trainer(data, TrainingConfig(), None)
         assert isinstance(trainer, RegularizedTrainer)
-        assert (trainer.pairs.chosen is None) == as_differences
+        assert (trainer.pairs.rows is None) == as_differences
     assert torch.is_tensor(trainer.pairs.matrix)

@@ -49,4 +49,4 @@ def test_settings_replace_the_published_ones(data):
 def test_comparisons_are_stored_as_differences(data):
     many = data.select(list(range(len(data))) * 5)
     trainer = RECIPE.trainer(many, TrainingConfig(recipe="paper"), None)
-    assert trainer.pairs.chosen is trainer.validation.train.chosen is None
+    assert trainer.pairs.rows is trainer.validation.train.rows is None

@@ -7,7 +7,8 @@ algorithms only inside methods: configurations and the command's help read the s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from lorerm.training.config import AdaptationConfig
 from lorerm.training.registry import load_recipe
@@ -23,16 +24,7 @@ if TYPE_CHECKING:
     from lorerm.training.config import TrainingConfig
     from lorerm.training.trainer import Trainer
 
-    FitUsers = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], "FittedUsers"]
-
-
-class FittedUsers(NamedTuple):
-    """Weights of new users."""
-
-    weights: torch.Tensor
-    """float [M, K]"""
-    covariance: torch.Tensor | None = None
-    """float [M, K, K]: their posterior covariance; None where the adaptation computes none"""
+    FitUsers = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor | None]]
 
 
 class Recipe(ABC):
@@ -83,13 +75,11 @@ class Recipe(ABC):
 
         The function takes d . V of each comparison [n, K], grouped by user; the index of each comparison's user (int64
         [n], non-decreasing); the weight of each comparison [n]; and the number of users M. Each user has a comparison.
+        It returns the weights [M, K] and their posterior covariance [M, K, K], None where it computes none.
         """
         from lorerm.model.posterior import solve
 
-        def fit(projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int) -> FittedUsers:
-            return FittedUsers(*solve(projected, user, count, n_users, model.prior, model.temperature))
-
-        return fit
+        return partial(solve, prior=model.prior, temperature=model.temperature)
 
 
 def find_recipe(name: str) -> Recipe:

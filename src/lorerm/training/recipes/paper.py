@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lorerm.errors import ConfigError
 from lorerm.training.config import AdaptationConfig
-from lorerm.training.recipes import FittedUsers, Recipe
+from lorerm.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -81,17 +81,13 @@ class PaperRecipe(Recipe):
             )
         torch.manual_seed(config.seed)
 
-        def fit(projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int) -> FittedUsers:
-            total = torch.zeros(n_users, dtype=count.dtype).index_add_(0, user, count)
-            weights = fit_few_shot(
-                projected,
-                user,
-                (count / total[user]).float(),
-                n_users,
-                steps=config.steps or self.few_shot_steps,
-                learning_rate=config.learning_rate or self.few_shot_learning_rate,
-            )
-            return FittedUsers(weights)
+        def fit(
+            projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int
+        ) -> tuple[torch.Tensor, None]:
+            share = count / torch.zeros(n_users, dtype=count.dtype).index_add_(0, user, count)[user]
+            steps = config.steps or self.few_shot_steps
+            rate = config.learning_rate or self.few_shot_learning_rate
+            return fit_few_shot(projected, user, share.float(), n_users, steps=steps, learning_rate=rate), None
 
         return fit
 
