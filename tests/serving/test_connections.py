@@ -48,9 +48,9 @@ def test_endless_headers_and_trailers_close_the_connection(client, begun, status
                 connection.sendall(b"a" * 100_000)
                 sent += 100_000
                 time.sleep(0.01)
-        answer = reply(connection)
+        response = reply(connection)
     assert sent < 10_000_000
-    assert answer.partition(b" ")[2].startswith(status) or not answer  # a reset can overtake it
+    assert response.partition(b" ")[2].startswith(status) or not response  # a reset can overtake it
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET", LINE + HOST, LINE + HOST + b"\r\nGET /he"], ids=repr)

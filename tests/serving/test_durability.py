@@ -55,16 +55,16 @@ class Writer(threading.Thread):
         while time.monotonic() < deadline:
             self.tried += 1
             try:
-                answer = client.put(f"{self._url_now()}/v1/users/{self.user}/answers", json=body)
+                response = client.put(f"{self._url_now()}/v1/users/{self.user}/answers", json=body)
             except httpx.HTTPError as error:
                 self.failures[type(error).__name__] += 1
                 time.sleep(0.1)
                 continue
-            if answer.status_code == 200:
+            if response.status_code == 200:
                 return True
-            self.failures[str(answer.status_code)] += 1
-            if answer.status_code != 503:
-                self.wrong.append(answer.text)
+            self.failures[str(response.status_code)] += 1
+            if response.status_code != 503:
+                self.wrong.append(response.text)
                 return False
             time.sleep(0.02)
         self.wrong.append(f"{key} was not acknowledged in {PATIENCE} s")

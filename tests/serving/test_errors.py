@@ -27,9 +27,9 @@ from lorerm.serving.feedback_store import FeedbackStore
     ],
 )
 def test_errors_have_one_format(reader, method, path, status, code):
-    answer = reader.request(method, path)
-    assert answer.status_code == status
-    error = answer.json()["error"]
+    response = reader.request(method, path)
+    assert response.status_code == status
+    error = response.json()["error"]
     assert error.keys() == {"code", "message", "remedy"}
     assert error["code"] == code
     assert error["message"]
@@ -37,11 +37,11 @@ def test_errors_have_one_format(reader, method, path, status, code):
 
 
 def test_values_of_the_request_are_not_repeated(reader):
-    answer = reader.post(
+    response = reader.post(
         "/v1/rerank", json={"query": ["zanzibar"], "documents": [{"zanzibar": "zanzibar"}], "top_n": "z"}
     )
-    assert answer.status_code == 422
-    assert "zanzibar" not in answer.json()["error"]["message"].replace("body.documents.0.object.zanzibar", "")
+    assert response.status_code == 422
+    assert "zanzibar" not in response.json()["error"]["message"].replace("body.documents.0.object.zanzibar", "")
 
 
 def test_a_failing_database_is_503(start, settings, monkeypatch, caplog):
@@ -54,15 +54,15 @@ def test_a_failing_database_is_503(start, settings, monkeypatch, caplog):
     for name in ("load", "stamp", "delete"):
         monkeypatch.setattr(FeedbackStore, name, gone)
     body = {"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
-    for answer in (
+    for response in (
         client.get("/v1/users/zanzibar"),
         client.delete("/v1/users/zanzibar"),
         client.put("/v1/users/zanzibar/answers", json=body),
     ):
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "database_unavailable"
-        assert answer.headers["Retry-After"] == "1"
-        assert "zanzibar" not in answer.text
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "database_unavailable"
+        assert response.headers["Retry-After"] == "1"
+        assert "zanzibar" not in response.text
     assert "zanzibar" not in caplog.text
 
 
@@ -88,5 +88,5 @@ def test_a_busy_folder_is_503_with_a_time_to_wait(client, monkeypatch):
         raise FolderBusyError("busy", "wait")
 
     monkeypatch.setattr(LoadedModel, "forget", busy)
-    answer = client.delete("/v1/users/trained")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    response = client.delete("/v1/users/trained")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")

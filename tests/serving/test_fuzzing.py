@@ -61,9 +61,9 @@ def _try(operation, mode, times, statuses, seed) -> None:
     )
     @hypothesis.given(operation.as_strategy(mode))
     def make(case) -> None:
-        answer = case.call()
-        statuses[answer.status_code] += 1
-        case.validate_response(answer, checks=checks)
+        response = case.call()
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=checks)
 
     try:
         make()
@@ -130,8 +130,8 @@ def test_every_field_with_every_hostile_value(client, valid):
                 for value in (each for values in HOSTILE.values() for each in values):
                     content = json.dumps(_with(body, path_in_body, value)).encode("utf-8", "surrogatepass")
                     headers = {"Content-Type": "application/json"}
-                    answer = client.request(method, path, content=content, headers=headers)
-                    assert answer.status_code < 500, (path, path_in_body, repr(value)[:60], answer.text)
+                    response = client.request(method, path, content=content, headers=headers)
+                    assert response.status_code < 500, (path, path_in_body, repr(value)[:60], response.text)
 
 
 def _paths(value, here=()):

@@ -53,9 +53,9 @@ def bearer(key):
 def test_only_a_known_key_gives_access(guarded):
     for path in ("/v1/models", "/metrics", "/openapi.json", "/v1/users/u", "/none", "/page"):
         for headers in ({}, bearer("wrong"), {"Authorization": "Basic secret"}, {"X-API-Key": "secret"}):
-            answer = guarded.get(path, headers=headers)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized"), path
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            response = guarded.get(path, headers=headers)
+            assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized"), path
+            assert response.headers["WWW-Authenticate"] == "Bearer"
         assert guarded.get(path, headers=bearer("secret")).status_code != 401
     assert guarded.post("/v1/rerank", json=ASKED).status_code == 401
     assert guarded.post("/v1/rerank", json=ASKED, headers=bearer("other")).status_code == 200
@@ -76,32 +76,32 @@ def test_without_keys_other_hosts_are_rejected(client):
     for host in ("localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000"):
         assert client.get("/health", headers={"Host": host}).status_code == 200
     for host in ("example.org", "localhost.example.org", "10.0.0.1:8000", ""):
-        answer = client.get("/v1/models", headers={"Host": host})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
+        response = client.get("/v1/models", headers={"Host": host})
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed")
 
 
 def test_other_web_pages_may_call_only_if_their_origin_is_allowed(start, settings):
     preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
     client = start(settings)
-    answer = client.options("/v1/users/u/answers", headers=preflight)
-    assert "access-control-allow-origin" not in answer.headers
+    response = client.options("/v1/users/u/answers", headers=preflight)
+    assert "access-control-allow-origin" not in response.headers
     assert "access-control-allow-origin" not in client.get("/v1/models", headers=preflight).headers
     allowed = start(replace(settings, origins=("https://app.example",), keys=(hash_of("secret"),)))
-    answer = allowed.options("/v1/users/u/answers", headers=preflight)
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    response = allowed.options("/v1/users/u/answers", headers=preflight)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "https://app.example"
     other = allowed.options("/v1/users/u/answers", headers={**preflight, "Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
     assert allowed.get("/v1/models", headers={"Origin": "https://app.example"}).status_code == 401
 
 
 def test_the_page_may_load_its_own_files_only(reader):
-    answer = reader.get("/")
-    assert answer.headers["content-type"].startswith("text/html")
-    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    response = reader.get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["referrer-policy"] == "no-referrer"
     assert "content-security-policy" not in reader.get("/health").headers
 
 
@@ -120,9 +120,9 @@ def test_a_bug_is_a_500_and_its_message_is_not_logged(start, settings, monkeypat
     monkeypatch.setattr(LoadedModel, "rewards", fail)
     client = start(settings)
     with caplog.at_level(logging.DEBUG):
-        answer = client.post("/v1/rerank", json={"query": "zanzibar", "documents": ["It is good.", "No."]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
-    assert "zanzibar" not in answer.text + caplog.text
+        response = client.post("/v1/rerank", json={"query": "zanzibar", "documents": ["It is good.", "No."]})
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "zanzibar" not in response.text + caplog.text
     assert "RuntimeError in fail" in caplog.text
 
 
@@ -146,8 +146,8 @@ def test_bodies_are_limited_with_and_without_a_declared_length(start, settings):
             yield b" " * 100
 
     for content in (b" " * 2001, in_parts()):
-        answer = post(client, "/v1/rerank", content=content)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+        response = post(client, "/v1/rerank", content=content)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
     assert client.post("/v1/rerank", json=ASKED).status_code == 200
     with pytest.raises(httpx.HTTPError):
         # Rejected by the HTTP parser or by the server: either way nothing is waited for.
@@ -166,18 +166,18 @@ def test_work_that_takes_too_long_is_504(start, settings, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(HashingEncoder, "encode", lambda self, texts: go.wait(60))
     client = start(replace(settings, timeout=0.5))
-    answer = client.post("/v1/rerank", json=ASKED)
+    response = client.post("/v1/rerank", json=ASKED)
     go.set()
-    assert answer.status_code == 504
+    assert response.status_code == 504
 
 
 def test_a_request_without_a_body_is_never_408(start, settings, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(Users, "_forget", lambda self, user: go.wait(60))
     client = start(replace(settings, timeout=0.5))
-    answer = client.delete("/v1/users/ann")
+    response = client.delete("/v1/users/ann")
     go.set()
-    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
 
 
 def test_work_that_gave_up_waiting_is_504(start, settings, monkeypatch):
@@ -185,5 +185,5 @@ def test_work_that_gave_up_waiting_is_504(start, settings, monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(Users, "_forget", give_up)
-    answer = start(settings).delete("/v1/users/ann")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    response = start(settings).delete("/v1/users/ann")
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")

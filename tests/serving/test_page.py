@@ -50,9 +50,9 @@ def address(people_model, tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
-        told = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", told)
-        assert found, told
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line
         wait_until_it_listens(found[0])
         yield found[0]
     finally:

@@ -23,7 +23,7 @@ from lorerm.errors import ConfigError, first_line
 CONNECTIONS = 8
 """Connections of a process, and the number of threads that use them."""
 _POOL = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 2}
-# Seconds to wait for another writer, or for PostgreSQL to answer.
+# Seconds to wait for another writer, or for PostgreSQL to respond.
 _PATIENCE = 20
 _MIGRATION_LOCK = 0x6C6F7265  # PostgreSQL's advisory lock, an arbitrary number ("lore" in ASCII)
 
@@ -114,7 +114,7 @@ class Database:
             yield connection
 
     def check(self) -> None:
-        """Raise an error if the database does not answer."""
+        """Raise an error if the database does not respond."""
         self.read(sa.select(erasures.c.pending))
 
     def erase(self) -> None:

@@ -155,20 +155,12 @@ class Authentication(_HttpMiddleware):
         path, headers = scope["path"], dict(scope["headers"])
         if not self._keys:
             if not is_loopback(_host_name(headers.get(b"host", b"").decode("latin-1"))):
-                raise ApiError(
-                    403,
-                    "host_not_allowed",
-                    "this server has no API keys and answers only requests to this machine",
-                    "use the host localhost, or start the server with --api-keys",
-                )
+                problem = "this server has no API keys and answers only requests to this machine"
+                remedy = "use the host localhost, or start the server with --api-keys"
+                raise ApiError(403, "host_not_allowed", problem, remedy)
         elif not (path in _PUBLIC or _is_page(path) or is_known(headers.get(b"authorization", b""), self._keys)):
-            raise ApiError(
-                401,
-                "unauthorized",
-                "the API key is missing or unknown",
-                "send the header `Authorization: Bearer KEY`",
-                {"WWW-Authenticate": "Bearer"},
-            )
+            problem, remedy = "the API key is missing or unknown", "send the header `Authorization: Bearer KEY`"
+            raise ApiError(401, "unauthorized", problem, remedy, {"WWW-Authenticate": "Bearer"})
         await self.app(scope, receive, send)
 
 
@@ -195,12 +187,8 @@ class BodySizeLimit(_HttpMiddleware):
 
     def _check(self, n_bytes: int) -> None:
         if n_bytes > self._max_bytes:
-            raise ApiError(
-                413,
-                "too_large",
-                f"the body has more than {self._max_bytes:,} bytes",
-                "split the request, or start the server with a larger --max-body",
-            )
+            remedy = "split the request, or start the server with a larger --max-body"
+            raise ApiError(413, "too_large", f"the body has more than {self._max_bytes:,} bytes", remedy)
 
 
 class TimeLimit(_HttpMiddleware):

@@ -29,11 +29,9 @@ _WORKER_PATIENCE = 60
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal ends the process; print the address when the socket is bound."""
     if not settings.keys and not is_loopback(host):
-        raise ConfigError(
-            f"--host {host} makes the server reachable from other machines, but there are no API keys",
-            "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out",
-            argument="api-keys",
-        )
+        problem = f"--host {host} makes the server reachable from other machines, but there are no API keys"
+        remedy = "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out"
+        raise ConfigError(problem, remedy, argument="api-keys")
     config = configure("lorerm.serving.app:create_app", host, port, factory=True, workers=settings.workers)
     os.environ[ENVIRONMENT] = settings.to_json()
     listening = _bind(config)
@@ -93,10 +91,7 @@ def _bind(config: uvicorn.Config) -> socket.socket:
         listening.bind((config.host, config.port))
     except (OSError, OverflowError) as error:
         listening.close()
-        raise ConfigError(
-            f"the address --host {config.host} --port {config.port} cannot be used ({error})",
-            "choose another port or host",
-            argument="port",
-        ) from error
+        problem = f"the address --host {config.host} --port {config.port} cannot be used ({error})"
+        raise ConfigError(problem, "choose another port or host", argument="port") from error
     listening.set_inheritable(True)
     return listening

@@ -99,7 +99,7 @@ class Users:
         return User(weights, covariance, n_feedback=0, version=0)
 
     async def check(self) -> None:
-        """Raise an error if the database does not answer."""
+        """Raise an error if the database does not respond."""
         await self.run(self._store.database.check)
 
     def close(self) -> None:
@@ -134,17 +134,13 @@ class Users:
             for number, earlier in enumerate(stored.batches, 1):
                 if batch.key is not None and earlier.key == batch.key:
                     if earlier.digest != batch.digest:
-                        raise ApiError(
-                            409, "key_reused", "the idempotency key belongs to other feedback", "use a new key"
-                        )
+                        problem = "the idempotency key belongs to other feedback"
+                        raise ApiError(409, "key_reused", problem, "use a new key")
                     return self._fit(user_id, file_users, stored.batches[:number]), None
             if len(stored.batches) >= MAX_BATCHES:
-                raise ApiError(
-                    409,
-                    "too_many_answers",
-                    f"the user has sent feedback in {MAX_BATCHES:,} requests, the most that are stored",
-                    "send several comparisons in one request, or delete the user",
-                )
+                problem = f"the user has sent feedback in {MAX_BATCHES:,} requests, the most that are stored"
+                remedy = "send several comparisons in one request, or delete the user"
+                raise ApiError(409, "too_many_answers", problem, remedy)
             user = self._fit(user_id, file_users, [*stored.batches, batch])
             stamp = self._store.append(user_id, stored, batch)
             if stamp is not None:

@@ -24,9 +24,9 @@ from servers import post
     ids=lambda body: repr(body[:30]),
 )
 def test_invalid_json_is_400(reader, body):
-    answer = post(reader, "/v1/rerank", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "invalid_json"
+    response = post(reader, "/v1/rerank", content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "invalid_json"
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_invalid_json_is_400(reader, body):
     ids=lambda body: repr(body[:45]),
 )
 def test_json_that_does_not_fit_the_schema_is_422(reader, body):
-    answer = post(reader, "/v1/rerank", content=body)
-    assert answer.status_code == 422
-    assert answer.json()["error"]["code"] == "invalid_request"
+    response = post(reader, "/v1/rerank", content=body)
+    assert response.status_code == 422
+    assert response.json()["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_the_errors_of_a_body_with_many_are_not_listed(reader, monkeypatch, path
     raised = []
     original = json_route.RequestValidationError
     monkeypatch.setattr(json_route, "RequestValidationError", lambda errors: raised.extend(errors) or original(errors))
-    answer = post(reader, f"/v1/{path}", content=body)
-    assert answer.status_code == 422
-    assert answer.json()["error"]["code"] == "invalid_request"
+    response = post(reader, f"/v1/{path}", content=body)
+    assert response.status_code == 422
+    assert response.json()["error"]["code"] == "invalid_request"
     assert len(raised) < 10
 
 
@@ -86,5 +86,5 @@ def test_only_plain_json_is_read(reader, headers):
     """A browser sends the first two for any web page without asking; a compressed body can be a bomb."""
     for method, path in (("POST", "/v1/rerank"), ("PUT", "/v1/users/u/answers")):
         sent = {"Content-Type": "application/json", **headers}
-        answer = reader.request(method, path, content=b"{}", headers=sent)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+        response = reader.request(method, path, content=b"{}", headers=sent)
+        assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")

@@ -73,14 +73,14 @@ def test_equal_rewards_keep_their_order(reader):
 def test_texts_need_a_query_and_embeddings_do_not(reader):
     rows = [{"embedding": base64_of(row)} for row in embedded()]
     assert reader.post("/v1/rerank", json={"documents": rows}).status_code == 200
-    answer = reader.post("/v1/rerank", json={"documents": DOCUMENTS})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    response = reader.post("/v1/rerank", json={"documents": DOCUMENTS})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
 
 
 def test_an_unknown_user_is_404_unless_the_population_model_is_allowed(reader):
     asked = {"query": QUERY, "documents": DOCUMENTS, "user": "unknown"}
-    answer = reader.post("/v1/rerank", json=asked)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_user")
+    response = reader.post("/v1/rerank", json=asked)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_user")
     found = reader.post("/v1/rerank", json={**asked, "population": True}).json()
     assert found["user"] is None
     assert found["results"] == reader.post("/v1/rerank", json={**asked, "user": None}).json()["results"]
@@ -115,17 +115,17 @@ def test_scores_of_single_documents_and_of_several_queries(reader):
 
 
 def test_queries_are_one_or_as_many_as_documents(reader):
-    answer = reader.post("/v1/score", json={"queries": [QUERY] * 2, "documents": DOCUMENTS})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
-    assert all(number in answer.json()["error"]["message"] for number in "23")
+    response = reader.post("/v1/score", json={"queries": [QUERY] * 2, "documents": DOCUMENTS})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
+    assert all(number in response.json()["error"]["message"] for number in "23")
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v1/score"])
 def test_another_models_name_is_404_and_unknown_fields_are_ignored(reader, path):
     asked = {"query": QUERY, "queries": QUERY, "documents": DOCUMENTS, "truncate_prompt_tokens": 9}
     assert reader.post(path, json={**asked, "model": "model"}).status_code == 200
-    answer = reader.post(path, json={**asked, "model": "../../etc/passwd"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
+    response = reader.post(path, json={**asked, "model": "../../etc/passwd"})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_model")
 
 
 BAD = {
@@ -155,8 +155,8 @@ BAD = {
 
 @pytest.mark.parametrize("wrong", BAD)
 def test_invalid_requests_are_422(reader, wrong):
-    answer = reader.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, **BAD[wrong]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    response = reader.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, **BAD[wrong]})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
 
 
 def test_embeddings_with_infinite_rewards_are_422(reader):
@@ -171,7 +171,7 @@ def test_a_server_without_an_encoder_takes_embeddings_only(start, settings):
     client = start(replace(settings, encoder=None))
     rows = [{"embedding": base64_of(row)} for row in embedded()]
     assert client.post("/v1/rerank", json={"documents": rows}).status_code == 200
-    answer = client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
-    assert "embedding" in answer.json()["error"]["remedy"]
+    response = client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
+    assert "embedding" in response.json()["error"]["remedy"]
     assert client.get("/v1/models").json()["data"][0]["encoder"] is None

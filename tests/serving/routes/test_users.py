@@ -93,9 +93,9 @@ def test_a_repeated_request_with_its_key_counts_once(client):
 def test_a_key_belongs_to_one_request(client):
     put(client, "u", pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
     for other in (pair(1, 0), pair(0, 1, weight=2.0), {**pair(0, 1), "prompt": "And of rye?"}):
-        answer = put(client, "u", other, **{"Idempotency-Key": "k"})
-        assert answer.status_code == 409
-        assert answer.json()["error"]["code"] == "key_reused"
+        response = put(client, "u", other, **{"Idempotency-Key": "k"})
+        assert response.status_code == 409
+        assert response.json()["error"]["code"] == "key_reused"
     assert client.get("/v1/users/u").json()["answers"] == 1
     body = {"answers": [pair()], "idempotency_key": "a"}
     assert client.put("/v1/users/u/answers", json=body, headers={"Idempotency-Key": "b"}).status_code == 422
@@ -105,8 +105,8 @@ def test_a_key_belongs_to_one_request(client):
 def test_a_deleted_user_is_unknown_and_can_return(client, model, user):
     put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
     for _ in range(2):
-        answer = client.delete(f"/v1/users/{user}")
-        assert (answer.status_code, answer.content) == (204, b"")
+        response = client.delete(f"/v1/users/{user}")
+        assert (response.status_code, response.content) == (204, b"")
         assert client.get(f"/v1/users/{user}").status_code == 404
     found = put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).json()
     equals(found, fitted(model.without_users([user]), user, [(0, 1)], [1.0]))
@@ -159,8 +159,8 @@ BAD = {
 
 @pytest.mark.parametrize("wrong", BAD)
 def test_invalid_feedback_is_422_and_not_stored(reader, wrong):
-    answer = put(reader, "not stored", *BAD[wrong])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    response = put(reader, "not stored", *BAD[wrong])
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
     assert reader.get("/v1/users/not stored").status_code == 404
 
 
@@ -220,8 +220,8 @@ def test_the_expected_accuracy_is_that_of_users_drawn_from_the_posterior(reader,
 )
 def test_invalid_questions_are_422(reader, wrong):
     body = {"prompt": PROMPT, "candidates": TEXTS, **wrong}
-    answer = reader.post("/v1/users/unknown/next-question", json=body)
-    assert answer.status_code == 422, answer.text
+    response = reader.post("/v1/users/unknown/next-question", json=body)
+    assert response.status_code == 422, response.text
 
 
 def test_users_without_a_posterior_get_no_question_and_no_update(start, model, tmp_path, settings):
@@ -233,8 +233,8 @@ def test_users_without_a_posterior_get_no_question_and_no_update(start, model, t
     found = client.get("/v1/users/trained").json()
     assert found["covariance"] is found["standard_deviation"] is None
     asked = {"prompt": PROMPT, "candidates": TEXTS}
-    for answer in (client.post("/v1/users/trained/next-question", json=asked), put(client, "trained", pair())):
-        assert answer.status_code == 409
-        assert answer.json()["error"]["code"] == "model_cannot"
+    for response in (client.post("/v1/users/trained/next-question", json=asked), put(client, "trained", pair())):
+        assert response.status_code == 409
+        assert response.json()["error"]["code"] == "model_cannot"
     client.delete("/v1/users/trained")
     assert put(client, "trained", pair()).status_code == 200

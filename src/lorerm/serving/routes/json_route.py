@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from lorerm.errors import DataError
 from lorerm.serving.errors import ApiError
 from lorerm.serving.schemas import RequestBody
 
@@ -51,9 +52,9 @@ class DirectRoute(JsonRoute):
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         super().__init__(*arguments, **options)
         self._model = self.body_field.field_info.annotation  # type: ignore[union-attr]
-        self.app = self._answer
+        self.app = self._respond
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         body = await read_body(request, self._model)  # type: ignore[arg-type]
         response = Response(to_json(await self.endpoint(request, body)), media_type="application/json")
@@ -85,23 +86,15 @@ async def read_body(request: Request, model: type[_Body]) -> _Body:
     headers = dict(request.scope["headers"])
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json" or headers.get(b"content-encoding", b"identity") != b"identity":
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            "the body is not declared as plain JSON",
-            "send the header `Content-Type: application/json`, and no compression",
-        )
+        remedy = "send the header `Content-Type: application/json`, and no compression"
+        raise ApiError(415, "unsupported_media_type", "the body is not declared as plain JSON", remedy)
     content = await request.body()
     try:
         return model.from_json(content)
     except ValidationError as error:
         if error.error_count() > _MAX_ERRORS:  # such as unknown fields
-            raise ApiError(
-                422,
-                "invalid_request",
-                f"the body has more than {_MAX_ERRORS} errors",
-                "compare it with the description at /openapi.json",
-            ) from None
+            problem = f"the body has more than {_MAX_ERRORS} errors"
+            raise DataError(problem, "compare it with the description at /openapi.json") from None
         errors = error.errors(include_url=False, include_context=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         raise ApiError(400, "invalid_json", f"the body is not valid JSON: {errors[0]['msg']}", "correct the JSON")

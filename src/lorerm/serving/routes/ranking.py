@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from lorerm.arrays import Floats32
+from lorerm.errors import DataError
 from lorerm.serving.documents import plain_text
 from lorerm.serving.errors import ApiError, documented, unknown_user
 from lorerm.serving.routes.json_route import DirectRoute
@@ -44,12 +45,8 @@ async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
     if len(prompts) == 1:
         prompts = prompts * len(documents)
     if len(prompts) != len(documents):
-        raise ApiError(
-            422,
-            "invalid_request",
-            f"there are {len(prompts)} queries and {len(documents)} documents",
-            "send one query, or one for each document",
-        )
+        problem = f"there are {len(prompts)} queries and {len(documents)} documents"
+        raise DataError(problem, "send one query, or one for each document")
     user, weights = await _weights(state, body)
     rewards = state.model.rewards(await state.embed(documents, prompts), weights)
     return {
@@ -65,12 +62,8 @@ async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
 async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floats32]:
     """Return the user whose weights are used (None: the population model) and the weights [K]."""
     if asked.model is not None and asked.model != state.model.name:
-        raise ApiError(
-            404,
-            "unknown_model",
-            "the server has no model of the requested name",
-            f"ask for {state.model.name!r}, or leave the name out",
-        )
+        remedy = f"ask for {state.model.name!r}, or leave the name out"
+        raise ApiError(404, "unknown_model", "the server has no model of the requested name", remedy)
     if asked.user is not None:
         user = await state.users.find(asked.user)
         if user is not None:

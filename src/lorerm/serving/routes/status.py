@@ -30,18 +30,18 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(data=[card])
 
 
-# Load balancers ask with HEAD, which FastAPI does not answer by itself where there is a GET.
+# Load balancers ask with HEAD, which FastAPI does not add by itself to a route with GET.
 @router.head("/health", include_in_schema=False)
 @router.get("/health", operation_id="health")
 async def health() -> Status:
-    """Return that the process answers."""
+    """Return that the process responds."""
     return Status()
 
 
 @router.head("/ready", include_in_schema=False)
 @router.get("/ready", operation_id="ready")
 async def ready(request: Request) -> Status:
-    """Return that the model is loaded and the database answers."""
+    """Return that the model is loaded and the database responds."""
     await state_of(request).users.check()
     return Status()
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from lorerm.serving.errors import ApiError, documented, unknown_user
+from lorerm.errors import DataError
+from lorerm.serving.errors import documented, unknown_user
 from lorerm.serving.feedback_store import FeedbackBatch
 from lorerm.serving.loaded_model import not_computable
 from lorerm.serving.questions import next_question
@@ -39,9 +40,7 @@ async def add_feedback(
     state = state_of(request)
     keys = {body.idempotency_key, idempotency_key} - {None}
     if len(keys) > 1:
-        raise ApiError(
-            422, "invalid_request", "the header and the body have different idempotency keys", "send the key once"
-        )
+        raise DataError("the header and the body have different idempotency keys", "send the key once")
     batch = await _project(body, next(iter(keys), None), state)
     return _shown(user, await state.users.add(user, batch))
 
