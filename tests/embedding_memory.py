@@ -47,6 +47,6 @@ if not (folder / RESPONSES).exists():
     write_preferences(folder, Preferences.from_records(rows(n_pairs)))
 else:
     before = peak()
-    n = embed_run(folder, Stub()).n_conversations
+    n, _ = embed_run(folder, Stub())
     assert n == 2 * n_pairs, n
     sys.stdout.write(f"{peak() - before}\n")

@@ -18,7 +18,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Floats32: TypeAlias = NDArray[np.float32]
 Strings: TypeAlias = NDArray[np.object_]
-"""Python strings; None where the text beside the annotation says so."""
+"""Python strings, or None where a value may be missing."""
 Column: TypeAlias = NDArray[Any] | Sequence[Any]
 """One value for each comparison, such as the user ids, as the caller gave them."""
 Vector: TypeAlias = "NDArray[Any] | torch.Tensor | Sequence[int]"
@@ -26,7 +26,7 @@ Vector: TypeAlias = "NDArray[Any] | torch.Tensor | Sequence[int]"
 
 
 def as_column(values: Any) -> Any:  # noqa: ANN401 - any object that looks like a column, or None
-    """Return a column as it is or, where it is a pandas or Arrow column, as a NumPy array.
+    """Return a pandas or Arrow column as a NumPy array, and any other column as it is.
 
     Memory is shared where the layout allows it: for numbers without missing values, but not for Arrow's strings.
     """
@@ -38,13 +38,7 @@ def as_column(values: Any) -> Any:  # noqa: ANN401 - any object that looks like 
 
 
 def as_indices(indices: Any, n: int) -> Ints:  # noqa: ANN401 - anything that indexes an array
-    """Return int64 indices into n comparisons from one index, a slice, a vector of indices or a mask of length n.
-
-    Raises
-    ------
-    DataError
-        If `indices` is none of these, or an index is out of range.
-    """
+    """Return int64 indices into n comparisons from one index, a slice, a vector of indices or a mask of length n."""
     if isinstance(indices, slice):
         return np.arange(n)[indices]
     given = np.atleast_1d(np.asarray(as_column(indices)))

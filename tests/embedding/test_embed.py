@@ -111,7 +111,7 @@ def test_forgotten_texts_are_not_embedded(tmp_path, small_shards, elsewhere):
     write_preferences(tmp_path / "run", preferences)
     forget_users(tmp_path / "run", ["ann"])
     encoder = Elsewhere() if elsewhere else Counting()
-    assert embed_run(tmp_path / "run", encoder).n_conversations == encoder.n == 30
+    assert embed_run(tmp_path / "run", encoder)[0] == encoder.n == 30
     whole, left = EmbeddedPreferences.load(tmp_path / "whole"), EmbeddedPreferences.load(tmp_path / "run")
     used = np.unique(np.concatenate(load_comparisons(tmp_path / "run").rows()))
     blank = np.setdiff1d(np.arange(40), used)
@@ -295,11 +295,11 @@ def long_and_short(n=40):
 def test_the_summary_survives_an_interruption(tmp_path, tiny_models, monkeypatch):
     monkeypatch.setattr(store, "SHARD_ROWS", 50)
     encoder = TransformersEncoder(str(tiny_models.folder(positions=64)), batch_tokens=256)
-    whole = embedded(tmp_path / "whole", long_and_short(), encoder)
-    assert whole.n_conversations == 80
-    assert whole.summary.shortened == 28
-    assert whole.summary.checked == 2 * 3
-    assert 0 < whole.summary.deviation < 1e-5
+    n_conversations, whole = embedded(tmp_path / "whole", long_and_short(), encoder)
+    assert n_conversations == 80
+    assert whole.shortened == 28
+    assert whole.checked == 2 * 3
+    assert 0 < whole.deviation < 1e-5
     run, left = encoder.run, 3
 
     def interrupted(batch):
@@ -313,7 +313,7 @@ def test_the_summary_survives_an_interruption(tmp_path, tiny_models, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         embedded(tmp_path / "run", long_and_short(), encoder)
     monkeypatch.setattr(encoder, "run", run)
-    assert embedded(tmp_path / "run", long_and_short(), encoder) == whole
+    assert embedded(tmp_path / "run", long_and_short(), encoder) == (80, whole)
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 

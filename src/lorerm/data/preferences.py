@@ -69,22 +69,22 @@ class Preferences(Comparisons):
     """Comparisons of responses, with their texts.
 
     Make them with `from_files`, `from_records` or `from_dataset`, which check the data contract row by row. The order
-    of the comparisons is that of the input. Two are equal if their tables are.
+    of the comparisons is that of the input. Two `Preferences` are equal if their tables are.
 
     Parameters
     ----------
     user_ids, prompt_ids
-        Str [n].
+        Str [n]: the user and the prompt of each comparison.
     chosen, rejected
         Int64 [n]: rows of `responses`.
     weights
-        Float64 [n].
+        Float64 [n]: how much each comparison counts among its user's.
     splits
-        Str or None [n]: what the input, or the preparation of a run, says of each comparison.
+        Str or None [n]: the split that the input names, or that was assigned.
     responses
         An Arrow table with one row for each response: the columns `prompt` and `response`, lists of {role, content}.
     summary
-        Of the reading that these comparisons, or those they were selected from, came from.
+        Counts of the input that these comparisons, or those they were selected from, were read from.
 
     Examples
     --------
@@ -120,10 +120,6 @@ class Preferences(Comparisons):
             The input's name in errors.
         user_column
             The column of the users.
-
-        Returns
-        -------
-        Preferences
 
         Raises
         ------
@@ -176,10 +172,6 @@ class Preferences(Comparisons):
         user_column
             The column of the users.
 
-        Returns
-        -------
-        Preferences
-
         Raises
         ------
         DataError
@@ -231,7 +223,7 @@ class Preferences(Comparisons):
     def from_responses(
         cls, responses: Iterable[tuple[object, object]], comparisons: Comparisons, n_ties: int = 0
     ) -> Preferences:
-        """Put a list of responses together with comparisons between them, for users who all judge the same responses.
+        """Join a list of responses and the comparisons between them, for users who all compare the same responses.
 
         Parameters
         ----------
@@ -274,10 +266,6 @@ class Preferences(Comparisons):
         ----------
         path
             A Parquet file in the normal form; for any other, use `from_files`.
-
-        Returns
-        -------
-        Preferences
 
         Raises
         ------
@@ -329,11 +317,8 @@ class Preferences(Comparisons):
     def to_trl(self) -> datasets.Dataset:
         """Return a data set in TRL's conversational preference format, which `from_dataset` reads back unchanged.
 
-        Returns
-        -------
-        datasets.Dataset
-            `prompt`, `chosen` and `rejected` as lists of messages, which `DPOTrainer` and `RewardTrainer` take, with
-            the other columns of `table`.
+        `prompt`, `chosen` and `rejected` are lists of messages, which `DPOTrainer` and `RewardTrainer` take; the other
+        columns are those of `table`.
         """
         import datasets
 
@@ -348,44 +333,22 @@ class Preferences(Comparisons):
         return {**super()._sizes(), "responses": len(self.responses)}
 
     def messages(self, column: Literal["prompt", "chosen", "rejected"]) -> list[Conversation]:
-        """Return the messages of one column of the comparisons.
-
-        Parameters
-        ----------
-        column
-            Which column.
-
-        Returns
-        -------
-        list of Conversation
-            One for each comparison; equal ones may be one object.
-        """
+        """Return the messages of one column, a conversation for each comparison; equal ones may be one object."""
         rows = self.rejected if column == "rejected" else self.chosen
         used, index = np.unique(rows, return_inverse=True)
         found = read_messages(self.responses["prompt" if column == "prompt" else "response"].take(used))
         return [found[row] for row in index.reshape(-1).tolist()]
 
     def conversations(self, side: Literal["chosen", "rejected"]) -> list[Conversation]:
-        """Return the whole conversations, prompt and response, of one side of the comparisons.
-
-        Parameters
-        ----------
-        side
-            Which response.
-
-        Returns
-        -------
-        list of Conversation
-            One for each comparison.
-        """
+        """Return for each comparison the whole conversation, prompt and response, of one side."""
         pairs = zip(self.messages("prompt"), self.messages(side), strict=True)
         return [prompt + response for prompt, response in pairs]
 
     def canonical(self) -> Preferences:
         """Return the same comparisons over responses in an order that depends on the texts alone.
 
-        Responses of no comparison are dropped, equal ones merged, and the others sorted by the canonical JSON of the
-        whole conversation (`lorerm.data.conversation.conversation_key`): the order of the rows of embeddings.
+        This is the order of the rows of embeddings: equal responses are merged, those of no comparison dropped, and the
+        others sorted by the canonical JSON of the whole conversation (`lorerm.data.conversation.conversation_key`).
         """
         chosen, rejected = self.rows()
         used = np.unique(np.concatenate([chosen, rejected]))

@@ -1,8 +1,8 @@
 """Embedding of preferences: in memory, or into a run folder in bounded memory and safe to kill at any moment.
 
 In a run folder, the conversations are embedded in the order of `responses.parquet`, a shard of them at a time. A shard
-is planned as a whole, and every batch of the plan is kept as soon as it is computed. The plan depends on the shard's
-conversations only, so that a repeated command runs the same batches and ends with the same bytes.
+is divided into batches as a whole, and every batch is stored as soon as it is computed. The division depends on the
+shard's conversations only, so that a repeated command runs the same batches and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -98,19 +98,22 @@ def embed_with_summary(
     embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
     parts = spans(total)
 
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
     def conversations(rows: slice) -> list[Conversation]:
         some = ordered.responses.slice(rows.start, rows.stop - rows.start)
         return [prompt + response for prompt, response in read_responses(some)]
 
-    with closing(_encode_spans(encoder, conversations, parts, progress)) as encoded:
+    with closing(_encode_spans(encoder, conversations, parts, report)) as encoded:
         for number, get in encoded:
             rows = parts[number]
             with _naming(ordered.describe_response, np.arange(rows.start, rows.stop)):
                 embeddings[rows], found = get()
             summary += found
             done += rows.stop - rows.start
-            if progress is not None:
-                progress(done, total)
+            report(done)
     embedded = EmbeddedPreferences.join(ordered, embeddings, encoder.identity, encoder.reference)
     if all(label is None for label in ordered.splits):
         embedded = replace(embedded, splits=None)
@@ -121,20 +124,18 @@ def _encode_spans(
     encoder: Encoder,
     conversations: Callable[[slice], Sequence[Conversation]],
     parts: Sequence[slice],
-    progress: Progress | None,
+    report: Callable[[int], None],
 ) -> Generator[tuple[int, Callable[[], tuple[Floats32, EncodingSummary]]]]:
-    """Yield the index of each part, and a callable that returns the embeddings of its conversations."""
+    """Yield the index of each part, and a function that returns the embeddings and the summary of its conversations."""
     if isinstance(encoder, ShardEncoder):
         yield from encoder.encode_shards(conversations(rows) for rows in parts)
         return
-    total = parts[-1].stop if parts else 0
     for number, rows in enumerate(parts):
 
-        def report(done: int, _: int, before: int = rows.start) -> None:
-            if progress is not None:
-                progress(before + done, total)
+        def report_part(done: int, _: int, before: int = rows.start) -> None:
+            report(before + done)
 
-        yield number, partial(encode_in_batches, encoder, conversations(rows), progress=report)
+        yield number, partial(encode_in_batches, encoder, conversations(rows), progress=report_part)
 
 
 @contextmanager
@@ -147,35 +148,14 @@ def _naming(describe: Callable[[int], str], rows: Ints) -> Iterator[None]:
         raise type(error)(problem, error.remedy, **asdict(error.location)) from error
 
 
-@dataclass(frozen=True)
-class EmbeddedRun:
-    """Number of conversations embedded into a run folder, and the encoder's summary of them."""
+def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = None) -> tuple[int, EncodingSummary]:
+    """Embed the texts of a run folder's `responses.parquet`; return the number of conversations and their summary.
 
-    n_conversations: int
-    """distinct ones"""
-    summary: EncodingSummary
+    Finished work is kept. After an interruption, an encoder that works in batches (`BatchEncoder`) repeats at most one
+    batch, and one that has shards encoded on other machines (`ShardEncoder`) repeats unfinished shards.
 
-
-def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = None) -> EmbeddedRun:
-    """Embed the texts of a run folder's `responses.parquet`; finished work is kept.
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    encoder
-        The encoder. After an interruption, one that works in batches (`BatchEncoder`) repeats at most one batch; one
-        that has shards encoded on other machines (`ShardEncoder`) repeats unfinished shards.
-    progress
-        Called with (conversations done, conversations in all).
-
-    Raises
-    ------
-    DataError
-        If the encoder returns NaN or infinite values, or cannot embed a conversation; the error names its user and
-        prompt.
-    RunError
-        If the folder holds embeddings of another encoder, a file is missing or damaged, or cannot be written.
+    `progress` is called with (conversations done, conversations in all). If the encoder cannot embed a conversation, or
+    returns NaN, the error names its user and prompt. Embeddings of another encoder in the folder are a `RunError`.
     """
     folder = Path(run) / EMBEDDINGS
     check_encoder(run, encoder.identity)
@@ -192,7 +172,7 @@ def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = Non
         n_conversations += n
         summary += found
     finish(Path(run), len(stored), encoder.identity, encoder.reference, encoder.reference_reason)
-    return EmbeddedRun(n_conversations, summary)
+    return n_conversations, summary
 
 
 @dataclass(frozen=True)
@@ -219,7 +199,7 @@ class _RunWork:
         return len(conversations), summary
 
     def encode_elsewhere(self, encoder: ShardEncoder, wanted: Iterable[tuple[Path, slice]]) -> None:
-        """Let the encoder's workers embed the unfinished shards, and keep each as soon as it is there."""
+        """Let the encoder's workers embed the unfinished shards, and write each as soon as it is finished."""
         missing: list[tuple[Path, slice, Ints, dict[str, Any]]] = []
         done = 0
         for path, rows in wanted:
@@ -273,7 +253,7 @@ class _RunWork:
 
 
 def _finished_summary(path: Path, provenance: dict[str, Any]) -> EncodingSummary | None:
-    """Return the summary in a shard's metadata; None if there is no file, or one of other texts or another encoder."""
+    """Return the summary in a shard's metadata; None if it is of other texts, of another encoder, or missing."""
     found = read_provenance(path)
     summary = found.pop("remarks", None)
     return None if summary is None or found != provenance else EncodingSummary(**summary)

@@ -27,9 +27,9 @@ class EmbeddedPreferences(Comparisons):
     Parameters
     ----------
     user_ids
-        Length n: whose comparison it is.
+        Length n: the user of each comparison.
     prompt_ids
-        Length n: what the responses answer; train and test never share a prompt.
+        Length n: the prompt of both responses; train and test never share a prompt.
     chosen, rejected
         Int [n]: rows of `responses`.
     weights
@@ -67,7 +67,7 @@ class EmbeddedPreferences(Comparisons):
         NumPy arrays and torch tensors are kept as they are; pandas and Arrow columns become NumPy arrays, without a
         copy where their layout allows it.
 
-        Without `prompt_ids` the unordered pair of the two responses is the unit that train and test do not share.
+        Without `prompt_ids`, each unordered pair of responses counts as a prompt of its own.
 
         Raises
         ------
@@ -86,14 +86,7 @@ class EmbeddedPreferences(Comparisons):
         encoder: EncoderIdentity | None = None,
         reference: Matrix | None = None,
     ) -> EmbeddedPreferences:
-        """Put comparisons and the matrix that they point into together.
-
-        Raises
-        ------
-        DataError
-            If `responses` is no non-empty matrix of finite values, a comparison points outside of it, or `reference`
-            has another dimension.
-        """
+        """Join comparisons and the matrix that has their responses, after the checks of `from_arrays`."""
         responses = as_matrix(responses)
         if len(responses.shape) != 2 or 0 in responses.shape:
             raise DataError(

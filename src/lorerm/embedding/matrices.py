@@ -54,26 +54,14 @@ class _Part(NamedTuple):
 
 
 class StoredMatrix:
-    """A matrix [R, D] on disk, whose rows are those of several safetensors files, one file after the other.
+    """A matrix [R, D] on disk: the rows of the tensor `name` in several safetensors files, one file after the other.
 
     Indexing with a slice, or with int [m] row numbers in any order, reads these rows: a torch tensor [m, D] in the
     dtype of the files. Nothing is kept in memory, and no file stays open.
 
-    Parameters
-    ----------
-    paths
-        Safetensors files.
-    name
-        The tensor's name in each.
-
-    Raises
-    ------
-    UnreadableFileError
-        If a file cannot be read, or its tensor is not a float matrix with the columns and dtype of the others; also
-        later, when rows are read of a file that was removed or cut off.
+    It is an `UnreadableFileError` if a file cannot be read, or its tensor is not a float matrix with the columns and
+    dtype of the others; also later, if a file was removed or cut off when its rows are read.
     """
-
-    ndim = 2
 
     def __init__(self, paths: Sequence[str | Path], name: str) -> None:
         self._parts = [_read_part(Path(path), name) for path in paths]
@@ -133,40 +121,29 @@ class StoredMatrix:
 
 
 def _read_part(path: Path, name: str) -> _Part:
-    header, start = _read_header(path)
+    """Read from a file's header where its tensor `name` begins, its shape and its dtype."""
     try:
-        entry = header[name]
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entry = json.loads(file.read(min(length, _LONGEST_HEADER))).get(name)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UnreadableFileError(path, "it is not a readable safetensors file") from error
+    try:
         shape, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableFileError(path, f"it holds no tensor {name!r}") from error
     if dtype not in DTYPES:
         raise UnreadableFileError(path, f"it holds numbers of type {dtype}")
-    if start + end > path.stat().st_size:
+    if 8 + length + end > path.stat().st_size:
         raise UnreadableFileError(path, "the file is cut off")
-    return _Part(path, start + begin, shape, dtype)
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a description of the file's tensors, and where their bytes begin."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        header.pop("__metadata__", None)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UnreadableFileError(path, "it is not a readable safetensors file") from error
-    return header, 8 + length
+    return _Part(path, 8 + length + begin, shape, dtype)
 
 
 def as_matrix(values: Any) -> Matrix:  # noqa: ANN401 - any object that looks like a matrix
     """Return a matrix as it is or, from a pandas frame, Arrow table or column of Arrow lists, as a NumPy array.
 
-    Memory is shared where the layout allows it: for pandas frames of one dtype, and Arrow's lists of one length.
-
-    Raises
-    ------
-    DataError
-        If the lists of an Arrow column have different lengths, or one is missing.
+    Memory is shared where the layout allows it: for pandas frames of one dtype, and Arrow's lists of one length. An
+    Arrow column with a missing list, or with lists of different lengths, is a `DataError`.
     """
     if hasattr(values, "combine_chunks"):
         values = values.combine_chunks()
@@ -211,21 +188,18 @@ def as_tensor(values: Matrix | Sequence[float]) -> torch.Tensor:
 def as_reference(reference: Matrix, dimension: int) -> Floats32:
     """Return a reward head of any float dtype, [D] or [1, D], as float32 [D].
 
-    Raises
-    ------
-    DataError
-        If it does not have `dimension` entries, or one is NaN or infinite.
+    It is a `DataError` if it does not have `dimension` entries, or one is NaN or infinite.
     """
     head: Floats32 = as_tensor(reference).float().cpu().numpy().reshape(-1)
-    if head.shape != (dimension,) or not np.isfinite(head).all():
-        raise DataError(
-            f"reference has {head.size} entries, responses have dimension {dimension}"
-            if head.shape != (dimension,)
-            else "reference holds NaN or infinite values",
-            "give the reward head of the model that made the embeddings, as a finite vector [D]",
-            argument="reference",
-        )
-    return head
+    if head.size == dimension and np.isfinite(head).all():
+        return head
+    raise DataError(
+        f"reference has {head.size} entries, responses have dimension {dimension}"
+        if head.size != dimension
+        else "reference holds NaN or infinite values",
+        "give the reward head of the model that made the embeddings, as a finite vector [D]",
+        argument="reference",
+    )
 
 
 def check_finite(responses: Matrix) -> None:

@@ -1,7 +1,7 @@
 """The embeddings of a run folder: files under `embeddings/`, which hold a matrix with one row for each response.
 
-- `embeddings-00001-of-00003.safetensors`: tensor `responses` [rows, D]. A shard is written whole or not at all. Its
-  metadata name the encoder and a hash of the texts, so that an interrupted run keeps the shards that fit and no other.
+- `embeddings-00001-of-00003.safetensors`: a shard, tensor `responses` [rows, D], written whole or not at all. Its
+  metadata name the encoder and a hash of the texts, so that a repeated command keeps the shards of the same input only.
 - `embeddings-00001-of-00003/`: the finished batches of a shard that is not finished.
 - `reference.safetensors`: tensor `reference` [D], if the encoder has a reward head.
 - `encoder.json`: the encoder's identity. It is written last: its presence means that the matrix is complete.
@@ -16,7 +16,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from lorerm.data.stored import COMPARISONS, damaged, load_comparisons
 from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, as_tensor, check_finite
-from lorerm.errors import DataError, RunError
+from lorerm.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ FORMAT_VERSION = 1
 EMBEDDINGS = "embeddings"
 ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
 RESPONSES = "responses"
-# Few enough that a shard of the largest models stays in memory, many enough that few prompts are in two shards.
+# Few enough that a shard of the largest models fits in memory, many enough that few prompts are in two shards.
 SHARD_ROWS = 1024
 # The name of the metadata's one entry; with several, safetensors writes them in an order that differs between runs.
 _PROVENANCE = "made_of"
@@ -72,7 +72,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_tensor(path: Path, name: str, tensor: torch.Tensor, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write one tensor, and JSON-able values that say what it was made from; equal ones give equal bytes."""
+    """Write one tensor, and as metadata what it was made from, as JSON-able values; equal ones give equal bytes."""
     from safetensors.torch import save
 
     metadata = None if provenance is None else {_PROVENANCE: json.dumps(provenance, sort_keys=True)}
@@ -94,27 +94,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ShardBatches:
-    """The finished batches of an unfinished shard, one file each, so that an interruption costs one batch.
-
-    Parameters
-    ----------
-    folder
-        Their folder, with no other files.
-    provenance
-        JSON-able values that determine the shard's rows. A batch of anything else is not read.
-    """
+    """The finished batches of an unfinished shard, one file each, so that an interruption costs one batch."""
 
     folder: Path
+    """a folder without other files"""
     provenance: Mapping[str, Any]
+    """JSON-able values that determine the shard's rows; a batch of anything else is not read"""
 
     def write(self, number: int, batch: Batch, embeddings: Floats32, summary: EncodingSummary) -> None:
-        """Keep the embeddings of batch `number` of the plan, float32 [m, D], whole or not at all.
-
-        Raises
-        ------
-        RunError
-            They cannot be written.
-        """
+        """Store the embeddings of batch `number` of the plan, float32 [m, D], whole or not at all."""
         import torch
 
         provenance = {**self._of(batch), "remarks": asdict(summary)}
@@ -213,36 +201,28 @@ def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
         )
 
 
-class Stored(NamedTuple):
-    """Contents of a run folder's embeddings and comparisons."""
+def read_store(
+    run: str | Path,
+) -> tuple[Comparisons, torch.Tensor | StoredMatrix, EncoderIdentity | None, Floats32 | None]:
+    """Return a run folder's comparisons, embeddings (a large matrix stays on disk), encoder and reference head.
 
-    comparisons: Comparisons
-    responses: torch.Tensor | StoredMatrix
-    encoder: EncoderIdentity | None
-    reference: Floats32 | None
-
-
-def read_store(run: str | Path) -> Stored:
-    """Read the comparisons and embeddings of a run folder; a large matrix stays on disk.
-
-    Raises
-    ------
-    RunError
-        If the folder holds no finished embeddings, those of another version, or a damaged file.
+    It is a `RunError` if the folder holds no finished embeddings, those of another version, or a damaged file.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     run = Path(run)
     if not (run / EMBEDDINGS / ENCODER).exists() or not (run / COMPARISONS).exists():
         raise RunError(
             "the run holds no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first", file=run
         )
     identity, n_rows, _ = _read_encoder(run / EMBEDDINGS / ENCODER)
+    comparisons, responses = load_comparisons(run), _read_matrix(run / EMBEDDINGS, n_rows)
     head = run / EMBEDDINGS / REFERENCE
-    return Stored(
-        load_comparisons(run),
-        _read_matrix(run / EMBEDDINGS, n_rows),
-        identity,
-        _read_tensor(head, "reference").numpy() if head.exists() else None,
-    )
+    try:
+        return comparisons, responses, identity, load_file(head)["reference"] if head.exists() else None
+    except (OSError, KeyError, SafetensorError) as error:
+        raise damaged(head) from error
 
 
 def reference_reason(run: str | Path) -> str | None:
@@ -279,19 +259,15 @@ def zero_unused_rows(run: str | Path, comparisons: Comparisons) -> int:
 def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path) from error
-    if version != FORMAT_VERSION:
-        raise RunError(
-            f"the embeddings have format {version}, this version of lorerm reads {FORMAT_VERSION}",
-            "use the version that made them, or make the run again",
-            file=path,
-        )
-    try:
+        if (version := content["format_version"]) != FORMAT_VERSION:
+            raise RunError(
+                f"the embeddings have format {version}, this version of lorerm reads {FORMAT_VERSION}",
+                "use the version that made them, or make the run again",
+                file=path,
+            )
         identity = None if content["encoder"] is None else EncoderIdentity.from_dict(content["encoder"])
         return identity, int(content["n_rows"]), content["reference_reason"]
-    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path) from error
 
 
@@ -305,13 +281,3 @@ def _read_matrix(folder: Path, n_rows: int) -> torch.Tensor | StoredMatrix:
     if len(matrix) != n_rows:
         raise damaged(folder)
     return matrix
-
-
-def _read_tensor(path: Path, name: str) -> torch.Tensor:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)[name]  # type: ignore[no-any-return]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise damaged(path) from error

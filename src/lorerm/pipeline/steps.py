@@ -144,13 +144,15 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
         check_encoder(run.path, encoder.identity)
 
         def work() -> dict[str, Any]:
-            found = embed_run(run.path, encoder, lambda done, total: run.report_progress("embedding", done, total))
+            n_conversations, found = embed_run(
+                run.path, encoder, lambda done, total: run.report_progress("embedding", done, total)
+            )
             return {
                 "encoder": encoder.identity.to_dict(),
                 "running": running_settings(encoder),
-                "n_conversations": found.n_conversations,
-                "remarks": asdict(found.summary),
-                "warnings": found.summary.warnings(found.n_conversations, encoder.identity),
+                "n_conversations": n_conversations,
+                "remarks": asdict(found),
+                "warnings": found.warnings(n_conversations, encoder.identity),
             }
 
         return work
