@@ -23,7 +23,7 @@ class Loaded(Generic[C]):
     reading: tuple[str, ...] = ()
     """one line per step of the reading: how many rows it kept, and why it left others out"""
     warnings: tuple[str, ...] = ()
-    """what a reader of the results should know"""
+    """sentences about the comparisons that a report must show"""
     text: Preferences | None = None
     """the comparisons as text, for the leak check, where `preferences` are embeddings and the files hold the text"""
     lists_all_responses: bool = False
@@ -31,14 +31,9 @@ class Loaded(Generic[C]):
 
 
 class Tally:
-    """Counts the rows that a loader leaves out, by reason, and reports them in the order of its steps.
+    """Counts of the rows that a loader leaves out, by the step that leaves them out.
 
-    Parameters
-    ----------
-    unit
-        The name of what is counted, in the plural: "rows".
-    steps
-        Name of each step -> why it leaves rows out, in the order of the steps.
+    `unit` is the name of what is counted, in the plural; `steps` has the reason of each step, by its name and in order.
 
     Examples
     --------

@@ -78,10 +78,10 @@ class Options(PublishedOptions):
     """users are drawn from Dirichlet(concentration * 1_10); at 0.1, as published, one or two reward models dominate for
     most users; the larger it is, the more alike users are"""
     seen_share: float = 0.005
-    """share of the train prompts that a seen user's training comparisons are on: drawn for each user, rounded down, but
-    at least one prompt"""
+    """share of the train prompts on which a seen user has training comparisons: drawn for each user, rounded down, at
+    least one prompt"""
     unseen_share: float = 0.001
-    """share of the train prompts that an unseen user's few-shot comparisons are on: drawn likewise"""
+    """share of the train prompts on which an unseen user has few-shot comparisons: drawn likewise"""
 
 
 def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
@@ -160,7 +160,8 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
         with of_published_layout(row):
             if label not in texts:
                 raise DataError("the file is neither of the train nor of the test split", "keep the files' names")
-            texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), _responses(row)))
+            responses = [_text(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
+            texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), responses))
             scores[label].append(_scores(row))
         tally.add()
     tested = {prompt for _, prompt, _ in texts["test"]}
@@ -177,10 +178,6 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
             )
         sides.append(_Prompts(found, np.nan_to_num(np.stack(scores[label])), usable))
     return sides[0], sides[1]
-
-
-def _responses(row: Row) -> list[str]:
-    return [_text(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
 
 
 def _text(row: Row, name: str) -> str:

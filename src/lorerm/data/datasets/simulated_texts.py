@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.resources import files
 from operator import getitem
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,41 +39,28 @@ _CORRELATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Topic:
+class Topic(NamedTuple):
     """The facts about one everyday subject that prompts and responses are made of."""
 
-    task: str
-    """the subject as an imperative: "bake sourdough bread\""""
-    doing: str
-    """the subject as a gerund"""
-    goal: str
-    """what success looks like, as a noun phrase"""
-    tips: list[tuple[str, str]]
-    """seven pairs of an imperative and its reason"""
-    pitfalls: list[str]
-    """mistakes, as gerunds"""
-    choice: tuple[str, str, str, str]
-    """the better option, the other option, and a clause on each"""
-    trouble: tuple[str, str, str]
-    """a symptom, its cause, and the cure as an imperative"""
-    examples: list[str]
-    """concrete cases, as clauses"""
-    quips: list[str]
-    """jokes, as whole sentences"""
+    task: str  # the subject as an imperative: "bake sourdough bread"
+    doing: str  # the subject as a gerund
+    goal: str  # what success looks like, as a noun phrase
+    tips: list[tuple[str, str]]  # seven pairs of an imperative and its reason
+    pitfalls: list[str]  # mistakes, as gerunds
+    choice: tuple[str, str, str, str]  # the better option, the other option, and a clause on each
+    trouble: tuple[str, str, str]  # a symptom, its cause, and the cure as an imperative
+    examples: list[str]  # concrete cases, as clauses
+    quips: list[str]  # jokes, as whole sentences
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """One prompt, with what is needed to respond to it."""
 
     prompt_id: str
     text: str
-    kind: str
-    """one of `KINDS`"""
+    kind: str  # one of `KINDS`
     topic: Topic
-    tip: int
-    """index of the tip that a "why" question is about"""
+    tip: int  # index of the tip that a "why" question is about
 
 
 @dataclass(frozen=True, eq=False)
