@@ -32,7 +32,7 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
     `column "chosen"`.
     """
     if isinstance(value, str):
-        return (Message(role=role, content=_storable(value)),)
+        return (Message(role=role, content=storable(value)),)
     if is_missing(value):
         raise DataError(f"{name} is missing", "give a string or a list of messages, or leave the row out")
     entries = as_list(value)
@@ -113,7 +113,7 @@ def is_stringified_list(text: str) -> bool:
     )
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace lone surrogates, which UTF-8 cannot store, by U+FFFD; all other text stays as it is."""
     if text.isascii():
         return text
@@ -137,7 +137,7 @@ def _parse_message(message: object, name: str, number: int) -> Message:
         raise DataError(f"{name}, message {number} has the role {role!r:.40}", f"use one of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise DataError(f"{name}, message {number} has content of type {type(content).__name__}", "give a string")
-    return Message(role=role, content=_storable(content))
+    return Message(role=role, content=storable(content))
 
 
 def _evaluate(text: str) -> object:
