@@ -67,7 +67,9 @@ def test_names_of_ranks():
 
 
 def test_a_rank_that_lost_directions_has_their_number():
-    assert phrases.rank_label(RankRow(rank=5, fitted_rank=3, available=True)) == "personal weights (K = 5, 3 kept)"
+    assert (
+        phrases.rank_label(RankRow(rank=5, fitted_rank=3, available=True)) == "personal weights (K = 5, 3 of them kept)"
+    )
 
 
 def test_counts():

@@ -69,7 +69,7 @@ def test_the_summary_says_whose_comparisons_how_much_and_how_sure(rich):
     ("values", "fact"),
     [
         ({"mean": -0.03, "ci95": [-0.05, -0.01]}, "below 0"),
-        ({"mean": 0.01, "ci95": [-0.01, 0.03]}, "holds 0"),
+        ({"mean": 0.01, "ci95": [-0.01, 0.03]}, "contains 0"),
         ({"mean": 0.1, "ci95": None, "stderr": None, "n_users": 1}, "one user alone"),
         ({"mean": 0.0, "ci95": [0.0, 0.0]}, "no difference for any user"),
     ],

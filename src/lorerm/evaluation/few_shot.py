@@ -79,7 +79,7 @@ def few_shot_curve(
     adaptation
         How weights are fitted; None is the default recipe.
     progress
-        Called with ("shots", number of values of n_shots done, number of values).
+        Called with ("few-shot curve", number of values of n_shots done, number of values).
 
     Raises
     ------
@@ -113,7 +113,7 @@ def few_shot_curve(
     correct, trial_means = [], []
     progress = progress or (lambda *_: None)
     for done, n_shots in enumerate(values):
-        progress("shots", done, len(values))
+        progress("few-shot curve", done, len(values))
         total, means = np.zeros(len(test)), []
         for fitted in _weights(model, given, order, n_shots, adaptation):
             weights = torch.cat([fitted, model.population_weights[None]])[torch.from_numpy(row)]
@@ -122,7 +122,7 @@ def few_shot_curve(
             means.append(float(sample.by_user(found[:, None]).mean()))
         correct.append(total / len(means))
         trial_means.append(means)
-    progress("shots", len(values), len(values))
+    progress("few-shot curve", len(values), len(values))
     curve = np.stack(correct, axis=1)
     accuracies, gains = estimate(curve, sample), estimate(curve - curve[:, :1], sample)
     points = tuple(

@@ -87,7 +87,7 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is a 95% interval that does not hold 0; if not, there are too few users to tell."""
+        """Whether there is a 95% interval that does not contain 0; if not, there are too few users to tell."""
         return self.is_gain or self.is_loss
 
 

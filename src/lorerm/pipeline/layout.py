@@ -19,7 +19,7 @@ from lorerm.evaluation.rewardbench import FOLDER, RESULTS
 MANIFEST = "manifest.json"
 # Entry of the manifest: the users who are being forgotten, from before the first file changes until the last one has.
 FORGETTING = "forgetting"
-# The settings of a run that was made by an experiment; versions before 0.2 called it a recipe.
+# The settings of a run that was made by an experiment; earlier versions called it a recipe.
 EXPERIMENT, EXPERIMENT_BEFORE = "experiment.yaml", "recipe.yaml"
 # Texts in the layouts of earlier versions, which `old_layout` converts.
 PREFERENCES, CHOICES = "preferences.parquet", "choices.parquet"

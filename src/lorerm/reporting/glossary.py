@@ -30,8 +30,8 @@ _TERMS = {
     "95% interval": "The range in which the mean of all users and prompts of the same kind is expected: about 95 of "
     "100 such intervals hold it. In a difference, both models are measured on the same comparisons, so that its "
     "interval is narrower than those of the two accuracies suggest.",
-    "too few users to tell": "The 95% interval of a difference holds 0: the data show neither a gain nor a loss. More "
-    "users make the interval narrower.",
+    "too few users to tell": "The 95% interval of a difference contains 0: the data show neither a gain nor a loss. "
+    "More users make the interval narrower.",
     "personal axis": "A direction along which users' rewards differ, after what they share is taken out.",
     "seed": "The number that starts all random choices: which users and prompts are held out, and how training starts. "
     "Other seeds show how much these choices matter.",

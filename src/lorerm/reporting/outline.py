@@ -116,7 +116,7 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "differences",
             "Differences",
-            f"How much better rank {report.focus_rank} is than each baseline. Where the 95% interval holds 0, there "
+            f"How much better rank {report.focus_rank} is than each baseline. Where the 95% interval contains 0, there "
             "are too few users to tell.",
             _differences(report),
         ),

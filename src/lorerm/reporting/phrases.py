@@ -85,7 +85,7 @@ def rank_label(row: RankRow) -> str:
     """Name the model of a rank, with the number of directions that training kept if that is another number."""
     if row.rank < 2:
         return BASELINES[("reference_head", "bradley_terry")[row.rank]]
-    kept = f", {row.fitted_rank} kept" if row.fitted_rank not in (None, row.rank) else ""
+    kept = f", {row.fitted_rank} of them kept" if row.fitted_rank not in (None, row.rank) else ""
     return f"personal weights (K = {row.rank}{kept})"
 
 

@@ -19,7 +19,7 @@ def compared(estimate: Estimate, baseline: str, subject: str = "personal ranking
     Parameters
     ----------
     estimate
-        Its accuracy minus that of the baseline. If the 95% interval holds 0, or there is none, the sentence begins
+        Its accuracy minus that of the baseline. If the 95% interval contains 0, or there is none, the sentence begins
         with "Too few users to tell".
     baseline
         What it is compared with.
@@ -117,7 +117,7 @@ def _how_sure(estimate: Estimate) -> str:
     if estimate.is_clear:
         meaning = f"is {'above' if estimate.is_gain else 'below'} 0, so chance alone hardly explains the difference"
     else:
-        meaning = "holds 0, so personal ranking may be better or worse"
+        meaning = "contains 0, so personal ranking may be better or worse"
     return (
         f"{difference}, 95% interval {interval(estimate.ci95)}: that is where it is expected for all users and prompts "
         f"of the same kind. The interval {meaning}."

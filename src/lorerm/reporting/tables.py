@@ -202,7 +202,7 @@ def losing_users(gains: Gains) -> Table:
     clearly = sum(user.is_loss for user in losing)
     notes = [
         f"{count(len(losing))} of {count(len(gains.users), 'user')} lose; for {count(clearly)} the whole 95% interval "
-        f"is below 0. If no user lost or gained, that would be so for about {gains.n_expected_losses:.0f} by chance."
+        f"is below 0. If no user lost or gained, about {gains.n_expected_losses:.0f} intervals would be by chance."
     ]
     if len(losing) > LISTED_USERS:
         notes.append(f"These are the {LISTED_USERS} largest losses; report.json lists every user.")

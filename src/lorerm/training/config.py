@@ -21,13 +21,13 @@ class TrainingConfig:
     recipe: str = field(default="default", metadata={"choices": RECIPES})
     """"default" (regularised, settings chosen on validation comparisons), "paper" or "paper-cosine" (as published)"""
     seed: int = 0
-    """seed of the validation split and, in the paper recipes, of the initial values (torch.manual_seed)"""
+    """seed of the validation split and, in the published recipes, of the initial values (torch.manual_seed)"""
     steps: int | None = None
-    """most optimisation steps; None: the recipe's own (300 for default, 1000 for paper, 20000 for paper-cosine)"""
+    """largest number of optimisation steps; None: 300 for default, 1000 for paper, 20000 for paper-cosine"""
     learning_rate: float | None = None
-    """Adam's learning rate in the paper recipes; None: the published 0.5"""
+    """Adam's learning rate in the published recipes; None: the published 0.5"""
     alpha: float | None = None
-    """strength of the paper recipes' regulariser; None: the published 0 for paper, 1e4 for paper-cosine"""
+    """strength of the published recipes' regulariser; None: the published 0 for paper, 1e4 for paper-cosine"""
 
     def __post_init__(self) -> None:
         taken = load_recipe(self.recipe).training_settings

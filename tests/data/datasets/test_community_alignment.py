@@ -51,7 +51,7 @@ def test_languages_are_a_filter_and_an_unknown_one_an_error(tmp_path):
     rows = (whole("c1", "a1", "en"), whole("c2", "a2", "it"), whole("c3", "a3", "hi"))
     loaded = read(tmp_path, *rows, languages=["it", "hi"])
     assert set(loaded.preferences.user_ids) == {"a2", "a3"}
-    assert "1 left out, in other languages than those asked for: 2 left" in loaded.reading
+    assert "1 left out, in other languages than those asked for: 2 remain" in loaded.reading
     with refused(DataError, "'Klingon'", "en, hi, it", file=str(tmp_path / "full.jsonl"), argument="languages"):
         read(tmp_path, *rows, languages=["it", "Klingon"])
 
@@ -66,8 +66,8 @@ def test_incomplete_turns_are_counted_and_end_the_conversation(tmp_path):
     loaded = read(tmp_path, whole(), gap, unpreferred, same, empty, whole())
     assert loaded.reading[:3] == (
         "conversations read: 6",
-        "1 left out, without a first message: 5 left",
-        "1 left out, that were read already: 4 left",
+        "1 left out, without a first message: 5 remain",
+        "1 left out, that were read already: 4 remain",
     )
     assert [line.split(" left out")[0] for line in loaded.reading[4:]] == ["1", "1", "2"]
     assert list(dict.fromkeys(loaded.preferences.user_ids)) == ["a1", "a2", "a4"]

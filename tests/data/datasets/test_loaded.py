@@ -12,7 +12,7 @@ def test_steps_are_told_in_their_order_with_what_each_left():
     tally.add(10)
     tally.drop("second", 3)
     tally.drop("first")
-    assert tally.lines() == ("rows read: 10", "1 left out, no text: 9 left", "3 left out, the same twice: 6 left")
+    assert tally.lines() == ("rows read: 10", "1 left out, no text: 9 remain", "3 left out, the same twice: 6 remain")
     assert tally.left == 6
 
 

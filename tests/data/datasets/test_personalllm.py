@@ -117,7 +117,7 @@ def test_prompt_with_a_missing_score_has_no_comparisons_but_keeps_its_rows(tmp_p
     train, test = rows("train", 4), rows("test", 2)
     train[2]["response_5_beaver_7b"] = None
     loaded = load(write(tmp_path, train, test), seen_users=3, unseen_users=0, seen_share=1.0)
-    assert loaded.reading == ("prompts read: 6", "1 left out, a score is missing or not finite: 5 left")
+    assert loaded.reading == ("prompts read: 6", "1 left out, a score is missing or not finite: 5 remain")
     assert "train-2" not in set(loaded.preferences.prompt_ids)
     assert loaded.preferences.responses.num_rows == 8 * 6
 
@@ -141,7 +141,7 @@ def test_prompt_in_both_splits_is_tested_only(tmp_path):
     train, test = rows("train", 4), rows("test", 2)
     train[1]["prompt"] = test[0]["prompt"]
     loaded = load(write(tmp_path, train, test), seen_users=3, unseen_users=0, seen_share=1.0)
-    assert "1 left out, a training prompt that is a test prompt too: 5 left" in loaded.reading
+    assert "1 left out, a training prompt that is a test prompt too: 5 remain" in loaded.reading
 
 
 def test_seed_decides_users_and_prompts(sample):

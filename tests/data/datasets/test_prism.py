@@ -153,7 +153,7 @@ def test_turns_without_a_rejected_reply_are_left_out_but_stay_in_the_context(tmp
     preferences = loaded.preferences
     (row,) = np.flatnonzero(preferences.prompt_ids == "x")
     assert [turn["content"] for turn in preferences.messages("prompt")[row]] == ["Hello?", "Hi.", "And?"]
-    assert "1 left out, no reply was rejected: 9 left" in loaded.reading
+    assert "1 left out, no reply was rejected: 9 remain" in loaded.reading
 
 
 def test_turns_after_a_missing_choice_have_no_context(tmp_path):
@@ -181,13 +181,13 @@ def test_history_of_another_layout_names_the_row(tmp_path):
 def test_dialogue_without_any_whole_turn_is_dropped(tmp_path):
     alone = (utterance(0, "user", "Hello?"), utterance(0, "model", "Hi.", chosen=True))
     loaded = load(write(tmp_path, odd(x=alone)))
-    assert "1 left out, no turn has a message, a chosen and a rejected reply: 8 left" in loaded.reading
+    assert "1 left out, no turn has a message, a chosen and a rejected reply: 8 remain" in loaded.reading
 
 
 def test_rejected_reply_of_the_chosen_text_is_a_tie(tmp_path):
     same = (*WHOLE[:2], utterance(0, "model", "Hi.", chosen=False))
     loaded = load(write(tmp_path, odd(x=same)))
-    assert "1 left out, all rejected replies are the chosen one's text: 8 left" in loaded.reading
+    assert "1 left out, all rejected replies are the chosen one's text: 8 remain" in loaded.reading
 
 
 def test_dialogues_of_unknown_users_are_counted(tmp_path):

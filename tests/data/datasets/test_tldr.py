@@ -63,7 +63,7 @@ def test_rows_left_out_are_counted_by_step(tmp_path):
     assert loaded.reading[0] == "rows read: 10"
     counts = [line.split(" left out")[0] for line in loaded.reading[1:]]
     assert counts == ["1", "1", "1", "2"]
-    assert loaded.reading[-1].endswith("5 left")
+    assert loaded.reading[-1].endswith("5 remain")
     assert len(loaded.preferences) == 5
 
 

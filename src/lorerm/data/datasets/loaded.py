@@ -41,7 +41,7 @@ class Tally:
     >>> tally.add(10)
     >>> tally.drop("ties", 2)
     >>> tally.lines()
-    ('rows read: 10', '2 left out, both responses are the same: 8 left')
+    ('rows read: 10', '2 left out, both responses are the same: 8 remain')
     """
 
     def __init__(self, unit: str, steps: dict[str, str]) -> None:
@@ -69,5 +69,5 @@ class Tally:
         for step, reason in self._steps.items():
             if count := self._dropped[step]:
                 left -= count
-                lines.append(f"{count:,} left out, {reason}: {left:,} left")
+                lines.append(f"{count:,} left out, {reason}: {left:,} remain")
         return tuple(lines)
