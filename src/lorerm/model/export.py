@@ -117,7 +117,7 @@ def build_classifier(
     chat = ChatTokenizer(tokenizer, chat_template, base)
     _check_base(model, base, checkpoint, chat)
     with loading(base):
-        network = _load(base, checkpoint, len(head), {**options, "dtype": dtype})
+        network = _load(base, checkpoint, len(head), dtype, options)
     _set_head(network, head, base)
     _set_tokenizer(tokenizer, chat, network, None if made_by is None else made_by.max_length)
     network.config.lorerm = {"temperature": model.temperature, "rank": model.requested_rank}
@@ -198,10 +198,10 @@ def _check_base(model: ModelParameters, base: str, checkpoint: Checkpoint, chat:
         )
 
 
-def _load(base: str, checkpoint: Checkpoint, n_labels: int, options: dict[str, Any]) -> PreTrainedModel:
+def _load(base: str, checkpoint: Checkpoint, n_labels: int, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(checkpoint.source, **{k: v for k, v in options.items() if k != "dtype"})
+    config = AutoConfig.from_pretrained(checkpoint.source, **options)
     own_code = options["trust_remote_code"] and "AutoModelForSequenceClassification" in getattr(config, "auto_map", {})
     if not own_code and type(config) not in AutoModelForSequenceClassification._model_mapping:  # noqa: SLF001
         raise ModelError(
@@ -210,6 +210,7 @@ def _load(base: str, checkpoint: Checkpoint, n_labels: int, options: dict[str, A
         )
     network, report = AutoModelForSequenceClassification.from_pretrained(
         checkpoint.source,
+        dtype=dtype,
         num_labels=n_labels,
         use_safetensors=True,
         ignore_mismatched_sizes=True,

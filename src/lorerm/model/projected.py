@@ -52,7 +52,7 @@ class ProjectedComparisons:
 
     @classmethod
     def concatenate(cls, parts: Sequence[ProjectedComparisons]) -> ProjectedComparisons:
-        """Return all parts in order; the user indices of a part must follow those of the part before it."""
+        """Return all parts in order; the result is grouped by user if each part's indices follow those before it."""
         columns = zip(*((part.projected, part.count, part.user) for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
@@ -74,7 +74,6 @@ class ProjectedComparisons:
 
     def join(self, more: ProjectedComparisons) -> ProjectedComparisons:
         """Return these comparisons and `more` of the same users, each user's earlier ones first."""
-        user = torch.cat([self.user, more.user])
-        order = user.argsort(stable=True)
-        projected = torch.cat([self.projected, more.projected])
-        return ProjectedComparisons(projected[order], torch.cat([self.count, more.count])[order], user[order])
+        both = ProjectedComparisons.concatenate([self, more])
+        order = both.user.argsort(stable=True)
+        return ProjectedComparisons(both.projected[order], both.count[order], both.user[order])

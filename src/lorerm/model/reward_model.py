@@ -34,7 +34,7 @@ class RankedResponse:
 
 
 class LowRankRewardModel(PretrainedModel):
-    """Reward of user u for a response with embedding e: e . basis @ weights_u.
+    """A personal reward model: the reward of user u for a response with embedding e is e . basis @ weights_u.
 
     `lorerm.model.parameters.ModelParameters` lists the fields. Models are immutable: methods that change the users
     return a new model.

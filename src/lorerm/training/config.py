@@ -35,12 +35,11 @@ class TrainingConfig:
             raise ConfigError(
                 f"rank {self.rank!r} is not a rank", 'give a whole number from 0 on, or "auto"', argument="rank"
             )
-        _check_optimiser(self.steps, self.learning_rate)
         if self.alpha is not None and not self.alpha >= 0:
             raise ConfigError(
                 f"alpha {self.alpha!r} is negative", "give 0 or a positive number, or None", argument="alpha"
             )
-        _check_taken(self, taken)
+        _check(self, taken)
 
 
 @dataclass(frozen=True)
@@ -65,25 +64,21 @@ class AdaptationConfig:
                 f"choose one of {', '.join(known)}",
                 argument="recipe",
             )
-        _check_optimiser(self.steps, self.learning_rate)
-        _check_taken(self, taken)
+        _check(self, taken)
 
 
-def _check_optimiser(steps: int | None, learning_rate: float | None) -> None:
-    if steps is not None and steps < 1:
+def _check(config: TrainingConfig | AdaptationConfig, taken: frozenset[str]) -> None:
+    """Refuse impossible settings of the optimiser, and settings that the recipe would ignore."""
+    if config.steps is not None and config.steps < 1:
         raise ConfigError(
-            f"steps {steps!r} is less than 1", "give a positive number of steps, or None", argument="steps"
+            f"steps {config.steps!r} is less than 1", "give a positive number of steps, or None", argument="steps"
         )
-    if learning_rate is not None and not learning_rate > 0:
+    if config.learning_rate is not None and not config.learning_rate > 0:
         raise ConfigError(
-            f"learning_rate {learning_rate!r} is not positive",
+            f"learning_rate {config.learning_rate!r} is not positive",
             "give a positive number, or None",
             argument="learning_rate",
         )
-
-
-def _check_taken(config: TrainingConfig | AdaptationConfig, taken: frozenset[str]) -> None:
-    """Refuse a setting that the recipe would ignore."""
     for name in (each.name for each in fields(config)):
         if name not in {"rank", "recipe", "seed", *taken} and getattr(config, name) is not None:
             raise ConfigError(

@@ -41,7 +41,8 @@ def negative_log_likelihood(
     """Return sum_i pair_weight_i * -log sigmoid((d_i . V w_u(i) + offset_i) / temperature) and its gradients.
 
     `basis` [K, D] is V transposed, so that each reward direction is a contiguous row; `weights` are [N, K]. With
-    `pairs.weight / pairs.n_users` as `pair_weight` [n] the sum is the mean over users. `offset` [n] is constant.
+    `pairs.weight / pairs.n_users` as `pair_weight` [n] the sum is the mean over users. `offset` [n] are known reward
+    differences, 0 where it is None.
     """
     if pairs.in_one_pass(basis):
         with torch_on_one_thread():

@@ -1,14 +1,12 @@
-"""Products of a tall matrix with a few directions, in blocks of rows that fit into the processor's cache.
+"""Products of a tall matrix [n, D] with K directions [K, D], fast on the CPU where K is much smaller than n and D.
 
-The usual BLAS layouts are slow for such shapes, and value and gradient of a loss read the matrix twice. On the CPU the
-rows are therefore taken in spans, which the second product finds in the cache, and a span in blocks so small that
-OpenBLAS, NumPy's usual BLAS, uses its kernels for small matrices, which are about three times as fast. Spans are
-distributed to threads and summed in an order that depends on the shape alone: any number of threads gives the same
-bits.
+Rows are processed in spans of 4 MB: a span is still in the cache when the second product of a step, the gradient's,
+reads it. Within a span the products are of small blocks, for which OpenBLAS, NumPy's usual BLAS, has kernels that are
+about three times as fast. Threads share the spans. The order of summation depends on the shape alone, so that the
+result is the same to the last bit for any number of threads.
 
 A matrix is a tensor, or `StreamedRows` that are read span by span at each product. A tensor on another device is
-multiplied there by torch. Arguments and results are on the CPU in any case: they have K numbers per row where the
-matrix has D.
+multiplied there by torch. Directions, coefficients and results are on the CPU in any case, because they are small.
 """
 
 from __future__ import annotations

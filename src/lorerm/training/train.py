@@ -88,12 +88,11 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank with the smallest validation loss, or a non-personal one that it does not clearly improve on.
+    """Return the rank with the smallest validation loss, or a non-personal rank if that one is not clearly better.
 
-    The rank with the smallest mean loss is chosen if it improves on both non-personal ranks, 0 and 1, by more than one
-    standard error over users. Otherwise the smallest non-personal rank that it does not improve on so is chosen. Models
-    saved without their users are compared by their mean losses alone. Without a validation split the smallest rank from
-    1 on is chosen.
+    Non-personal ranks are 0 and 1. If the best rank improves on both by more than one standard error over users, it is
+    chosen; otherwise the smallest non-personal rank without such an improvement on it. Models saved without their users
+    are compared by their mean losses alone. Without a validation split the smallest rank from 1 on is chosen.
     """
     losses = {
         rank: (model.training["validation"]["loss"], model.validation_loss)

@@ -1,4 +1,4 @@
-"""Common part of the recipes' trainers: packed training data, the validation split, and rank 0."""
+"""Base class of the recipes' trainers: packed training comparisons, the validation split, and rank 0."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ It is made as the evaluation's split is: a share of the users is unseen, and a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,7 +111,7 @@ class Validation:
         """Return the same split with features multiplied by `scale` [D]."""
         few_shot = None if self.few_shot is None else self.few_shot.with_scale(scale)
         train, held_out = self.train.with_scale(scale), self.held_out.with_scale(scale)
-        return Validation(train, few_shot, held_out, self.row, self.train_share)
+        return replace(self, train=train, few_shot=few_shot, held_out=held_out)
 
     def margins(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return the reward difference of each held-out comparison [n]; `basis` is [K, D], `weights` as `row` says."""

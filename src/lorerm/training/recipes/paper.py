@@ -26,7 +26,7 @@ class PaperRecipe(Recipe):
     training_settings = frozenset({"steps", "learning_rate", "alpha"})
     adaptation_settings: ClassVar[frozenset[str] | None] = frozenset({"steps", "learning_rate"})
     weight_space = "simplex"
-    # Followed to the last rounding: the published code works on stored differences.
+    # The published code trains on stored differences: the same form gives the same rounding.
     differences = True
     quick_adaptation = False
 
