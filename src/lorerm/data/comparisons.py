@@ -75,12 +75,8 @@ class Comparisons:
             raise DataError(
                 "there are no comparisons", "give at least one pair of chosen and rejected rows", argument="chosen"
             )
-        columns = {
-            "user_ids": as_column(user_ids),
-            "prompt_ids": as_column(prompt_ids),
-            "weights": as_column(weights),
-            "splits": as_column(splits),
-        }
+        given = {"user_ids": user_ids, "prompt_ids": prompt_ids, "weights": weights, "splits": splits}
+        columns = {name: as_column(column) for name, column in given.items()}
         for name, column in {"rejected": rejected_rows, **columns}.items():
             if column is not None and len(column) != n:
                 raise DataError(
@@ -112,7 +108,7 @@ class Comparisons:
                 )
 
     def __repr__(self) -> str:
-        """Return the sizes only: names of users and their comparisons do not belong in a log."""
+        """Return the sizes only: ids of users and their comparisons do not belong in a log."""
         sizes = ", ".join(f"{name}={size}" for name, size in self._sizes().items())
         return f"{type(self).__name__}({sizes})"
 
@@ -195,7 +191,7 @@ class Comparisons:
 
 
 class UnorderedPairs(Sequence[str]):
-    """Names of pairs of rows in either order, made when they are read: "3_7" for rows 7 and 3."""
+    """Prompt ids that name pairs of rows in either order: "3_7" for rows 7 and 3, built only when it is read."""
 
     def __init__(self, left: Ints, right: Ints) -> None:
         self._left, self._right = left, right

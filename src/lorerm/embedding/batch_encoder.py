@@ -173,13 +173,17 @@ def encode_in_batches(
     conversations: Sequence[Conversation],
     n_checked: int = N_CHECKED,
     progress: Progress | None = None,
+    encode: Callable[[int, Any], tuple[Floats32, EncodingSummary]] | None = None,
 ) -> tuple[Floats32, EncodingSummary]:
-    """Embed n conversations batch by batch: float32 [n, D] in the order given, and the summary."""
+    """Embed n conversations batch by batch: float32 [n, D] in the order given, and the summary.
+
+    `encode` takes the index of a batch in the plan and the batch, in place of `encode_batch`.
+    """
     plan = plan_encoding(encoder, conversations, n_checked)
     embeddings = np.empty((len(conversations), encoder.identity.dimension), dtype=np.float32)
     summary, done = plan.summary, 0
-    for batch in plan.batches:
-        embeddings[batch.indices], found = encode_batch(encoder, batch)
+    for number, batch in enumerate(plan.batches):
+        embeddings[batch.indices], found = encode_batch(encoder, batch) if encode is None else encode(number, batch)
         summary += found
         done += len(batch.indices)
         if progress is not None:

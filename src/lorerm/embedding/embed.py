@@ -27,7 +27,6 @@ from lorerm.embedding.batch_encoder import (
     ShardEncoder,
     encode_batch,
     encode_in_batches,
-    plan_encoding,
 )
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.store import (
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats32, Ints
     from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
+    from lorerm.embedding.batch_encoder import Batch
     from lorerm.embedding.encoder import Encoder, Progress
 
 # How an encoder's error names one of the conversations that it was given.
@@ -62,7 +62,7 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     Parameters
     ----------
     preferences
-        n comparisons.
+        n comparisons with their texts.
     encoder
         For instance `HashingEncoder()` or `TransformersEncoder("ID_OR_PATH")`.
     progress
@@ -230,19 +230,18 @@ class _RunWork:
         self, conversations: Sequence[Conversation], batches: ShardBatches, before: int
     ) -> tuple[Floats32, EncodingSummary]:
         """Embed a shard's conversations batch by batch, except for finished batches."""
-        plan = plan_encoding(self.encoder, conversations)
-        embeddings = np.empty((len(conversations), self.encoder.identity.dimension), dtype=np.float32)
-        summary, done = plan.summary, before
-        for number, batch in enumerate(plan.batches):
+
+        def encode(number: int, batch: Batch) -> tuple[Floats32, EncodingSummary]:
             part = batches.read(number, batch)
             if part is None:
                 part = encode_batch(self.encoder, batch)
                 batches.write(number, batch, *part)
-            embeddings[batch.indices], found = part
-            summary += found
-            done += len(batch.indices)
-            self._report(done)
-        return embeddings, summary
+            return part
+
+        def report(done: int, _: int) -> None:
+            self._report(before + done)
+
+        return encode_in_batches(self.encoder, conversations, progress=report, encode=encode)
 
     def _describe(self, row: int) -> str:
         return load_comparisons(self.run).describe_response(row)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = "NDArray[Any] | torch.Tensor | StoredMatrix"
 """A matrix of floats in any of the forms that `EmbeddedPreferences` takes."""
 
-# Elements from which on a matrix stays on disk: 1 GiB as float32.
+# A stored matrix of at least so many elements stays on disk: 1 GiB as float32.
 LARGE = 1 << 28
 # The safetensors names of the dtypes of embeddings, and torch's names.
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}

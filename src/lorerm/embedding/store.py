@@ -111,7 +111,7 @@ class ShardBatches:
         write_tensor(self._path(number), RESPONSES, torch.from_numpy(embeddings), provenance)
 
     def read(self, number: int, batch: Batch) -> tuple[Floats32, EncodingSummary] | None:
-        """Return what `write` kept, or None if it is missing, damaged, or of another batch."""
+        """Return what `write` stored; None if it is missing, damaged, or of another batch."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 

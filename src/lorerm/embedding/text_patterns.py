@@ -1,6 +1,7 @@
-"""Countable properties of plain text as regular expressions, shared by the built-in encoder and the axes of a report.
+"""Regular expressions for countable properties of a text, such as its words, questions and hedges.
 
-The built-in encoder's numbers rest on these patterns: a change of one that it uses needs a new version of the encoder.
+The built-in encoder and the axes of a report count matches of them. The features of that encoder are such counts, so
+that a change of a pattern that it uses needs a new version of the encoder.
 """
 
 from __future__ import annotations
