@@ -1,4 +1,4 @@
-"""Export of one user's reward as a transformers sequence classifier, which needs no lorerm to run."""
+"""Export of one user's reward as a transformers sequence classifier, which runs without lorerm."""
 
 from __future__ import annotations
 

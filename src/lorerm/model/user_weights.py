@@ -127,7 +127,7 @@ class UserWeights:
         return UserWeights(ids, torch.cat([self.weights, users.weights])[source], covariance, comparisons)
 
     def update(self, comparisons: EmbeddedPreferences, model: ModelParameters) -> UserWeights:
-        """Add comparisons to the users that they are of, and return all users; the others' weights stay unchanged.
+        """Refit the users of new comparisons, and return all users; those without new comparisons stay unchanged.
 
         A user without weights here starts from the model's prior. Where the earlier comparisons were kept, the result
         is the fit on all of the user's comparisons together. Where they were not, the earlier posterior, a Gaussian,

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 # Measured on planted mixtures of five components: 8 were no better than 4, and 2 a little worse.
 MAX_COMPONENTS = 4
-# On average. Components of fewer users would describe individual users: they neither generalise nor may be published.
+# Least average number of users per component. Smaller components would describe individual users, which neither
+# generalises nor may be published.
 USERS_PER_COMPONENT = 5
-# Limits of expectation maximisation, `thorough` or not: steps, and the gain in the mean log evidence per user (nats) at
+# Limits of expectation maximisation, by `thorough`: steps, and the gain in the mean log evidence per user (nats) at
 # which it stops. Few comparisons per user make for many small steps.
 _STEPS, _TOLERANCE = {False: 50, True: 200}, {False: 1e-4, True: 1e-5}
 

@@ -45,7 +45,7 @@ class Trained:
 class Trainer(ABC):
     """Trains and validates models of several ranks on the same data; work that ranks share is done once.
 
-    The parameters are those of `Recipe.trainer` and, `differences`, of `PackedPairs.pack`.
+    The arguments are those of `Recipe.trainer`; `differences` is that of `PackedPairs.pack`.
     """
 
     def __init__(
@@ -63,8 +63,13 @@ class Trainer(ABC):
         self._scores: dict[int, Score | None] = {}
 
     def fit(self, rank: int, progress: Progress | None = None) -> Trained:
-        """Train one rank on all training comparisons."""
-        return self._fit_reference() if rank == 0 else self._fit(rank, progress)
+        """Train one rank on all training comparisons; rank 0 is the reference head with the weight 1 for every user."""
+        if rank > 0:
+            return self._fit(rank, progress)
+        head, temperature = self._head
+        ones = torch.ones(self.pairs.n_users, 1)
+        prior, score = WeightPrior.fixed(ones[0]), self.validate(0)
+        return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
 
     def validate(self, rank: int) -> Score | None:
         """Train one rank on the validation split alone, and score it there; None without a validation split."""
@@ -87,13 +92,6 @@ class Trainer(ABC):
         """Score the reference head at its best temperature."""
         head, temperature = self._head
         return validation.score(validation.held_out.project(head)[:, 0], temperature)
-
-    def _fit_reference(self) -> Trained:
-        """Return rank 0: the reference head at its best temperature, with the weight 1 for every user."""
-        head, temperature = self._head
-        ones = torch.ones(self.pairs.n_users, 1)
-        prior, score = WeightPrior.fixed(ones[0]), self.validate(0)
-        return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
 
     @cached_property
     def _head(self) -> tuple[torch.Tensor, float]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Recipe(ABC):
     """A method of training, with the adaptation that goes with it.
 
-    A subclass needs `weight_space` and `trainer`. Without changes to the rest, it takes no settings and new users get
-    the posterior under the trained model's prior.
+    A subclass defines `weight_space` and `trainer`. By default it takes no settings, and new users get the posterior
+    under the trained model's prior.
     """
 
     training_settings: ClassVar[frozenset[str]] = frozenset()
