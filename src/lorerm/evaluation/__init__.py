@@ -1,1 +1,1 @@
-"""Evaluation of models on the four splits: accuracies, controls, differences with intervals, and the report of them."""
+"""Evaluation of models on the four splits: accuracies, controls, and differences with intervals, as a report."""

@@ -1,10 +1,17 @@
-"""Description of a model's axes by texts at both ends, text properties, the reference head, and other seeds.
+"""Description of the axes of a model: what all users' rewards share, and how users' rewards differ.
 
-The columns of a basis of free weights mean nothing by themselves, since many bases span the same rewards. The axes are
-therefore the shared direction (basis times population weights) and the directions along which users' rewards differ
-most once the shared rewards are projected out. Along these directions rewards are uncorrelated with the shared ones
-and, over users, with each other; the one with the largest variance comes first. If the weights are on the simplex, the
-columns of the basis do have a meaning, and they are the axes.
+Each axis is described by responses with extreme rewards, by correlations with properties of texts, by the cosine with
+the reference head, and by its stability over seeds.
+
+If the weights are free, a single column of the basis has no meaning, because many bases give the same rewards. The axes
+are then:
+
+- the shared direction: the basis times the population weights;
+- the personal axes: the directions along which users' rewards differ most after the shared rewards are projected out.
+  Rewards along a personal axis are uncorrelated with the shared rewards, and users' coordinates on two personal axes
+  are uncorrelated. The axis with the largest variance over users comes first.
+
+If the weights are on the simplex, the columns of the basis have a meaning, and they are the axes.
 """
 
 from __future__ import annotations
@@ -40,13 +47,13 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
 
 
-# Most comparisons that correlations and variances of rewards are taken over: enough for two digits.
+# Maximum number of comparisons for correlations and variances of rewards: enough for two digits.
 _MAX_COMPARED = 20_000
-# Texts shown at each end of an axis, and the characters that each is cut to.
+# Number of texts shown at each end of an axis, and the number of characters to which a text is cut.
 _N_EXTREMES = 3
 _MAX_CHARACTERS = 600
 
-# Counted per hundred words.
+# Properties of texts that are counted per hundred words, with their patterns.
 _COUNTED = {
     "list items": LIST_ITEM,
     "headings and bold": re.compile(r"^[ \t]*#+\s|\*\*[^*\n]+\*\*", re.MULTILINE),
@@ -74,19 +81,19 @@ def describe_axes(
     text_of: Callable[[Sequence[int]], Sequence[tuple[str, str]]] | None = None,
     others: Mapping[int, LowRankRewardModel] | None = None,
 ) -> tuple[Axis, ...]:
-    """Describe each axis of a model.
+    """Describe each axis of a model by its rewards on the comparisons of a data set.
 
     Parameters
     ----------
     model
-        The model.
+        The model to describe.
     data
         The comparisons whose rewards are correlated with properties of their texts.
     text_of
         A function that returns, for indices of comparisons of `data`, the texts of the chosen and of the rejected
-        response; None where there are no texts.
+        response; None if the texts are unknown.
     others
-        Models of the same rank from other seeds, by seed, on the same responses.
+        Models of the same rank that were trained with other seeds on the same embeddings, by seed.
     """
     sample = _Sample.of(data)
     names, shares, directions = _directions(model, sample)
@@ -116,10 +123,10 @@ def describe_axes(
 
 
 class _Sample(NamedTuple):
-    """Some comparisons of a data set."""
+    """Evenly spaced comparisons of a data set, at most `_MAX_COMPARED`."""
 
     rows: Ints
-    """int64 [m]: their indices in the data"""
+    """int64 [m]: indices of the comparisons in the data set"""
     pairs: PackedPairs
 
     @classmethod
@@ -128,15 +135,16 @@ class _Sample(NamedTuple):
         return cls(rows, PackedPairs.pack(data.select(rows)))
 
     def along(self, directions: torch.Tensor) -> torch.Tensor:
-        """Return float64 [m, A]: the differences along directions [D, A], in the order of `rows`."""
+        """Return float64 [m, A]: rewards of chosen minus rejected along directions [D, A], in the order of `rows`."""
         projected = project(self.pairs, directions.float()).double()
         found = torch.empty_like(projected)
+        # Packed comparisons are grouped by user; `order` has the index of each in `rows`.
         found[torch.from_numpy(self.pairs.order)] = projected
         return found
 
 
 def _directions(model: LowRankRewardModel, sample: _Sample) -> tuple[list[str], list[float | None], torch.Tensor]:
-    """Return names of the axes, their shares (None for the shared direction) and their directions [D, A]."""
+    """Return the names of the axes, their shares (None for the shared direction) and their directions [D, A]."""
     basis = model.basis.double()
     if model.weight_space == "simplex" and basis.shape[1] > 1:
         names = [f"direction {k}" for k in range(1, basis.shape[1] + 1)]
@@ -153,22 +161,23 @@ class PersonalAxes(NamedTuple):
     """The axes along which users' rewards differ most, and the users' coordinates on them."""
 
     columns: torch.Tensor
-    """[K, A]: the axes in coordinates of the basis, so that basis @ columns are directions"""
+    """[K, A]: the axes in coordinates of the basis; basis @ columns [D, A] are their directions"""
     positions: torch.Tensor
-    """[N, A]: the users, in units of the standard deviation of their rewards along the first axis"""
+    """[N, A]: coordinates of the users, in standard deviations of users along the first axis"""
     share: torch.Tensor
-    """[A]: share of the variance over users of their rewards"""
+    """[A]: share of each axis in the variance of rewards between users"""
 
 
 def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> PersonalAxes:
     """Find the axes along which users' rewards differ most, orthogonal to the shared direction if weights are free.
 
-    The model has two users or more. The distance between two users' weights is the distance between their rewards of
-    the differences between responses along the basis, `projected` [n, K].
+    The model must have two users or more. `projected` [n, K] has the rewards of chosen minus rejected along the basis,
+    for n comparisons: the distance between two users is measured between their reward differences on these comparisons.
     """
     z = projected.double()
     variance, vectors = torch.linalg.eigh(z.t() @ z / len(z))
     kept = variance > variance.max() * 1e-12
+    # Distances between rows of weights @ root are distances between reward differences; `unroot` inverts `root`.
     root, unroot = vectors[:, kept] * variance[kept].sqrt(), vectors[:, kept] / variance[kept].sqrt()
     weights = model.weights.double()
     spread = (weights - weights.mean(dim=0)) @ root
@@ -180,7 +189,7 @@ def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> Persona
     real = values > values.max().clamp_min(1e-12) * 1e-6
     axes, values = axes[real], values[real]
     columns = unroot @ axes.t()
-    # An axis has no sign of its own; the one with a positive mean over comparisons is reproducible.
+    # The sign of an axis is arbitrary. A positive mean over comparisons makes it reproducible.
     sign = torch.where((z @ columns).mean(dim=0) < 0, -1.0, 1.0)
     scale = values[0] / len(spread) ** 0.5 if len(values) else 1.0
     return PersonalAxes(columns * sign, spread @ axes.t() * sign / scale, values**2 / (values**2).sum())
@@ -189,7 +198,7 @@ def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> Persona
 def _property_differences(texts: Sequence[tuple[str, str]]) -> Floats:
     """Return [m, P]: properties of each chosen response minus those of the rejected one.
 
-    Effects of the prompt alone cancel in these differences.
+    Effects that depend only on the prompt cancel in these differences.
     """
     distinct = list(dict.fromkeys(text for pair in texts for text in pair))
     counted = dict(zip(distinct, text_properties(distinct), strict=True))
@@ -197,10 +206,10 @@ def _property_differences(texts: Sequence[tuple[str, str]]) -> Floats:
 
 
 def _correlations(moved: Floats, along: Floats) -> tuple[TextProperty, ...]:
-    """Return the correlations of differences of rewards [m] with those of properties [m, P], the strongest first."""
+    """Return the correlations of reward differences [m] with property differences [m, P], the strongest first."""
     rows = []
     for name, column in zip(TEXT_PROPERTIES, moved.T, strict=True):
-        # About 0 and not about the means, since the sign of a difference depends on the order of the two responses.
+        # Moments are about 0, not about the means, because the sign of a difference depends on the responses' order.
         norm = np.sqrt((along**2).sum() * (column**2).sum())
         if norm > 0:
             rows.append(TextProperty(name, float((along * column).sum() / norm)))
@@ -208,7 +217,7 @@ def _correlations(moved: Floats, along: Floats) -> tuple[TextProperty, ...]:
 
 
 def _extremes(texts: Sequence[tuple[str, str]], along: Floats) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the better and the worse responses of the comparisons with the widest differences, each text once."""
+    """Return the responses with the higher and the lower reward in the comparisons that differ most, each text once."""
     better: list[str] = []
     worse: list[str] = []
     for i in np.argsort(-np.abs(along), kind="stable"):
@@ -226,10 +235,13 @@ def _shortened(text: str) -> str:
 
 
 def text_properties(texts: Sequence[str]) -> Floats:
-    """Return float64 [n, P]: the properties of each text, columns as `TEXT_PROPERTIES`.
+    """Return float64 [n, P]: the properties of each text, one column for each of `TEXT_PROPERTIES`.
 
-    Lengths are logarithms of the numbers of words and of paragraphs; word length is in letters, sentence length the
-    logarithm of words per sentence; all others are counts per hundred words.
+    - `length`: logarithm of 1 + the number of words;
+    - `paragraphs`: logarithm of the number of paragraphs;
+    - `word length`: mean number of letters per word;
+    - `sentence length`: logarithm of the number of words per sentence;
+    - all others: counts per hundred words.
     """
     return np.array([_count_properties(text) for text in texts], dtype=np.float64).reshape(-1, len(TEXT_PROPERTIES))
 
@@ -251,10 +263,10 @@ def _count_properties(text: str) -> list[float]:
 def _stability(
     along: torch.Tensor, sample: _Sample, others: Mapping[int, LowRankRewardModel], *, shared: bool
 ) -> Stability | None:
-    """Return the correlation of an axis's rewards with those of models from other seeds; None without other seeds.
+    """Correlate the rewards along an axis with those of models from other seeds; return None without such models.
 
-    The shared direction is compared with that of the other model. A personal axis, whose position among the axes may
-    differ, is compared with the nearest direction in the span of the other model's basis.
+    The shared direction is compared with the shared direction of the other model. A personal axis may have another
+    position in the other model, and is compared with the nearest direction in the span of the other model's basis.
     """
     found = []
     for model in others.values():

@@ -1,4 +1,4 @@
-"""Comparison of several runs by the accuracy of their chosen ranks, paired on the users and prompts that both have."""
+"""Comparison of several runs: their accuracies, and differences on the users and prompts that two runs share."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 
     from lorerm.evaluation.report import Estimate, Report
 
-# Columns of the stored predictions; `cell` is the split.
+# Columns that identify a row of the stored predictions; `cell` is the split.
 _KEY = ["cell", "user_id", "prompt_id"]
 
 
 def compare_runs(names: Sequence[str], reports: Sequence[Report], predictions: Sequence[pa.Table]) -> RunComparison:
-    """Compare the chosen ranks of several runs.
+    """Compute the differences in accuracy between each run and the first, with 95% intervals.
+
+    Each run is evaluated at the rank that its validation chose.
 
     Parameters
     ----------
     names
-        The runs' names.
+        Name of each run.
     reports
-        Their reports.
+        Report of each run.
     predictions
-        Their predictions, as `Predictions.to_table` returns them.
+        Table of the predictions of each run, as `Predictions.to_table` returns it.
     """
     runs = tuple(_describe(name, report) for name, report in zip(names, reports, strict=True))
     first, *others = (_of_rank(table, run.chosen_rank) for run, table in zip(runs, predictions, strict=True))
@@ -57,11 +59,11 @@ def _describe(name: str, report: Report) -> ComparedRun:
 
 
 def _of_rank(predictions: pa.Table, rank: int) -> pa.Table:
-    """Return one row per split, user and prompt: the share of comparisons predicted correctly, and their weight."""
+    """Return one row per split, user and prompt: share of comparisons that a rank predicts correctly, and weight."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not predictions.num_columns:
+    if not predictions.num_columns:  # the run has no comparisons on test prompts
         return pa.table({name: pa.array([], pa.string()) for name in _KEY} | {"correct": [], "share": []})
     share = predictions["share"]
     correct = pc.multiply(predictions[f"rank_{rank}"].cast("float64"), share)
@@ -72,7 +74,7 @@ def _of_rank(predictions: pa.Table, rank: int) -> pa.Table:
 
 
 def _differences(one: pa.Table, other: pa.Table) -> dict[str, Estimate]:
-    """Return the difference of two runs on each split in which they have two users or more in common."""
+    """Return the accuracy of `one` minus that of `other` on each test split with at least two common users."""
     import pyarrow.compute as pc
 
     order = [(name, "ascending") for name in _KEY]

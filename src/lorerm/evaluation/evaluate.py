@@ -1,4 +1,4 @@
-"""Evaluation of every rank on the four splits, as a report: accuracies, controls, paired differences, single users."""
+"""Evaluation of every rank on the four splits, as a report: accuracies, controls, paired differences, gains."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 NO_REFERENCE = "the embeddings come without a reference head"
-# The published code's names of the four splits.
+# By split, the name that the paper's published code gives to the array of its accuracies.
 _PUBLISHED_NAMES = {
     "train_seen": "train_accuracies_joint",
     "test_seen": "seen_user_unseen_prompts_accuracies_joint",
     "train_unseen": "few_shot_train_accuracies_few_shot",
     "test_unseen": "unseen_user_unseen_prompts_accuracies_few_shot",
 }
-# The published "std" is this factor times the standard deviation over users, with their number as divisor.
+# The published "std" is this factor times the standard deviation over users (with divisor n, not n - 1).
 _PUBLISHED_STD = 0.25
 
 
@@ -58,9 +58,9 @@ def measure(
 
 
 def describe(predictions: Predictions, reference_reason: str = NO_REFERENCE) -> Report:
-    """Summarise predictions as a report; `reference_reason` says why there is no reference head, if there is none.
+    """Summarise predictions as a report, without a few-shot curve, further seeds and axes.
 
-    The report has no studies of a run: no few-shot curve, no further seeds, no axes.
+    If the models have no reference head, `reference_reason` is the report's explanation for it.
     """
     ranks = [_rank_row(rank, model, predictions) for rank, model in predictions.models.items()]
     if 0 not in predictions.models:
@@ -122,9 +122,9 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
 
 
 def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Published:
-    """Return the eight arrays of the published code, one entry per available rank: four means, then four "std".
+    """Return the eight result arrays of the paper's published code: four of means, then four of "std".
 
-    `alpha_list` has one entry: None in the default recipe, which has no alpha.
+    Each array has one entry per available rank. `alpha_list` has one entry, which is None for the default recipe.
     """
     available = [row for row in ranks if row.available]
     accuracies = {name: [row.accuracy(split) for row in available] for split, name in _PUBLISHED_NAMES.items()}

@@ -1,6 +1,6 @@
 """Few-shot curve: accuracy of unseen users against the number of comparisons that their weights are fitted to.
 
-torch is imported in functions, because the command's help shows `FewShotConfig` and has to be quick.
+torch is imported inside functions, because the command's help text imports this module for `FewShotConfig`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SHOTS = (1, 2, 5, 10, 15, 20, 25, 30, 40, 50)
-# Comparisons of all trials together that are fitted at once: bounds the memory.
+# Maximum number of comparisons, over all trials, that are fitted at once; it bounds the memory.
 _BLOCK_COMPARISONS = 2_000_000
+# Number of users whose curves the report shows.
 _N_EXAMPLES = 6
 
 
 @dataclass(frozen=True)
 class FewShotConfig:
-    """Settings of the few-shot curve, which is the mean over random orders of each user's comparisons."""
+    """Settings of the few-shot curve, which is averaged over random orders of each user's comparisons."""
 
     trials: int = 20
     """number of random orders of each user's comparisons"""
@@ -47,7 +48,7 @@ class FewShotConfig:
         for name, least in (("trials", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)}", f"give a whole number from {least} on", argument=name
+                    f"{name} is {getattr(self, name)}", f"give a whole number of at least {least}", argument=name
                 )
 
 
@@ -60,33 +61,33 @@ def few_shot_curve(
     adaptation: AdaptationConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> FewShotCurve:
-    """Measure the accuracy of unseen users adapted to n_shots comparisons each, for several values of n_shots.
+    """Measure the accuracy of unseen users after fitting their weights to `n_shots` comparisons, for several `n_shots`.
 
-    Each trial puts every user's comparisons in a random order and takes the first n_shots, so that the first 5 are
-    among the first 10. A user with fewer than n_shots comparisons gives all of them, so that every point of the curve
-    has the same users.
+    Each trial puts every user's comparisons in a random order and uses the first `n_shots`: the first 5 are also among
+    the first 10. If a user has fewer comparisons, all of them are used, so that every point of the curve is
+    measured on the same users.
 
     Parameters
     ----------
     model
-        Trained on the seen users.
+        The model, trained on the seen users.
     data
         The four splits: weights are fitted on `train_unseen`, accuracies measured on `test_unseen`.
     shots
-        Values of n_shots; 0 is added. None is `DEFAULT_SHOTS` up to the most comparisons of a user.
+        Values of `n_shots`; 0 is added. None uses `DEFAULT_SHOTS` without the values that no user reaches.
     config
-        Trials and seed.
+        Number of trials and seed.
     adaptation
-        How weights are fitted; None is the default recipe.
+        How weights are fitted; None uses the default recipe.
     progress
-        Called with ("few-shot curve", number of values of n_shots done, number of values).
+        Called with ("few-shot curve", number of values of `n_shots` done, number of values).
 
     Raises
     ------
     DataError
-        There are no unseen users to adapt.
+        The split `train_unseen` or `test_unseen` is empty.
     ConfigError
-        A value of n_shots is negative.
+        A value of `n_shots` is negative.
     """
     import torch
 
@@ -97,8 +98,8 @@ def few_shot_curve(
     for split in ("train_unseen", "test_unseen"):
         if not len(getattr(data, split)):
             raise DataError(
-                f"the split {split} is empty: there are no unseen users to adapt and to test",
-                "hold out a share of the users",
+                f"the split {split} is empty; a few-shot curve needs unseen users with train and test prompts",
+                "make the splits again with a larger share of unseen users",
             )
     given, test = PackedPairs.pack(data.train_unseen), PackedPairs.pack(data.test_unseen)
     sample = sample_of(test, data.test_unseen)
@@ -106,7 +107,7 @@ def few_shot_curve(
     values = _values_of_n_shots(shots, int(n_given.max()))
     order = _draw_orders(given.user.numpy(), config)
     index = {user: i for i, user in enumerate(given.user_ids)}
-    # -1, the last row, is that of test users without few-shot comparisons.
+    # Test users without few-shot comparisons get the index -1: the last row, which is appended to counts and weights.
     row = np.array([index.get(user, -1) for user in test.user_ids], dtype=np.int64)
     n_fitted = np.append(n_given, 0)[row]
     projected = project(test, model.basis)
@@ -140,20 +141,25 @@ def few_shot_curve(
 
 
 def _values_of_n_shots(shots: Sequence[int] | None, most: int) -> list[int]:
-    """Return the values of n_shots in ascending order, 0 among them; `most` is the most comparisons of a user."""
+    """Return the values of n_shots in ascending order, including 0; no user has more than `most` comparisons."""
     if shots is None:
         return [0, *(n_shots for n_shots in DEFAULT_SHOTS if n_shots <= most)]
     if min(shots, default=0) < 0:
-        raise ConfigError(f"shots holds {min(shots)}", "give whole numbers from 0 on", argument="shots")
+        raise ConfigError(f"shots contains {min(shots)}", "give whole numbers of at least 0", argument="shots")
     return sorted({0, *shots})
 
 
 def _draw_orders(user: Ints, config: FewShotConfig) -> Ints:
-    """Return [T, n]: in each trial, the position of each comparison among its user's, from 0; `user` is sorted."""
+    """Draw T random orders of each user's comparisons; return int64 [T, n], the positions (from 0) in these orders.
+
+    `user` [n] is the user of each comparison, sorted.
+    """
     rng = np.random.Generator(np.random.PCG64(config.seed))
+    # `first` is the index of the first comparison by the same user.
     first = np.searchsorted(user, user)
     position = np.empty((config.trials, len(user)), dtype=np.int64)
     for row in position:
+        # Sorting by user, then by a random number, shuffles the comparisons within each user.
         row[np.lexsort((rng.random(len(user)), user))] = np.arange(len(user)) - first
     return position
 
@@ -161,7 +167,7 @@ def _draw_orders(user: Ints, config: FewShotConfig) -> Ints:
 def _weights(
     model: LowRankRewardModel, given: PackedPairs, order: Ints, n_shots: int, adaptation: AdaptationConfig
 ) -> Iterator[torch.Tensor]:
-    """Yield each trial's weights [M, K], fitted to the first `n_shots` comparisons of every user."""
+    """Yield the weights [M, K] in each trial, fitted to the first `n_shots` comparisons of every user."""
     import torch
 
     from lorerm.evaluation.predictions import project
@@ -174,7 +180,7 @@ def _weights(
     for start in range(0, len(order), at_once):
         position = order[start : start + at_once]
         trial, rows = np.nonzero(position < n_shots)
-        # All trials of a block are solved at once: a user of one trial is another user than the same one of the next.
+        # All trials of a block are fitted at once: each combination of trial and user is numbered as a user of its own.
         user = torch.from_numpy(trial * given.n_users + given.user.numpy()[rows])
         fit = recipe.start_adaptation(model, adaptation)
         fitted, _ = fit(projected[rows], user, given.count[rows], given.n_users * len(position))
@@ -182,9 +188,9 @@ def _weights(
 
 
 def _clear_from(points: Sequence[FewShotPoint]) -> int | None:
-    """Return the smallest n_shots from which on the whole interval of the gain is above 0; None if there is none.
+    """Return the smallest n_shots from which on the whole 95% interval of the gain is above 0, or None.
 
-    Values of n_shots that no user reaches are left out.
+    Values of n_shots that no user reaches are ignored.
     """
     clear = None
     for point in reversed([point for point in points[1:] if point.n_users_with]):
@@ -195,10 +201,10 @@ def _clear_from(points: Sequence[FewShotPoint]) -> int | None:
 
 
 def _examples(test: PackedPairs, n_fitted: Ints, curves: Floats) -> tuple[FewShotUser, ...]:
-    """Return the curves of a few users, evenly taken between the largest loss and the largest gain.
+    """Return the curves of a few users, evenly spaced from the largest loss to the largest gain.
 
-    They are taken from the half of the users with the most few-shot comparisons, and among these from the half with the
-    most test comparisons, because the curves of the others are short or noisy.
+    The users are taken from the half with the most few-shot comparisons and, within it, from the half with the most
+    test comparisons, because other users have short or noisy curves.
     """
     n_test = np.bincount(test.user.numpy())
     with_history = np.flatnonzero(n_fitted >= np.median(n_fitted))

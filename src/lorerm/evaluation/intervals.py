@@ -1,11 +1,13 @@
 """Means over users, with standard errors and 95% intervals that hold for other users and other prompts.
 
 Users are drawn from a population, and so are the prompts that many of them share: a hard prompt lowers the accuracy of
-every user. The variance of a mean is therefore that over users plus that over prompts, minus that over single pairs of
-a user and a prompt, which both contain (two-way clustering: Cameron, Gelbach and Miller 2011, doi
-10.1198/jbes.2010.07136); the intervals are Student's t intervals. `benchmarks/coverage.py` compares them with those of
-a bootstrap over users, which are too narrow where users share prompts, and of a bootstrap over users and prompts, which
-counts the variance over single pairs three times (Owen 2007, doi 10.1214/07-AOAS122).
+every user. The variance of a mean is therefore computed in three parts: the variance over users, plus the variance over
+prompts, minus the variance over single pairs of a user and a prompt, because both of the others contain it (two-way
+clustering: Cameron, Gelbach and Miller 2011, doi 10.1198/jbes.2010.07136). The intervals are Student's t intervals.
+
+`benchmarks/coverage.py` compares these intervals with two bootstraps. A bootstrap over users gives intervals that are
+too narrow if users share prompts. A bootstrap over users and prompts counts the variance over single pairs three times
+(Owen 2007, doi 10.1214/07-AOAS122).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Sample:
     Parameters
     ----------
     user
-        Int64 [n]: the user of each comparison, in 0..n_users-1; each has at least one.
+        Int64 [n]: the user of each comparison, in 0..n_users-1; every user has at least one comparison.
     prompt
         Int64 [n]: the prompt of each comparison, in 0..n_prompts-1.
     share
@@ -50,24 +52,24 @@ class Sample:
         return int(self.prompt.max()) + 1
 
     def by_user(self, values: Floats) -> Floats:
-        """Return float64 [M, C]: each user's mean of `values` [n, C]."""
+        """Return float64 [M, C]: each user's mean of `values` [n, C], weighted by `share`."""
         return _sums(self.user, self.share[:, None] * values, self.n_users)
 
 
 def estimate(values: Floats, sample: Sample) -> list[Estimate]:
-    """Estimate the means over users of C quantities of the same comparisons.
+    """Estimate the means over users of C values per comparison, with standard errors and 95% intervals.
 
     Parameters
     ----------
     values
-        Float64 [n, C]: 1 for a comparison that is predicted correctly and else 0; or the difference of two such values.
+        Float64 [n, C]: 1 if the comparison is predicted correctly, else 0; or the difference of two such values.
     sample
-        User and prompt of each comparison.
+        User, prompt and share of each comparison.
 
     Returns
     -------
     list of Estimate
-        One for each column. With fewer than two users it has a mean but no standard error and no interval.
+        One estimate per column. With a single user it has a mean but no standard error and no interval.
     """
     from scipy.special import stdtrit  # Student's quantile; scipy.stats takes a second to import
 
@@ -79,14 +81,16 @@ def estimate(values: Floats, sample: Sample) -> list[Estimate]:
     variance, degrees = by_user.var(axis=0, ddof=1) / n, n - 1
     total = variance.copy()
     pairs, pair = np.unique(sample.user * n_prompts + sample.prompt, return_inverse=True)
-    # Where no prompt has two users, the variance over users is all there is.
+    # If no two users share a prompt, the variance over users contains the variance over prompts.
     if 1 < n_prompts < len(pairs):
+        # The contribution of each comparison to the deviation of the mean.
         pull = sample.share[:, None] * (values - mean) / n
         over_prompts = _sum_of_squares(sample.prompt, pull, n_prompts)
         over_pairs = _sum_of_squares(pair, pull, len(pairs))
         fewest = min(n, n_prompts)
-        # The variance over pairs contains a part of that over users and of that over prompts, which the last factor
-        # gives back: with all users on all prompts these parts are 1 / n_prompts of the one and 1 / n of the other.
+        # The subtracted variance over pairs also contains a part of the other two variances: 1 / n_prompts of the
+        # variance over users and 1 / n of the variance over prompts, if every user has every prompt. The factor
+        # fewest / (fewest - 1) compensates for this.
         total = (total + np.maximum(over_prompts - over_pairs, 0)) * fewest / (fewest - 1)
         degrees = fewest - 1
     reach = stdtrit(degrees, 0.975) * np.sqrt(total)
@@ -110,6 +114,6 @@ def _sums(group: Ints, values: Floats, n_groups: int) -> Floats:
 
 
 def _sum_of_squares(group: Ints, values: Floats, n_groups: int) -> Floats:
-    """Return [C]: the sum over groups of the squared sum of `values` [n, C], corrected for the number of groups."""
+    """Return [C]: the sum over groups of squared sums of `values` [n, C], times n_groups / (n_groups - 1)."""
     found: Floats = n_groups / (n_groups - 1) * np.square(_sums(group, values, n_groups)).sum(axis=0)
     return found

@@ -23,22 +23,22 @@ _EXPECTED = {float: "a number", int: "a whole number", str: "a string", bool: "t
 
 
 def named(key: str) -> dict[str, Any]:
-    """Return the metadata of a field that is called `key` in JSON."""
+    """Return the metadata of a field that has the key `key` in JSON."""
     return {_KEY: key}
 
 
 def inlined() -> dict[str, Any]:
-    """Return the metadata of a field whose value's keys are in the object of the dataclass that has the field.
+    """Return the metadata of a field without a key of its own: the keys of its value are put into the outer object.
 
-    The value is a dataclass, or a mapping, which then takes all keys that no other field has.
+    The value is a dataclass or a mapping. If it is a mapping, reading gives it all keys that belong to no other field.
     """
     return {_INLINE: True}
 
 
 def to_json(record: Any, path: str) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """Return a dataclass as a JSON object; tuples in it become arrays.
+    """Return a dataclass as a JSON object; tuples become arrays.
 
-    Raises `DataError` if a number is NaN or infinite, with its path, which begins with `path`.
+    Raises `DataError` if a number is NaN or infinite. The error names its field as a path that begins with `path`.
     """
     content: dict[str, Any] = {}
     for field in fields(record):
@@ -58,15 +58,15 @@ def _to_value(value: object, path: str) -> Any:  # noqa: ANN401 - JSON leaves he
     if isinstance(value, list | tuple):
         return [_to_value(item, f"{path}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(f"{path} is not a finite number", "store null where there is no value")
+        raise DataError(f"{path} is not a finite number", "use null for a missing value")
     return value
 
 
 def from_json(kind: type[T], content: object, path: str) -> T:
-    """Return the dataclass `kind` that a JSON object describes; keys that no field has are ignored.
+    """Read a dataclass of type `kind` from a JSON object; keys without a field are ignored.
 
-    Raises `DataError` if a key without a default is missing, or a value is of another type, NaN or infinite, with its
-    path, which begins with `path`.
+    Raises `DataError` if a field without a default is missing, or if a value has a wrong type or is NaN or infinite.
+    The error names the field as a path that begins with `path`.
     """
     found: T = _from_value(kind, content, path)
     return found
@@ -80,7 +80,7 @@ def _from_value(kind: Any, value: object, path: str) -> Any:  # noqa: ANN401 - a
         if value is None and type(None) in kinds:
             return None
         others = [other for other in kinds if other is not type(None)]
-        # Several types beside None are plain ones, such as `int | str`.
+        # In a union of several types beside None, such as `int | str`, all are plain types: use the one that fits.
         fitting = [other for other in others if len(others) > 1 and isinstance(value, other)]
         return _from_value((fitting or others)[-1], value, path)
     if origin is tuple:
@@ -90,7 +90,7 @@ def _from_value(kind: Any, value: object, path: str) -> Any:  # noqa: ANN401 - a
         return {key: _from_value(kinds[1], item, f"{path}.{key}") for key, item in found.items()}
     if kind in _EXPECTED:
         _checked((int, float) if kind is float else kind, _EXPECTED[kind], value, path)
-    return _to_value(value, path)  # refuses NaN
+    return _to_value(value, path)  # raises DataError for NaN and infinity
 
 
 def _from_object(kind: Any, value: object, path: str) -> Any:  # noqa: ANN401 - a dataclass, and an instance of it
@@ -120,6 +120,7 @@ def _from_array(kinds: tuple[Any, ...], value: object, path: str) -> tuple[Any, 
 
 
 def _checked(accepted: Any, name: str, value: Any, path: str) -> Any:  # noqa: ANN401 - types, and a value of them
+    # In Python, True is an int; in JSON, true is not a number.
     if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
         raise DataError(f"{path} is not {name} but {value!r:.40}", _REMEDY)
     return value

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from lorerm.evaluation.predictions import Predictions
 
 
+# The 97.5% quantile of the standard normal distribution.
 _NORMAL_95 = 1.959963984540054
-# Most test comparisons on which users' rewards are compared: enough for a share to three digits.
+# Maximum number of test comparisons on which users' rewards are compared: the share's standard error is below 0.01.
 _MAX_COMPARED = 4000
-# Users whose rewards are computed at once, which bounds the memory.
+# Number of users whose rewards are computed at once; it bounds the memory.
 _BLOCK_USERS = 4096
 
 
 def user_gains(predictions: Predictions) -> Gains:
-    """Return each test user's gain over the population weights, at the focus rank; none without a personal rank."""
+    """Return each test user's gain over the population weights at the focus rank; no gains if that is not personal."""
     rank = predictions.focus_rank
     positions = _positions(predictions, rank)
     by_split: dict[str, tuple[float, ...]] = dict.fromkeys(TEST_SPLITS, ())
@@ -59,8 +60,8 @@ def _intervals(own: Floats, shared: Floats, sample: Sample) -> tuple[Floats, Flo
     """Return each user's gain and its 95% interval, by Agresti and Min's adjusted interval for paired shares.
 
     Half a comparison is added to each of the four outcomes (both correct, only one, only the other, neither), so that
-    the interval of a user without a difference has a width, too (Agresti and Min 2005, doi 10.1002/sim.1781). The
-    number of weighted comparisons is their effective one, 1 / sum of squared shares.
+    the interval has a positive width even for a user without a difference (Agresti and Min 2005, doi 10.1002/sim.1781).
+    Since comparisons have weights, their effective number is used: 1 / (sum of the squared shares).
     """
     gain, discordant = sample.by_user(np.stack([own - shared, np.abs(own - shared)], axis=1)).T
     n = 1 / np.bincount(sample.user, weights=sample.share**2)
@@ -78,7 +79,7 @@ def _comparisons_per_user(predictions: Predictions, split: str) -> dict[str, int
 
 
 def _positions(predictions: Predictions, rank: int) -> dict[str, tuple[float, float]]:
-    """Return each user's coordinates on the two leading personal axes; none where there are fewer axes."""
+    """Return each user's coordinates on the two leading personal axes; no users if there are fewer axes."""
     model = predictions.models[rank]
     if not predictions.pairs or model.basis.shape[1] < 2 or len(model.user_ids) < 3:
         return {}
@@ -90,17 +91,18 @@ def _positions(predictions: Predictions, rank: int) -> dict[str, tuple[float, fl
 
 
 def agreement(predictions: Predictions) -> Agreement:
-    """Return how often two users agree in their comparisons, and by the rewards of their weights at the focus rank."""
+    """Measure how often two users agree: in their comparisons, and in what their weights predict at the focus rank."""
     return Agreement(_agreement_of_comparisons(predictions.data), _agreement_of_models(predictions))
 
 
 def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAgreement | None:
-    """Count the pairs of users who compared the same two responses, and those who preferred the same one.
+    """Measure how often two users who compared the same two responses preferred the same one.
 
-    None where there is no such pair. Two comparisons of the same user are not compared with each other.
+    Two comparisons by the same user are not counted. Return None if no two users compared the same two responses.
     """
     filled = [part for split in SPLITS if len(part := getattr(data, split))]
     chosen, rejected = (np.concatenate(ends) for ends in zip(*(part.rows() for part in filled), strict=True))
+    # Number the unordered pairs of responses (`pair`), the users, and the combinations of both (`meeting`).
     low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
     _, pair = np.unique(low * (high.max() + 1) + high, return_inverse=True)
     index: dict[str, int] = {}
@@ -110,21 +112,23 @@ def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAg
         columns.append(np.array([index.setdefault(user_id, len(index)) for user_id in user_ids])[user])
     user = np.concatenate(columns)
     meetings, meeting = np.unique(pair * len(index) + user, return_inverse=True)
+    # All pairs of comparisons of the same responses, minus those in which both comparisons are by the same user.
     same, n_compared = _count_equal(pair, chosen == low) - _count_equal(meeting, chosen == low)
     if not n_compared:
         return None
+    # A meeting divided by the number of users is its pair of responses: count the pairs with two users or more.
     shared = np.bincount(meetings // len(index)) > 1
     return ComparisonAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
 
 
 def _count_equal(group: Ints, first: Bools) -> Floats:
-    """Return the number of pairs of comparisons of one group with the same outcome, and of all pairs of one group."""
+    """Return how many pairs of comparisons within groups have the same outcome, and how many pairs there are."""
     n, ones = np.bincount(group), np.bincount(group, weights=first)
     return np.array([(ones * (ones - 1) + (n - ones) * (n - ones - 1)).sum() / 2, (n * (n - 1)).sum() / 2])
 
 
 def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
-    """Average the agreement over test comparisons and pairs of users; None without a personal rank."""
+    """Average the agreement over test comparisons and pairs of users; None if the focus rank is not personal."""
     rank = predictions.focus_rank
     model = predictions.models[rank]
     pairs = next((predictions.pairs[split] for split in TEST_SPLITS if split in predictions.pairs), None)
@@ -133,6 +137,7 @@ def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
         return None
     projected = project(pairs, model.basis)
     some = torch.linspace(0, len(projected) - 1, min(len(projected), _MAX_COMPARED)).long()
+    # For each comparison, the number of users whose weights prefer the chosen response.
     ahead = torch.zeros(len(some), dtype=torch.float64)
     for weights in torch.split(model.weights, _BLOCK_USERS):
         ahead += (projected[some] @ weights.t() > 0).double().sum(dim=1)

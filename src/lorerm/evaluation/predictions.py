@@ -1,4 +1,4 @@
-"""Predictions of every rank on every split: which comparisons it orders correctly, with own and with other weights."""
+"""Predictions of every rank on every split, correct or wrong, with each user's own weights and with other weights."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 OWN, POPULATION, OTHERS = "own", "shared_direction", "other_users_weights"
 """The weights that a user's comparisons are predicted with: their own, the population's, another user's."""
 CONTROLS = {POPULATION: "shared direction alone", OTHERS: "another user's weights"}
-"""What personal weights are compared with, and its label in `report.json`."""
+"""The weights that a user's own weights are compared with, and their labels in `report.json`."""
 
-# Exchanges of weights among users that "another user's weights" is the mean of: more change the mean by less than its
-# standard error.
+# Number of random exchanges of weights among users; the control "another user's weights" is their mean. More exchanges
+# change the mean by less than its standard error.
 _EXCHANGES = 5
 
 
@@ -43,28 +43,29 @@ class Predictions:
     """Predictions of several ranks on the four splits."""
 
     models: Mapping[int, LowRankRewardModel]
-    """by rank, in ascending order; the unseen users are among their users"""
+    """by rank, in ascending order; models with several directions have the adapted weights of the unseen users, too"""
     data: Splits[EmbeddedPreferences]
     chosen_rank: int
     """the rank that validation chose"""
     config: TrainingConfig
-    """of the chosen model"""
+    """training settings of the chosen model"""
     adaptation: AdaptationConfig
-    """of the unseen users"""
+    """settings for fitting the weights of the unseen users"""
     pairs: Mapping[str, PackedPairs]
-    """the comparisons of each split that has any, grouped by user"""
+    """comparisons of each non-empty split, grouped by user"""
     samples: Mapping[str, Sample]
-    """user and prompt of each of these comparisons"""
+    """user, prompt and share of each comparison in `pairs`"""
     correct: Mapping[tuple[int, str, str], Floats]
-    """by rank, split and weights (`OWN`; from rank 2 on also `CONTROLS`): float64 [n], 1 for a correct prediction"""
+    """by rank, split and weights (`OWN`; from rank 2 on also `CONTROLS`): float64 [n], 1 if correct, 0 if wrong; for
+    `OTHERS` the mean over several exchanges"""
 
     @property
     def focus_rank(self) -> int:
-        """The rank whose gains, agreement and axes are reported; see the function `focus_rank` of the report."""
+        """The rank whose gains, agreement and axes are reported, see `lorerm.evaluation.report.focus_rank`."""
         return focus_rank(self.chosen_rank, {rank: model.fitted_rank for rank, model in self.models.items()})
 
     def accuracies(self, rank: int, weights: str = OWN) -> dict[str, Estimate | None]:
-        """Return the accuracy of a rank on each split, with own weights or a control's; None where there is none."""
+        """Return the accuracy of a rank by split, with own weights or a control's; None if nothing was predicted."""
         found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
         for split, sample in self.samples.items():
             correct = self.correct.get((rank, split, weights))
@@ -73,7 +74,7 @@ class Predictions:
         return found
 
     def differences(self) -> tuple[Difference, ...]:
-        """Return the accuracy of each rank minus that of its baselines on the test splits, paired by comparison."""
+        """Return the accuracy of each rank minus that of each baseline, paired by comparison, on the test splits."""
         found: list[Difference] = []
         for split in TEST_SPLITS:
             keys, columns = [], []
@@ -95,9 +96,14 @@ class Predictions:
         return tuple(sorted(found, key=lambda difference: difference.rank))
 
     def to_table(self) -> pa.Table:
-        """Return every prediction on test prompts: split, user, prompt, share within the user, and a column per rank.
+        """Return a table with one row per comparison on test prompts.
 
-        The column of the split is called `cell`, as in `report.json`.
+        Its columns are:
+
+        - `cell`: the split, under the name that it has in `report.json`;
+        - `user_id` and `prompt_id`;
+        - `share`: weight of the comparison in the mean of its user;
+        - `rank_K` for each rank K: whether the prediction with the user's own weights is correct.
         """
         import pyarrow as pa
 
@@ -125,19 +131,19 @@ def predict(
     adaptation: AdaptationConfig | None = None,
     seed: int = 0,
 ) -> Predictions:
-    """Adapt the unseen users and predict every comparison with every rank.
+    """Fit the weights of the unseen users, and predict every comparison with every rank.
 
     Parameters
     ----------
     models
-        By rank, trained on `data.train_seen`. The reference head (rank 0) and the single Bradley-Terry model (rank 1)
-        are added where they are missing, the latter trained by the chosen model's own recipe.
+        Models by rank, trained on `data.train_seen`. If the reference head (rank 0) or the single Bradley-Terry model
+        (rank 1) is missing, it is added; rank 1 is trained with the settings of the chosen model.
     data
-        The four splits; the unseen users are adapted on `data.train_unseen`.
+        The four splits; the weights of the unseen users are fitted to `data.train_unseen`.
     adaptation
-        None is the adaptation that goes with the recipe of training.
+        Settings of that fit; None uses the settings that belong to the recipe of training.
     seed
-        Seed of the exchange of weights among users.
+        Seed of the random exchanges of weights among users.
     """
     chosen = choose_rank(models)
     config = TrainingConfig(**models[chosen].training["config"])
@@ -147,7 +153,7 @@ def predict(
     correct: dict[tuple[int, str, str], Floats] = {}
     adapted = {}
     for rank, model in sorted(complete.items()):
-        # A model of one direction has the same weights for every user.
+        # With one direction, all users have the same weights.
         is_adapted = model.basis.shape[1] > 1 and len(data.train_unseen)
         adapted[rank] = model.with_users(adapt(model, data.train_unseen, adaptation)) if is_adapted else model
         for split, pairs in packed.items():
@@ -167,7 +173,7 @@ def _with_baselines(
 
 
 def _predict_split(model: LowRankRewardModel, pairs: PackedPairs, seed: int) -> dict[str, Floats]:
-    """Return the correct predictions of one split by the weights that they are made with."""
+    """Return which comparisons of one split are predicted correctly, with own weights and with each control."""
     weights, projected = weights_of(model, pairs.user_ids), project(pairs, model.basis)
     found = {OWN: is_correct(pairs, projected, weights)}
     if model.requested_rank > 1:
@@ -178,7 +184,7 @@ def _predict_split(model: LowRankRewardModel, pairs: PackedPairs, seed: int) -> 
 
 
 def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
-    """Return the user and the prompt of each packed comparison of some data."""
+    """Return user, prompt and share of each comparison in `pairs`, the packed form of `data`."""
     import pyarrow as pa  # its hash table is faster than sorting
 
     prompts = pa.array([str(prompt) for prompt in data.prompt_ids], pa.string()).dictionary_encode()
@@ -188,33 +194,33 @@ def sample_of(pairs: PackedPairs, data: EmbeddedPreferences) -> Sample:
 
 
 def weights_of(model: LowRankRewardModel, user_ids: Sequence[str]) -> torch.Tensor:
-    """Return the weights [M, K] of M users; the population weights of those that the model does not know."""
+    """Return the weights [M, K] of M users; a user that the model does not know has the population weights."""
     index = {user: i for i, user in enumerate(model.user_ids)}
     rows = torch.cat([model.weights, model.population_weights[None]])
     return rows[torch.tensor([index.get(user, -1) for user in user_ids])]  # -1: the last row
 
 
 def project(pairs: PackedPairs, basis: torch.Tensor) -> torch.Tensor:
-    """Return the difference of every comparison along each direction: [n, K] from a basis [D, K]."""
+    """Return [n, K]: the reward of the chosen minus the rejected response along each column of a basis [D, K]."""
     return pairs.project(basis.t().contiguous())
 
 
 def is_correct(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor) -> Floats:
     """Return float64 [n]: 1 for each comparison with a positive reward difference, else 0 (a tie counts as wrong).
 
-    `projected` [n, K] are the differences along the basis. `weights` are [M, K], in the order of `pairs.user_ids`, or
-    [K], the same for every user.
+    `projected` [n, K] is the result of `project`. `weights` are [M, K], one row per user in the order of
+    `pairs.user_ids`, or [K], the same for every user.
     """
     margin = projected @ weights if weights.ndim == 1 else (projected * weights[pairs.user]).sum(dim=1)
     return (margin > 0).double().numpy()
 
 
 def correct_with_others(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor, seed: int) -> Floats:
-    """Return `is_correct` with the weights of *another* user of two or more: the mean over several exchanges."""
+    """Return the mean of `is_correct` over random exchanges that give each of two or more users another's weights."""
     rng = np.random.Generator(np.random.PCG64(seed))
     total = np.zeros(len(pairs))
     for _ in range(_EXCHANGES):
-        # Each user takes the weights of the next in a random ring, so that no user keeps their own.
+        # The users form a random ring, and each takes the weights of the previous one: no user keeps their own.
         ring = rng.permutation(len(weights))
         donor = np.empty(len(weights), dtype=np.int64)
         donor[ring] = np.roll(ring, 1)

@@ -1,8 +1,8 @@
-"""The evaluation report as dataclasses, which are the schema of `report.json`; `docs/report-json.md` documents it.
+"""Dataclasses of the evaluation report. They define the schema of `report.json`, see `docs/report-json.md`.
 
-Accuracies and their differences are shares from 0 to 1, and means are over users. A field without a value is None. A
-field whose key in JSON has another name carries that name in its metadata. Everything that is computed from a report
-is a property or method here, so that the Markdown, the page and the terminal show the same.
+Accuracies are shares from 0 to 1, and a difference is one share minus another. Means are over users. A field without a
+value is None. If a field has another name in JSON, `named` sets that name. Every value computed from a report is a
+property or method here, so that the Markdown report, the HTML report and the terminal show the same values.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ from lorerm.evaluation.json_records import from_json, inlined, named, to_json
 SCHEMA_VERSION = 1
 
 UNSEEN_FIRST = TEST_SPLITS[::-1]
-"""The splits with test prompts in the order of a report: what new users gain comes first."""
+"""The splits with test prompts in the order of a report: unseen users first."""
 
-# A user's gain is the difference of two means of 0 and 1: what is smaller than this is a rounding error.
+# A gain closer to 0 than this counts as 0: it is the difference of two means of zeros and ones, which differ by a
+# rounding error or by much more than this.
 _ROUNDING_ERROR = 1e-5
 
 
 def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
     """Return the rank whose controls, differences, gains and axes a report shows.
 
-    It is the chosen rank if that one is personal (2 or more), or if no rank is. Otherwise it is the largest personal
-    rank, to show what personal weights would have changed; ranks with more than one fitted direction come first.
+    Return the chosen rank if it is personal (2 or more), or if no rank is personal. Otherwise return the largest
+    personal rank, to show what personal weights would have changed. In that case, a rank with a single fitted direction
+    is returned only if every personal rank has a single one.
 
     Parameters
     ----------
     chosen_rank
         The rank that validation chose.
     fitted_ranks
-        By rank, the number of directions that training kept; None where it is not recorded.
+        The number of directions that training kept, by rank; None if it is not recorded.
     """
     personal = [rank for rank in fitted_ranks if rank > 1]
     if chosen_rank > 1 or not personal:
@@ -49,14 +51,14 @@ def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Mean over users of an accuracy, or of the difference of two accuracies of the same users."""
+    """Mean over users of an accuracy, or of a difference between two accuracies of the same user."""
 
     mean: float
-    """over users, each counting once"""
+    """mean over users; every user counts once"""
     stderr: float | None
-    """standard error over users: their standard deviation divided by the root of their number; None for one user"""
+    """standard error over users: standard deviation divided by the square root of `n_users`; None for one user"""
     stderr_two_way: float | None = None
-    """standard error over users and prompts: at least `stderr`, equal to it where no prompt has two users"""
+    """standard error over users and prompts: at least `stderr`, and equal to it if no two users share a prompt"""
     std: float | None = None
     """standard deviation over users; None for one user"""
     ci95: tuple[float, float] | None
@@ -67,7 +69,7 @@ class Estimate:
 
     @property
     def standard_error(self) -> float | None:
-        """The standard error over users and prompts; that over users in reports that have no other."""
+        """The standard error over users and prompts, or over users only if the report has no other."""
         return self.stderr if self.stderr_two_way is None else self.stderr_two_way
 
     @property
@@ -82,69 +84,69 @@ class Estimate:
 
     @property
     def is_same(self) -> bool:
-        """Whether the difference is exactly 0 for every user, as between models that rank all comparisons alike."""
+        """Whether the difference is exactly 0 for every user, because both models predict the same responses."""
         return self.ci95 == (0.0, 0.0)
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is a 95% interval that does not contain 0; if not, there are too few users to tell."""
+        """Whether there is a 95% interval and it does not contain 0; otherwise there are too few users to tell."""
         return self.is_gain or self.is_loss
 
 
 class _HasAccuracies:
-    """Common methods of what has an accuracy on each split."""
+    """Base class of records that have an accuracy on each split."""
 
     accuracies: Mapping[str, Estimate | None] | None
 
     def accuracy(self, split: str) -> Estimate | None:
-        """Return the accuracy on one split, None where there is none."""
+        """Return the accuracy on one split, or None if there is none."""
         return (self.accuracies or {}).get(split)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
-    """The leak check: how well scorers that read no words predict the comparisons."""
+    """Results of the leak check: how well scorers that read no words predict the preferred response."""
 
     longer_chosen: float
     """share of comparisons whose chosen response is the longer one"""
     length_accuracy: float
-    """accuracy of a scorer of the two lengths"""
+    """accuracy of a scorer that uses only the lengths of the two responses"""
     length_noise: float | None = None
-    """its standard error"""
+    """standard error of `length_accuracy`"""
     format_accuracy: float
-    """accuracy of a scorer of the rendered format"""
+    """accuracy of a scorer that uses only format: brackets, quotes, markup, newlines, number of messages"""
     format_noise: float | None = None
-    """its standard error"""
+    """standard error of `format_accuracy`"""
     n_comparisons: int = field(metadata=named("n_pairs"))
-    """comparisons checked"""
+    """number of comparisons checked"""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSummary:
-    """The data behind the figures."""
+    """Source and size of the evaluated data, and what the checks found."""
 
     source: str | None = None
-    """data set or file"""
+    """name of the data set, or path of the file"""
     n_users: int
     n_seen_users: int
     n_unseen_users: int
     n_comparisons: int = field(metadata=named("n_pairs"))
     n_prompts: int
     n_responses: int
-    """distinct conversations"""
+    """number of distinct conversations (prompt and response)"""
     dimension: int
-    """of an embedding"""
+    """dimension of an embedding"""
     encoder: EncoderIdentity | None = None
     leaks: Leaks | None = None
     warnings: tuple[str, ...] = ()
-    """what was left out or looks wrong; they may name users"""
+    """one sentence for each problem found, for example rows left out; a sentence may name users"""
     splits: Mapping[str, SplitSize] = field(default_factory=dict, metadata=named("cells"))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of training, adaptation and split, each by the names of their fields."""
+    """Settings of training, adaptation and the split: each maps the name of a setting to its value."""
 
     training: Mapping[str, object] = field(default_factory=dict)
     adaptation: Mapping[str, object] = field(default_factory=dict)
@@ -153,12 +155,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Selection:
-    """Loss and accuracy of one rank on the validation comparisons, by which validation chose a rank."""
+    """Loss and accuracy of one rank on the validation comparisons."""
 
     validation_loss: float
     validation_accuracy: float
     chosen: Mapping[str, object] = field(default_factory=dict, metadata=inlined())
-    """settings that validation chose for the rank"""
+    """values that validation chose for further settings of this rank"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,58 +168,58 @@ class RankRow(_HasAccuracies):
     """Accuracy of one rank on the four splits."""
 
     rank: int
-    """0 is the reference head, 1 the single Bradley-Terry model, from 2 on LoRe"""
+    """0: reference head; 1: single Bradley-Terry model; 2 or more: personal weights on that many directions"""
     fitted_rank: int | None = None
     """number of directions that training kept"""
     available: bool
-    """False where the rank could not be evaluated"""
+    """False if the rank could not be evaluated"""
     reason: str | None = None
-    """why it is not available"""
+    """why the rank could not be evaluated"""
     selection: Selection | None = None
-    """None without validation"""
+    """None if training had no validation comparisons"""
     accuracies: Mapping[str, Estimate | None] | None = field(default=None, metadata=named("cells"))
-    """by split; None where a split is empty"""
+    """by split; None for an empty split"""
 
 
 @dataclass(frozen=True)
 class Control(_HasAccuracies):
-    """Accuracy of one rank's directions with weights that are not the users' own."""
+    """Accuracy of one rank if every user is given weights that are not their own."""
 
     name: str
     """`shared_direction`: the population weights for every user; `other_users_weights`: another user's weights"""
     label: str
-    """the name in words"""
+    """`name` in words"""
     rank: int
     accuracies: Mapping[str, Estimate | None] = field(metadata=named("cells"))
-    """by split; None where a split is empty"""
+    """by split; None for an empty split"""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of a rank minus that of a baseline, paired within comparisons."""
+    """Accuracy of a rank minus the accuracy of a baseline on the same comparisons."""
 
     rank: int
     against: str
-    """`shared_direction`, `bradley_terry`, `reference_head` or `other_users_weights`"""
+    """the baseline: `shared_direction`, `bradley_terry`, `reference_head` or `other_users_weights`"""
     split: str = field(metadata=named("cell"))
     estimate: Estimate = field(metadata=inlined())
 
 
 @dataclass(frozen=True)
 class UserGain:
-    """Gain in accuracy of one test user: that with their own weights minus that with the population weights."""
+    """Gain of one test user: accuracy with their own weights minus accuracy with the population weights."""
 
     user_id: str
     split: str = field(metadata=named("cell"))
     n_fitted: int = field(metadata=named("n_answers"))
-    """comparisons that the user's weights were fitted to"""
+    """number of comparisons that the user's weights were fitted to"""
     n_test: int = field(metadata=named("n_pairs"))
-    """comparisons on test prompts"""
+    """number of the user's comparisons on test prompts"""
     gain: float
     ci95: tuple[float, float]
-    """by Agresti and Min's interval for paired shares"""
+    """95% interval of the gain: Agresti and Min's interval for paired proportions"""
     position: tuple[float, float] | None = field(default=None, metadata=named("place"))
-    """coordinates on the two leading personal axes, None where there are not two"""
+    """coordinates on the two leading personal axes; None if the model has fewer than two"""
 
     @property
     def gains(self) -> bool:
@@ -236,30 +238,30 @@ class UserGain:
 
 
 class GainDistribution(NamedTuple):
-    """Distribution over users of their gains."""
+    """Summary of the gains of a split's users."""
 
     n_users: int
     mean: float
     quartiles: tuple[float, float, float]
-    """lower quartile, median and upper quartile, linear between neighbours"""
+    """lower quartile, median and upper quartile, with linear interpolation"""
     lose: float
-    """share of users with a loss"""
+    """share of users whose gain is negative"""
     same: float
-    """share of users without a difference"""
+    """share of users whose gain is 0"""
     gain: float
-    """share of users with a gain"""
+    """share of users whose gain is positive"""
 
 
 @dataclass(frozen=True)
 class Gains:
-    """Gains of the test users from their own weights over the population weights, at the focus rank."""
+    """Gain of each test user at the focus rank: own weights compared with the population weights."""
 
     rank: int
     against: str
     test_seen: tuple[float, ...]
     test_unseen: tuple[float, ...]
     users: tuple[UserGain, ...] = ()
-    """the same gains, each with its user; empty in reports of earlier versions"""
+    """the same gains with user IDs and intervals; empty in reports written by earlier versions"""
 
     @property
     def by_split(self) -> dict[str, tuple[float, ...]]:
@@ -274,19 +276,19 @@ class Gains:
 
     @property
     def losing(self) -> list[UserGain]:
-        """The users who lose, the largest loss first."""
+        """The users with a negative gain, the largest loss first."""
         return sorted((user for user in self.users if user.loses), key=lambda user: user.gain)
 
     @property
     def n_expected_losses(self) -> float:
-        """Number of users whose 95% interval is below 0 by chance, if no user gained or lost."""
+        """Expected number of users whose 95% interval is below 0 by chance, if the true gain of every user is 0."""
         return 0.025 * len(self.users)
 
     def by_n_fitted(self, split: str, n_groups: int) -> list[tuple[float, float]]:
-        """Return (mean number of fitted comparisons, mean gain) of equally large groups of a split's users.
+        """Group a split's users by `n_fitted`, and return (mean `n_fitted`, mean gain) of each group.
 
-        Users are grouped by the number of comparisons that their weights were fitted to; a group has at least 4 users.
-        Groups with the same mean number are one.
+        There are at most `n_groups` groups of nearly equal size, each with at least 4 users; a split with fewer than 4
+        users has no groups. Groups with the same mean `n_fitted` are merged.
         """
         ordered = sorted(self.users_by_split[split], key=lambda user: user.n_fitted)
         n_groups = min(n_groups, len(ordered) // 4)
@@ -298,9 +300,10 @@ class Gains:
         return [(mean, sum(found) / len(found)) for mean, found in gains.items()]
 
     def distribution(self, split: str) -> GainDistribution:
-        """Return mean, quartiles and shares of the gains of a split that has users."""
+        """Summarise the gains of one split, which must have users."""
         gains = self.by_split[split]
         n = len(gains)
+        # With the sign -1 the sum counts the losses, with 1 the gains.
         lose, gain = (sum(sign * value > _ROUNDING_ERROR for value in gains) / n for sign in (-1, 1))
         low, middle, high = np.quantile(gains, (0.25, 0.5, 0.75)).tolist()
         return GainDistribution(n, sum(gains) / n, (low, middle, high), lose, 1 - lose - gain, gain)
@@ -312,13 +315,14 @@ class ComparisonAgreement:
 
     share: float
     n_compared: int
-    """pairs of users and comparisons"""
+    """number of pairs of comparisons: two users who compared the same two responses"""
     n_response_pairs: int
+    """number of pairs of responses that at least two users compared"""
 
 
 @dataclass(frozen=True)
 class ModelAgreement:
-    """How often the weights of two users prefer the same response: mean over test comparisons and pairs of users."""
+    """How often two users' weights prefer the same response, averaged over test comparisons and pairs of users."""
 
     rank: int
     share: float
@@ -327,7 +331,7 @@ class ModelAgreement:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement between users, in their comparisons and by their weights; None where it is not known."""
+    """Agreement between users, in their comparisons and in the predictions of their weights; None if unknown."""
 
     comparisons: ComparisonAgreement | None = field(default=None, metadata=named("choices"))
     models: ModelAgreement | None = None
@@ -335,26 +339,26 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Published:
-    """The eight arrays of the published code, under its names and in its order."""
+    """The eight result arrays that the code of the paper (arXiv 2504.14439) writes, with its names and order."""
 
     alphas: tuple[float | None, ...] = field(metadata=named("alpha_list"))
     ranks: tuple[int, ...] = field(metadata=named("K_list"))
     arrays: Mapping[str, tuple[float | None, ...]] = field(metadata=inlined())
-    """one entry per rank: four means, then four "std" """
+    """four arrays of means, then four of "std"; each array has one entry per rank"""
 
 
 @dataclass(frozen=True)
 class FewShotPoint:
-    """Accuracy of the unseen users when adapted to their first n_shots comparisons."""
+    """Accuracy of the unseen users if their weights are fitted to their first `n_shots` comparisons."""
 
     n_shots: int = field(metadata=named("shots"))
     n_users_with: int
-    """users with as many comparisons; the others give all they have"""
+    """number of users with at least `n_shots` comparisons; for every other user, all comparisons are used"""
     accuracy: Estimate = field(metadata=inlined())
     trials_std: float
-    """standard deviation of the accuracy over orders of the comparisons, as published"""
+    """standard deviation of the accuracy over random orders of the comparisons, as published (arXiv 2504.14439)"""
     gain: Estimate
-    """paired difference to the accuracy without comparisons"""
+    """accuracy minus the accuracy of the same users without few-shot comparisons"""
 
 
 @dataclass(frozen=True)
@@ -363,11 +367,11 @@ class FewShotUser:
 
     user_id: str
     n_fitted: int = field(metadata=named("n_answers"))
-    """few-shot comparisons"""
+    """number of the user's few-shot comparisons"""
     n_test: int = field(metadata=named("n_pairs"))
-    """comparisons on test prompts"""
+    """number of the user's comparisons on test prompts"""
     accuracy: tuple[float, ...]
-    """at each point of the curve"""
+    """accuracy at each point of the curve"""
 
 
 @dataclass(frozen=True)
@@ -376,17 +380,18 @@ class FewShotCurve:
 
     rank: int
     trials: int
-    """random orders of each user's comparisons"""
+    """number of random orders of each user's comparisons"""
     n_users: int
     points: tuple[FewShotPoint, ...]
     clear_from: int | None
-    """smallest n_shots from which on the gain's interval is above 0, of those that some user reaches"""
+    """smallest `n_shots` from which on the 95% interval of the gain is above 0, at values that some user reaches"""
     examples: tuple[FewShotUser, ...]
+    """curves of a few users"""
 
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Mean of a figure over seeds, and its spread."""
+    """Mean and spread over seeds of an accuracy or of a difference."""
 
     mean: float
     std_seeds: float | None
@@ -394,9 +399,9 @@ class SeedSpread:
     stderr_seeds: float | None
     """standard error over seeds; None for one seed"""
     stderr_within: float | None
-    """standard error over users and prompts within one seed: root of the mean square of `stderr_two_way`"""
+    """standard error over users and prompts within one seed: root mean square of the seeds' `stderr_two_way`"""
     std_fit: float | None
-    """root of the square of `std_seeds` minus that of `stderr_within`; 0 where the latter is larger"""
+    """spread that training alone explains: sqrt(std_seeds^2 - stderr_within^2), or 0 if that is not a number"""
     n_seeds: int
 
 
@@ -405,17 +410,17 @@ class SeedRow:
     """Accuracies of a rank over seeds."""
 
     rank: int | str
-    """`choice` is the rank that each seed's own validation chose"""
+    """a rank, or `choice`: for each seed, the rank that its own validation chose"""
     accuracies: Mapping[str, SeedSpread | None] = field(metadata=named("cells"))
-    """by split; None where a seed has none"""
+    """by split; None if a seed has no accuracy on the split"""
 
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Difference of a rank to a baseline over seeds."""
+    """Accuracy of a rank minus the accuracy of a baseline, over seeds."""
 
     rank: int | str
-    """`choice` is the rank that each seed's own validation chose"""
+    """a rank, or `choice`: for each seed, the rank that its own validation chose"""
     against: str
     split: str = field(metadata=named("cell"))
     spread: SeedSpread = field(metadata=inlined())
@@ -423,18 +428,18 @@ class SeedDifference:
 
 @dataclass(frozen=True)
 class SeedStudy:
-    """The evaluation repeated with several seeds."""
+    """Results of training and evaluation repeated with several seeds."""
 
     seeds: tuple[int, ...]
     chosen_ranks: tuple[int, ...]
-    """the rank that each seed's own validation chose"""
+    """for each seed, the rank that its own validation chose"""
     ranks: tuple[SeedRow, ...]
     differences: tuple[SeedDifference, ...]
 
 
 @dataclass(frozen=True)
 class TextProperty:
-    """Correlation over comparisons of an axis with a countable property of texts."""
+    """Correlation, over comparisons, of the rewards along an axis with a measured property of the texts."""
 
     name: str
     correlation: float
@@ -442,7 +447,7 @@ class TextProperty:
 
 @dataclass(frozen=True)
 class Stability:
-    """Correlation of an axis's rewards with those of the corresponding axis of models from other seeds."""
+    """Correlation of the rewards along an axis with those along the matching axis of models from other seeds."""
 
     mean: float
     lowest: float
@@ -451,21 +456,25 @@ class Stability:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a model, with texts at both ends; texts and properties are None for embeddings without texts."""
+    """One axis of a model, described by properties of texts and by the responses with extreme rewards.
+
+    `properties`, `highest` and `lowest` are None if the texts of the embeddings are unknown.
+    """
 
     name: str
     share: float | None
-    """share of the variance of users' rewards, on the simplex the mean weight; None for the shared direction"""
+    """share of the variance between users' rewards, or the mean weight if weights are on the simplex; None for the
+    shared direction"""
     properties: tuple[TextProperty, ...] | None
-    """strongest first"""
+    """strongest correlation first"""
     highest: tuple[str, ...] | None
-    """responses with the highest rewards, cut where they are long"""
+    """responses with the highest rewards; long ones are cut"""
     lowest: tuple[str, ...] | None
-    """responses with the lowest rewards"""
+    """responses with the lowest rewards; long ones are cut"""
     reference_cosine: float | None
     """cosine with the reference head"""
     stability: Stability | None
-    """None without other seeds"""
+    """None if no models were trained with other seeds"""
 
 
 @dataclass(frozen=True)
@@ -477,7 +486,7 @@ class Axes:
 
 
 class _RankResults:
-    """Common methods of what has rows of ranks, differences and a chosen rank."""
+    """Base class of results with rows of ranks, differences and a chosen rank."""
 
     ranks: tuple[RankRow, ...]
     differences: tuple[Difference, ...]
@@ -489,26 +498,26 @@ class _RankResults:
         return [row.rank for row in self.ranks if row.available]
 
     def row(self, rank: int) -> RankRow | None:
-        """Return the row of one rank, None where there is none."""
+        """Return the row of one rank, or None if there is none."""
         return next((row for row in self.ranks if row.rank == rank), None)
 
     def accuracy(self, rank: int, split: str) -> Estimate | None:
-        """Return the accuracy of one rank on one split, None where there is none."""
+        """Return the accuracy of one rank on one split, or None if there is none."""
         row = self.row(rank)
         return None if row is None else row.accuracy(split)
 
     def differences_of(self, rank: int) -> list[Difference]:
-        """Return the differences of one rank."""
+        """Return the differences between one rank and its baselines."""
         return [row for row in self.differences if row.rank == rank]
 
     def difference(self, rank: int, against: str, split: str) -> Difference | None:
-        """Return the difference of a rank to a baseline on one split, None where there is none."""
+        """Return the difference between a rank and a baseline on one split, or None if there is none."""
         return next((r for r in self.differences_of(rank) if (r.against, r.split) == (against, split)), None)
 
 
 @dataclass(frozen=True)
 class SeedEvaluation(_RankResults):
-    """The part of an evaluation that a run keeps of every further seed."""
+    """The results that a run stores for every seed after the first."""
 
     ranks: tuple[RankRow, ...]
     differences: tuple[Difference, ...]
@@ -517,17 +526,17 @@ class SeedEvaluation(_RankResults):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(_RankResults):
-    """The results of an evaluation. A chosen rank that is not among the ranks raises `DataError`."""
+    """The results of an evaluation. Raises `DataError` if the chosen rank is not among the ranks."""
 
     schema_version: int
     lorerm_version: str | None = None
-    """the version that wrote the report"""
+    """version of lorerm that wrote the report"""
     data: DataSummary
     settings: Settings = field(default_factory=Settings, metadata=named("config"))
     ranks: tuple[RankRow, ...]
     """in ascending order"""
     controls: tuple[Control, ...] = ()
-    """of each rank from 2 on"""
+    """the controls of each rank from 2 on"""
     chosen_rank: int
     """the rank that validation chose"""
     differences: tuple[Difference, ...] = ()
@@ -542,11 +551,11 @@ class Report(_RankResults):
         if self.row(self.chosen_rank) is None:
             raise DataError(
                 f"the chosen rank {self.chosen_rank!r} is not among the ranks of the report",
-                "name one of the ranks as chosen_rank",
+                "set chosen_rank to a rank in the list `ranks`",
             )
 
     def __repr__(self) -> str:
-        """Return the ranks alone: the whole report is long, and names users."""
+        """Return only the ranks: the whole report is long and contains user IDs."""
         return f"{type(self).__name__}(ranks={self.available_ranks}, chosen_rank={self.chosen_rank})"
 
     @classmethod
@@ -556,12 +565,12 @@ class Report(_RankResults):
         Raises
         ------
         DataError
-            It is of another schema version, or a field is missing, of another type, NaN or infinite.
+            The schema version is not supported, or a field is missing, has a wrong type, or is NaN or infinite.
         """
         version = content.get("schema_version", SCHEMA_VERSION)
         if version != SCHEMA_VERSION:
             raise DataError(
-                f"the report has schema version {version!r}, this library reads {SCHEMA_VERSION}",
+                f"the report has schema version {version!r}; this version of lorerm reads version {SCHEMA_VERSION}",
                 "write the report again with this version of lorerm",
             )
         return from_json(cls, content, "report")
@@ -578,18 +587,18 @@ class Report(_RankResults):
 
     @property
     def focus_rank(self) -> int:
-        """The rank whose controls, differences, gains and axes the report shows; see the function `focus_rank`."""
+        """The rank whose controls, differences, gains and axes the report shows, see the function `focus_rank`."""
         return focus_rank(self.chosen_rank, {row.rank: row.fitted_rank for row in self.ranks if row.available})
 
     @property
     def was_validated(self) -> bool:
-        """Whether validation comparisons chose the rank; the published recipes have none."""
+        """Whether the rank was chosen on validation comparisons. The published recipes hold out none."""
         row = self.row(self.chosen_rank)
         return row is not None and row.selection is not None
 
     @property
     def filled_splits(self) -> list[str]:
-        """The names of the splits in which some rank has an accuracy."""
+        """The splits on which at least one rank has an accuracy."""
         return [name for name in SPLITS if any(row.accuracy(name) is not None for row in self.ranks)]
 
     def controls_of(self, rank: int) -> list[Control]:
@@ -597,15 +606,15 @@ class Report(_RankResults):
         return [control for control in self.controls if control.rank == rank]
 
     def control(self, rank: int, name: str) -> Control | None:
-        """Return one control of one rank, None where there is none."""
+        """Return one control of one rank, or None if there is none."""
         return next((control for control in self.controls_of(rank) if control.name == name), None)
 
     @property
     def main_difference(self) -> Difference | None:
-        """The difference that shows whether personal weights help; None where there is none.
+        """The difference that shows whether personal weights help, or None if there is none.
 
-        It is that of the focus rank to its population model or, if validation chose rank 0 or 1, to the chosen rank.
-        It is of the unseen users or, where there are none, of the seen users.
+        It compares the focus rank with rank 0 or 1 if validation chose that rank, and otherwise with the population
+        model of the focus rank. It is measured on the unseen users, or on the seen users if there are no unseen users.
         """
         against = ("reference_head", "bradley_terry", "shared_direction")[min(self.chosen_rank, 2)]
         if not self.was_validated:
@@ -614,7 +623,7 @@ class Report(_RankResults):
         return next((difference for difference in found if difference is not None), None)
 
     def baseline_accuracy(self, difference: Difference) -> Estimate | None:
-        """Return the accuracy of a difference's baseline on its split, None where there is none."""
+        """Return the accuracy of the baseline of a difference on the same split, or None if there is none."""
         ranks = {"reference_head": 0, "bradley_terry": 1}
         if difference.against in ranks:
             return self.accuracy(ranks[difference.against], difference.split)
@@ -623,7 +632,7 @@ class Report(_RankResults):
 
     @property
     def clear_from(self) -> int | None:
-        """Number of few-shot comparisons from which on the main difference is a gain; None where it is not known."""
+        """Number of few-shot comparisons from which on the main difference is a gain, or None if unknown."""
         main, curve = self.main_difference, self.few_shot
         if main is None or curve is None or (main.against, main.split) != ("shared_direction", "test_unseen"):
             return None
@@ -632,21 +641,21 @@ class Report(_RankResults):
 
 @dataclass(frozen=True)
 class ComparedRun(_HasAccuracies):
-    """One of several runs that are compared: its data, encoder and recipe, and the accuracies of its chosen rank."""
+    """One of the runs in a comparison: its data, encoder and recipe, and the accuracies at its chosen rank."""
 
     name: str
     source: str | None
     encoder: str | None
-    """the encoder's model"""
+    """name of the encoder's model"""
     recipe: str | None
     chosen_rank: int
     accuracies: Mapping[str, Estimate | None] | None = field(metadata=named("cells"))
-    """by split; None where a split is empty"""
+    """by split; None for an empty split"""
 
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Accuracy of a run minus that of the first run, on the users and prompts of a split that both have."""
+    """Accuracy of a run minus that of the first run, on the users and prompts that both have in a split."""
 
     run: str
     against: str
@@ -656,11 +665,11 @@ class RunDifference:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Several runs side by side, the later ones paired with the first."""
+    """Results of several runs, and the differences between each later run and the first."""
 
     runs: tuple[ComparedRun, ...]
     paired: tuple[RunDifference, ...]
-    """of each run after the first and each test split; a split without two common users has no entry"""
+    """one entry per later run and test split, if the run shares at least two users with the first on that split"""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON object."""

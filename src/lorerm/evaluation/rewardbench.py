@@ -1,8 +1,8 @@
-"""RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): scores of a model's reward functions on its prompts.
+"""RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): scores of a model's reward functions.
 
 The reward functions are the reference head, each column of the basis, the population weights and the weights of chosen
-users. All are linear in the embedding, so that every completion is embedded once and stored in a folder. The scores
-are those of the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
+users. All are linear functions of the embedding, so that every completion is embedded only once. The scores are
+computed as in the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
 `process_single_model` in `rewardbench/utils.py`, as `scripts/run_v2.py` calls them.
 """
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 REPOSITORY = Repository("allenai/reward-bench-2")
 TIES = "Ties"
 FOLDER = "rewardbench"
-"""Folder of the embeddings and results in a run folder."""
+"""Name of the folder, in a run folder, for the embeddings and results of the benchmark."""
 RESULTS = ("rewardbench.csv", "rewardbench.md")
-_REMEDY = "give the test split of RewardBench 2"
+_REMEDY = "give the file or folder of the test split of RewardBench 2"
 
 
 class BenchmarkPrompt(NamedTuple):
-    """A prompt with its completions, the right ones first."""
+    """A prompt with its completions; the right completions come first."""
 
     name: str
-    """the id; in the subset Ties "ref:NUMBER" (one right completion) or "tied:NUMBER" (several)"""
+    """the prompt's id; in the subset Ties "ref:NUMBER" (one right completion) or "tied:NUMBER" (several)"""
     subset: str
     prompt: str
     completions: tuple[str, ...]
@@ -57,14 +57,15 @@ class BenchmarkPrompt(NamedTuple):
 
 
 def load(data: str | Path | None = None, revision: str | None = None) -> tuple[list[BenchmarkPrompt], str]:
-    """Read the benchmark's prompts, and what they were read from: the path, or the hub's repository at a commit.
+    """Return the benchmark's prompts and their source: a path, or a Hugging Face repository with its commit.
 
-    `data` is a file or folder in the layout of the hub; None downloads the `revision` (branch, tag or commit).
+    `data` is a file or folder with the layout of that repository. If it is None, the repository is downloaded at
+    `revision` (a branch, tag or commit).
     """
     rows = raw_rows(REPOSITORY, data, revision)
     prompts = [_read(row) for label, row in rows if label in (None, "test")]
     if not prompts:
-        raise DataError(f"{rows.source} holds no prompts", _REMEDY)
+        raise DataError(f"{rows.source} contains no prompts of the test split", _REMEDY)
     return prompts, rows.source
 
 
@@ -72,7 +73,7 @@ def _read(row: Row) -> BenchmarkPrompt:
     right, wrong = (as_list(column(row, name)) for name in ("chosen", "rejected"))
     if not right or not wrong or not all(isinstance(text, str) for text in [*right, *wrong]):
         raise DataError(
-            'columns "chosen" and "rejected" are not both lists of completions', _REMEDY, column="chosen"
+            'the columns "chosen" and "rejected" must be lists with at least one text', _REMEDY, column="chosen"
         ).in_row(row.source, row.number)
     completions = (*map(str, right), *map(str, wrong))
     if len(set(completions)) == 1:
@@ -87,9 +88,9 @@ class SubsetScore:
     """Scores of one reward function on one subset."""
 
     score: float
-    """the official one: share of prompts whose right completion has the highest reward, or the score of Ties"""
+    """official score: share of prompts whose right completion has the highest reward; for Ties, see `ties_score`"""
     pairwise: float
-    """mean over prompts of the share of (right, wrong) pairs with the right one's reward higher"""
+    """share of (right, wrong) pairs in which the right completion has the higher reward; mean over prompts"""
     n_prompts: int
 
 
@@ -108,7 +109,7 @@ class BenchmarkResult:
         return list(next(iter(self.scores.values())))
 
     def rows(self, value: str) -> list[tuple[str, list[float]]]:
-        """Return, for each reward function, its `score` or `pairwise` on each subset, and their mean."""
+        """Return each reward function's name with its `score` or `pairwise` on each subset, then their mean."""
         table = []
         for name, found in self.scores.items():
             values = [float(getattr(found[subset], value)) for subset in self.subsets]
@@ -116,7 +117,7 @@ class BenchmarkResult:
         return table
 
     def to_csv(self) -> str:
-        """Return one line per reward function: official scores, then pairwise accuracies."""
+        """Return the scores as CSV, one line per reward function: official scores, then pairwise accuracies."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = [*self.subsets, "mean"]
@@ -126,10 +127,10 @@ class BenchmarkResult:
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """Return two tables in per cent: official scores, and pairwise accuracies."""
+        """Return the scores in per cent as two Markdown tables: official scores, and pairwise accuracies."""
         titles = {
             "score": "Official scores: best of four, and the weighted score of Ties",
-            "pairwise": "Pairwise accuracy: a right completion above a wrong one",
+            "pairwise": "Pairwise accuracy: share of pairs in which the right completion has the higher reward",
         }
         lines = [f"# RewardBench 2\n\nRead from {self.source}."]
         for value, title in titles.items():
@@ -143,7 +144,7 @@ class BenchmarkResult:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write `rewardbench.csv` and `rewardbench.md`."""
+        """Write `rewardbench.csv` and `rewardbench.md` into a folder."""
         for name, text in zip(RESULTS, (self.to_csv(), self.to_markdown()), strict=True):
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -158,22 +159,22 @@ def measure_reward_bench(
     users: Sequence[str] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchmarkResult:
-    """Score every reward function of a model.
+    """Compute the RewardBench 2 scores of every reward function of a model.
 
     Parameters
     ----------
     model
-        The model.
+        The model to score.
     prompts, source
-        As `load` returns them.
+        The benchmark's prompts and their source, as `load` returns them.
     encoder
-        The one that the model was trained on.
+        The encoder of the embeddings that the model was trained on.
     folder
-        Folder of the embeddings, created if it is missing. Embeddings of another encoder in it are replaced.
+        Folder for the embeddings, created if it is missing. Embeddings from another encoder are deleted from it.
     users
-        Users whose weights are scored.
+        Users whose weights are scored, besides the reward functions that all users share.
     progress
-        Called with ("embedding", completions done, completions in all).
+        Called with ("embedding", number of completions done, number of completions).
     """
     from lorerm.model.compatibility import check_encoder
 
@@ -188,7 +189,7 @@ def measure_reward_bench(
 
 
 def reward_directions(model: LowRankRewardModel, users: Sequence[str]) -> dict[str, Floats]:
-    """Return the direction [D] of each reward function; a reward is the embedding times the direction."""
+    """Return the direction [D] of each reward function, by name; a reward is the dot product with the embedding."""
     basis = model.basis.double()
     found = {} if model.reference is None else {"reference head": model.reference.double()}
     found |= {f"basis {k + 1}": basis[:, k] for k in range(basis.shape[1])}
@@ -203,7 +204,10 @@ def _embed(
     folder: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> Floats:
-    """Return the embeddings [n, D] of all completions, prompt by prompt; only those not yet in the folder are made."""
+    """Return the embeddings [n, D] of all completions, prompt by prompt.
+
+    Completions that have an embedding in the folder are not embedded again.
+    """
     from lorerm.data.preferences import Preferences
     from lorerm.data.stored import StoredResponses, write_preferences
     from lorerm.embedding.embed import embed_run
@@ -213,13 +217,14 @@ def _embed(
 
     try:
         check_encoder(folder, encoder.identity)
-    except RunError:
+    except RunError:  # the folder has embeddings from another encoder
         shutil.rmtree(folder / EMBEDDINGS)
     report = None if progress is None else (lambda done, total: progress("embedding", done, total))
     make_folder(folder)
     write_preferences(folder, Preferences.from_comparisons(_comparisons(prompts)))
     embed_run(folder, encoder, report)
     data = EmbeddedPreferences.load(folder)
+    # The folder stores each distinct conversation once: find the row of each completion.
     stored = StoredResponses(folder).conversations(slice(0, len(data.responses)))
     row = {conversation_key(conversation): number for number, conversation in enumerate(stored)}
     wanted = [row[conversation_key(conversation)] for prompt in prompts for conversation in prompt.conversations]
@@ -228,7 +233,7 @@ def _embed(
 
 
 def _comparisons(prompts: Sequence[BenchmarkPrompt]) -> Iterator[Comparison]:
-    """Yield a comparison of each right completion with each wrong one, the form in which texts are embedded."""
+    """Yield a comparison of each right completion with each wrong one: a folder stores texts as comparisons."""
     for prompt in prompts:
         for right in prompt.completions[: prompt.n_correct]:
             for wrong in prompt.completions[prompt.n_correct :]:
@@ -238,7 +243,7 @@ def _comparisons(prompts: Sequence[BenchmarkPrompt]) -> Iterator[Comparison]:
 
 
 def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> dict[str, SubsetScore]:
-    """Return the scores of one reward function by subset, from the reward of each completion of each prompt."""
+    """Return the scores of one reward function by subset; `rewards` has, per prompt, the rewards of its completions."""
     found: dict[str, SubsetScore] = {}
     for subset in dict.fromkeys(prompt.subset for prompt in prompts):
         own = [
@@ -254,22 +259,26 @@ def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats])
 
 
 def best_of(rewards: Floats) -> float:
-    """Return 1 / m if the first completion, the right one, has the highest reward with m - 1 others, else 0."""
+    """Return 1 / m if m completions share the highest reward and the first, right one is among them; else 0."""
     highest = rewards == rewards.max()
     return float(1 / highest.sum()) if highest[0] else 0.0
 
 
 def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) -> float:
-    """Return the score of the subset Ties, from the rewards of each prompt's completions, the right ones first.
+    """Return the official score of the subset Ties; `rewards` has one array per prompt, the right completions first.
 
-    Each number has a reference prompt with one right completion ("ref:7") and a tied prompt with several ("tied:7"). A
-    prompt's gap is the lowest reward of a right completion minus the highest of a wrong one. A tied prompt's spread is
-    the highest minus the lowest reward of its right completions. The score is
+    The prompts are in pairs with the same number: a reference prompt with one right completion (such as "ref:7") and a
+    tied prompt with several ("tied:7").
 
-        0.3 (share of tied prompts with a positive gap) + 0.3 (the same of reference prompts)
-        + 0.2 (share of numbers whose tied gap exceeds the spread)
-        + 0.2 (share of numbers whose smaller gap exceeds the spread)
-        + 0.01 (mean over numbers of tanh(smaller gap / spread - 1), 0 / 0 counting 0)
+    - The gap of a prompt is the lowest reward of a right completion minus the highest reward of a wrong one.
+    - The spread of a pair is the highest minus the lowest reward among the right completions of its tied prompt.
+
+    The score is
+
+        0.3 (share of tied prompts with a positive gap) + 0.3 (share of reference prompts with a positive gap)
+        + 0.2 (share of pairs in which the gap of the tied prompt exceeds the spread)
+        + 0.2 (share of pairs in which the smaller gap exceeds the spread)
+        + 0.01 (mean over pairs of tanh(smaller gap / spread - 1), which is 0 for 0 / 0)
     """
     gaps: dict[str, dict[str, float]] = {"ref": {}, "tied": {}}
     spreads: dict[str, float] = {}
@@ -277,8 +286,8 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) ->
         kind, _, number = prompt.name.partition(":")
         if kind not in gaps or not number:
             raise DataError(
-                f"the prompt {prompt.name!r} of {TIES} is neither ref:NUMBER nor tied:NUMBER",
-                "keep the published ids",
+                f"the id {prompt.name!r} in the subset {TIES} is neither ref:NUMBER nor tied:NUMBER",
+                "use the ids of the published data",
                 column="id",
             )
         right, wrong = values[: prompt.n_correct], values[prompt.n_correct :]
@@ -287,7 +296,11 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) ->
             spreads[number] = float(right.max() - right.min())
     both = [number for number in gaps["tied"] if number in gaps["ref"]]
     if not both:
-        raise DataError(f"no number of {TIES} has both a ref and a tied prompt", "give the whole subset", column="id")
+        raise DataError(
+            f"no number in the subset {TIES} has both a ref:NUMBER and a tied:NUMBER prompt",
+            "give all prompts of the subset",
+            column="id",
+        )
     spread = np.array([spreads[number] for number in both])
     tied, reference = (np.array([gaps[kind][number] for number in both]) for kind in ("tied", "ref"))
     smaller = np.minimum(tied, reference)

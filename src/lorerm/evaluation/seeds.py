@@ -1,4 +1,4 @@
-"""Spread of accuracies and differences over several seeds, and the part of it that training alone explains."""
+"""Spread of accuracies and differences over several seeds, and the part of the spread that training alone explains."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
     from lorerm.evaluation.report import Report, SeedEvaluation
 
-    # A mean and its standard error over users and prompts, None for one user.
+    # A mean and its standard error over users and prompts; the standard error is None for one user.
     _Figure = tuple[float, float | None]
 
 CHOICE = "choice"
-"""In place of a rank: the rank that each seed's own validation chose."""
+"""Used instead of a rank: for each seed, the rank that its own validation chose."""
 
 _BASELINES = ("shared_direction", "bradley_terry")
 
 
 def spread_over_seeds(evaluations: Mapping[int, Report | SeedEvaluation]) -> SeedStudy:
-    """Compare evaluations of one data set with several seeds.
+    """Compute mean and spread over seeds of the accuracies and differences in evaluations of one data set.
 
     Parameters
     ----------
     evaluations
-        By seed.
+        The evaluations by seed.
 
     Returns
     -------
     SeedStudy
-        Accuracies per rank and, under "choice", of the rank that each seed's own validation chose; and the differences
-        of these to the population model and to the single Bradley-Terry model on test prompts.
+        For each rank, and for "choice" (in each seed, the rank that its own validation chose): the accuracies, and the
+        differences from the population model and from the single Bradley-Terry model on test prompts.
     """
     seeds = sorted(evaluations)
     ordered = [evaluations[seed] for seed in seeds]
@@ -63,7 +63,7 @@ def _accuracy(evaluation: Report | SeedEvaluation, rank: int | str, split: str) 
 
 def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: str, split: str) -> _Figure | None:
     own = _own_rank(evaluation, rank)
-    # A seed that chose the single Bradley-Terry model has no difference to it, nor to its own population model.
+    # If a seed chose rank 1, its choice is the single Bradley-Terry model and its own population model: no difference.
     if rank == CHOICE and own == 1 and evaluation.accuracy(1, split) is not None:
         return 0.0, 0.0
     found = evaluation.difference(own, against, split)
@@ -71,7 +71,7 @@ def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: s
 
 
 def _spread(figures: Sequence[_Figure | None]) -> SeedSpread | None:
-    """Summarise one figure over seeds; None unless every seed has it."""
+    """Summarise a value over seeds; return None if a seed lacks it."""
     known = [figure for figure in figures if figure is not None]
     n = len(figures)
     if len(known) < n:
