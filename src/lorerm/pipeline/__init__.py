@@ -1,1 +1,1 @@
-"""The run folder, and the steps from comparisons to a report: the only room that knows their order."""
+"""The run folder, and the steps of a run: prepare, embed, train, further seeds, few-shot curve, report."""

@@ -1,4 +1,4 @@
-"""Evaluate trained models on the four splits, with the report as the result."""
+"""Evaluate trained models on the four splits and return the report."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ def evaluate(
     adaptation: AdaptationConfig | None = None,
     seed: int = 0,
 ) -> Report:
-    """Evaluate a model, or one per rank, on the four splits, with controls and the intervals of differences.
+    """Evaluate one model, or one model per rank, on the four splits.
+
+    The report also has controls, and the differences in accuracy with confidence intervals.
 
     Parameters
     ----------
     models
-        Models trained on `splits.train_seen`. Rank 0 (if there is a reference head) and rank 1 are added if they are
-        missing.
+        One model, or a mapping from rank to model, trained on `splits.train_seen`. If rank 1 is missing, it is trained
+        and added; so is rank 0 if there is a reference head.
     splits
         The splits, as `lorerm.split` returns them. Unseen users are adapted on `splits.train_unseen`.
     adaptation
-        How unseen users are adapted; None for the adaptation that belongs to the recipe of training.
+        How unseen users are adapted. None uses the adaptation that belongs to the training recipe.
     seed
-        Seed of the random assignment of weights to other users, for the control.
+        Seed of the control that gives each user the weights of another, randomly drawn user.
 
     Returns
     -------
     Report
-        The report, with `to_dict`, `to_markdown`, `to_html`, `figure` and `write`.
+        Convert it with `to_dict`, `to_markdown`, `to_html` or `figure`, or store it with `write`.
     """
     from lorerm.evaluation.evaluate import measure
 

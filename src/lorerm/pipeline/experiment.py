@@ -1,11 +1,10 @@
-"""Experiments: a YAML file holds every setting of one published or own experiment, section by section.
+"""Experiments: YAML files with every setting of an experiment, one section for each step of a run.
 
 `lorerm/experiments/DATASET-default.yaml` is the corrected protocol of a data set, `DATASET-paper.yaml` the published
-one. The sections are the steps of a run. Settings of the command line replace those of the file. The merged experiment
-is stored in the run folder as `experiment.yaml`, where the later verbs look for their settings.
+protocol. Settings on the command line replace the settings in the file. The merged experiment is stored in the run
+folder as `experiment.yaml`, from which the later subcommands read their settings.
 
-A *recipe* is something else: how the basis and the weights are fitted (`TrainingConfig.recipe`), one setting of an
-experiment.
+A *recipe* (`TrainingConfig.recipe`) is one setting of an experiment: how the basis and the weights are fitted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from lorerm.pipeline.layout import EXPERIMENT, EXPERIMENT_BEFORE
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 _FOLDER = "experiments"
-# Settings that belong to one training recipe: another recipe has its own.
+# Settings whose values suit only one recipe: if the recipe is replaced, they are dropped.
 _RECIPE_SETTINGS = ("steps", "learning_rate", "alphas")
 
 
@@ -34,9 +33,9 @@ def _names(config: type[Any]) -> tuple[str, ...]:
 
 
 def _sections() -> dict[str, tuple[str, ...] | None]:
-    """Return the sections of an experiment, each with its settings."""
+    """Return the sections of an experiment, each with the names of its settings."""
     return {
-        "data": None,  # the data set's own options, which its loader checks
+        "data": None,  # any name: the loader of the data set checks its own options
         "split": _names(SplitConfig),
         "embed": ("encoder", *setting_names()),
         "train": (*_names(TrainingConfig), "ranks", "alphas"),
@@ -47,7 +46,7 @@ def _sections() -> dict[str, tuple[str, ...] | None]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The settings of an experiment; a setting that is missing has the default of its verb."""
+    """The settings of an experiment. If a setting is missing, the default of the subcommand applies."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     """options of the data set"""
@@ -60,13 +59,13 @@ class Experiment:
     adapt: Mapping[str, Any] = field(default_factory=dict)
     """fields of `AdaptationConfig`"""
     shots: Mapping[str, Any] = field(default_factory=dict)
-    """the few-shot curve"""
+    """settings of the few-shot curve: `rank`, `shots` (values of n_shots) and fields of `FewShotConfig`"""
 
     def merge(self, **settings: Mapping[str, Any]) -> Experiment:
-        """Return the experiment with some settings replaced, section by section.
+        """Return a copy of the experiment in which `settings`, given by section, replace the settings of that name.
 
-        Another training recipe (`train["recipe"]`) drops the settings that belong to the recipe of this experiment,
-        and its adaptation.
+        If they replace the recipe (`train["recipe"]`), the settings of this experiment that suit only its own recipe
+        are dropped, and its adaptation too.
         """
         merged = {one.name: {**getattr(self, one.name), **settings.get(one.name, {})} for one in fields(self)}
         own = settings.get("train", {})
@@ -77,11 +76,14 @@ class Experiment:
 
     @property
     def recipe(self) -> str:
-        """The recipe of training."""
+        """Name of the training recipe."""
         return str(self.train.get("recipe", "default"))
 
     def training(self) -> tuple[TrainingConfig, list[int] | None, list[float] | None]:
-        """Return the configuration of training, the ranks, and the alphas where there are several."""
+        """Return (training configuration, ranks, alphas).
+
+        Ranks and alphas are None if the experiment does not set them. A single alpha is set in the configuration.
+        """
         settings = dict(self.train)
         ranks, alphas = settings.pop("ranks", None), settings.pop("alphas", None)
         config = TrainingConfig(**{"rank": "auto", **settings})
@@ -90,10 +92,10 @@ class Experiment:
         return config, ranks, None if alphas is None else [float(alpha) for alpha in alphas]
 
     def adaptation(self, trained: TrainingConfig) -> AdaptationConfig | None:
-        """Return how users are adapted to a model that was trained by `trained`.
+        """Return how users are adapted to a model that was trained with the configuration `trained`.
 
-        None is the adaptation of the model's own training recipe: where the experiment does not set one, and where the
-        model was trained by another recipe than the experiment's.
+        Return None, for the default adaptation of the model's recipe, if the experiment does not set an adaptation or
+        if the model was trained with another recipe than the experiment names.
         """
         if not self.adapt or trained.recipe != self.recipe:
             return None
@@ -121,8 +123,8 @@ def read_experiment(path: str | Path) -> Experiment:
     sections = _sections()
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         raise ConfigError(
-            "an experiment is a mapping of sections, each a mapping of settings",
-            f"write its settings under {', '.join(sections)}",
+            "the file is not a mapping of sections, each with a mapping of settings",
+            f"write the settings in the sections {', '.join(sections)}",
             file=path,
         )
     for name, section in content.items():
@@ -143,36 +145,39 @@ def read_experiment(path: str | Path) -> Experiment:
 
 
 def is_file(name: str | None) -> bool:
-    """Return whether the name of an experiment is that of a YAML file."""
+    """Return whether `name`, an experiment's name or file, is the path of a YAML file."""
     return name is not None and name.endswith((".yaml", ".yml"))
 
 
 def find_experiment(dataset: str | None, name: str | None) -> Experiment:
-    """Return an experiment by its name or file; one without settings for files and data sets without experiments.
+    """Return an experiment by its name or file.
+
+    The experiment `default` has no settings if the comparisons come from files, or if the package has no experiment for
+    the data set.
 
     Parameters
     ----------
     dataset
-        The data set's name, or None for files.
+        The data set's name; None if the comparisons come from files.
     name
-        One of the data set's experiments in the package, as `default` or `paper`, or a YAML file, whose settings
-        replace those of `default`. None is `default`.
+        The name of an experiment that the package has for the data set (such as `default` or `paper`), or the path of a
+        YAML file, whose settings replace those of `default`. None means `default`.
     """
     if name is not None and is_file(name):
         return _packaged(dataset, "default").merge(**asdict(read_experiment(name)))
     known = list(dict.fromkeys(["default", *packaged_names(dataset)]))
     if name is not None and name not in known:
-        of = "files have" if dataset is None else f"data set {dataset} has"
+        owner = "comparisons from files" if dataset is None else f"data set {dataset}"
         raise ConfigError(
-            f"{of} no experiment {name!r}",
-            f"choose {' or '.join(known)}, or give a YAML file; how to train is chosen by --recipe",
+            f"there is no experiment {name!r} for {owner}",
+            f"choose {' or '.join(known)}, or give a YAML file (to choose how to train, use --recipe)",
             argument="experiment",
         )
     return _packaged(dataset, name or "default")
 
 
 def packaged_names(dataset: str | None) -> list[str]:
-    """Return the names of a data set's experiments in the package."""
+    """Return the names of the experiments that the package has for a data set."""
     start = f"{dataset}-"
     found = sorted(entry.name for entry in (files("lorerm") / _FOLDER).iterdir() if entry.name.endswith(".yaml"))
     return [name[len(start) : -len(".yaml")] for name in found if name.startswith(start)]
@@ -184,6 +189,6 @@ def _packaged(dataset: str | None, name: str) -> Experiment:
 
 
 def stored_experiment(run: Path) -> Experiment:
-    """Return the experiment that a run stores; one without settings where it stores none."""
+    """Return the experiment stored in a run folder, or an experiment without settings if none is stored."""
     paths = [path for name in (EXPERIMENT, EXPERIMENT_BEFORE) if (path := run / name).exists()]
     return read_experiment(paths[0]) if paths else Experiment()

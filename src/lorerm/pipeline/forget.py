@@ -1,9 +1,10 @@
-"""Remove users from every file of a run, apart from their share in what was fitted to all users together.
+"""Remove users from every file of a run folder. `pipeline.layout` lists the user data in each file.
 
-That share is in the basis and the prior. The next training removes it: delete `models/` and run `lorerm train` again.
-Files with figures into which every user was counted (the report, its seeds, the few-shot curve, benchmark results) are
-removed, and can be made again. The files that the run was made from are not touched, and the run does not read them
-again. `pipeline.layout` says what each file holds.
+- The basis and the prior stay, although they were fitted to all users together, the removed users included. To fit them
+  without these users, delete `models/` and run `lorerm train` again.
+- Files with results over all users (the report, further seeds, the few-shot curve, benchmark results) are removed. They
+  can be made again.
+- The input files of the run are not changed, and the run does not read them again.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from lorerm.pipeline.layout import FORGETTING, UserData, find, outputs, run_file
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What `forget` removed from a run."""
+    """Numbers of users, comparisons and embeddings that `forget` removed from a run."""
 
     n_users: int
-    """users with data in the run"""
+    """number of users"""
     n_comparisons: int
-    """their comparisons"""
+    """number of their comparisons"""
     n_responses: int
-    """embeddings of responses that only they compared"""
+    """number of embeddings of responses that only these users compared"""
 
 
 def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
     """Remove users from every file of a run.
 
-    Each file is replaced as a whole. After an interruption, every other use of the run is refused, and the next call
-    continues with the same users, whether they are named again or not.
+    Each file is replaced atomically. After an interruption, every other use of the run raises `RunError`, and the next
+    call removes the same users together with those in `user_ids`, which may then be empty.
     """
     from lorerm.model.io import forget_users
 
@@ -61,7 +62,7 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
         if not run.is_finished("embed"):
             removed += [run.path / name for name in run.files(outputs("embed"))]
         if not run.is_finished(input_step(run)):
-            # Of an interrupted step, the texts may be there without the comparisons that say whose they are.
+            # An interrupted step may have written texts without the comparisons that assign them to users.
             removed += [run.path / RESPONSES, run.path / COMPARISONS]
         for path in removed:
             _remove(path, run.path)
@@ -76,16 +77,19 @@ def forget(run: RunFolder, user_ids: Collection[str] = ()) -> Forgotten:
 
 
 def _check(run: RunFolder, gone: set[str], begun: set[str]) -> None:
-    """Refuse unknown users, and all users of the training at once; users in `begun` may have no data left."""
+    """Check that every user has data in the run, and that training keeps at least one user.
+
+    Users in `begun`, whose removal was interrupted, may have no data left.
+    """
     from lorerm.model.io import USERS, load_users
 
     known = {path: set(load_users(path).user_ids) for path in find(run.path, UserData.WEIGHTS)}
     in_use = load_comparisons(run.path).user_ids if (run.path / COMPARISONS).exists() else ()
     found = begun.union(in_use, _named_in_warnings(run, gone), *known.values())
     if missing := sorted(gone - found):
-        raise UnknownUserError(f"{run.path} has no data of user {missing[0]!r}", "check the id", argument="user")
+        raise UnknownUserError(f"{run.path} has no data of user {missing[0]!r}", "check the user's id", argument="user")
     if any(path.name == USERS and users and users <= gone for path, users in known.items()):
-        raise RunError(f"no user of the training would be left in {run.path}", "delete the run folder instead")
+        raise RunError(f"{run.path} would have no trained user left", "delete the run folder instead")
 
 
 def _note(run: RunFolder, gone: Collection[str]) -> None:
@@ -98,7 +102,11 @@ def _note(run: RunFolder, gone: Collection[str]) -> None:
 
 
 def _finish(run: RunFolder, gone: Collection[str]) -> None:
-    """Record the new sizes of the files, so that no step is done again; remove the note and warnings with the users."""
+    """Record in the manifest that the users are removed.
+
+    The new sizes of the files are recorded, so that no step is done again. The list of users to remove is deleted, and
+    so are the warnings that name one of them.
+    """
     manifest = run.manifest()
     del manifest[FORGETTING]
     for record in manifest["steps"].values():
@@ -113,19 +121,19 @@ def _finish(run: RunFolder, gone: Collection[str]) -> None:
 
 
 def _named_in_warnings(run: RunFolder, user_ids: Collection[str]) -> set[str]:
-    """Return the users that a recorded warning names, who may have no comparison in use."""
+    """Return the users in `user_ids` that a recorded warning names. They may have no comparison in a split."""
     results: list[dict[str, Any]] = [record.get("result") or {} for record in run.manifest()["steps"].values()]
     texts = [text for result in results for text in result.get("warnings", ())]
     return {user for user in user_ids if any(_names(text, user) for text in texts)}
 
 
 def _names(text: str, user: str) -> bool:
-    """Return whether a warning has a user in its list of users."""
+    """Return whether a user is in the list "(a, b and c)" of a warning."""
     return re.search(rf"(\(|, ){re.escape(user)}(, |\)| and )", text) is not None
 
 
 def _remove(path: Path, run: Path) -> None:
-    """Delete a file, and the folders of the run that are empty without it."""
+    """Delete a file, and then each parent folder inside the run folder that is empty."""
     path.unlink(missing_ok=True)
     with suppress(OSError):
         for folder in path.parents:

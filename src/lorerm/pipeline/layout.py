@@ -1,8 +1,8 @@
-"""The files of a run folder: name, step that writes the file, and kind of user data in it.
+"""The files of a run folder: for each file its name, the step that writes it, and the kind of user data in it.
 
-This list decides which files belong to a step, which files `forget` rewrites or removes, and which files `lorerm demo`
-deletes. A new file needs an entry in `run_files`: a test makes a run with everything, and fails when it finds a file
-without an entry.
+The list determines which files belong to a step, which files `forget` rewrites or removes, and which files
+`lorerm demo` deletes. Add every new file to `run_files`: a test makes a complete run, and fails if it finds a file that
+is not in the list.
 """
 
 from __future__ import annotations
@@ -17,59 +17,60 @@ from lorerm.embedding.store import EMBEDDINGS, ENCODER, REFERENCE
 from lorerm.evaluation.rewardbench import FOLDER, RESULTS
 
 MANIFEST = "manifest.json"
-# Entry of the manifest: the users who are being forgotten, from before the first file changes until the last one has.
+# Key in the manifest of the users whom an unfinished `lorerm forget` is removing. It is written before the first file
+# is changed, and deleted after the last.
 FORGETTING = "forgetting"
-# The settings of a run that was made by an experiment; earlier versions called it a recipe.
+# The file with the experiment of the run, and its name in earlier versions.
 EXPERIMENT, EXPERIMENT_BEFORE = "experiment.yaml", "recipe.yaml"
-# Texts in the layouts of earlier versions, which `old_layout` converts.
+# Files with texts that earlier versions wrote; `old_layout` converts them.
 PREFERENCES, CHOICES = "preferences.parquet", "choices.parquet"
 MODELS, REPORT, SEEDS, SHOTS = "models", "report", "seeds", "shots.json"
 REWARDBENCH = FOLDER
 REPORT_JSON, REPORT_PAGE = f"{REPORT}/report.json", f"{REPORT}/report.html"
 PREDICTIONS = f"{REPORT}/predictions.parquet"
-# Weights of the run's own unseen users, whom the report adapts, and of users adapted later by `lorerm adapt`.
+# Weights of the run's unseen users, adapted by the step `report`; and of users added by `lorerm adapt`.
 UNSEEN, ADAPTED = "unseen.safetensors", "adapted.safetensors"
-# Part of the name of every file that is still being written; such names begin with a dot.
+# Part of the name of every temporary file; such names also begin with a dot.
 _PARTIAL = ".partial"
 
 
 class UserData(Enum):
-    """What a file holds of users, which decides what `forget` does with it."""
+    """Kind of user data in a file. It determines what `forget` does with the file."""
 
     NONE = auto()
-    """nothing of single users: the file stays"""
+    """no data of single users: the file stays"""
     NOTES = auto()
-    """warnings that may name users: the warnings go"""
+    """warnings that may name users: warnings that name a forgotten user are removed"""
     WEIGHTS = auto()
-    """weights, one row per user: the user's row goes"""
+    """weights, one row per user: the rows of forgotten users are removed"""
     COMPARISONS = auto()
-    """comparisons with the ids of their users, and perhaps texts: the user's rows go"""
+    """comparisons with user ids, in some layouts also with texts: the rows of forgotten users are removed"""
     RESPONSES = auto()
-    """texts or embeddings of responses, without users: rows go to which no comparison refers any more"""
+    """texts or embeddings of responses, without user ids: rows that no comparison refers to any more are blanked"""
     TOTALS = auto()
-    """figures computed from all users, or work in progress: the file goes, and can be made again"""
+    """results over all users, or temporary results of an unfinished step: the file is removed; it can be made again"""
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """One kind of file in a run folder."""
+    """The files of a run folder that match one pattern."""
 
     name: str
-    """path relative to the run folder, as a glob pattern"""
+    """glob pattern, relative to the run folder"""
     step: str | None
-    """the step of `pipeline.folder.STEPS` that writes it; None where no step does"""
+    """the step (see `pipeline.folder.STEPS`) that writes the files; None if no step does"""
     users: UserData
-    """what it holds of users"""
+    """kind of user data in the files"""
 
 
 def _by_alpha(folder: str, name: str, step: str | None, users: UserData) -> tuple[RunFile, RunFile]:
-    """Return a file of a folder that several alphas divide once more."""
+    """Return two entries for a file: directly in `folder`, and in the subfolders that a run with several alphas has."""
     return RunFile(f"{folder}/{name}", step, users), RunFile(f"{folder}/alpha-*/{name}", step, users)
 
 
 @cache
 def run_files() -> tuple[RunFile, ...]:
-    """Return every kind of file that a run folder can hold."""
+    """Return the patterns of all files that a run folder can contain."""
     from lorerm.model.io import CONFIG, MODEL, USERS  # here, because it loads torch
 
     return (
@@ -79,7 +80,7 @@ def run_files() -> tuple[RunFile, ...]:
         RunFile(PREFERENCES, None, UserData.COMPARISONS),
         RunFile(CHOICES, None, UserData.COMPARISONS),
         RunFile(RESPONSES, "prepare", UserData.RESPONSES),
-        # Of a run that began with embeddings made elsewhere, `import_embeddings` writes them.
+        # In a run on imported embeddings, the step `embed` writes this file (see `steps.import_embeddings`).
         RunFile(COMPARISONS, "prepare", UserData.COMPARISONS),
         RunFile(f"{EMBEDDINGS}/{ENCODER}", "embed", UserData.NONE),
         RunFile(f"{EMBEDDINGS}/{REFERENCE}", "embed", UserData.NONE),
@@ -101,7 +102,7 @@ def run_files() -> tuple[RunFile, ...]:
         ),
         RunFile(PREDICTIONS, "report", UserData.TOTALS),
         *(RunFile(f"{REWARDBENCH}/{name}", None, UserData.TOTALS) for name in RESULTS),
-        # The store of the benchmark's own texts: no user of the run is in it.
+        # Texts and embeddings of the benchmark itself, without data of the run's users.
         RunFile(f"{REWARDBENCH}/{COMPARISONS}", None, UserData.NONE),
         RunFile(f"{REWARDBENCH}/{RESPONSES}", None, UserData.NONE),
         RunFile(f"{REWARDBENCH}/{EMBEDDINGS}/*", None, UserData.NONE),
@@ -110,33 +111,39 @@ def run_files() -> tuple[RunFile, ...]:
 
 
 def outputs(step: str) -> tuple[str, ...]:
-    """Return the patterns of the files that a step writes."""
+    """Return the glob patterns of the files that a step writes."""
     return tuple(file.name for file in run_files() if file.step == step)
 
 
 def find(run: Path, users: UserData) -> list[Path]:
-    """Return the files of a run folder with this kind of user data, except files that are still being written."""
+    """Return the files of a run folder with this kind of user data, except temporary files."""
     patterns = [file.name for file in run_files() if file.users is users]
     return sorted(path for pattern in patterns for path in run.glob(pattern) if not is_partial(path))
 
 
 def unknown_files(run: Path) -> list[Path]:
-    """Return the files of a folder that no run writes."""
+    """Return the files of a folder that lorerm did not write, as far as their names show."""
     known = {path for file in run_files() for path in run.glob(file.name)}
     return sorted(path for path in run.rglob("*") if path.is_file() and path not in known and not is_partial(path))
 
 
 def top_level() -> list[str]:
-    """Return the files and folders that lie directly in a run folder; last the manifest, which makes it one."""
+    """Return the names of the files and folders directly in a run folder.
+
+    The manifest is last: if a deletion in this order is interrupted, the folder is still a run folder.
+    """
     names = {file.name.partition("/")[0] for file in run_files()}
     return sorted(names, key=lambda name: (name == MANIFEST, name))
 
 
 def is_partial(path: Path) -> bool:
-    """Return whether a file is temporary: still being written, or left by a process that died."""
+    """Return whether a file is temporary: a process is still writing it, or was killed while writing it."""
     return path.name.startswith(".") and _PARTIAL in path.name
 
 
 def alpha_name(alpha: float | None) -> str:
-    """Return the folder, below `models` and `report`, of one regularisation strength; empty where there is one only."""
+    """Return the name of the subfolder of `models` and `report` for one of several alphas (regularisation strengths).
+
+    Return an empty string if `alpha` is None, because the run has a single alpha.
+    """
     return "" if alpha is None else f"alpha-{alpha:g}"

@@ -1,4 +1,4 @@
-"""The models of a run: one folder per rank, with the weights of users adapted to it beside the model."""
+"""Load the models of a run (one folder per rank, with the weights of the adapted users), and add users to them."""
 
 from __future__ import annotations
 
@@ -18,44 +18,47 @@ if TYPE_CHECKING:
 
 
 def model_folder(run: RunFolder, rank: int, alpha: float | None = None) -> Path:
-    """Return the folder of a rank's model; `alpha` is the regularisation strength, where several were trained."""
+    """Return the folder of the model of a rank; `alpha` is None if the run has a single regularisation strength."""
     return run.path / MODELS / alpha_name(alpha) / f"rank-{rank}"
 
 
 def chosen_alpha(run: RunFolder) -> float | None:
-    """Return the regularisation strength that validation chose among several; None where there was one only."""
+    """Return the regularisation strength that validation chose, or None if the run has a single one."""
     alpha = run.result("train").get("chosen_alpha")
     return None if alpha is None else float(alpha)
 
 
 def chosen_rank(run: RunFolder) -> int:
-    """Return the rank of the run's model: the one that validation chose."""
+    """Return the rank that validation chose."""
     return int(run.result("train")["chosen_rank"])
 
 
 def check_rank(run: RunFolder, rank: int) -> int:
-    """Return the rank, or refuse it if the run has no model of that rank."""
+    """Return `rank`. Raises `ConfigError` if the run has no model of this rank."""
     ranks = run.result("train")["ranks"]
     if rank not in ranks:
         raise ConfigError(
             f"{run.path} has no model of rank {rank}",
-            f"choose one of {', '.join(map(str, ranks))}, or train it",
+            f"choose one of the ranks {', '.join(map(str, ranks))}, or train this rank with `lorerm train`",
             argument="rank",
         )
     return rank
 
 
 def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
-    """Return how the run's experiment adapts users, as JSON-able values; None where it does not say.
+    """Return the adaptation that the run's experiment sets (JSON-serialisable), or None if it sets none.
 
-    Nothing heavy is loaded for it, so that a finished step can be recognised at once.
+    It loads neither torch nor the models, so that a finished step is recognised at once.
     """
     config = stored_experiment(run.path).adaptation(TrainingConfig(**run.arguments("train")))
     return None if config is None else asdict(config)
 
 
 def adaptation_of(run: RunFolder) -> AdaptationConfig:
-    """Return how users are adapted to the run's models: as its experiment says, or else as its training recipe does."""
+    """Return how users are adapted to the run's models.
+
+    The run's experiment determines it. If the experiment sets no adaptation, the training recipe does.
+    """
     from lorerm.training.recipes import adaptation_for
 
     settings = experiment_adaptation(run)
@@ -65,7 +68,7 @@ def adaptation_of(run: RunFolder) -> AdaptationConfig:
 
 
 def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRankRewardModel:
-    """Load the model of a rank as trained, without the users adapted since."""
+    """Load the model of a rank as it was trained, without users adapted later."""
     from lorerm.model.reward_model import LowRankRewardModel
 
     folder = model_folder(run, rank, alpha)
@@ -75,12 +78,15 @@ def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRa
     except ModelError as error:
         raise RunError(error.problem, remedy, file=error.location.file) from error
     if not model.user_ids:
-        raise RunError(f"{folder} has lost its users", remedy)
+        raise RunError(f"{folder} has no user weights (users.safetensors is missing or empty)", remedy)
     return model
 
 
 def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
-    """Load a rank's model (by default the chosen one) with all users adapted to it, at the chosen alpha."""
+    """Load the model of a rank with the weights of all its users, the adapted ones included.
+
+    By default it is the rank that validation chose. If the run has several alphas, the chosen alpha is loaded.
+    """
     rank = check_rank(run, chosen_rank(run) if rank is None else rank)
     alpha = chosen_alpha(run)
     model = load_trained(run, rank, alpha)
@@ -92,16 +98,19 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
 
 
 def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
-    """Refuse a user without weights in a run's model; None is the population model, which needs no user."""
+    """Raise `UnknownUserError` if the model has no weights of the user; None (the population weights) passes.
+
+    `alternative` is the end of the error's remedy: what the user of the command can do instead of `lorerm adapt`.
+    """
     try:
         model.user_weights(user_id)
     except UnknownUserError as error:
-        remedy = f"run `lorerm adapt {run.path} --data FILE` with some of their comparisons, or {alternative}"
+        remedy = f"run `lorerm adapt {run.path} --data FILE` with comparisons of this user, or {alternative}"
         raise UnknownUserError(error.problem, remedy, argument="user") from error
 
 
 def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
-    """Store adapted users beside a rank's model; earlier ones stay, those adapted again are replaced."""
+    """Add adapted users to the file beside the model of a rank. A user who is already there gets the new weights."""
     from lorerm.model.io import save_users
 
     path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED

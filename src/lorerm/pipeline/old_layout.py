@@ -1,12 +1,13 @@
-"""Convert the texts of a run folder of an earlier version, when a step writes to the folder.
+"""Convert the texts in a run folder of an earlier version to the present layout, before a step writes to the folder.
 
-Today the texts are in `responses.parquet` and `comparisons.parquet`. Earlier versions had one of two layouts:
+In the present layout the texts are in `responses.parquet`, and `comparisons.parquet` refers to its rows. Earlier
+versions used one of two layouts:
 
 - `preferences.parquet`: each comparison with its texts, as `Preferences.write_parquet` writes them.
-- `choices.parquet` (`user_id`, `chosen`, `rejected`, `split`) and a `responses.parquet` with `prompt_id`, where all
-  users compare the same responses.
+- If all users compare the same responses: `choices.parquet` (columns `user_id`, `chosen`, `rejected`, `split`), whose
+  rows refer to a `responses.parquet` with the column `prompt_id`.
 
-In both, `comparisons.parquet` was written together with the embeddings, and names their rows.
+In both, `comparisons.parquet` was written together with the embeddings, and refers to the rows of the embeddings.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def convert(run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Mapping[str, Any]], None]) -> None:
-    """Convert the texts of a locked run folder, if they are in an old layout; do nothing otherwise.
+    """Convert the texts of a locked run folder if they are in an old layout.
 
-    Each file is replaced as a whole, and the old ones are removed last. After an interruption, the next call completes
-    the conversion. Comparisons of users whom an interrupted `lorerm forget` was removing are left out.
+    Each file is replaced atomically, and the old files are removed last. After an interruption, the next call completes
+    the conversion. If `lorerm forget` was interrupted, the comparisons of the users it was removing are left out.
     """
     found = [name for name in (PREFERENCES, CHOICES) if (run / name).exists()]
     if not found:
@@ -42,9 +43,9 @@ def convert(run: Path, manifest: Mapping[str, Any], write_manifest: Callable[[Ma
     gone = set(manifest.get(FORGETTING, ()))
     prepared, embedded = (manifest["steps"].get(step, {}) for step in ("prepare", "embed"))
     if prepared.get("finished") and any(name in prepared["files"] for name in found):
-        # An interrupted `lorerm forget` has not noted the new sizes yet.
+        # Sizes are compared only if no `lorerm forget` was interrupted: it records the new sizes at its end.
         if not gone and any(_size(run / name) != prepared["files"].get(name) for name in found):
-            return  # cut off: the step that wrote it has to be done again
+            return  # a truncated file is not converted: the step `prepare` has to be done again
         size = _size(run / COMPARISONS)
         in_order = embedded.get("finished") and size is not None and (gone or size == embedded["files"][COMPARISONS])
         if not _is_converted(run / RESPONSES):
@@ -59,14 +60,17 @@ def _size(path: Path) -> int | None:
 
 
 def _convert_texts(run: Path, gone: Collection[str], in_order: bool) -> None:
-    """Write the new files; `in_order`: the comparisons are there, and their rows are those of finished embeddings."""
+    """Write the new files.
+
+    If `in_order`, `comparisons.parquet` exists and refers to the rows of finished embeddings, and these rows are kept.
+    """
     old = _read_texts(run).without_users(gone)
     if in_order:
         new = _in_rows_of(load_comparisons(run).without_users(gone), old)
     else:
         new = old.canonical()
         write_comparisons(run, new)
-    # The responses last: the layout of choices needs its own file of that name until then.
+    # `responses.parquet` is written last: in the second old layout it is also one of the files that are converted.
     write_table(run / RESPONSES, new.responses)
 
 
@@ -107,9 +111,15 @@ def _read_choices(run: Path) -> Preferences:
 
 
 def _in_rows_of(embedded: Comparisons, old: Preferences) -> Preferences:
-    """Give the texts the rows that the comparisons of the finished embeddings have; rows of no comparison are empty."""
+    """Return the comparisons of `old` with their responses in the rows that `embedded` refers to.
+
+    Rows that no comparison refers to get empty texts.
+    """
     if len(embedded) != len(old):
-        raise RunError(f"{COMPARISONS} has {len(embedded)} rows, the file of texts has {len(old)}", "make a new run")
+        raise RunError(
+            f"{COMPARISONS} has {len(embedded)} comparisons, but the file with their texts has {len(old)}",
+            "make a new run",
+        )
     chosen, rejected = embedded.rows()
     texts: dict[int, tuple[Conversation, Conversation]] = {}
     for rows, side in ((rejected, old.messages("rejected")), (chosen, old.messages("chosen"))):
@@ -120,12 +130,12 @@ def _in_rows_of(embedded: Comparisons, old: Preferences) -> Preferences:
 
 
 def _with_new_files(run: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the manifest with the new files of `prepare`, and without the comparisons among those of `embed`."""
+    """Return the manifest with `comparisons.parquet` recorded as a file of the step `prepare` instead of `embed`."""
     steps = dict(manifest["steps"])
     sizes = {name: (run / name).stat().st_size for name in (RESPONSES, COMPARISONS)}
     steps["prepare"] = {**steps["prepare"], "files": sizes}
     files = steps.get("embed", {}).get("files", {})
-    # If the sizes differ, the embeddings lost their comparisons, and their step has to be done again.
+    # If the sizes differ, the rows of the embeddings are unknown. The old entry stays, so that `embed` is done again.
     if files.get(COMPARISONS) == sizes[COMPARISONS]:
         others = {name: size for name, size in files.items() if name != COMPARISONS}
         steps["embed"] = {**steps["embed"], "files": others}

@@ -1,4 +1,4 @@
-"""Make a complete run by one experiment: prepare, embed, train, further seeds, few-shot curve, report."""
+"""Do all steps of a run with the settings of an experiment: prepare, embed, train, seeds, few-shot curve, report."""
 
 from __future__ import annotations
 
@@ -25,13 +25,26 @@ def run_experiment(
     progress: Progress | None = None,
     on_prepared: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunFolder:
-    """Do every step of a run that is not finished; settings are checked before the folder is made.
+    """Do every step of a run that is not finished. Settings are checked before the folder is created.
 
-    `encoder` is a context manager of the function that builds the encoder; it is left when everything is embedded.
-    `encoder_settings` identify the encoder, as JSON-able values. If `strict`, ranks of the experiment that the data do
-    not allow are refused; otherwise they are left out. `seeds` is the number of seeds in all; None is as many as
-    before, 1 at first. `progress` is called with (stage, number done, total number), and `on_prepared` with the result
-    of `prepare` before anything is embedded.
+    Parameters
+    ----------
+    folder
+        The run folder; created if it does not exist.
+    source
+        The comparisons, and the experiment with the settings of the steps.
+    encoder
+        Context manager that gives the function that builds the encoder. It is exited after the step `embed`.
+    encoder_settings
+        The settings that identify the encoder, JSON-serialisable.
+    strict
+        If True, raise `ConfigError` for ranks of the experiment that the data do not allow; if False, leave them out.
+    seeds
+        Number of seeds, the run itself included. None keeps the number of an earlier call, which is 1 in a new run.
+    progress
+        Called with (stage, number done, total number).
+    on_prepared
+        Called with the result of the step `prepare`, before the step `embed`.
     """
     studies.check_seeds(seeds)
     config, ranks, alphas = source.experiment.training()
@@ -47,7 +60,7 @@ def run_experiment(
 
 
 def report(run: RunFolder, seeds: int | None = None) -> None:
-    """Evaluate further seeds where asked for, measure the few-shot curve where it takes seconds, write the report."""
+    """Evaluate further seeds if requested, measure the few-shot curve if that takes only seconds, write the report."""
     studies.seeds(run, seeds)
     studies.few_shot_by_default(run)
     steps.report(run)

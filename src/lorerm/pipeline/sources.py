@@ -1,4 +1,4 @@
-"""The input of a run: files of comparisons or a data set known by name, read and identified by a hash."""
+"""Read the input of a run (files of comparisons, or a data set given by its name), and compute its content hash."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """The input of a run, and the experiment whose settings the run follows."""
+    """The input of a run, and the experiment with the settings of the run."""
 
     inputs: Sequence[str]
     """files or folders, or the name of one data set"""
     experiment: Experiment = field(default_factory=Experiment)
-    """the settings, those of the command line included"""
+    """the settings, including those given on the command line"""
     user_column: str = "user_id"
     """the column with the users' ids"""
     local_copy: str | None = None
-    """files of the data set in its own layout, which are read in place of the hub"""
+    """path of local files of the data set, in the layout of the Hugging Face Hub; they are read instead of the Hub"""
     is_stored: bool = False
-    """whether the run folder stores the experiment, for the later verbs"""
+    """whether the step `prepare` stores the experiment in the run folder, for the later subcommands"""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the data set, as its loader takes them."""
+        """The options that are passed to the loader of the data set."""
         return {**self.experiment.data, **({} if self.local_copy is None else {"data": self.local_copy})}
 
     @property
     def split(self) -> SplitConfig:
-        """How users and prompts are held out."""
+        """How users and prompts are divided into the four splits."""
         return SplitConfig(**self.experiment.split)
 
     def read(self) -> Loaded[Preferences]:
-        """Read the comparisons with their texts; a data set with a split of its own follows `split`."""
+        """Read the comparisons with their texts. Loaders of data sets that assign splits themselves get `split`."""
         from lorerm.data.datasets.loaded import Loaded
         from lorerm.data.preferences import Preferences
 
@@ -59,22 +59,25 @@ class Source:
             return read_dataset(self.inputs[0], split=self.split, **self.options)
         for option in self.options:
             raise ConfigError(
-                f"{option} is an option of data sets known by name, and files were given",
-                f"leave it out, or give one data set ({', '.join(DATASETS)})",
+                f"option {option} applies only to a data set given by its name, and files were given",
+                f"remove the option, or give the name of one data set ({', '.join(DATASETS)})",
                 argument=option,
             )
         return Loaded(Preferences.from_files(*self.inputs, user_column=self.user_column), ", ".join(self.inputs))
 
     def describe(self) -> list[dict[str, str | None]]:
-        """Return name and content hash of each input; a data set that is read from the hub has no hash."""
+        """Return the name and content hash of each input. A data set read from the Hugging Face Hub has no hash."""
         if is_dataset(self.inputs, self.options):
             data = self.options.get("data")
             return [{"name": self.inputs[0], "sha256": None if data is None else describe_files([data])[0]["sha256"]}]
-        return describe_files(self.inputs, f"give a file, a folder, or one data set ({', '.join(DATASETS)})")
+        return describe_files(self.inputs, f"give files, folders, or the name of one data set ({', '.join(DATASETS)})")
 
 
 def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") -> list[dict[str, str | None]]:
-    """Return name and content hash of files and folders; `remedy` is that of the error for a missing one."""
+    """Return the name and content hash of each file or folder.
+
+    Raises `DataError`, with `remedy`, if a path does not exist.
+    """
     described: list[dict[str, str | None]] = []
     for given in paths:
         path = Path(given)
@@ -97,15 +100,20 @@ def describe_files(paths: Sequence[str | Path], remedy: str = "check the path") 
 
 
 def is_dataset(inputs: Sequence[str], options: Mapping[str, Any]) -> bool:
-    """Return whether the input is one data set by its name.
+    """Return whether the input is the name of a data set.
 
-    A file or folder of that name has precedence, unless there are options of a data set.
+    If there is a file or folder of that name, it takes precedence, unless options of the data set are given.
     """
     return len(inputs) == 1 and inputs[0] in DATASETS and (bool(options) or not Path(inputs[0]).exists())
 
 
 def given_split(splits: Sequence[str | None] | NDArray[Any] | None) -> str | None:
-    """Return what the input sets of its split: "cells" (all four splits), "prompts" (train and test) or None."""
+    """Return which splits the input assigns itself.
+
+    - "cells": every comparison's split, one of the four (the name is part of the manifest's format)
+    - "prompts": only train or test
+    - None: no split
+    """
     given = set(() if splits is None else splits) - {None}
     if not given:
         return None

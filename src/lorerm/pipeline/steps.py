@@ -1,4 +1,4 @@
-"""The steps of a run: prepare, embed (or import), train, report; each reads the files of the step before it."""
+"""The steps of a run: prepare and embed (or import embeddings), train, report. Each reads the files of those before."""
 
 from __future__ import annotations
 
@@ -43,9 +43,12 @@ DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
 
 def prepare(run: RunFolder, source: Source) -> dict[str, Any]:
-    """Read comparisons, check them for leaks, split them; write those in use, each with its split."""
+    """Read comparisons, split them, check them for leaks, and write those that are in one of the four splits."""
     if is_imported(run):
-        raise RunError(f"{run.path} holds imported embeddings", "choose another run folder for text")
+        raise RunError(
+            f"the run {run.path} was made from imported embeddings",
+            "choose another run folder for comparisons with texts",
+        )
     arguments = {
         "input": source.describe(),
         "user_column": source.user_column,
@@ -66,12 +69,16 @@ def import_embeddings(
     split: SplitConfig,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read embeddings made elsewhere and the comparisons between their rows, in place of `prepare` and `embed`.
+    """Read embeddings from files, and comparisons that refer to their rows. This replaces `prepare` and `embed`.
 
-    `files` are all files that `read` reads. `settings` are what else decides the result, as JSON-able values.
+    `files` are all files that `read` reads. `settings` are all other settings that determine the result,
+    JSON-serialisable.
     """
     if run.arguments("prepare"):
-        raise RunError(f"{run.path} holds a run on text", "choose another run folder for imported embeddings")
+        raise RunError(
+            f"the run {run.path} was made from comparisons with texts",
+            "choose another run folder for imported embeddings",
+        )
 
     def write(used: EmbeddedPreferences) -> None:
         from lorerm.embedding.store import store_matrix
@@ -87,9 +94,10 @@ def import_embeddings(
 def _read_and_split(
     run: RunFolder, read: Callable[[], Loaded[C]], split: SplitConfig, write: Callable[[C], None]
 ) -> Callable[[], Work]:
-    """Return a step that reads comparisons, splits them, checks them for leaks, and writes those that are in a split.
+    """Return the `begin` of a step that reads, splits, checks for leaks and writes comparisons.
 
-    The others, beyond the limits of the split, need no embedding.
+    Comparisons in none of the four splits (for instance beyond `split.max_pairs_seen`) are not written, so that their
+    responses are not embedded.
     """
 
     def begin() -> Work:
@@ -127,9 +135,12 @@ def _read_and_split(
 
 
 def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Embed each distinct conversation once; `settings` identify the encoder of `make_encoder`, as JSON-able values."""
+    """Embed each distinct conversation once. `settings` (JSON-serialisable) identify the encoder of `make_encoder`."""
     if is_imported(run):
-        raise RunError(f"{run.path} holds imported embeddings, and no text", f"go on with `lorerm train {run.path}`")
+        raise RunError(
+            f"the run {run.path} has imported embeddings, and no texts to embed",
+            f"skip this step and run `lorerm train {run.path}`",
+        )
     run.result("prepare")
 
     def begin() -> Work:
@@ -137,7 +148,7 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
         from lorerm.embedding.embed import embed_run
         from lorerm.embedding.store import check_encoder
 
-        StoredResponses(run.path)  # a damaged file is refused before a model is loaded
+        StoredResponses(run.path)  # raises an error for a damaged file before the model is loaded
         run.report_progress("loading the encoder", 0, 1)
         encoder = make_encoder()
         run.report_progress("loading the encoder", 1, 1)
@@ -168,11 +179,20 @@ def train(
     *,
     strict: bool = True,
 ) -> dict[str, Any]:
-    """Train a model of each rank on the split `train_seen`; models trained earlier by the same settings are kept.
+    """Train a model of each rank on the split `train_seen`. Models trained earlier with the same settings are kept.
 
-    `ranks` is None for 0 to 5, as far as the data allow. `alphas` are strengths of a paper recipe's regulariser, each
-    with models of all ranks. `config.rank` is ignored; so is `config.alpha` if there are `alphas`. If `strict`, ranks
-    that the data do not allow are refused; otherwise they are left out.
+    Parameters
+    ----------
+    run
+        The run folder.
+    config
+        The training configuration. `rank` is ignored, and so is `alpha` if there are `alphas`.
+    ranks
+        The ranks. None means all ranks from 0 to 5 that the data allow.
+    alphas
+        Strengths of the regulariser of a `paper` recipe. Models of all ranks are trained for each.
+    strict
+        If True, raise `ConfigError` for `ranks` that the data do not allow; if False, leave them out.
     """
     run.result("embed")
 
@@ -200,30 +220,31 @@ def train(
 
 
 def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingConfig, ranks: Sequence[int]) -> None:
-    """Refuse a seed, a rank or a recipe that the data do not allow, before earlier models are dropped."""
+    """Raise `ConfigError` for an invalid seed, and for a rank or recipe that the data do not allow.
+
+    This happens before models of earlier settings are removed.
+    """
     from lorerm.embedding.store import reference_reason
     from lorerm.training.recipes import find_recipe
     from lorerm.training.train import largest_rank
 
     if not 0 <= config.seed < 2**63:
         raise ConfigError(
-            f"seed is {config.seed}", "give a whole number from 0 on, below 2 to the 63rd", argument="seed"
+            f"seed is {config.seed}", "give a whole number that is at least 0 and below 2**63", argument="seed"
         )
     limit, n_users = largest_rank(data), len(data.index_users()[0])
     smallest = 1 if data.reference is None else 0
     for rank in ranks:
         if not 0 <= rank <= limit:
             raise ConfigError(
-                f"rank {rank} is beyond what the data support (seen users: {n_users}, dimension: {data.dimension})",
-                f"ask for ranks from {smallest} to {limit}",
+                f"rank {rank} is not possible with these data (seen users: {n_users}, dimension: {data.dimension})",
+                f"give ranks from {smallest} to {limit}",
                 argument="ranks",
             )
     if data.reference is None:
         why = f"there is none ({reference_reason(run.path)})"
         if 0 in ranks:
-            raise ConfigError(
-                f"rank 0 is the reference head alone, and {why}", "ask for ranks from 1 on", argument="ranks"
-            )
+            raise ConfigError(f"rank 0 needs a reference head, and {why}", "give ranks of at least 1", argument="ranks")
         if find_recipe(config.recipe).needs_reference(config):
             raise ConfigError(
                 f"the regulariser of recipe {config.recipe} needs a reference head, and {why}",
@@ -238,7 +259,7 @@ def _train_missing(
     configs: Mapping[float | None, TrainingConfig],
     ranks: Sequence[int],
 ) -> dict[str, Any]:
-    """Train the models that are missing, alpha by alpha and rank by rank, and choose one by its validation loss."""
+    """Train the models that are missing, for each alpha and rank, and choose one by the validation loss."""
     from lorerm.model.io import save_model
     from lorerm.training.train import choose_rank, train_ranks
 
@@ -254,11 +275,12 @@ def _train_missing(
                 try:
                     models[rank] = load_trained(run, rank, alpha)
                 except RunError:
-                    continue  # damaged since: trained again
+                    continue  # missing or damaged: trained again
         missing = [rank for rank in ranks if rank not in models]
         trained = train_ranks(data, missing, config, progress=_report_progress(run, name))
         for rank in missing:
             run.report_progress(f"{name}rank {rank}", 0, 1)
+            # `train_ranks` is a generator: each `next` trains one model, in the order of `missing`.
             models[rank] = next(trained)[1]
             save_model(models[rank], model_folder(run, rank, alpha), include_users=True)
             run.finish_part("train", f"{name}{rank}")
@@ -277,13 +299,16 @@ def _report_progress(run: RunFolder, name: str) -> Callable[[str, int, int], Non
 
 
 def _validation_loss(model: LowRankRewardModel) -> float:
-    """Return the loss that alphas are compared by; infinite without a validation split, so that the first one wins."""
+    """Return the validation loss, by which alphas are compared.
+
+    Without a validation split it is infinite for every alpha, and `min` chooses the first alpha.
+    """
     validation = model.training.get("validation")
     return float("inf") if validation is None else float(validation["loss"])
 
 
 def report(run: RunFolder) -> dict[str, Any]:
-    """Adapt the unseen users, evaluate every rank, write the report."""
+    """Adapt the unseen users, evaluate the model of every rank, and write the report."""
     run.result("train")
 
     def begin() -> Work:
@@ -322,7 +347,7 @@ def _measure(
     seed: int,
     alpha: float | None,
 ) -> tuple[Report, pa.Table]:
-    """Adapt the unseen users and evaluate the models of one alpha; return the report and all test predictions."""
+    """Adapt the unseen users and evaluate the models of one alpha. Return (report, table of all test predictions)."""
     from lorerm.data.splits import Splits
     from lorerm.embedding.store import reference_reason
     from lorerm.evaluation.evaluate import NO_REFERENCE, describe

@@ -1,4 +1,10 @@
-"""Studies of a run beyond one evaluation: further seeds, the few-shot curve, the axes, the comparison of runs."""
+"""Studies that go beyond one evaluation of a run.
+
+- Few-shot curve: accuracy of unseen users against the number of comparisons used to adapt them.
+- Seeds: the same evaluation with further random seeds.
+- Axes: the directions of the embedding space along which users differ most.
+- Comparison: differences in accuracy between several runs.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +39,17 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Few-shot comparisons up to which the default curve, of 20 orders and 10 values of n_shots, takes seconds.
+# Up to this number of few-shot comparisons, the default curve (20 orders, 10 values of n_shots) takes only seconds.
 _QUICK_COMPARISONS = 200_000
 
 
 def few_shot(
     run: RunFolder, shots: Sequence[int] | None, config: FewShotConfig, rank: int | None = None
 ) -> dict[str, Any]:
-    """Measure the few-shot curve of one rank; writes `shots.json`, which the report shows.
+    """Measure the few-shot curve of one rank and write it to `shots.json`, from which the report reads it.
 
-    `shots` are the values of n_shots; None is 1 to 50, up to the most comparisons of a user. The default rank is the
-    focus rank.
+    `shots` are the values of n_shots. None means values from 1 to 50, up to the largest number of few-shot comparisons
+    of a user. The default rank is the focus rank, whose details the report shows.
     """
     run.result("train")
 
@@ -57,8 +63,9 @@ def few_shot(
         splits = Splits.from_labels(data, np.asarray(data.splits))
         if not (len(splits.train_unseen) and len(splits.test_unseen)):
             raise RunError(
-                f"{run.path} has no unseen users with both few-shot comparisons and comparisons on test prompts",
-                "prepare a run with --unseen-users",
+                f"the few-shot curve of {run.path} needs unseen users with few-shot comparisons, and unseen users with "
+                "comparisons on test prompts",
+                "make a new run with --unseen-users",
             )
 
         def work() -> dict[str, Any]:
@@ -74,9 +81,10 @@ def few_shot(
 
 
 def few_shot_by_default(run: RunFolder) -> None:
-    """Measure the few-shot curve as it was measured before or, where that takes seconds, with the default settings.
+    """Measure the few-shot curve with the settings of its last measurement or, if that is quick, the default settings.
 
-    The default needs a personal rank, unseen users, and an adaptation that takes milliseconds per user.
+    Without an earlier measurement, the curve is measured only if the focus rank is 2 or more, there are few enough
+    few-shot comparisons, and the adaptation takes milliseconds per user.
     """
     from lorerm.evaluation.few_shot import FewShotConfig
     from lorerm.training.recipes import find_recipe
@@ -101,11 +109,14 @@ def read_few_shot(run: RunFolder) -> FewShotCurve:
 
 
 def seeds(run: RunFolder, n: int | None = None) -> None:
-    """Repeat split, training and evaluation with further seeds on the comparisons in use; writes `seeds/`.
+    """Repeat split, training and evaluation with further seeds, and write the results to `seeds/`.
 
-    No text is embedded again: the comparisons in use are split anew. If the input named the test prompts, only the
-    users are split anew; if it named all four splits, only the training has another seed. `n` counts the run itself as
-    the first seed; None is as many as before, 1 at first. Finished seeds are kept.
+    No text is embedded again: the comparisons of the run, which are in one of the four splits, are split again. If the
+    input assigns train and test prompts itself, only the users are split again. If it assigns all four splits, the
+    splits stay, and only the seed of training and evaluation changes.
+
+    `n` is the number of seeds, the run itself included. None keeps the number of an earlier call, which is 1 in a new
+    run. Finished seeds are kept.
     """
     before: int = run.parts("seeds").get("n", 1)
     n = before if n is None else n
@@ -124,10 +135,10 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
 
 
 def check_seeds(n: int | None) -> None:
-    """Raise `ConfigError` unless the number of seeds is positive or not given."""
+    """Raise `ConfigError` if the number of seeds is given and less than 1."""
     if n is not None and n < 1:
         raise ConfigError(
-            f"--seeds is {n}", "give a whole number from 1 on: the run itself is the first", argument="seeds"
+            f"--seeds is {n}", "give a whole number of at least 1 (the run itself is the first seed)", argument="seeds"
         )
 
 
@@ -175,7 +186,10 @@ def _split_anew(run: RunFolder, data: EmbeddedPreferences, seed: int) -> Splits[
 
 
 def add_studies(run: RunFolder, report: Report, model: LowRankRewardModel, data: EmbeddedPreferences) -> Report:
-    """Return the report with the run's few-shot curve, its seeds, and the axes of a model, that of the focus rank."""
+    """Return the report with the few-shot curve and the further seeds of the run, and with the axes of `model`.
+
+    `model` is the model of the focus rank. The few-shot curve and the seeds are None if they were not measured.
+    """
     from lorerm.evaluation.axes import describe_axes
     from lorerm.evaluation.report import Axes, SeedEvaluation
     from lorerm.evaluation.seeds import spread_over_seeds
@@ -198,7 +212,10 @@ def add_studies(run: RunFolder, report: Report, model: LowRankRewardModel, data:
 
 
 def _text_reader(run: RunFolder) -> Callable[[Sequence[int]], list[tuple[str, str]]] | None:
-    """Return a function from indices of comparisons to their responses' texts; None for imported embeddings."""
+    """Return a function that maps indices of comparisons to pairs of texts (chosen response, rejected response).
+
+    Return None if the embeddings were imported, because the run then has no texts.
+    """
     if is_imported(run):
         return None
 
@@ -213,7 +230,10 @@ def _text_reader(run: RunFolder) -> Callable[[Sequence[int]], list[tuple[str, st
 
 
 def compare(runs: Sequence[RunFolder]) -> RunComparison:
-    """Compare runs that have reports, each by the rank that its validation chose, with the first of them."""
+    """Compute the differences in accuracy between each run and the first, with confidence intervals.
+
+    Each run is evaluated at the rank that its validation chose, and must have a report.
+    """
     import pyarrow.parquet as pq
 
     from lorerm.evaluation.comparison import compare_runs
@@ -236,7 +256,7 @@ def compare(runs: Sequence[RunFolder]) -> RunComparison:
 
 
 def _focus_rank(run: RunFolder) -> int:
-    """Return the focus rank, by the rule of the report."""
+    """Return the rank whose details the report shows (see `evaluation.report.focus_rank`)."""
     from lorerm.evaluation.report import focus_rank
 
     chosen, ranks = chosen_rank(run), run.result("train")["ranks"]
@@ -260,4 +280,6 @@ def _read(kind: type[T], path: Path) -> T:
         return from_json(kind, json.loads(path.read_text(encoding="utf-8")), path.stem)
     except (OSError, ValueError) as error:
         why = error.problem if isinstance(error, DataError) else first_line(error)
-        raise RunError(f"{path} is missing or damaged ({why})", "delete it and run its step again") from error
+        raise RunError(
+            f"{path} is missing or damaged ({why})", "delete the file and run the step that writes it again"
+        ) from error
