@@ -1,1 +1,1 @@
-"""Renderers of the evaluation report: Markdown, terminal, HTML page and figures; they compute nothing."""
+"""Renderers of the evaluation report as Markdown, terminal output, HTML and figures; they compute no results."""

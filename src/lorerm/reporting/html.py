@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page without scripts, for light and dark screens, phones and paper."""
+"""Rendering of the report as one HTML file without scripts, for light and dark screens, phones and paper."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def to_html(report: Report, figures: Mapping[str, Figure] | None = None) -> str:
-    """Write the report as one HTML file that needs no other file and no network.
+    """Return the report as one HTML file that needs no other file and no network.
 
-    `figures` are the report's figures by name; None draws them. The same report gives the same bytes.
+    `figures` are the report's figures by name; if it is None, they are drawn. Equal reports give identical bytes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -41,17 +41,17 @@ def to_html(report: Report, figures: Mapping[str, Figure] | None = None) -> str:
     return environment.get_template("report.html.j2").render(
         source=report.data.source,
         outline=found,
-        # The first difference of the headline is highlighted.
+        # Split around the first difference, which the template highlights.
         headline=re.split(r"([+\N{MINUS SIGN}]?\d+\.\d+ points)", found.headline, maxsplit=1),
         figures={name: to_svg(figure) for name, figure in figures.items()},
-        # In per cent of the width of the drawn intervals.
+        # Both are in per cent of the width of the column that draws intervals.
         position=lambda value: f"{scale * (value - low):.2f}",
         width=lambda start, end: f"{scale * (end - start):.2f}",
     )
 
 
 def _limits(sections: Sequence[Section]) -> tuple[float, float]:
-    """Return the ends of the scale that the drawn intervals of all tables share; 0 is on it."""
+    """Return the ends of the common scale for the intervals that are drawn in tables; the scale includes 0."""
     tables = [block for section in sections for block in section.blocks if isinstance(block, Table)]
     ends = [end for table in tables for row in table.rows if row.bounds for end in row.bounds]
     low, high = min([0.0, *ends]), max([0.01, *ends])

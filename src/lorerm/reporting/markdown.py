@@ -1,4 +1,4 @@
-"""The report as Markdown."""
+"""Rendering of the report as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lorerm.reporting.tables import AxisWords, Facts, NamedValues, Row, Table
 
 
 def to_markdown(report: Report) -> str:
-    """Write the report as GitHub-flavoured Markdown: the summary first, then the tables, the data and the settings."""
+    """Return the report as GitHub-flavoured Markdown: the summary, then all sections without their figures."""
     found = outline(report)
     blocks = ["# Report", f"**{_plain(found.headline)}**", _plain(found.summary)]
     blocks += [f"**What to do next:** {_plain(found.next_step)}", _plain(found.further)]
@@ -22,7 +22,7 @@ def to_markdown(report: Report) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    """Write a section; nothing if it has only figures, which the page alone shows."""
+    """Return the blocks of a section; none if it has only figures, which Markdown leaves out."""
     blocks = [text for block in section.blocks for text in _block(block)]
     return [f"## {section.title}", *blocks] if blocks else []
 
@@ -42,7 +42,7 @@ def _block(block: Block) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    """Write a table, its caption before and its notes after it."""
+    """Return the caption, the table and its notes."""
     lines = [
         _line([_plain(column) for column in table.columns]),
         _line(["---", *("---:" for _ in table.columns[1:])]),
@@ -67,6 +67,6 @@ def _facts(facts: NamedValues) -> str:
 
 
 def _plain(text: str) -> str:
-    """Write a text on one line so that Markdown shows it as it is."""
+    """Put a text on one line and escape characters that Markdown would interpret."""
     one_line = " ".join(text.split())
     return re.sub(r"([\\`*\[\]|])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")

@@ -1,4 +1,7 @@
-"""The report as a document: its opening, then sections of text, tables and figures, which every medium renders."""
+"""Content and order of the report: an opening, then sections with texts, tables and figures.
+
+The Markdown report and the HTML report are rendered from all of it, the terminal output from its opening.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ class Text:
 
     text: str
     style: str = ""
-    """class of the style sheet: `verdict`, `note` or none"""
+    """CSS class: `verdict`, `note` or none"""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure by its name, with its caption; only the page shows it."""
+    """A figure, referred to by its name, and its caption; only the HTML report shows it."""
 
     name: str
     caption: str
     is_first: bool = True
-    """whether it is the first of its section; the others have a margin above"""
+    """whether the figure is the first of its section; all others get a margin above"""
 
 
 @dataclass(frozen=True)
@@ -43,32 +46,34 @@ Block: TypeAlias = Text | Picture | Warnings | Table | Facts | AxisWords
 
 @dataclass(frozen=True)
 class Section:
-    """A section: its title, its content in one sentence, and its blocks."""
+    """A section of the report: title, one sentence about the content, and blocks."""
 
     id: str
     title: str
     explanation: str
     blocks: tuple[Block, ...]
     short_title: str = ""
-    """the title in the list of sections, if it is another one"""
+    """title in the list of sections; empty if it is the same as `title`"""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """The opening of the report and its sections."""
+    """Content of a report: the texts of its opening, and its sections."""
 
     headline: str
     summary: str
     next_step: str
     further: str
+    """comparisons with the other baselines and for the other users"""
     leak_warnings: tuple[str, ...]
     key_facts: NamedValues
     sections: tuple[Section, ...]
     made_by: str
+    """name and version of the program that wrote the report"""
 
 
 def outline(report: Report) -> Outline:
-    """Lay out a report; sections without content are left out."""
+    """Return the content of a report; sections without blocks are left out."""
     leaks = report.data.leaks
     return Outline(
         headline=sentences.headline(report),
@@ -87,65 +92,66 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "accuracy",
             "Accuracy by rank",
-            "How often the model ranks the response that a user preferred above the other one, on prompts that were "
-            "not used in training.",
+            "How often the model gives the preferred response the higher reward, on prompts that were not used in "
+            "training.",
             _accuracy(report),
             "Accuracy",
         ),
         Section(
             "few-shot",
             "From few comparisons",
-            "What a new user's comparisons are worth: weights fitted to the first few of them, in random orders.",
+            "How accuracy for a new user grows with the number of comparisons that their weights are fitted to.",
             _few_shot(report),
             "Few comparisons",
         ),
         Section(
             "splits",
             "All splits",
-            "Train against test prompts shows overfitting; seen against unseen users shows what a few comparisons of a "
-            "new user are worth.",
+            "If accuracy is higher on train prompts than on test prompts, the model overfits. If it is higher for seen "
+            "than for unseen users, a few comparisons of a new user do not replace training on that user.",
             _present(tables.rank_table(report), tables.interval_table(report)),
         ),
         Section(
             "personal",
             "Is it really personal?",
-            "If another user's weights did as well, a gain would not come from knowing the user.",
+            "If another user's weights were as accurate as a user's own, a gain would not come from knowing the user.",
             _personal(report),
             "Controls",
         ),
         Section(
             "differences",
             "Differences",
-            f"How much better rank {report.focus_rank} is than each baseline. Where the 95% interval contains 0, there "
+            f"How much better rank {report.focus_rank} is than each baseline. If the 95% interval contains 0, there "
             "are too few users to tell.",
             _differences(report),
         ),
         Section(
             "gains",
             "Who gains",
-            "A mean hides single users. Here every user is a slice of equal width, from the largest loss to the "
-            "largest gain.",
+            "A mean hides single users. In the first figure, every user is a slice of equal width, from the largest "
+            "loss to the largest gain.",
             _gains(report),
         ),
         Section(
             "axes",
             "What the axes mean",
-            "What all users share, and the axes along which their rewards differ, with the properties of texts that "
-            "they correlate with.",
+            "What all users' rewards share, the axes along which they differ, and the properties of texts that "
+            "correlate with each axis.",
             _axes(report),
             "Axes",
         ),
         Section(
             "seeds",
             "Several seeds",
-            "Other splits and other training runs: how far the figures move, and how much of it other users explain.",
+            "How much the results change with other splits and other training runs, and how much of this change is due "
+            "to the choice of users and prompts.",
             _seeds(report),
             "Seeds",
         ),
         Section(
             "data",
             "Data",
-            "The comparisons behind the figures, and what the checks found.",
+            "The comparisons that the results are based on, and what the checks of the data found.",
             _data(report),
         ),
         Section(
@@ -157,7 +163,7 @@ def _sections(report: Report) -> list[Section]:
         Section(
             "terms",
             "Terms",
-            "The words of this page, explained for a first reading.",
+            "The terms of this report, with their explanations.",
             (Facts(GLOSSARY, style="glossary", summary="Glossary"),),
         ),
     ]
@@ -171,11 +177,11 @@ def _accuracy(report: Report) -> tuple[Block, ...]:
     if not any(split in report.filled_splits for split in USERS):
         return ()
     caption = (
-        "Marks are means over users, bars their 95% intervals. Rank 0 is the reference head, rank 1 (open circle) a "
+        "Marks are means over users, and bars are 95% intervals. Rank 0 is the reference head, rank 1 (open circle) a "
         "single Bradley-Terry model; from rank 2 on, each user has their own weights. The population model (dashed) "
-        "has the same directions and one ranking for everybody. Two lines of one panel are measured on the same "
-        "comparisons, so that a gap between them is surer than the bars suggest: see the section on differences. The "
-        "numbers are in the section on all splits."
+        "has the same directions and one ranking for everybody. All lines of a panel are measured on the same "
+        "comparisons, so that the gap between two lines is more certain than the bars suggest: see the section on "
+        "differences. The numbers are in the section on all splits."
     )
     return (Picture("accuracy_by_rank", caption),)
 
@@ -188,14 +194,14 @@ def _few_shot(report: Report) -> tuple[Block, ...]:
         Text(sentences.few_shot_result(curve), "verdict"),
         Picture(
             "shots_curve",
-            f"Rank {curve.rank}. Without comparisons a user has the population model. The band is the 95% interval "
-            "of the accuracy. The large circle marks the number of comparisons from which on the whole 95% "
-            "interval of the gain over none is above 0.",
+            f"Rank {curve.rank}. A user without comparisons has the population model. The band is the 95% interval "
+            "of the accuracy. From the number of comparisons at the large circle on, the whole 95% interval of the "
+            "gain over no comparisons is above 0.",
         ),
         tables.few_shot_table(curve),
         Picture(
             "shots_people",
-            "Single users with many comparisons, from the largest loss to the largest gain. A curve ends at the "
+            "Single users with many comparisons, from the largest loss to the largest gain. Each curve ends at the "
             "number of the user's comparisons. With few test comparisons, a user's accuracy moves in coarse steps.",
             is_first=False,
         ),
@@ -223,21 +229,21 @@ def _gains(report: Report) -> tuple[Block, ...]:
         Picture(
             "gain_distribution",
             f"Gain of each user's own weights at rank {gains.rank} over one ranking for everybody (the population "
-            "model), on test prompts. With few comparisons a user's gain moves by chance alone: not all of the "
-            "spread is taste.",
+            "model), on test prompts. If a user has few comparisons, chance alone makes the gain large or small: not "
+            "all differences between users come from their taste.",
         ),
         tables.gain_numbers(gains),
         Picture(
             "gain_by_answers",
-            "The same gains against the comparisons that each user's weights were fitted to. Thin lines are the "
-            "95% intervals of single users; the thick line is the mean over users with about as many comparisons.",
+            "The same gains against the number of comparisons that each user's weights were fitted to. Thin lines are "
+            "the 95% intervals of single users. The thick line is the mean over users with similar numbers.",
             is_first=False,
         ),
         tables.losing_users(gains) if gains.users else None,
         Picture(
             "weights_map",
-            "Users by their weights, on the two axes along which their rewards differ most. Users near each other "
-            "have similar taste; those at the centre are close to the population model.",
+            "Each user's weights, on the two axes along which users' rewards differ most. Users near each other "
+            "have similar taste; users at the centre are close to the population model.",
             is_first=False,
         ),
         tables.agreement_facts(report),
@@ -249,7 +255,7 @@ def _axes(report: Report) -> tuple[Block, ...]:
         return ()
     note = (
         "Correlations are over comparisons of two responses to one prompt. They describe an axis; they do not prove "
-        "what users react to. A personal axis has no better end: some users prefer either."
+        "what users react to. Neither end of a personal axis is better: some users prefer one end, some the other."
     )
     return (*(tables.axis_words(axis) for axis in report.axes.directions), Text(note, "note"))
 

@@ -1,4 +1,4 @@
-"""Numbers and names of ranks as the report writes them."""
+"""Formatting of the numbers, and names of the ranks, in the report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lorerm.evaluation.report import Estimate, RankRow
 from lorerm.model.baselines import BASELINES
 
 NOTHING = "-"
-"""Written where there is no value."""
+"""Text for a missing value."""
 
 MINUS = "\N{MINUS SIGN}"
 
 USERS = {"test_unseen": "unseen users", "test_seen": "seen users"}
-"""The users of the splits with test prompts; reports show unseen users first."""
+"""For each split with test prompts, the name of its users, in the order of a report."""
 
 
 def percent(share: float | None) -> str:
-    """Write a share from 0 to 1 in per cent, without the sign: 0.7131 is ``71.3``."""
+    """Write a share from 0 to 1 in per cent, without the sign %: 0.7131 gives ``71.3``."""
     return NOTHING if share is None else f"{100 * share:.1f}"
 
 
@@ -34,7 +34,7 @@ def accuracy(estimate: Estimate | None) -> str:
 def points(difference: float) -> str:
     """Write a difference of two shares in signed percentage points: ``+1.4``, ``−0.3``.
 
-    It has one decimal, or two if one decimal would round it to 0 and so lose its sign.
+    It has one decimal, or two decimals if it would be 0 (and have no sign) with one.
     """
     value = 100 * difference
     text = f"{abs(value):.1f}"
@@ -46,12 +46,12 @@ def points(difference: float) -> str:
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """Write an interval of a difference in percentage points: ``+0.4 to +2.4``."""
+    """Write the interval of a difference in percentage points: ``+0.4 to +2.4``."""
     return NOTHING if bounds is None else f"{points(bounds[0])} to {points(bounds[1])}"
 
 
 def percent_interval(bounds: Sequence[float] | None) -> str:
-    """Write an interval of an accuracy in per cent: ``69.8 to 72.9``."""
+    """Write the interval of an accuracy in per cent: ``69.8 to 72.9``."""
     return NOTHING if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
@@ -82,7 +82,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def rank_label(row: RankRow) -> str:
-    """Name the model of a rank, with the number of directions that training kept if that is another number."""
+    """Name the model of a rank; the number of directions that training kept is added if it differs from the rank."""
     if row.rank < 2:
         return BASELINES[("reference_head", "bradley_terry")[row.rank]]
     kept = f", {row.fitted_rank} of them kept" if row.fitted_rank not in (None, row.rank) else ""
@@ -90,7 +90,7 @@ def rank_label(row: RankRow) -> str:
 
 
 def setting(value: object) -> str:
-    """Write the value of a setting."""
+    """Write the value of a setting: ``not set`` for None, ``yes`` or ``no``, numbers, lists, or JSON."""
     if value is None:
         return "not set"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The public report: the results of an evaluation with the methods that render them, and the files of a report."""
+"""The public class `Report`, which renders the results of an evaluation, and the function that writes its files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Report(results.Report):
 
     @classmethod
     def of(cls, found: results.Report) -> Report:
-        """Return the same results with the methods that render them."""
+        """Add the methods that render a report to the results of an evaluation."""
         return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
 
     def to_markdown(self) -> str:
@@ -30,7 +30,7 @@ class Report(results.Report):
         return to_markdown(self)
 
     def to_html(self) -> str:
-        """Return the report as one self-contained HTML page."""
+        """Return the report as one HTML file that includes its styles and figures."""
         from lorerm.reporting.html import to_html
 
         return to_html(self)
@@ -47,14 +47,14 @@ class Report(results.Report):
         Returns
         -------
         matplotlib.figure.Figure
-            A figure that pyplot does not manage: save it with its method `savefig`.
+            A figure that is not registered with pyplot: save it with its method `savefig`.
 
         Raises
         ------
         ConfigError
-            There is no figure of that name.
+            No figure has this name.
         DataError
-            The report lacks what the figure shows.
+            The report lacks the results that the figure shows.
         """
         from lorerm.reporting.figures import FIGURES
 
@@ -83,8 +83,8 @@ class Report(results.Report):
 def write_report(report: results.Report, folder: str | Path) -> tuple[Path, ...]:
     """Write ``report.json``, ``report.md``, ``report.html`` and ``figures/*.{svg,png}``; return the files' paths.
 
-    The folder is created if it is missing. The same report gives the same bytes. If a number of the report is NaN or
-    infinite, `DataError` is raised and nothing is written.
+    The folder is created if it is missing. Equal reports give identical bytes. Raises `DataError` if a number of the
+    report is NaN or infinite; nothing is written then.
     """
     from lorerm.atomic import atomic_path
     from lorerm.reporting.figures import draw_figures, save_figures
@@ -102,7 +102,10 @@ def write_report(report: results.Report, folder: str | Path) -> tuple[Path, ...]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"the folder {folder} cannot be created ({error.strerror})", "choose another folder") from error
+        raise RunError(
+            f"the folder {folder} cannot be created ({error.strerror})",
+            "check the permissions, or choose another folder",
+        ) from error
     for name, text in texts.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

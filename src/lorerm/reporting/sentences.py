@@ -1,4 +1,4 @@
-"""What a report found, in sentences for a reader who knows no statistics."""
+"""The results of a report in sentences, for a reader who knows no statistics."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _BASELINES = {
 
 
 def compared(estimate: Estimate, baseline: str, subject: str = "personal ranking is") -> str:
-    """Say in one sentence, the result before the numbers, whether something is better than a baseline.
+    """Say in one sentence whether a method is better than a baseline: the result, then the numbers.
 
     Parameters
     ----------
     estimate
-        Its accuracy minus that of the baseline. If the 95% interval contains 0, or there is none, the sentence begins
-        with "Too few users to tell".
+        Accuracy of the method minus that of the baseline. If the 95% interval contains 0, or if there is none, the
+        sentence begins with "Too few users to tell".
     baseline
-        What it is compared with.
+        Name of the baseline.
     subject
-        What is compared, with its verb.
+        Name of the method, with the verb of the sentence.
     """
     bounds = f"95% interval {interval(estimate.ci95)}" if estimate.ci95 else "no 95% interval"
     numbers = f"{points(estimate.mean)} points, {bounds}"
@@ -36,7 +36,7 @@ def compared(estimate: Estimate, baseline: str, subject: str = "personal ranking
 
 
 def headline(report: Report) -> str:
-    """Answer in one sentence, from `Report.main_difference`, whether personal ranking is better than one for all."""
+    """Say in one sentence whether personal ranking is better than one ranking for everybody."""
     main, own = report.main_difference, _accuracy(report)
     if main is not None and _validation_chose_one(report) and main.estimate.is_gain:
         text = compared(main.estimate, "it", "yet on test prompts, personal ranking is")
@@ -52,7 +52,7 @@ def headline(report: Report) -> str:
 
 
 def _accuracy(report: Report) -> Estimate | None:
-    """Return the accuracy of the focus rank on test prompts, of the unseen users if there are any."""
+    """Return the accuracy of the focus rank on test prompts: for unseen users, or for seen users if there are none."""
     found = (report.accuracy(report.focus_rank, split) for split in USERS)
     return next((accuracy for accuracy in found if accuracy is not None), None)
 
@@ -62,7 +62,7 @@ def _validation_chose_one(report: Report) -> bool:
 
 
 def summary(report: Report) -> str:
-    """Explain the headline: whose comparisons were used, how much better personal ranking is, how sure that is."""
+    """Explain the headline: the data, the users, the accuracies, and how certain the difference is."""
     data, main = report.data, report.main_difference
     source = f" (source: {data.source})" if data.source else ""
     sentences = [
@@ -82,12 +82,12 @@ def summary(report: Report) -> str:
 def _which_users(report: Report, main: Difference) -> str:
     data = report.data
     if main.split == "test_seen":
-        return "The figures are of users whose comparisons on other prompts trained the model (seen users)."
+        return "The accuracies are for seen users: the model was trained on their comparisons on other prompts."
     size = data.splits.get("train_unseen")
     own = f"{size.mean_pairs:.0f} comparisons" if size is not None else "comparisons"
     return (
         f"The model was trained on {count(data.n_seen_users)} of the users. The other {count(data.n_unseen_users)} "
-        "(the unseen users) show what it does for a new user: for each of them, personal weights were fitted to "
+        "(the unseen users) show how well it works for a new user: for each of them, personal weights were fitted to "
         f"{own} of their own on average."
     )
 
@@ -119,13 +119,13 @@ def _how_sure(estimate: Estimate) -> str:
     else:
         meaning = "contains 0, so personal ranking may be better or worse"
     return (
-        f"{difference}, 95% interval {interval(estimate.ci95)}: that is where it is expected for all users and prompts "
-        f"of the same kind. The interval {meaning}."
+        f"{difference}, 95% interval {interval(estimate.ci95)}: in this range, it is expected for all users and "
+        f"prompts of the same kind. The interval {meaning}."
     )
 
 
 def next_step(report: Report) -> str:
-    """Say what to do next, given what the report found."""
+    """Recommend the next step, given the results of the report."""
     main, leaks = report.main_difference, report.data.leaks
     if leaks is not None and leaks.warnings:
         return "Remove the leak that the warning describes; until then the accuracies mean little."
@@ -154,7 +154,7 @@ def next_step(report: Report) -> str:
 
 
 def further(report: Report) -> str:
-    """Compare the focus rank with the other baselines, and for the other users; one baseline in each sentence."""
+    """Compare the focus rank with each other baseline, and for the other group of users, one sentence each."""
     main = report.main_difference
     if main is None:
         return ""
@@ -168,7 +168,7 @@ def further(report: Report) -> str:
 
 
 def is_personal(report: Report) -> str | None:
-    """Say whether own weights are better than another user's; None where that was not measured."""
+    """Say whether own weights are better than another user's; return None if this was not measured."""
     for split, users in USERS.items():
         found = report.difference(report.focus_rank, "other_users_weights", split)
         if found is None or found.estimate.ci95 is None:
@@ -181,18 +181,18 @@ def is_personal(report: Report) -> str | None:
 
 
 def few_shot_result(curve: FewShotCurve) -> str:
-    """Say from how many few-shot comparisons on personal ranking is better than without any."""
+    """Say from how many few-shot comparisons on personal weights are better than the population weights."""
     if curve.clear_from is None:
         return "Too few users to tell from how many few-shot comparisons on personal ranking is better."
     return f"Personal ranking is better from {count(curve.clear_from, 'few-shot comparison')} on."
 
 
 def seeds_note(seeds: SeedStudy) -> str:
-    """Say which ranks the seeds chose, and what the columns of the tables over seeds mean."""
+    """Say which rank validation chose with each seed, and what the columns of the tables over seeds mean."""
     chosen = ", ".join(f"rank {rank}" for rank in seeds.chosen_ranks)
     return (
         f"Split and training were repeated with the seeds {', '.join(map(str, seeds.seeds))}; validation chose "
-        f"{chosen}. Between seeds: standard deviation of the seeds' means. Within a seed: standard error that users "
-        "and prompts leave within one seed. From training alone: what the standard deviation between seeds has beyond "
-        "that standard error; 0 means that the seeds differ no more than other users and prompts would."
+        f"{chosen}. Between seeds: standard deviation of the seeds' means. Within a seed: standard error over users "
+        "and prompts for one seed. From training alone: the part of the standard deviation between seeds that exceeds "
+        "this standard error; 0 means that the seeds differ no more than other users and prompts would."
     )

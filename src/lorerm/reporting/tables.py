@@ -1,4 +1,4 @@
-"""The report's tables and lists of facts as texts, which the page, Markdown and the terminal show alike."""
+"""Content of the report's tables and lists of facts, as texts that HTML, Markdown and terminal output share."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from lorerm.reporting.phrases import (
 )
 
 LISTED_USERS = 12
-"""Number of users who lose that are listed; `report.json` has all."""
+"""Maximum number of users with a loss that a report lists; `report.json` has all users."""
 
 _SHOWN_PROPERTIES = 5
-_WEAK_CORRELATION = 0.05  # too small for a bar of a few centimetres
+_WEAK_CORRELATION = 0.05  # correlations below this are not shown: their bars would be too short to see
 _THIS_FIGURE = "The numbers of this figure"
 
 
@@ -51,43 +51,43 @@ class Row:
     heading: str
     values: tuple[str, ...]
     chosen: bool = False
-    """whether it is the rank that validation chose"""
+    """whether the row shows the rank that validation chose"""
     bounds: tuple[float, float, float] | None = None
-    """lower end, mean and upper end of the row's interval, to be drawn beside the numbers"""
+    """lower end, mean and upper end of an interval, which the HTML report draws beside the numbers"""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: caption, column heads (the first is that of the row headings), rows and notes."""
+    """A table: caption, column headings (the first one is for the row headings), rows, and notes below."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     style: str = ""
-    """class of the style sheet: `splits`, `differences`, `users` or none"""
+    """CSS class: `splits`, `differences`, `users` or none"""
     summary: str = ""
-    """if given, the page shows the table on demand, under this summary"""
+    """if given, the HTML report shows only this summary until the reader opens the table"""
 
 
 NamedValues: TypeAlias = "tuple[tuple[str, str], ...]"
-"""Names and values."""
+"""Pairs of a name and a value."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and their values, in reading order."""
+    """A list of names with their values, and its title."""
 
     items: NamedValues
     title: str = ""
     style: str = "facts"
-    """classes of the style sheet: `facts`, `facts two` (in two columns) or `glossary`"""
+    """CSS classes: `facts`, `facts two` (in two columns) or `glossary`"""
     summary: str = ""
-    """if given, the page shows the facts on demand, under this summary"""
+    """if given, the HTML report shows only this summary until the reader opens the list"""
 
 
 def rank_table(report: Report) -> Table:
-    """Tabulate the accuracy of every rank on every split that has users."""
+    """Tabulate the accuracy of every rank on every split that has comparisons."""
     splits = report.filled_splits
     rows = tuple(
         Row(rank_label(row), _accuracies(row, splits), chosen=row.rank == report.chosen_rank) for row in report.ranks
@@ -106,7 +106,7 @@ def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
 
 
 def interval_table(report: Report) -> Table | None:
-    """Tabulate intervals, standard errors and sample sizes of every rank and its population model on every split."""
+    """Tabulate intervals, standard errors and sample sizes of every rank and its population model, by split."""
     rows = []
     for row in report.ranks:
         rows += _interval_rows(rank_label(row), row, chosen=row.rank == report.chosen_rank)
@@ -141,7 +141,7 @@ def _interval_rows(label: str, row: RankRow | Control, *, chosen: bool = False) 
 
 
 def control_table(report: Report) -> Table | None:
-    """Tabulate the focus rank beside its controls; None where no control was measured."""
+    """Tabulate the accuracies of the focus rank and of its controls; return None if no control was measured."""
     rank, splits = report.focus_rank, report.filled_splits
     controls, own = report.controls_of(rank), report.row(rank)
     if own is None or not controls:
@@ -153,7 +153,7 @@ def control_table(report: Report) -> Table | None:
 
 
 def difference_tables(report: Report, rank: int) -> tuple[Table, ...]:
-    """Tabulate what a rank gains over each baseline: one table per test split, unseen users first."""
+    """Tabulate the differences between a rank and its baselines: one table per test split, unseen users first."""
     columns = ("Compared with", "result", "difference", "95% interval", "users")
     tables = []
     for split in USERS:
@@ -178,7 +178,7 @@ def _gain(found: Estimate) -> tuple[str, str, str]:
 
 
 def gain_numbers(gains: Gains) -> Table:
-    """Tabulate the numbers behind the figure of the users' gains."""
+    """Tabulate the numbers that the figure of the users' gains shows."""
     rows = []
     for name in gains.by_split:
         found = gains.distribution(name)
@@ -202,17 +202,17 @@ def losing_users(gains: Gains) -> Table:
     clearly = sum(user.is_loss for user in losing)
     notes = [
         f"{count(len(losing))} of {count(len(gains.users), 'user')} lose; for {count(clearly)} the whole 95% interval "
-        f"is below 0. If no user lost or gained, about {gains.n_expected_losses:.0f} intervals would be by chance."
+        f"is below 0. If no user lost or gained, about {gains.n_expected_losses:.0f} would be below 0 by chance."
     ]
     if len(losing) > LISTED_USERS:
         notes.append(f"These are the {LISTED_USERS} largest losses; report.json lists every user.")
     columns = ("User", "gain", "95% interval", "comparisons fitted", "comparisons tested", "seen or unseen")
-    caption = "Users whom one ranking for everybody serves better, in percentage points"
+    caption = "Users for whom one ranking for everybody is more accurate, in percentage points"
     return Table(caption, columns, tuple(rows), tuple(notes), "users", "Users who lose")
 
 
 def agreement_facts(report: Report) -> Facts | None:
-    """Return how often two users agree, in their comparisons and by their weights; None where that is not known."""
+    """List how often two users agree, in their comparisons and in what their weights predict; None if unknown."""
     comparisons, models = report.agreement.comparisons, report.agreement.models
     facts = []
     if comparisons is not None:
@@ -230,7 +230,7 @@ def _facts(items: Iterable[tuple[str, str]], title: str, style: str = "facts") -
 
 
 def few_shot_table(curve: FewShotCurve) -> Table:
-    """Tabulate the numbers behind the few-shot curve."""
+    """Tabulate the numbers that the few-shot curve shows."""
     rows = []
     for point in curve.points:
         own, gain = point.accuracy, point.gain
@@ -241,14 +241,14 @@ def few_shot_table(curve: FewShotCurve) -> Table:
         f"Rank {curve.rank}, {count(curve.n_users, 'unseen user')}, mean over {count(curve.trials, 'random order')} of "
         "each user's comparisons: accuracy in per cent, gain in percentage points"
     )
-    note = "A user with fewer comparisons gives all of them, so that every row is about the same users."
+    note = "If a user has fewer comparisons, all of them are used, so that every row is about the same users."
     gain_columns = ("gain over none", "95% interval of the gain")
     columns = ("Few-shot comparisons", "accuracy", "95% interval", *gain_columns, "users with as many")
     return Table(caption, columns, tuple(rows), (note,), summary=_THIS_FIGURE)
 
 
 def seeds_tables(seeds: SeedStudy, ranks: tuple[RankRow, ...]) -> tuple[Table, ...]:
-    """Tabulate accuracies over several seeds, per test split, and what each seed's own choice of rank adds."""
+    """Tabulate accuracies over several seeds, and the differences of the ranks that the seeds chose, by test split."""
     labels: dict[int | str, str] = {row.rank: rank_label(row) for row in ranks}
     labels["choice"] = "each seed's own choice"
     columns = ("mean", "between seeds", "within a seed", "from training alone")
@@ -278,7 +278,7 @@ def _spread(found: SeedSpread, write: Callable[[float], str]) -> tuple[str, ...]
 
 
 def published_table(report: Report) -> Table | None:
-    """Tabulate the eight arrays of the published code under its names; None where the report has none."""
+    """Tabulate the eight result arrays of the paper's published code; return None if the report has none."""
     published = report.published
     if published is None or not published.ranks:
         return None
@@ -287,13 +287,13 @@ def published_table(report: Report) -> Table | None:
         for name, values in published.arrays.items()
     )
     columns = ("Array", *(f"K = {rank}" for rank in published.ranks))
-    note = "Means, and what the published code calls std: a quarter of the standard deviation over users."
-    caption = "The eight arrays of the published code, in its order"
+    note = "Means, and the values that the published code calls std: a quarter of the standard deviation over users."
+    caption = "The eight result arrays of the paper's published code, in its order"
     return Table(caption, columns, rows, (note,), summary="For comparison with published tables")
 
 
 def key_facts(report: Report) -> NamedValues:
-    """Return the few values below the summary: the chosen rank, its accuracies, the size of the data."""
+    """List the values below the summary: the chosen rank, its accuracies, the size of the data."""
     facts = [("rank chosen", str(report.chosen_rank))]
     for split, users in USERS.items():
         found = report.accuracy(report.chosen_rank, split)
@@ -303,7 +303,7 @@ def key_facts(report: Report) -> NamedValues:
 
 
 def data_facts(report: Report) -> Facts:
-    """Return source and size of the data."""
+    """List source and size of the data."""
     data = report.data
     users = f"{count(data.n_seen_users)} seen, {count(data.n_unseen_users)} unseen"
     return Facts(
@@ -319,7 +319,7 @@ def data_facts(report: Report) -> Facts:
 
 
 def encoder_facts(report: Report) -> Facts | None:
-    """Return what identifies the encoder; None where it is not known."""
+    """List the properties that identify the encoder; return None if it is unknown."""
     encoder = report.data.encoder
     return None if encoder is None else _settings(encoder.to_dict(), "Encoder")
 
@@ -329,7 +329,7 @@ def _settings(fields: Mapping[str, object], title: str, style: str = "facts") ->
 
 
 def splits_table(report: Report) -> Table | None:
-    """Tabulate the sizes of the splits; None where the report does not have them."""
+    """Tabulate the sizes of the splits; return None if the report does not have them."""
     sizes = report.data.splits
     rows = tuple(
         Row(words, (count(sizes[name].n_users), count(sizes[name].n_pairs)))
@@ -340,7 +340,7 @@ def splits_table(report: Report) -> Table | None:
 
 
 def leak_facts(report: Report) -> Facts | None:
-    """Return the accuracies of scorers that read no words; None where the leak check was not made."""
+    """List the results of the leak check; return None if it was not made."""
     leaks = report.data.leaks
     if leaks is None:
         return None
@@ -354,7 +354,7 @@ def leak_facts(report: Report) -> Facts | None:
 
 
 def selection_table(report: Report) -> Table | None:
-    """Tabulate loss and accuracy of every rank on the validation comparisons; None where there were none."""
+    """Tabulate loss and accuracy of every rank on the validation comparisons; return None if there were none."""
     rows = []
     for row in report.ranks:
         found = row.selection
@@ -366,7 +366,7 @@ def selection_table(report: Report) -> Table | None:
 
 
 def config_facts(report: Report) -> list[Facts]:
-    """Return the settings of split, training and adaptation, as far as they are known."""
+    """List the settings of the split, of training and of adaptation, as far as they are known."""
     settings = report.settings
     parts = {"Split": settings.split, "Training": settings.training, "Adaptation": settings.adaptation}
     found = (_settings(fields, title, "facts two") for title, fields in parts.items())
@@ -375,18 +375,18 @@ def config_facts(report: Report) -> list[Facts]:
 
 @dataclass(frozen=True)
 class AxisWords:
-    """One axis in words."""
+    """Description of one axis in words and numbers."""
 
     name: str
     facts: NamedValues
     properties: tuple[tuple[str, float, str], ...]
-    """properties of texts that the axis correlates with, strongest first: name, correlation, correlation as text"""
+    """name, correlation, and correlation as text of the properties that correlate with the axis, strongest first"""
     highest: tuple[str, ...]
     lowest: tuple[str, ...]
 
 
 def axis_words(axis: Axis) -> AxisWords:
-    """Put an axis into words, with its strongest correlations only."""
+    """Describe an axis in words and numbers, with its strongest correlations only."""
     facts = []
     if axis.share is not None:
         what = "mean weight" if axis.name.startswith("direction") else "share of the differences between users"
@@ -404,7 +404,7 @@ def axis_words(axis: Axis) -> AxisWords:
 
 
 def comparison_tables(comparison: RunComparison) -> list[Table]:
-    """Tabulate several runs side by side, and the differences of later runs to the first where users coincide."""
+    """Tabulate the accuracies of several runs, and the differences between later runs and the first on common users."""
     splits = [name for name in SPLIT_NAMES if any(run.accuracy(name) is not None for run in comparison.runs)]
     runs = []
     for run in comparison.runs:
@@ -413,7 +413,7 @@ def comparison_tables(comparison: RunComparison) -> list[Table]:
         runs.append(Row(heading, (str(run.chosen_rank), *(accuracy(run.accuracy(name)) for name in splits))))
     notes = ["Accuracy in per cent, mean over users ± standard error over users."]
     if not comparison.paired:
-        notes.append("Nothing is paired: no two runs have two users with prompts in common in the same split.")
+        notes.append("No differences: no later run shares the prompts of two users with the first run in a test split.")
     columns = ("Run", "rank", *(SPLIT_NAMES[name] for name in splits))
     tables = [Table("Each run with the rank that its validation chose", columns, tuple(runs), tuple(notes))]
     if comparison.paired:
@@ -423,5 +423,5 @@ def comparison_tables(comparison: RunComparison) -> list[Table]:
             rows.append(Row(row.run, (SPLIT_NAMES[row.split], *_gain(row.estimate), *sizes)))
         columns = ("Run", "split", "result", "difference", "95% interval", "users", "comparisons")
         caption = f"Accuracy minus that of {comparison.paired[0].against}, in percentage points"
-        tables.append(Table(caption, columns, tuple(rows), ("On the users and prompts that both runs have.",)))
+        tables.append(Table(caption, columns, tuple(rows), ("Measured on the users and prompts that both runs have.",)))
     return tables

@@ -1,4 +1,4 @@
-"""The report, the few-shot curve and the comparison of runs for the terminal, at most 100 columns wide."""
+"""Terminal output of the report, the few-shot curve and the comparison of runs, for a width of 100 columns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def report_blocks(report: Report) -> list[RenderableType]:
-    """Return what a `rich.console.Console` prints: the summary, and the table of all splits.
+    """Return the report for a `rich.console.Console`: the summary, and the table of all splits.
 
-    The chosen rank is marked. The rows below the line are the focus rank with other weights.
+    The rank that validation chose is marked. The rows below the line are the focus rank with other weights.
     """
     from rich.padding import Padding
     from rich.text import Text
 
     ranks, controls = rank_table(report), control_table(report)
-    legend = [f"{ranks.caption}; ▸ the chosen rank."]
+    legend = [f"{ranks.caption}; ▸ marks the chosen rank."]
     if controls is not None:
         legend.append(f"Below the line: rank {report.focus_rank} with other weights.")
     table = _frame(ranks.columns, "", [*legend, *ranks.notes])
@@ -40,13 +40,13 @@ def report_blocks(report: Report) -> list[RenderableType]:
 
 
 def few_shot_block(curve: FewShotCurve) -> RichTable:
-    """Return the table of a few-shot curve, with its result as the title."""
+    """Return the table of a few-shot curve; its title says what the curve shows."""
     numbers = few_shot_table(curve)
     return _table(numbers, few_shot_result(curve), (f"{numbers.caption}.", *numbers.notes))
 
 
 def comparison_blocks(comparison: RunComparison) -> list[RichTable]:
-    """Return the tables of several runs side by side."""
+    """Return the accuracies of several runs, and their differences from the first run, as tables."""
     return [_table(table, table.caption, table.notes) for table in comparison_tables(comparison)]
 
 
@@ -58,7 +58,7 @@ def _table(table: Table, title: str, notes: Iterable[str]) -> RichTable:
 
 
 def _frame(columns: tuple[str, ...], title: str, notes: Iterable[str]) -> RichTable:
-    """Return a table without rows yet; its texts are taken literally."""
+    """Return a table without rows; `Text` objects keep Rich from reading brackets in the texts as markup."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""The report's figures: drawn by name, and written to files."""
+"""The figures of the report: functions that draw them, by name, and that write them to files."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ FIGURES: Mapping[str, Callable[[Report], Figure]] = {
     "gain_by_answers": gain_by_answers,
     "weights_map": weights_map,
 }
-"""The functions that draw the figures, by the name of the figure and of its files."""
+"""Functions that draw the figures, by name of the figure, which is also the name of its files."""
 
 
 def draw_figures(report: Report) -> dict[str, Figure]:
-    """Draw every figure for which the report has the content, by name."""
+    """Draw every figure for which the report has the results; return the figures by name."""
     found = {}
     for name, draw in FIGURES.items():
-        with suppress(DataError):  # raised where the report lacks what the figure shows
+        with suppress(DataError):  # raised if the report lacks the results that the figure shows
             found[name] = draw(report)
     return found
 
 
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> tuple[Path, ...]:
-    """Write figures, as `draw_figures` returns them, as SVG and PNG; return the files' paths.
+    """Write figures, as returned by `draw_figures`, to SVG and PNG files; return the files' paths.
 
-    The same report gives the same bytes. Files of figures that are not given are removed from the folder.
+    Equal reports give identical bytes. If a figure of `FIGURES` is not in `figures`, its files are deleted.
     """
     from lorerm.atomic import atomic_path
 

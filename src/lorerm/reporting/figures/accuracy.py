@@ -1,4 +1,4 @@
-"""The figure of accuracy against rank: personal weights, the population model, the reference head."""
+"""The figure of accuracy by rank, for personal weights, the population model and the reference head."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ Mark: TypeAlias = "tuple[float, float, tuple[float, float] | None]"
 LineStyle: TypeAlias = "str | tuple[int, tuple[int, int]]"
 
 PERSONAL, POPULATION, REFERENCE, SINGLE = "personal weights", "population model", "reference head", "Bradley-Terry"
-"""Names of the lines."""
+"""Names of the lines in the figure."""
 
-_APART = 0.1  # distance of the population model's marks from those of the personal weights, in ranks
+_APART = 0.1  # horizontal distance between the marks of the two models at one rank, in ranks
 
 
 @drawing_style()
 def accuracy_by_rank(report: Report) -> Figure:
-    """Draw accuracy on test prompts against rank, with one panel each for unseen and seen users.
+    """Draw accuracy on test prompts by rank, with one panel each for unseen and seen users.
 
-    A panel shows the personal weights with their 95% intervals, the population model of the same ranks, and a line for
-    the reference head if there is one. A band marks the chosen rank. Raises `DataError` if no rank has an accuracy on
-    test prompts.
+    A panel shows the accuracies with personal weights and with the population model of the same rank, each with 95%
+    intervals, and a line for the reference head if there is one. A band marks the chosen rank. Raises `DataError` if
+    no rank has an accuracy on test prompts.
     """
     names = [name for name in PANELS if name in report.filled_splits]
     if not names:
-        raise DataError("the report has no accuracy on test prompts", "evaluate on users with comparisons on them")
+        raise DataError(
+            "the report has no accuracy on test prompts", "evaluate on users with comparisons on test prompts"
+        )
     title, heading = "Accuracy on test prompts by rank", "Correctly predicted comparisons, per cent"
     figure, axes = panels("accuracy-by-rank", title, names, heading, panel_height=1.75, right=0.70)
     limits = _limits(report, names)
@@ -64,7 +66,7 @@ def _draw_panel(ax: Axes, report: Report, name: str) -> None:
     fitted = _marks([row for row in rows if row.rank > 0], name, position, shift=-_APART / 2)
     if fitted:
         _draw_line(ax, fitted, color=ACCENT, marker="o")
-        if 1 in position:  # rank 1 is not personal: an open circle
+        if 1 in position:  # rank 1 has no personal weights: draw an open circle
             single = [mark for mark in fitted if mark[0] == position[1] - _APART / 2]
             _draw_line(ax, single, color=ACCENT, marker="o", hollow=True)
         names[PERSONAL if rows[-1].rank > 1 else SINGLE] = fitted[-1][1]
@@ -84,7 +86,7 @@ def _draw_panel(ax: Axes, report: Report, name: str) -> None:
 def _marks(
     rows: Sequence[RankRow | Control], name: str, position: Mapping[int, float], shift: float = 0.0
 ) -> list[Mark]:
-    """Return the marks of some ranks or controls on one split; rows without a value are left out."""
+    """Return the marks of ranks or controls on one split; rows without an accuracy are left out."""
     found = [(position[row.rank] + shift, row.accuracy(name)) for row in rows]
     return [
         (x, 100 * estimate.mean, estimate.ci95 and (100 * estimate.ci95[0], 100 * estimate.ci95[1]))
@@ -102,7 +104,7 @@ def _draw_line(
     linestyle: LineStyle = "-",
     hollow: bool = False,
 ) -> None:
-    """Draw marks joined by a line, with their 95% intervals where they have one."""
+    """Draw marks joined by a line, with their 95% intervals if they have any."""
     for x, _, bounds in marks:
         if bounds is not None:
             ax.vlines(x, *bounds, color=color, linewidth=1.2, alpha=0.75)
@@ -120,7 +122,7 @@ def _draw_line(
 
 
 def _limits(report: Report, names: Sequence[str]) -> tuple[float, float]:
-    """Return the limits of the accuracy axis: all intervals and a margin."""
+    """Return limits of the accuracy axis that include all intervals and a margin."""
     population = (row for row in report.controls if row.name == "shared_direction")
     rows: list[RankRow | Control] = [*report.ranks, *population]
     found = [estimate for row in rows for name in names if (estimate := row.accuracy(name)) is not None]

@@ -1,4 +1,4 @@
-"""The figures of the few-shot curve: that of all unseen users, and those of a few single users."""
+"""Two figures of the few-shot curve: the mean over all unseen users, and the curves of a few single users."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLUMNS = 3
+_COLUMNS = 3  # panels side by side in the figure of single users
 _PERSONAL, _POPULATION = "personal weights", "population model"
 
 
 @drawing_style()
 def shots_curve(report: Report) -> Figure:
-    """Draw the accuracy of the unseen users against the number of their comparisons, with its 95% band.
+    """Draw the accuracy of the unseen users, with its 95% interval, by number of few-shot comparisons.
 
     Raises `DataError` if the report has no few-shot curve.
     """
@@ -60,13 +60,13 @@ def _mark_clear_gain(ax: Axes, n_shots: int, mean: float) -> None:
 def shots_people(report: Report) -> Figure:
     """Draw the few-shot curves of a few users, from the largest loss to the largest gain.
 
-    Raises `DataError` if the report has no few-shot curve, or none of single users.
+    Raises `DataError` if the report has no few-shot curve, or if that has no curves of single users.
     """
     curve = _curve_of(report)
     users, numbers = curve.examples, [point.n_shots for point in curve.points]
     if not users:
         raise DataError(
-            "the few-shot curve has none of single users", "sweep it with unseen users who have comparisons"
+            "the few-shot curve has no curves of single users", "measure it with unseen users who have comparisons"
         )
     rows = -(-len(users) // _COLUMNS)
     height = 0.36 + 1.35 * rows + 0.42
@@ -103,5 +103,5 @@ def _draw_user(ax: Axes, user: FewShotUser, numbers: list[int]) -> None:
 
 def _curve_of(report: Report) -> FewShotCurve:
     if report.few_shot is None:
-        raise DataError("the report has no few-shot curve", "run `lorerm shots` on the run")
+        raise DataError("the report has no few-shot curve", "run `lorerm shots` on the run folder")
     return report.few_shot

@@ -1,4 +1,4 @@
-"""The figures of single users' gains: their distribution, against fitted comparisons, and on a map of the weights."""
+"""Three figures of the users' gains: distribution, gains by number of comparisons, and a map of users by weights."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADING = "Gain over one ranking for everybody, percentage points"
-# More dots than this per panel hide each other: of more users, this many are drawn, evenly taken.
+# Maximum number of users drawn in a panel: more dots would hide each other.
 _MAX_DOTS = 400
-_GROUPS = 5
+_GROUPS = 5  # number of groups of users whose mean gains are joined by a line
 
 
 @drawing_style()
 def gain_distribution(report: Report) -> Figure:
     """Draw each user's gain over the population model, with one panel each for unseen and seen users.
 
-    Users are side by side, from the largest loss to the largest gain, each equally wide, so that lengths along the axis
-    are shares of users. Raises `DataError` if the report has no gains, since no rank above 1 was evaluated.
+    Users are drawn side by side with equal widths, from the largest loss to the largest gain, so that a length along
+    the axis is a share of users. Raises `DataError` if the report has no gains because no rank above 1 was evaluated.
     """
     gains = report.gains
     if gains is None or not gains.by_split:
-        raise DataError("the report has no gains of single users", "evaluate a rank above 1 to have them")
+        raise DataError("the report has no gains of single users", "evaluate a rank above 1")
     title = f"Gain of each user from personal weights at rank {gains.rank}"
     figure, axes = panels("gain-distribution", title, list(gains.by_split), _HEADING, panel_height=1.5, right=0.76)
     ends = [100 * end for values in gains.by_split.values() for end in (min(values), max(values))]
     reach = max(1.0, *map(abs, ends))
     for (name, values), ax in zip(gains.by_split.items(), axes, strict=True):
-        ax.set_ylim(min(*ends, -0.4 * reach), max(*ends, 0.4 * reach))  # room for the words
+        ax.set_ylim(min(*ends, -0.4 * reach), max(*ends, 0.4 * reach))  # room for the labels
         found = gains.distribution(name)
         _draw_distribution(ax, values, found)
         ax.set_label(
@@ -48,11 +48,11 @@ def gain_distribution(report: Report) -> Figure:
 
 
 def _draw_distribution(ax: Axes, gains: Sequence[float], found: GainDistribution) -> None:
-    """Draw one panel: users in order, the shares that lose and gain, the mean."""
+    """Draw one panel: users by gain, the shares of users who lose and who gain, and the mean."""
     edges: list[float] = [0.0]
     values: list[float] = []
     for gain in sorted(round(gain, 9) for gain in gains):
-        if values and values[-1] == 100 * gain:  # one step for users of equal gain
+        if values and values[-1] == 100 * gain:  # one step for all users with equal gains
             edges[-1] += 100 / len(gains)
         else:
             values.append(100 * gain)
@@ -74,7 +74,7 @@ def _draw_distribution(ax: Axes, gains: Sequence[float], found: GainDistribution
 
 
 def _write_shares(ax: Axes, found: GainDistribution) -> None:
-    """Write the shares where the drawing leaves room: above the losses, below the gains, in the middle between."""
+    """Write the shares of users in the free space: above the losses, below the gains, and between both."""
     ax.annotate(f"{found.lose:.0%} lose", (0, 0), (2, 7), textcoords="offset points", ha="left", va="bottom")
     ax.annotate(f"{found.gain:.0%} gain", (100, 0), (-2, -7), textcoords="offset points", ha="right", va="top")
     if found.same >= 0.24:
@@ -85,13 +85,13 @@ def _write_shares(ax: Axes, found: GainDistribution) -> None:
 
 @drawing_style()
 def gain_by_answers(report: Report) -> Figure:
-    """Draw each user's gain over the population model against their fitted comparisons, with its 95% interval.
+    """Draw each user's gain over the population model, with its 95% interval, by number of fitted comparisons.
 
-    The line is the mean over users with about as many comparisons. Raises `DataError` if the report has no users.
+    The line is the mean over groups of users with similar numbers. Raises `DataError` if the report lists no users.
     """
     gains = report.gains
     if gains is None or not gains.users:
-        raise DataError("the report does not say which user gains", "evaluate a rank above 1 with this version")
+        raise DataError("the report has no gains with user IDs", "evaluate a rank above 1 with this version of lorerm")
     by_split = gains.users_by_split
     title = "Gain of each user against the number of their comparisons"
     figure, axes = panels("gain-by-answers", title, list(by_split), _HEADING, panel_height=2.1, right=0.97)
@@ -131,19 +131,22 @@ def _draw_group_means(ax: Axes, gains: Gains, name: str) -> None:
 
 
 def _thinned(users: Sequence[UserGain], most: int) -> Sequence[UserGain]:
-    """Return at most `most` users, evenly taken."""
+    """Return at most `most` users, evenly spaced in the sequence."""
     return users if len(users) <= most else [users[k * len(users) // most] for k in range(most)]
 
 
 @drawing_style()
 def weights_map(report: Report) -> Figure:
-    """Draw users by their weights on the two leading personal axes: full dots gain, empty ones lose.
+    """Draw the users at their coordinates on the two leading personal axes: filled dots gain, open dots lose.
 
-    Raises `DataError` if the report has no coordinates, since users do not differ along two axes.
+    Raises `DataError` if the report has no coordinates because there are fewer than two personal axes.
     """
     users = [] if report.gains is None else [user for user in report.gains.users if user.position is not None]
     if not users:
-        raise DataError("the report has no coordinates of the weights", "evaluate a rank above 2 with this version")
+        raise DataError(
+            "the report has no coordinates of users on two personal axes",
+            "evaluate a rank above 2 with this version of lorerm",
+        )
     figure = new_figure("weights-map", "Users by their weights on the two leading personal axes", height=4.5)
     ax = figure.add_axes((0.06, 0.115, 0.9, 0.8))
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)

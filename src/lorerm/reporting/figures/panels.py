@@ -1,4 +1,4 @@
-"""Layout of the figures: stacked panels with titles, names beside lines, signed numbers on an axis."""
+"""Layout of the figures: stacked panels with titles, names beside lines, and signed numbers on an axis."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = {split: users.capitalize() for split, users in USERS.items()}
-"""The splits that have a panel, from top to bottom, with the panel's title."""
+"""Titles of the panels, by split, from top to bottom."""
 
 _WIDTH = 5.8  # inches; narrow, so that the text is readable at a phone's width
 _LEFT = 0.085  # left edge of the panels, as a share of the width
 
 
 def new_figure(name: str, title: str, height: float, heading: str = "") -> Figure:
-    """Return a figure without axes, `height` inches high, with a heading at its top; its gid is its name."""
+    """Return a figure without axes, `height` inches high; `name` is its gid, `heading` a text at its top."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height))
@@ -43,7 +43,7 @@ def panels(
     splits
         Splits of `PANELS`, from top to bottom.
     heading
-        What the vertical axis shows, written above the first panel.
+        Label of the vertical axis, written above the first panel.
     panel_height
         Height of a panel in inches.
     right
@@ -70,15 +70,15 @@ def panels(
 
 
 def with_grid(ax: Axes) -> None:
-    """Leave of the frame only the horizontal axis, and draw horizontal grid lines."""
+    """Remove the frame except for the horizontal axis, and draw horizontal grid lines."""
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.grid(axis="y", color=INK, alpha=0.13, linewidth=0.7)
 
 
 def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -> None:
-    """Write the names of lines to the right of a panel, each as near the end of its line as the others leave room.
+    """Write the names of lines to the right of a panel, each near the end of its line and without overlaps.
 
-    `names` are the heights of the lines' ends by name; the names in `ours`, the fitted models, are bold and coloured.
+    `names` maps each name to the height of the line's right end. Names in `ours` (fitted models) are bold and coloured.
     """
     low, high = ax.get_ylim()
     heights = _spread(list(names.values()), gap=0.125 * (high - low), low=low, high=high)
@@ -96,8 +96,9 @@ def name_lines(ax: Axes, names: Mapping[str, float], *, ours: Collection[str]) -
 
 
 def _spread(heights: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Move heights apart until neighbours are at least `gap` apart, in their order and within the limits."""
+    """Move heights until neighbours are at least `gap` apart; keep their order, and the limits if there is room."""
     order = sorted(range(len(heights)), key=lambda index: (heights[index], -index))
+    # Push heights up where they are too close, then push them down from the upper limit.
     placed = [max(heights[index], low) for index in order]
     for above in range(1, len(placed)):
         placed[above] = max(placed[above], placed[above - 1] + gap)

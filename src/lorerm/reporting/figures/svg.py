@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG for a page: selectable text, the page's colours, the same bytes every time."""
+"""Conversion of Matplotlib figures to SVG with selectable text, as a file or as an element of an HTML page."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The only colours in a figure. On a page each is replaced by a colour of the page, see `_PAGE_COLOURS`.
+# The only colours in a figure. In the HTML report, `_PAGE_COLOURS` replaces them by the colours of the style sheet.
 INK = "#1b1f24"
 PAPER = "#ffffff"
 ACCENT = "#0b6390"
 
 MARGIN: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.2}
-"""Arguments of `savefig` for a figure in a file of its own; on a page the style sheet sets the margin."""
+"""Arguments of `savefig` that set the margin of a figure file; in the HTML report the style sheet sets it."""
 
 _PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper, #ffffff)", ACCENT: f"var(--accent, {ACCENT})"}
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that text has the same width on every machine
+    "font.family": "DejaVu Sans",  # included in Matplotlib, so that text has the same width on every machine
     "font.size": 10.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10.5,
@@ -44,7 +44,7 @@ _STYLE = {
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Apply the report's Matplotlib settings; restore the caller's settings at the end."""
+    """Apply the report's Matplotlib settings, and restore the previous settings at the end."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", _STYLE]):
@@ -52,17 +52,17 @@ def drawing_style() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, *, standalone: bool = False) -> str:
-    """Write a figure as SVG; the same figure gives the same bytes.
+    """Return a figure as SVG; equal figures give identical bytes.
 
-    The figure's gid is its name, its label its title, the labels of its axes its description.
+    The name of the figure is its gid, the title is its label, and the description joins the labels of its axes.
 
     Parameters
     ----------
     figure
         A figure of the report.
     standalone
-        True: a file of its own, black on white. False: an element of an HTML page, without XML prolog, which takes the
-        page's text colour and the CSS variables ``--accent`` and ``--paper``.
+        True: the content of an SVG file, black on white. False: an element for an HTML page, without XML prolog, which
+        uses the text colour of the page and the CSS variables ``--accent`` and ``--paper``.
     """
     name = figure.get_gid() or "figure"
     buffer = io.StringIO()
@@ -90,10 +90,10 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
 
 
 def _without_clutter(body: str) -> str:
-    """Remove metadata, the style sheet (it would style the whole page), font names and rotations by 0 degrees."""
+    """Remove metadata, font names, rotations by 0 degrees, and the style sheet, which would affect the whole page."""
     body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    # Matplotlib before 3.10 writes the shorthand "font: 700 10px 'DejaVu Sans', sans-serif"
+    # Matplotlib before 3.10 writes the shorthand "font: 700 10px 'DejaVu Sans', sans-serif".
     body = re.sub(r"font: (\d+) ([\d.]+px) [^;\"]+", r"font-weight: \1; font-size: \2", body)
     body = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", body)
     body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
@@ -101,5 +101,5 @@ def _without_clutter(body: str) -> str:
 
 
 def _with_ids(body: str, prefix: str) -> str:
-    """Put a prefix before every id and every reference to one, so that ids of two figures on a page differ."""
+    """Put a prefix before every id and every reference to an id, so that figures on one page have different ids."""
     return re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{prefix}", body)
