@@ -119,8 +119,8 @@ def _how_sure(estimate: Estimate) -> str:
     else:
         meaning = "contains 0, so personal ranking may be better or worse"
     return (
-        f"{difference}, 95% interval {interval(estimate.ci95)}: in this range, it is expected for all users and "
-        f"prompts of the same kind. The interval {meaning}."
+        f"{difference}, 95% interval {interval(estimate.ci95)}: the range in which the difference is expected "
+        f"for all users and prompts of the same kind. The interval {meaning}."
     )
 
 
