@@ -1,13 +1,16 @@
 """Upper bound on the accuracy of any method on a simulated population: the posterior mean of each user's direction.
 
-If it is known how directions, mixtures and comparisons are drawn, the posterior mean given the comparisons is the best
-estimate on average. It is computed by Gibbs sampling. Given the mixtures, the directions are normal when each
-comparison has a Polya-Gamma variable (Polson, Scott and Windle 2013, arXiv 1205.0310). Given the directions, a mixture
-is chosen among new draws from its prior and the last one, by likelihood (iterated sampling importance resampling:
-Andrieu, Doucet and Holenstein 2010, doi 10.1111/j.1467-9868.2009.00736.x).
+If the distributions of directions, mixtures and comparisons are known, the posterior mean given the comparisons is the
+best estimate on average. It is computed by Gibbs sampling, which alternates two steps:
 
-The chain starts at the true values, which are a draw from the posterior: there is nothing to converge to. If the chain
-mixes slowly, the upper bound is too high, not too low.
+- Given the mixtures, the directions are drawn from a normal distribution, after one Polya-Gamma variable was drawn for
+  each comparison (Polson, Scott and Windle 2013, arXiv 1205.0310).
+- Given the directions, each user's mixture is drawn, with probabilities proportional to the likelihood, from new draws
+  of the prior and the mixture before (iterated sampling importance resampling: Andrieu, Doucet and Holenstein 2010, doi
+  10.1111/j.1467-9868.2009.00736.x).
+
+The chain starts at the true values, which are a draw from the posterior, so that it needs no burn-in to converge. If
+the chain mixes slowly, the upper bound is too high, not too low.
 """
 
 from __future__ import annotations
@@ -23,21 +26,22 @@ from populations import COMMON, RANK
 if TYPE_CHECKING:
     from populations import Population
 
-# Length of the chain; the first third is left out.
+# Length of the chain. The means are taken without its first third.
 SWEEPS = 300
-# New mixtures at each sweep.
+# Number of mixtures drawn from the prior at each sweep.
 _DRAWS = 1000
-# Terms of the sum of exponentials that a Polya-Gamma variable is; the mean of the others is added.
+# A Polya-Gamma variable is an infinite sum of exponential variables. This number of terms is drawn; for the remaining
+# terms their mean is added.
 _TERMS = 60
-# Comparisons whose likelihoods under all mixtures are in memory at once.
+# Number of comparisons whose likelihoods under all mixtures are in memory at once.
 _BLOCK = 2000
 
 
 def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, torch.Tensor]:
     """Return the posterior mean direction [D] of every user, seen and unseen.
 
-    Directions are inferred from the comparisons of all seen users, a mixture from its own user's. What the comparisons
-    of unseen users say about the directions is not used, as in methods that adapt only the weights.
+    The directions are inferred from the comparisons of all seen users, and each mixture from the comparisons of its
+    user. The comparisons of unseen users are not used to infer directions, as in methods that adapt only the weights.
     """
     seen = PackedPairs.pack(population.splits.train_seen, differences=True)
     unseen = PackedPairs.pack(population.splits.train_unseen)
@@ -68,7 +72,7 @@ def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, 
 def _draw_basis(
     basis: torch.Tensor, matrix: torch.Tensor, own: torch.Tensor, precision: torch.Tensor, generator: torch.Generator
 ) -> None:
-    """Draw the directions of `basis` [D, K] in turn, in place; `own` [n, K] is the mixture of each row's user."""
+    """Draw the columns of `basis` [D, K] in turn, in place; `own` [n, K] has the mixture of each comparison's user."""
     projected = matrix @ basis
     tilt = _polya_gamma((projected * own).sum(dim=1), generator)
     for k in torch.randperm(RANK, generator=generator).tolist():
@@ -88,7 +92,7 @@ def _polya_gamma(margin: torch.Tensor, generator: torch.Generator) -> torch.Tens
     middle = torch.arange(1, _TERMS + 1) - 0.5
     exponential = torch.empty(len(margin), _TERMS).exponential_(generator=generator)
     terms = exponential / (middle.square() + margin[:, None].square() / (4 * np.pi**2))
-    # The tail of sum 1 / (k - 1/2)^2, which is pi^2 / 2 in all.
+    # The remaining terms of the sum of 1 / (k - 1/2)^2 over k >= 1, whose total is pi^2 / 2.
     tail = np.pi**2 / 2 - float((1 / middle.double().square()).sum())
     return (terms.sum(dim=1) + tail) / (2 * np.pi**2)
 

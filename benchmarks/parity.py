@@ -1,8 +1,10 @@
-"""How closely the recipes `paper` and `paper-cosine` follow the published optimisation, and how much faster they are.
+"""Compare the recipes `paper` and `paper-cosine` with the published optimisation, in results and time.
 
-The baseline is a literal restatement with autograd and a loop over users in every step (`tests/published_loops.py`). To
-show the effect of rounding alone, it is also compared with itself with each user's comparisons in reverse order. Prints
-a table; takes a minute or two: python benchmarks/parity.py
+The baseline is a literal restatement of the published optimisation, with autograd and a loop over users in every step
+(`tests/published_loops.py`). To show the effect of rounding alone, the baseline is also compared with itself after each
+user's comparisons were reversed in order. Print the table (one to two minutes):
+
+    python benchmarks/parity.py
 """
 
 from __future__ import annotations
@@ -40,25 +42,25 @@ def planted(rank: int, seed: int, n_pairs: int, first_user: int) -> EmbeddedPref
 
 
 def differences_by_user(data: EmbeddedPreferences) -> list[torch.Tensor]:
-    """Return each user's differences, as the oracle takes them."""
+    """Return a list with the embedding differences [n, D] of each user, as `published_loops` takes them."""
     pairs = PackedPairs.pack(data, differences=True)
     return [pairs.matrix[pairs.user == user] for user in range(pairs.n_users)]
 
 
 def accuracy(data: EmbeddedPreferences, basis: torch.Tensor, weights: torch.Tensor) -> float:
-    """Return the mean over users."""
+    """Return the accuracy, as a mean over users."""
     pairs = PackedPairs.pack(data, differences=True)
     right = (pairs.project(basis.t().contiguous()) * weights[pairs.user]).sum(dim=1) > 0
     return float(pairs.sum_by_user(right * pairs.weight).mean())
 
 
 def distance(ours: torch.Tensor, oracle: torch.Tensor) -> float:
-    """Return the relative distance; infinite where the oracle dropped other columns."""
+    """Return the relative distance; infinite if the shapes differ because the baseline kept other columns."""
     return float((ours - oracle).norm() / oracle.norm()) if ours.shape == oracle.shape else float("inf")
 
 
 def compare(recipe: str, rank: int, seed: int) -> None:
-    """Print one row: distances after 20 and 1000 steps, accuracies after 1000."""
+    """Print one row of the table: distances after 20 and 1000 steps, accuracies after 1000 steps, and times."""
     seen, test_seen = planted(rank, seed, PAIRS, 0), planted(rank, seed, TEST_PAIRS, 0)
     unseen, test_unseen = planted(rank, seed, PAIRS, USERS), planted(rank, seed, TEST_PAIRS, USERS)
     reference = torch.randn(DIMENSION, generator=torch.Generator().manual_seed(seed + 77))

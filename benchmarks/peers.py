@@ -1,14 +1,14 @@
-"""Other methods of personal rewards on the same embeddings, in our own implementation: the baselines of `quality.py`.
+"""Baselines of `quality.py`: other methods of personal rewards on the same embeddings, in our own implementation.
 
 Each takes the training comparisons of seen users and the few-shot comparisons of unseen users, and returns a function
-from comparisons to reward differences. Strengths are selected as in the default recipe: on held-out prompts among the
-training comparisons.
+that maps comparisons to reward differences. Regularisation strengths are selected as in the default recipe: on held-out
+prompts among the training comparisons.
 
 - `per_user`: a ridge logistic regression for each user alone.
 - `signed_factors`: rewards a_u . B x with signed factors, both under an L2 penalty, from an SVD start, as in PReF
-  (Shenfeld et al. 2025, arXiv 2503.06358); an unseen user's factors by regularised logistic regression.
+  (Shenfeld et al. 2025, arXiv 2503.06358). The factors of an unseen user are fitted by regularised logistic regression.
 - `ideal_points`: rewards -|F x - F z_u|^2, where z_u is a mixture of prototypes that all users share, as in PAL (Chen
-  et al. 2024, arXiv 2406.08469); an unseen user's mixture is fitted with all else fixed.
+  et al. 2024, arXiv 2406.08469). The mixture of an unseen user is fitted while all other parameters are fixed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lorerm.training.regularized import feature_scale
 if TYPE_CHECKING:
     from lorerm import EmbeddedPreferences
 
-    # (data with the users to score) -> reward differences [n]
+    # Function that maps comparisons, whose users it knows, to reward differences [n].
     Scorer = Callable[[EmbeddedPreferences], torch.Tensor]
 
 STRENGTHS = tuple(10.0**-power for power in range(2, 7))
@@ -39,21 +39,21 @@ STEPS = 200
 
 
 def ends(data: EmbeddedPreferences) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the responses of each pair, two times float32 [n, D]."""
+    """Return the embeddings of the chosen and of the rejected responses, each float32 [n, D]."""
     responses = torch.as_tensor(np.asarray(data.responses)).float()
     chosen, rejected = (torch.from_numpy(rows) for rows in data.rows())
     return responses[chosen], responses[rejected]
 
 
 def thetas(data: EmbeddedPreferences, theta_of: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return reward differences [n] under one direction [D] for each user."""
+    """Return reward differences [n]; `theta_of` maps each user to a reward direction [D]."""
     users, user = data.index_users()
     chosen, rejected = ends(data)
     return ((chosen - rejected) * torch.stack([theta_of[name] for name in users])[user]).sum(dim=1)
 
 
 def accuracy(data: EmbeddedPreferences, margins: torch.Tensor) -> float:
-    """Return the mean over users of their share of positive margins."""
+    """Return the accuracy (mean over users of the share of positive reward differences)."""
     _, user = data.index_users()
     right = np.bincount(user, (margins > 0).numpy().astype(float))
     return float((right / np.bincount(user)).mean())
@@ -68,7 +68,7 @@ def best(fit: Callable[[EmbeddedPreferences, float], Scorer], train: EmbeddedPre
 
 
 def per_user(train: EmbeddedPreferences, shots: EmbeddedPreferences) -> Scorer:
-    """Fit each user alone."""
+    """Fit a ridge logistic regression to each user alone."""
 
     def fit(data: EmbeddedPreferences, strength: float) -> Scorer:
         pairs = PackedPairs.pack(data, differences=True)
@@ -88,7 +88,7 @@ def per_user(train: EmbeddedPreferences, shots: EmbeddedPreferences) -> Scorer:
 
 
 def signed_factors(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: int) -> Scorer:
-    """Fit signed factors under L2 from an SVD start."""
+    """Fit signed factors under an L2 penalty, from an SVD start."""
 
     def fit(data: EmbeddedPreferences, strength: float) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         pairs = PackedPairs.pack(data)
@@ -96,8 +96,8 @@ def signed_factors(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank:
         pairs = pairs.with_scale(scale)
         n_users, dimension, share = pairs.n_users, len(scale), 0.5 / len(pairs)
         weight = torch.full((len(pairs),), 1 / len(pairs))
-        # PReF takes the SVD of the table of users by comparisons. It is nearly empty if users compare different
-        # responses; the SVD of each user's mean difference is used instead.
+        # PReF takes the SVD of a table of users by comparisons. If users compare different responses, the table is
+        # nearly empty. Here the SVD is of the matrix of the users' mean embedding differences.
         left, size, right = torch.linalg.svd(pairs.pull_back_by_user(weight), full_matrices=False)
         size = (size[:rank] * len(pairs)).sqrt()
         start = torch.cat([(right[:rank] * size[:, None]).flatten(), (left[:, :rank] * size).flatten()])
@@ -139,7 +139,7 @@ def signed_factors(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank:
 
 
 def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: int, steps: int = 300) -> Scorer:
-    """Fit a map to `rank` dimensions and as many prototypes by Adam, stopped where held-out prompts are served best."""
+    """Fit a map to `rank` dimensions and `rank` prototypes by Adam, with as many steps as held-out prompts select."""
     scale = feature_scale(PackedPairs.pack(train))
 
     def rewards(x: torch.Tensor, into: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -176,7 +176,8 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
     _, (into, prototypes, logits) = fit(train, stop, None)
     point_of = dict(zip(train.index_users()[0], logits.softmax(dim=1) @ prototypes, strict=True))
     if len(shots):
-        # The difference of rewards is linear in the point: |F r|^2 - |F c|^2 + 2 z . (F c - F r).
+        # With c the chosen and r the rejected embedding, the reward difference is linear in the ideal point z:
+        # |F r|^2 - |F c|^2 + 2 z . (F c - F r).
         users, user = shots.index_users()
         chosen, rejected = (end * scale @ into for end in ends(shots))
         offset = rejected.square().sum(dim=1) - chosen.square().sum(dim=1)
@@ -187,7 +188,8 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
         for _ in range(500):
             optimiser.zero_grad()
             mixture = new.softmax(dim=1)
-            # A weak penalty towards the mean of the seen users: a mixture fitted to few comparisons goes to a corner.
+            # A weak penalty on the distance to the mean of the seen users: without it, a mixture fitted to few
+            # comparisons goes to a corner of the simplex.
             pull = (mixture - logits.softmax(dim=1).mean(dim=0)).square().sum()
             (logistic_loss(linear, mixture[place], weight, 1.0, offset)[0] + pull).backward()
             optimiser.step()
@@ -197,7 +199,7 @@ def ideal_points(train: EmbeddedPreferences, shots: EmbeddedPreferences, rank: i
 
 def _ridge(x: np.ndarray, strength: float) -> torch.Tensor:
     """Return the theta [D] that minimises mean_i -log sigmoid(x_i . theta) + strength |theta|^2, solved in the span."""
-    # By the kernel trick: with n below D, theta is x^T c for n numbers c.
+    # Kernel trick: theta = x^T c with n numbers c, which are fewer than the D numbers of theta.
     gram = x @ x.T
     n = len(x)
 

@@ -1,8 +1,8 @@
-"""Accuracy for real people who disagree: participants of Pol.is conversations, on statements new to them.
+"""Measure accuracy on real users who disagree: participants in Pol.is conversations, on statements new to them.
 
     python benchmarks/people.py FOLDER                                     # two conversations, seeds 0 to 4
     python benchmarks/people.py FOLDER --conversations bowling-green --seeds 0 1
-    python benchmarks/people.py FOLDER --results people.jsonl              # keeps what is done; run again, it goes on
+    python benchmarks/people.py FOLDER --results people.jsonl              # stores each result; the next call continues
 
 FOLDER holds votes of github.com/compdemocracy/openData (CC BY 4.0, The Computational Democracy Project) in three files:
 
@@ -10,13 +10,14 @@ FOLDER holds votes of github.com/compdemocracy/openData (CC BY 4.0, The Computat
   topic of the conversation as a question), `statement`;
 - `votes.csv.gz`, with a header: participant (`conversation:number`), statement (`row`), vote (1 agree, -1 disagree, 0
   pass);
-- `smollm2-135m.safetensors`: `responses`, float32 [statements, 576]: the embedding of each prompt with its statement as
-  the response, by `TransformersEncoder` on SmolLM2-135M-Instruct.
+- `smollm2-135m.safetensors`: `responses`, float32 [statements, 576], with one row per statement: the embedding of the
+  prompt and the statement as its response, by `TransformersEncoder` with SmolLM2-135M-Instruct.
 
-A comparison is a statement that a participant agreed with, preferred to one that they disagreed with. The statements of
-a conversation are dealt into ten blocks, and only statements of one block are compared. A block of one participant is
-the unit that train and test do not share (`prompt_id`). So a test statement is new to the participant, and known from
-others.
+In a comparison, the chosen response is a statement that the participant agreed with, and the rejected response one that
+the participant disagreed with. The statements of a conversation are randomly divided into ten blocks, and both
+statements of a comparison are in the same block. Each pair of participant and block is one `prompt_id`, so that all its
+comparisons are either train or test. A test statement is therefore new to the participant, but votes of other
+participants on it can be in the training data.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from lorerm import EmbeddedPreferences, TrainingConfig, evaluate, split, train
 CONVERSATIONS = ("san-juan-land", "bowling-green")
 SEEDS = (0, 1, 2, 3, 4)
 N_BLOCKS = 10
-MIN_COMPARISONS, MAX_COMPARISONS = 10, 60  # of a participant
+MIN_COMPARISONS, MAX_COMPARISONS = 10, 60  # per participant
 METHODS = {
     "one model for everybody (K = 1)": {"rank": 1},
     "published recipe, K = 1": {"rank": 1, "recipe": "paper"},
@@ -51,16 +52,16 @@ OTHERS_WEIGHTS = "LoRe, another user's weights"
 
 
 def read_comparisons(folder: Path, conversation: str, seed: int) -> EmbeddedPreferences:
-    """Read one conversation as comparisons between rows of the embeddings.
+    """Read the votes of one conversation as comparisons between rows of the embeddings.
 
     Parameters
     ----------
     folder
-        The data; see the module.
+        The folder with the data, described in the docstring of the module.
     conversation
-        Its name.
+        Name of the conversation.
     seed
-        Decides the blocks, and which comparisons a participant with many keeps.
+        Seed of the division into blocks, and of the selection of comparisons of participants who have too many.
     """
     with gzip.open(folder / "statements.jsonl.gz", "rt", encoding="utf-8") as lines:
         text = {
@@ -131,7 +132,7 @@ def measure(folder: Path, conversation: str, seed: int) -> list[dict[str, Any]]:
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
-    """Return a table: means over seeds with their standard errors, in per cent."""
+    """Return a table of accuracies in per cent: means over seeds, with their standard errors."""
     lines = [
         "| conversation | method | rank | seen users | unseen users |",
         "| --- | --- | --- | --- | --- |",
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--conversations", nargs="+", default=list(CONVERSATIONS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--results", type=Path, help="JSON lines: what is there is not measured again")
+    parser.add_argument("--results", type=Path, help="JSON lines file of results; results in it are not measured again")
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if given.results is not None and given.results.exists():

@@ -1,9 +1,11 @@
-"""Time and memory of the full shape of PersonalLLM: 9,402 + 1,000 prompts with eight responses, 1,000 + 500 users.
+"""Measure time and memory of a run on data as large as PersonalLLM.
+
+It has 9,402 + 1,000 (train + test) prompts with eight responses, and 1,000 + 500 (seen + unseen) users.
 
     python benchmarks/personalllm.py [--experiment paper|default] [--dimension 1024] [--ranks 0 1 2 3 4 5]
 
-The texts are numbers, the features are random, and the scores of the ten reward models are directions in them with
-noise, so that neither a download nor a model is needed. The time of each step and the peak memory of the process are
+No download and no model are needed: the texts are numbers, the embeddings are random, and the scores of the ten reward
+models are linear functions of the embeddings plus noise. The time of each step and the peak memory of the process are
 printed.
 """
 
@@ -40,7 +42,7 @@ N_PROMPTS = {"train": 9402, "test": 1000}
 
 
 def main() -> None:
-    """Measure."""
+    """Do a run on generated data, and print the time and peak memory of each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="paper", choices=["paper", "default"])
     parser.add_argument("--dimension", type=int, default=1024)
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
-    """Draw the users and write the run's store."""
+    """Simulate the users' comparisons and write the run's comparisons and embeddings."""
     loaded = measure("users and comparisons drawn", lambda: read_dataset("personalllm", data=data, **options))
     table = loaded.preferences
     columns = (table.user_ids, table.prompt_ids, table.chosen, table.rejected, table.weights, table.splits)
@@ -76,7 +78,7 @@ def store(run: RunFolder, data: Path, options: Mapping[str, Any]) -> None:
 
 
 def measure(what: str, work: Callable[[], Result]) -> Result:
-    """Do it, and say how long it took and how much memory the process has had at most until then."""
+    """Call a function; print its time, and the peak memory of the process so far."""
     started = time.perf_counter()
     result = work()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -85,7 +87,7 @@ def measure(what: str, work: Callable[[], Result]) -> Result:
 
 
 def write(folder: Path, dimension: int) -> None:
-    """Write the data set's files and matrices, and a reference head that is the mean of the reward models."""
+    """Write the files and embedding matrices of the data set, and a reference head: the mean of the reward models."""
     rng = np.random.default_rng(0)
     (folder / "data").mkdir(parents=True)
     directions = rng.normal(size=(dimension, len(REWARD_MODELS))).astype(np.float32) / np.sqrt(dimension)

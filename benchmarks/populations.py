@@ -1,4 +1,4 @@
-"""The populations of `quality.py`: simulated ones with known rewards, and the real one."""
+"""The populations of users of `quality.py`: simulated users with known rewards, and the real users of UKPConvArg1."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lorerm import EmbeddedPreferences, split
 from lorerm.data.splits import Splits
 
 RANK = 5
-# Share of comparisons in which the response with the higher true reward is preferred; about the agreement that was
-# measured between annotators with settled preferences.
+# Share of comparisons in which the response with the higher true reward is preferred. It is about the agreement
+# measured between annotators with stable preferences.
 AGREEMENT = 0.836
 # Cosine between two reward directions.
 COMMON = 0.5
@@ -25,9 +25,10 @@ COMMON = 0.5
 
 @dataclass(frozen=True)
 class Shape:
-    """Numbers of users and comparisons, and the distribution of the features.
+    """Numbers of users and comparisons, and the distribution of the embeddings.
 
-    Variances along the principal axes fall as j^-decay; those of a language model's embeddings fall as 1/j or faster.
+    The variance along the j-th principal axis is proportional to j^-decay. For embeddings of language models it falls
+    as 1/j or faster.
     """
 
     seen: int
@@ -55,11 +56,12 @@ class Signal:
     Parameters
     ----------
     spread
-        Share of a user's mixture that is their own; the rest is the mean of all users.
+        A user's mixture is this share of an own mixture, plus the remaining share of the mean over all users.
     unreliable
-        Share of users whose log-odds are a fifth of the others'.
+        Share of users with low reliability: their log-odds are a fifth of the log-odds of the other users.
     reference
-        Correlation of the reference head's rewards with the mean of the reward directions; None: no head.
+        Correlation of the reference head's rewards with the rewards of the mean direction. None means no reference
+        head.
     concentration
         Concentration of the Dirichlet distribution of the mixtures.
     """
@@ -70,7 +72,7 @@ class Signal:
     concentration: float = 0.1
 
     def mixtures(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the users' mixtures of the directions [n, RANK]."""
+        """Draw the mixture weights [n, RANK] of n users over the reward directions."""
         own = rng.dirichlet(np.full(RANK, self.concentration), n)
         return np.asarray(self.spread * own + (1 - self.spread) / RANK)
 
@@ -177,7 +179,7 @@ def _scale_of(margin: np.ndarray) -> float:
 def _head(
     axes: np.ndarray, deviation: np.ndarray, tastes: np.ndarray, correlation: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a head [D] whose rewards have this correlation with the mean of the reward directions, plus noise."""
+    """Return a reference head [D] with a given correlation: the mean of the reward directions plus noise."""
     mean, noise = tastes.mean(axis=1) * deviation, rng.standard_normal(len(deviation)) * deviation
     noise -= mean * (noise @ mean) / (mean @ mean)
     rewards = correlation * mean / np.linalg.norm(mean) + (1 - correlation**2) ** 0.5 * noise / np.linalg.norm(noise)

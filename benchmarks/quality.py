@@ -1,13 +1,14 @@
-"""Accuracy on users and prompts not trained on, beside the published method and other methods.
+"""Measure accuracy on test prompts of seen and unseen users, for lorerm, the published method and other methods.
 
     python benchmarks/quality.py RESULTS                              # all simulated populations, seeds 11 to 15
     python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real users of UKPConvArg1
     python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
     python benchmarks/quality.py RESULTS --again                      # the default recipe and two upper bounds again
     python benchmarks/quality.py RESULTS --curve --only "TLDR, flat"  # only the few-shot curve, printed
-    python benchmarks/quality.py RESULTS --table                      # the tables of the results that are there
+    python benchmarks/quality.py RESULTS --table                      # only the tables of the stored results
 
-Each population and seed is one file in the folder RESULTS, and is not computed again. Nothing was tuned on these seeds.
+The results of each population and seed are stored in one file in the folder RESULTS, and are not computed again. No
+setting was tuned on these seeds.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ if TYPE_CHECKING:
 
 SEEDS = (11, 12, 13, 14, 15)
 COSINE_STEPS = 2000
-SAMPLES = 20_000  # mixtures drawn for posterior means
+SAMPLES = 20_000  # number of mixtures drawn from the prior to compute posterior means
 SHOTS = (0, 1, 2, 5, 10, 20, 50)
 DRAWS = 5000
-# Populations whose posterior is sampled, for the upper bound of all methods.
+# Populations for which the upper bound of all methods is computed, by sampling from the posterior (takes minutes).
 SAMPLED = (SIGNALS["strong"], SIGNALS["even mixtures"])
 # The default recipe, and the methods that it is compared with.
 OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
 
 
 def signals_of(shape: str) -> list[str]:
-    """Return the signals that a shape is measured with: nearly all with the smallest shape, two with the others."""
+    """Return the signals that a shape is measured with: nearly all for the smallest shape, two for the other shapes."""
     if shape == "TLDR, white":
         return ["even mixtures"]
     return [signal for signal in SIGNALS if signal != "even mixtures"] if shape == "TLDR" else ["strong", "absent"]
 
 
 def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, dict[str, float]]]:
-    """Return each method's accuracy of each user, in both test splits."""
+    """Return, for each method, the accuracy of each user in both test splits."""
     splits = population.splits
     found = {}
     started = time.process_time()
@@ -71,7 +72,7 @@ def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, 
 def methods(
     population: Population, *, ours_alone: bool
 ) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield every method, fitted, or the default recipe's and the upper bounds alone."""
+    """Yield every fitted method, or only the default recipe and the upper bounds."""
     splits = population.splits
     head = splits.train_seen.reference
     if head is not None and not ours_alone:
@@ -110,7 +111,10 @@ def recipes(with_head: bool) -> Iterator[tuple[str, TrainingConfig]]:
 def truths(
     population: Population, *, sampled: bool
 ) -> Iterator[tuple[str, Callable[[EmbeddedPreferences], torch.Tensor]]]:
-    """Yield upper bounds that use the true parameters, and the true rewards; `sampled` adds one that takes minutes."""
+    """Yield the true rewards, and upper bounds that use true parameters.
+
+    `sampled` adds the upper bound of all methods, which takes minutes.
+    """
     if population.signal is None:
         return
     for name, basis in (("true basis", population.basis), ("true mixtures", basis_given_mixtures(population))):
@@ -139,7 +143,8 @@ def expected(population: Population, basis: torch.Tensor) -> dict[str, torch.Ten
 def basis_given_mixtures(population: Population) -> torch.Tensor:
     """Return the posterior mode [D, K] of the directions, given each seen user's true mixture and the true prior.
 
-    No method knows these. What remains between this and the true rewards cannot be learnt from the comparisons.
+    This is an upper bound, because no method knows the mixtures and the prior. Its distance to the true rewards cannot
+    be learnt from the comparisons.
     """
     pairs = PackedPairs.pack(population.splits.train_seen, differences=True)
     matrix, truth = pairs.matrix.double(), population.basis.double()
@@ -161,7 +166,7 @@ def basis_given_mixtures(population: Population) -> torch.Tensor:
 
 
 def curve(population: Population) -> dict[str, dict[str, float]]:
-    """Return the accuracy of each unseen user after their first comparisons, under the default recipe's K=5."""
+    """Return each unseen user's accuracy by number of few-shot comparisons, with the default recipe and K=5."""
     splits = population.splits
     model = train(splits.train_seen, TrainingConfig(rank=RANK))
     users, user = splits.train_unseen.index_users()
@@ -177,7 +182,7 @@ def curve(population: Population) -> dict[str, dict[str, float]]:
 
 
 def personal(data: EmbeddedPreferences, model: LowRankRewardModel) -> torch.Tensor:
-    """Return reward differences [n]; users without weights have the population weights."""
+    """Return reward differences [n] under each user's weights; a user without weights gets the population weights."""
     place = {name: i for i, name in enumerate(model.user_ids)}
     weights = [model.weights[place[u]] if u in place else model.population_weights for u in data.index_users()[0]]
     thetas = torch.stack(weights) @ model.basis.t()
@@ -197,7 +202,7 @@ def by_user(data: EmbeddedPreferences, score: Callable[[EmbeddedPreferences], to
 
 
 def table(folder: Path) -> None:
-    """Print the tables of all that is in the folder."""
+    """Print the tables of all results in the folder."""
     files = sorted(folder.glob("*.json"))
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     order = [*(f"{shape}, {signal}" for shape in SHAPES for signal in SIGNALS), "UKPConvArg1"]
@@ -206,7 +211,7 @@ def table(folder: Path) -> None:
 
 
 def print_population(name: str, runs: list[dict]) -> None:
-    """Print one population's methods, the gap closed, differences and the curve."""
+    """Print the tables of one population: accuracies, share of the gap closed, differences, and the few-shot curve."""
     seeds = ", ".join(str(run["seed"]) for run in runs)
     print(f"\n## {name}\n\nSeeds {seeds}; accuracy in %, ± standard error over seeds.\n")
     print("| method | seen users | unseen users |\n|---|---|---|")
@@ -245,7 +250,7 @@ def print_population(name: str, runs: list[dict]) -> None:
 
 
 def difference(runs: list[dict], method: str, cell: str) -> str:
-    """Return the paired difference over users, pooled over seeds, with its bootstrap interval over users."""
+    """Return the paired difference in accuracy, pooled over seeds, with its bootstrap interval over users."""
     gains = np.array(
         [
             100 * (run["methods"][OURS][cell][user] - run["methods"][method][cell][user])
@@ -286,7 +291,7 @@ def print_further_curves(shapes: list[str], seeds: list[int]) -> None:
 
 
 def time_full_cosine() -> None:
-    """Print the seconds of the full length of `paper-cosine`."""
+    """Print the seconds that a training with all steps of `paper-cosine` takes."""
     data = plant(SHAPES["TLDR"], SIGNALS["strong, reference head"], 100).splits.train_seen
     pairs = PackedPairs.pack(data, differences=True)
     head = torch.as_tensor(np.asarray(data.reference)).float()
@@ -298,7 +303,7 @@ def time_full_cosine() -> None:
 
 
 def main() -> None:
-    """Measure what is not there yet, then print the tables."""
+    """Measure all populations that have no stored result, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of the results")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

@@ -1,8 +1,8 @@
-"""Accuracy after n comparisons of a new user, if they are chosen by `next_question` or at random.
+"""Compare the accuracy after n comparisons of a new user, chosen by `next_question` or at random.
 
-A question is asked by looking up the user's recorded comparison, so the pool is what the user compared. Accuracy is on
-the user's comparisons on test prompts: the mean over unseen users, then over seeds, with the standard error over seeds.
-Prints one table for simulated users and, if runs are named, one for all of them together:
+The possible questions are the user's recorded comparisons, and the recorded choice is the reply. Accuracy is on the
+user's comparisons on test prompts: the mean over unseen users, then over seeds, with the standard error over seeds.
+Print one table for simulated users and, if runs are given, one table for all of them together:
 
     python benchmarks/questions.py [RUN ...]    # runs of several seeds of one data set
 """
@@ -25,12 +25,12 @@ from planted import plant
 
 RANK, ORDERS = 5, 10
 ANSWERS = (0, 1, 2, 4, 8, 16)
-MIN_TESTED = 4  # test comparisons that a user needs to have
-SEEDS = range(1, 21)  # without 0, on which `next_question` was developed
+MIN_TESTED = 4  # users with fewer test comparisons are left out
+SEEDS = range(1, 21)  # seed 0 is left out, because `next_question` was developed on it
 
 
 class Found(NamedTuple):
-    """Means over users of one seed."""
+    """Results of one seed, as means over users."""
 
     n_users: int
     chosen: np.ndarray
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def measure(splits: Splits[EmbeddedPreferences], most_users: int) -> Found:
-    """Train on the seen users, then ask the unseen users."""
+    """Train on the seen users, and measure the accuracy of unseen users after chosen and after random comparisons."""
     model = train(splits.train_seen, TrainingConfig(rank=RANK))
     pools, tests = by_user(splits.train_unseen), by_user(splits.test_unseen)
     able = [user for user in pools if len(pools[user]) >= ANSWERS[-1] and len(tests.get(user, ())) >= MIN_TESTED]
@@ -78,7 +78,7 @@ def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: i
     print("| comparisons | chosen | random | chosen - random | lowest to highest | better in |")
     print("| --- | --- | --- | --- | --- | --- |")
     for column, n in enumerate(ANSWERS):
-        gain = (chosen[:, column] - random[:, column]).round(9) + 0.0  # without comparisons the two are the same
+        gain = (chosen[:, column] - random[:, column]).round(9) + 0.0  # + 0.0 turns -0.0 into 0.0
         values = [show(chosen[:, column]), show(random[:, column]), show(gain)]
         values += [f"{100 * gain.min():.1f} to {100 * gain.max():.1f}", f"{(gain > 0).sum()} of {len(gain)}"]
         print(f"| {n} | {' | '.join(values)} |")
@@ -95,7 +95,11 @@ def table(name: str, seeds: Iterator[Splits[EmbeddedPreferences]], most_users: i
 def question(
     model: LowRankRewardModel, user: str, pool: EmbeddedPreferences, test: EmbeddedPreferences, seconds: list[float]
 ) -> tuple[list[float], int, float]:
-    """Ask one question after the other; return the accuracies, the stopping point, and the accuracy there."""
+    """Simulate the questions to one user.
+
+    Returns (accuracy after each number in ANSWERS, number of comparisons at which the rule `top=1` stops, accuracy
+    there), and appends the seconds of each question to `seconds`.
+    """
     first, second = pool.rows()
     used, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
     candidates = torch.as_tensor(pool.responses)[torch.from_numpy(used)]
@@ -103,7 +107,7 @@ def question(
     pairs = ends.reshape(2, -1).T
     users, found, stop = None, [accuracy(model, None, user, test)], None
     for n in range(ANSWERS[-1]):
-        # Sorted, because the order of the pair would show which response was chosen.
+        # Sorted, because otherwise the first response of each pair would be the chosen one.
         open_pairs = [tuple(sorted(pairs[i].tolist())) for i in left]
         started = time.perf_counter()
         asked = model.next_question(users, candidates, pairs=open_pairs, stop_below=0)
@@ -119,13 +123,13 @@ def question(
 
 
 def by_user(data: EmbeddedPreferences) -> dict[str, np.ndarray]:
-    """Return each user's comparisons."""
+    """Return the indices of each user's comparisons."""
     user_ids, place = data.index_users()
     return {user: np.flatnonzero(place == i) for i, user in enumerate(user_ids)}
 
 
 def accuracy(model: LowRankRewardModel, users: UserWeights | None, user: str, test: EmbeddedPreferences) -> float:
-    """Return the share of a user's test comparisons that are ranked correctly; None is the population model."""
+    """Return a user's accuracy on test comparisons; if `users` is None, that of the population model."""
     weights = model.population_weights if users is None else users[user]
     rewards = torch.as_tensor(test.responses).float() @ (model.basis @ weights)
     chosen, rejected = (torch.from_numpy(rows) for rows in test.rows())
@@ -133,7 +137,7 @@ def accuracy(model: LowRankRewardModel, users: UserWeights | None, user: str, te
 
 
 def show(values: np.ndarray) -> str:
-    """Return mean and standard error over seeds in per cent."""
+    """Return the text "mean and standard error over seeds", in per cent."""
     error = f" ± {100 * values.std(ddof=1) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
     return f"{100 * values.mean():.1f}{error}"
 
@@ -153,7 +157,7 @@ def stored(run: str) -> Splits[EmbeddedPreferences]:
 
 
 def main(runs: list[str]) -> None:
-    """Print one table after the other."""
+    """Measure and print the tables."""
     torch.set_num_threads(1)
     table("Simulated users (4 directions)", map(planted, SEEDS), 48)
     if runs:

@@ -1,12 +1,12 @@
-"""The server under load, beside an empty FastAPI route, and its memory over many requests.
+"""Measure the server's speed under load, compared with an empty FastAPI route, and its memory over many requests.
 
     python benchmarks/serving.py load RUN      # the tables
     python benchmarks/serving.py soak RUN      # memory over 200,000 requests
 
-RUN is a run folder or a saved model with the built-in encoder, as `lorerm demo --out RUN` makes it. The server has one
-core and one worker; this process, which sends the requests, has the other core. A client is a connection that sends its
-next request when it has the response to the last. The routes take turns of a few seconds, in several rounds, so that
-other work on the machine affects all of them.
+RUN is a run folder or a saved model with the built-in encoder, as `lorerm demo --out RUN` makes it. The server runs on
+core 0 with one worker; this process, which sends the requests, runs on core 1. A client is a connection that sends the
+next request as soon as it has the response to the one before. Each route is measured for a few seconds in each of
+several rounds, so that other work on the machine affects all routes alike.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def empty_with_body(request: Request):
 
 
 def whole(buffer: bytearray) -> int | None:
-    """Return the length of the message that a buffer begins with, or None where it is not all there."""
+    """Return the length of the first message in a buffer, or None if the message is incomplete."""
     head = buffer.find(b"\r\n\r\n")
     if head < 0:
         return None
@@ -84,7 +84,7 @@ def whole(buffer: bytearray) -> int | None:
 
 
 class Connection(asyncio.Protocol):
-    """One client: sends, waits for the whole reply, notes the time, sends the next."""
+    """One client: sends a request, waits for the complete response, records the time, and sends the next request."""
 
     def __init__(self, requests: Iterator[bytes], deadline: float, measured: Measured) -> None:
         self.requests, self.deadline, self.measured = requests, deadline, measured
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def send(self, again: bytes | None = None) -> None:
-        """Send the next request, or one again, or close where the time or the requests are over."""
+        """Send `again` if it is given, else the next request. Close if the time is over or no request is left."""
         request = again or (next(self.requests, None) if time.perf_counter() < self.deadline else None)
         if request is None:
             self.transport.close()
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Wait for the whole reply, note its time, and go on."""
+        """When the response is complete, record its time and status, and send the next request."""
         self.buffer += data
         length = whole(self.buffer)
         if length is None:
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         self.send(self.request if status in _AGAIN else None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Be done; a connection that the server closed is a failure."""
+        """Mark this client as done. Record a failure if the server closed the connection or a response is missing."""
         if error is not None or self.waiting:
             self.measured.failures.append(repr(error or "closed before the reply").encode())
         if not self.done.done():
@@ -132,22 +132,22 @@ class Connection(asyncio.Protocol):
 
 @dataclass
 class Measured:
-    """What one route did."""
+    """Measurements of one route."""
 
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     work: list[float] = field(default_factory=list)
-    """CPU seconds of the server a request, of each turn"""
+    """CPU seconds of the server per request, one value for each round"""
     failures: list[bytes] = field(default_factory=list)
     again: int = 0
-    """replies that asked to send again"""
+    """number of responses that asked the client to repeat the request"""
     reply: int = 0
 
     def row(self, name: str, base: Measured | None) -> str:
-        """Return the table's row."""
+        """Return the route's row of the table; `base` are the measurements of the empty route with equal requests."""
         p50, p99 = np.percentile(np.array(self.seconds) * 1000, [50, 99])
         shares = ["", ""]
-        if base is not None:  # turn by turn: what slows the machine for a while slows both
+        if base is not None:  # ratios within each round, in which other work slows both routes
             shares = [
                 f"{np.median(np.array(self.rates) / base.rates):.2f}",
                 f"{np.median(np.array(base.work) / self.work):.2f}",
@@ -157,7 +157,7 @@ class Measured:
 
 
 async def drive(at: Server, requests: Iterator[bytes], clients: int, seconds: float, measured: Measured) -> None:
-    """Send from so many clients for so many seconds."""
+    """Send requests from a number of clients for a number of seconds, and add the measurements to `measured`."""
     loop = asyncio.get_running_loop()
     before, worked, started = len(measured.seconds), at.cpu_seconds(), time.perf_counter()
     made = [
@@ -173,7 +173,7 @@ async def drive(at: Server, requests: Iterator[bytes], clients: int, seconds: fl
 
 
 def request(method: str, path: str, body: dict[str, object] | None = None) -> bytes:
-    """Return the bytes of a request on a connection that stays open."""
+    """Return the bytes of a request (HTTP/1.1, so that the connection stays open)."""
     if body is None:
         return head(method, path)
     content = json.dumps(body).encode()
@@ -181,18 +181,18 @@ def request(method: str, path: str, body: dict[str, object] | None = None) -> by
 
 
 def head(method: str, path: str, length: int | None = None) -> bytes:
-    """Return the bytes before the body."""
+    """Return the bytes of a request before its body."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
     if length is not None:
         lines += ["content-type: application/json", f"content-length: {length}"]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-# What is asked
+# The requests
 
 
 class Requests:
-    """Endless requests of every kind, made ahead where they can be."""
+    """Endless generators of requests of every kind. Requests that can be repeated are built in advance."""
 
     def __init__(self, dimension: int, users: int) -> None:
         self.users, self.rng = users, np.random.default_rng(0)
@@ -202,23 +202,23 @@ class Requests:
         self.lists = [{"embedding": [round(float(x), 6) for x in row]} for row in vectors]
 
     def user(self) -> str:
-        """Return one of the users whose comparisons are sent."""
+        """Draw the id of one of the users whose comparisons are sent."""
         return f"load-{self.rng.integers(self.users)}"
 
     def empty(self) -> Iterator[bytes]:
-        """GET nothing."""
+        """Yield GET requests to the empty route."""
         made = request("GET", "/empty")
         while True:
             yield made
 
     def empty_with(self, of: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
-        """Send the bodies of another kind to the empty route."""
+        """Yield POST requests to the empty route, with the bodies of the requests of another generator."""
         for made in of():
             body = made.partition(b"\r\n\r\n")[2]
             yield head("POST", "/empty", len(body)) + body
 
     def rerank(self, documents: list[dict[str, object]] | None = None) -> Iterator[bytes]:
-        """Rerank ten documents given as embeddings, for a user who is known."""
+        """Yield requests to rerank ten documents, given as embeddings (by default in base64), for one of the users."""
         documents = documents or self.packed
         pool = [
             request(
@@ -232,28 +232,28 @@ class Requests:
             yield from pool
 
     def rerank_lists(self) -> Iterator[bytes]:
-        """Send the same as lists of numbers."""
+        """Yield the requests of `rerank` with embeddings as lists of numbers."""
         return self.rerank(self.lists)
 
     def answers(self) -> Iterator[bytes]:
-        """Add one comparison each, given as embeddings, to one of many users."""
+        """Yield requests that add one comparison, given as embeddings, to a random user."""
         while True:
             chosen, rejected = self.rng.choice(len(self.packed), 2, replace=False)
             answer = {"chosen": self.packed[chosen], "rejected": self.packed[rejected]}
             yield request("PUT", f"/v1/users/{self.user()}/answers", {"answers": [answer]})
 
     def text(self) -> str:
-        """Return a text of 60 words that was not there before."""
+        """Return a new text of 60 words."""
         words = (_WORDS[place] for place in self.rng.integers(len(_WORDS), size=59))
         return " ".join([str(self.rng.integers(10**9)), *words])
 
     def new_text(self) -> Iterator[bytes]:
-        """Rerank ten texts never sent before."""
+        """Yield requests to rerank ten texts that were not sent before."""
         while True:
             yield self._rerank_text([self.text() for _ in range(DOCUMENTS)])
 
     def known_text(self) -> Iterator[bytes]:
-        """Rerank ten texts of a few hundred, which the server's cache holds."""
+        """Yield requests to rerank ten of a few hundred texts, which the server caches at their first use."""
         pool = [self._rerank_text([self.text() for _ in range(DOCUMENTS)]) for _ in range(_POOL)]
         while True:
             yield from pool
@@ -263,7 +263,10 @@ class Requests:
         return request("POST", "/v1/rerank", asked)
 
     def soak(self, total: int) -> Iterator[bytes]:
-        """Mix all of it; a user with twenty comparisons is deleted, so that what is kept stays bounded."""
+        """Yield a mixture of all kinds of requests.
+
+        A user with twenty comparisons is deleted, so that the size of the database stays bounded.
+        """
         answered: dict[str, int] = {}
         kinds = {"rerank": self.rerank(), "text": self.new_text(), "answers": self.answers()}
         for kind in self.rng.choice(list(kinds), size=total, p=[0.6, 0.1, 0.3]):
@@ -281,7 +284,7 @@ class Requests:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -289,7 +292,7 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A server that runs."""
+    """A running server process."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -302,7 +305,7 @@ class Server:
         return pids
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has taken so far, with its children."""
+        """Return the CPU time of the process and its children so far, in seconds."""
         ticks = 0
         for pid in self._pids():
             after_the_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -310,14 +313,14 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Return its resident memory in MB, with its children."""
+        """Return the resident memory of the process and its children, in MB."""
         sizes = (re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in self._pids())
         return sum(int(found[1]) for found in sizes if found) / 1024
 
 
 @contextlib.contextmanager
 def listening(core: int, command: list[str], port: int, log: Path) -> Iterator[Server]:
-    """Start a server on one core and wait until it answers; end it after."""
+    """Start a server on one core, wait until it accepts connections, and end it after the `with` block."""
     if hasattr(os, "sched_setaffinity"):
         command = ["taskset", "-c", str(core), *command]
     with log.open("wb") as lines:
@@ -353,14 +356,14 @@ def servers(model: Path, database: str, folder: Path, *options: str) -> Iterator
 
 
 class Canned(asyncio.Protocol):
-    """Answers every request alike, from as little Python as there can be: what the load generator can reach."""
+    """Minimal server with one fixed response, to measure how many requests per second the load generator can send."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with an empty buffer."""
         self.transport, self.buffer = transport, bytearray()
 
     def data_received(self, data: bytes) -> None:
-        """Reply once the request is all there."""
+        """Respond when the request is complete."""
         self.buffer += data
         length = whole(self.buffer)
         if length is not None:
@@ -369,7 +372,7 @@ class Canned(asyncio.Protocol):
 
 
 async def canned(port: int) -> None:
-    """Serve canned replies."""
+    """Serve fixed responses on a port until the process is ended."""
     server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port)
     await server.serve_forever()
 
@@ -378,7 +381,7 @@ async def canned(port: int) -> None:
 
 EMPTY_WITH_BODY = "**empty route, POST of the body of rerank**"
 EMPTY_WITH_LISTS = "empty route, POST of the same as lists"
-# Which empty route gets the same bytes.
+# For each route, the empty route that gets the same bodies.
 BASE = {
     "**rerank, 10 embeddings in base64**": EMPTY_WITH_BODY,
     "rerank, 10 embeddings as lists of numbers": EMPTY_WITH_LISTS,
@@ -386,7 +389,7 @@ BASE = {
 
 
 def load(server: Server, empty: Server, requests: Requests, seconds: float, rounds: int) -> None:
-    """Print the tables."""
+    """Measure every route with each number of clients, and print the tables."""
     base64_name, lists_name = BASE
     routes: dict[str, tuple[Server, Iterator[bytes]]] = {
         "empty route, GET": (empty, requests.empty()),
@@ -420,7 +423,7 @@ def load(server: Server, empty: Server, requests: Requests, seconds: float, roun
 
 
 def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
-    """Print the memory as requests go by."""
+    """Send a mixture of requests, and print the server's memory after each tenth of them."""
     print(f"\n{total:,} requests from {clients} clients: 60% rerank of embeddings, 10% of new texts, 30% feedback;")
     print("a user with 20 comparisons is deleted; --cache 32\n")
     print("| requests | memory, MB | requests a second | sent again |\n|---|---|---|---|")
@@ -436,7 +439,7 @@ def soak(server: Server, requests: Requests, total: int, clients: int) -> None:
 
 
 def dimension_of(model: Path) -> int:
-    """Return D of the served model."""
+    """Return the embedding dimension D of the served model."""
     from safetensors import safe_open
 
     files = sorted(model.rglob("model.safetensors"))
@@ -445,14 +448,14 @@ def dimension_of(model: Path) -> int:
 
 
 def main() -> None:
-    """Measure what the arguments say."""
+    """Do the measurement that the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["load", "soak", "canned"])
     parser.add_argument("model", help="a run folder or a saved model")
-    parser.add_argument("--database", help="URL (default: an SQLite file in a temporary folder)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default: 2)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every route (default: 5)")
-    parser.add_argument("--requests", type=int, default=200_000, help="of the soak (default: 200,000)")
+    parser.add_argument("--database", help="URL of the database (default: an SQLite file in a temporary folder)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds for each route in each round (default: 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
+    parser.add_argument("--requests", type=int, default=200_000, help="number of requests of `soak` (default: 200,000)")
     parsed = parser.parse_args()
     if parsed.what == "canned":
         uvloop.run(canned(int(parsed.model)))
@@ -470,7 +473,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = parsed.database or f"sqlite:///{folder / 'load.sqlite'}"
-        # A cache that is full early, so that what grows after that is something else.
+        # A small cache is full early. If memory grows after that, the cache is not the reason.
         options = ("--cache", "32") if parsed.what == "soak" else ()
         with servers(model, database, folder, *options) as (server, empty):
             if parsed.what == "load":

@@ -1,12 +1,16 @@
-"""Time of training and adaptation beside the published optimiser, and peak memory on large data.
+"""Compare the time of training and adaptation with the published optimiser, and measure peak memory on large data.
 
-The published optimiser is restated literally, with autograd and a loop over users in every step. There are two loops:
-one computes each user's logits under the weights of all users and keeps the user's own, as the published code does; the
-lean one (`tests/published_loops.py`) computes only the user's own, with the same result. Their times are extrapolated
-from a few steps. Every ratio is between two times of one run.
+The published optimiser is restated literally, with autograd and a loop over users in every step. There are two versions
+with the same result:
 
-    python benchmarks/speed.py            # all but the 8 GB store; some minutes
-    python benchmarks/speed.py all        # that too; writes 8 GB to the temporary folder, and removes it
+- "published loop": computes each user's logits under the weights of all users, and keeps only those under the user's
+  own weights, as the published code does.
+- "lean loop" (`tests/published_loops.py`): computes only the logits under the user's own weights.
+
+Their times are extrapolated from a few steps. Every ratio is between two times of the same call of this script.
+
+    python benchmarks/speed.py            # all measurements except training on 8 GB of embeddings; some minutes
+    python benchmarks/speed.py all        # all measurements; writes 8 GB to the temporary folder, and removes it
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ import published_loops
 RANK = 5
 LOOP_STEPS, LEAN_STEPS, PUBLISHED_STEPS, PUBLISHED_SHOT_STEPS = 3, 10, 1000, 500
 STRENGTHS = 1e-3, 1e-3
-# Name, users, pairs of each, dimension, distinct responses (0: two for each pair).
+# (name, number of users, comparisons per user, dimension, number of distinct responses; 0 means two per comparison)
 SHAPES = [
     ("TLDR", 38, 150, 4096, 0),
     ("PersonalLLM", 1000, 47, 1024, 0),
@@ -51,7 +55,7 @@ STORE_ROWS, STORE_DIMENSION = 1_000_000, 4096
 
 
 def timed(work: Callable[[], object], repeats: int = 1) -> float:
-    """Return the least seconds of some repeats."""
+    """Return the shortest time of several calls, in seconds."""
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -61,13 +65,13 @@ def timed(work: Callable[[], object], repeats: int = 1) -> float:
 
 
 def median(work: Callable[[], object], repeats: int) -> float:
-    """Return the median seconds, after a first call that does not count."""
+    """Return the median time of several calls in seconds, after one call that is not timed."""
     work()
     return statistics.median(timed(work) for _ in range(repeats))
 
 
 def planted(users: int, pairs: int, dimension: int, distinct: int, seed: int = 0) -> EmbeddedPreferences:
-    """Return logistic comparisons of users who share one direction and differ along two."""
+    """Draw comparisons of users whose rewards have one shared direction, and differ along two (logistic choices)."""
     rng = np.random.default_rng(seed)
     n = users * pairs
     responses = rng.standard_normal((distinct or 2 * n, dimension), dtype=np.float32)
@@ -90,12 +94,12 @@ def planted(users: int, pairs: int, dimension: int, distinct: int, seed: int = 0
 
 
 def differences_by_user(pairs: PackedPairs) -> list[torch.Tensor]:
-    """Return each user's differences, as the loop takes them."""
+    """Return a list with the embedding differences [n, D] of each user, as the loops take them."""
     return [pairs.matrix[pairs.user == user] for user in range(pairs.n_users)]
 
 
 def published_loop(differences: list[torch.Tensor], steps: int) -> None:
-    """Take steps of the published joint optimisation, the logits of each user's pairs under all users' weights."""
+    """Do steps of the published joint optimisation, with each user's logits computed under the weights of all users."""
     torch.manual_seed(0)
     logits = torch.randn(len(differences), RANK, requires_grad=True)
     basis = torch.randn(differences[0].shape[1], RANK, requires_grad=True)
@@ -109,7 +113,7 @@ def published_loop(differences: list[torch.Tensor], steps: int) -> None:
 
 
 def fixed_fit(data: EmbeddedPreferences) -> None:
-    """Fit the default recipe at fixed strengths, from the embeddings to the deviations."""
+    """Fit the default recipe at fixed regularisation strengths: the shared direction, then the personal deviations."""
     pairs = PackedPairs.pack(data)
     pairs = pairs.with_scale(regularized.feature_scale(pairs))
     shared = regularized.fit_shared(pairs, STRENGTHS[0], torch.zeros(data.dimension))
@@ -117,7 +121,7 @@ def fixed_fit(data: EmbeddedPreferences) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print Markdown."""
+    """Print a table in Markdown."""
     print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
@@ -125,7 +129,7 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 def evaluations() -> None:
-    """Print what one value and gradient costs beside one read of the matrix."""
+    """Print the time of one value and gradient of the loss, and of one pass over the matrix for comparison."""
     rows = []
     for name, users, each, dimension, distinct in [*SHAPES, ("small", 40, 150, 512, 0), ("wide", 1000, 47, 512, 0)]:
         pairs = PackedPairs.pack(planted(users, each, dimension, distinct))
@@ -133,7 +137,7 @@ def evaluations() -> None:
         basis = torch.randn(RANK, dimension, generator=generator) / dimension
         weights = torch.randn(users, RANK, generator=generator)
         read, evaluated = [], []
-        for _ in range(5):  # in turns: whatever else runs on the machine disturbs both
+        for _ in range(5):  # alternating, so that other work on the machine affects both
             read.append(median(pairs.matrix.sum, 9))
             evaluated.append(median(lambda: negative_log_likelihood(pairs, basis, weights, pairs.weight), 9))  # noqa: B023
         held = f"{len(pairs.matrix):,} {'differences' if pairs.rows is None else 'responses'} x {dimension}"
@@ -145,7 +149,7 @@ def evaluations() -> None:
 
 
 def fits() -> None:
-    """Print seconds and ratios of the fits."""
+    """Print the times of the fits, and their ratios to the published optimiser."""
     rows = []
     for name, users, each, dimension, distinct in SHAPES:
         data = planted(users, each, dimension, distinct)
@@ -177,11 +181,11 @@ def fits() -> None:
 
 
 def some_model(dimension: int) -> LowRankRewardModel:
-    """Return a model of the default recipe's form."""
+    """Return a model with random parameters, of the form that the default recipe gives."""
     mean, covariance = torch.zeros(RANK, dtype=torch.float64), torch.eye(RANK, dtype=torch.float64)
     mean[0], covariance[0, 0] = 1, 0
     basis = torch.randn(dimension, RANK, generator=torch.Generator().manual_seed(0)) / dimension**0.5
-    # A mixture with as many components as the default recipe fits at most.
+    # The mixture has the largest number of components that the default recipe fits.
     means = mean + torch.randn(MAX_COMPONENTS, RANK, generator=torch.Generator().manual_seed(1)).double()
     shares = torch.full((MAX_COMPONENTS,), 1 / MAX_COMPONENTS, dtype=torch.float64)
     prior = WeightPrior.from_mixture(Mixture(shares, means, covariance.repeat(MAX_COMPONENTS, 1, 1)))
@@ -189,7 +193,7 @@ def some_model(dimension: int) -> LowRankRewardModel:
 
 
 def adaptations() -> None:
-    """Print the time to adapt many users, and one."""
+    """Print the time to adapt many users, and the time to adapt one user."""
     dimension = 1024
     model = some_model(dimension)
     few = PackedPairs.pack(planted(1000, 20, dimension, 5000), differences=True)
@@ -213,7 +217,7 @@ def adaptations() -> None:
 
 
 def memory(with_store: bool) -> None:
-    """Print peaks of resident memory, each of a process of its own."""
+    """Print the peak resident memory of each task, which runs in a separate process."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         if with_store:
@@ -225,13 +229,13 @@ def memory(with_store: bool) -> None:
 
 
 def child(*arguments: str) -> list[str]:
-    """Run a part of this file in a process of its own, and return what it says."""
+    """Run this file with arguments in a separate process, and return its output, divided at "|"."""
     command = [sys.executable, __file__, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("|")
 
 
 class SyntheticRows:
-    """A matrix as large as the store, of which only the shard asked for exists."""
+    """A matrix of STORE_ROWS rows that is computed when rows are read, so that it is never in memory as a whole."""
 
     shape = (STORE_ROWS, STORE_DIMENSION)
 
@@ -248,7 +252,7 @@ class SyntheticRows:
 
 
 def write_store(folder: str) -> None:
-    """Write 8 GB of embeddings with comparisons of 5,000 users, half of which agree with one direction."""
+    """Write 8 GB of embeddings, with comparisons of 5,000 users whose choices are random."""
     from lorerm.data.comparisons import Comparisons
     from lorerm.data.stored import write_comparisons
     from lorerm.embedding.store import store_matrix
@@ -262,7 +266,7 @@ def write_store(folder: str) -> None:
 
 
 def train_on_store(folder: str) -> None:
-    """Load the store, and fit a shared direction and deviations with a bounded number of steps."""
+    """Load the 8 GB of embeddings, and fit a shared direction and deviations with two steps each."""
     started = time.perf_counter()
     data = EmbeddedPreferences.load(folder)
     pairs = PackedPairs.pack(data)
@@ -300,7 +304,7 @@ def peak() -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one part in this process, or all."""
+    """Run the part that the arguments name, or all parts."""
     if arguments[:1] == ["write"]:
         write_store(arguments[1])
     elif arguments[:1] == ["train"]:

@@ -1,13 +1,13 @@
-"""Whether exported classifiers give the same rewards in vLLM as in lorerm.
+"""Check that exported classifiers give the same rewards in vLLM as in lorerm.
 
-Exports are made with lorerm: one user's reward and the basis, both random, on small models of six families with random
-weights. vLLM and transformers, in an environment without lorerm, then score the same conversations.
+lorerm exports the reward of one user and the basis, both random, with small models of six families with random weights.
+vLLM and transformers, in an environment without lorerm, then score the same conversations.
 
-    python benchmarks/vllm_export.py make FOLDER [--model BASE]    # in lorerm's environment; BASE: a further model
-    python benchmarks/vllm_export.py classify FOLDER               # in vLLM's: `LLM.classify`, and transformers
-    python benchmarks/vllm_export.py serve FOLDER                  # in vLLM's: `vllm serve`, route /classify
+    python benchmarks/vllm_export.py make FOLDER [--model BASE]    # environment with lorerm; BASE: a further model
+    python benchmarks/vllm_export.py classify FOLDER               # environment with vLLM: `LLM.classify`, transformers
+    python benchmarks/vllm_export.py serve FOLDER                  # environment with vLLM: `vllm serve`, /classify
 
-The small models' attention has heads of 32 numbers, the smallest that vLLM takes on a processor.
+The attention heads of the small models have dimension 32, the smallest that vLLM accepts on a CPU.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ Rewards = Sequence[Sequence[float]]
 
 
 def conversations(count: int, seed: int = 0) -> list[Chat]:
-    """Return conversations of one to three turns, half with a system's message, three responses to each prompt."""
+    """Return random conversations of one to three turns, with three responses to each prompt.
+
+    Half of the prompts have a system message.
+    """
     from embedding import sentences
 
     rng, found = random.Random(seed), []  # noqa: S311 - no secret
@@ -52,7 +55,7 @@ def conversations(count: int, seed: int = 0) -> list[Chat]:
 
 
 def make(folder: Path, base: Path | None) -> None:
-    """Write the exports, the conversations, and the rewards that lorerm gives them."""
+    """Write the exports, the conversations, and the rewards that lorerm computes for them."""
     import torch
 
     from lorerm import LowRankRewardModel, TransformersEncoder
@@ -64,7 +67,8 @@ def make(folder: Path, base: Path | None) -> None:
 
     tiny, size = TinyModels(folder / "bases"), {"hidden": 128, "positions": 2048}
     bases = {family: tiny.folder(family=family, **size) for family in FAMILIES}
-    # Its export has one more token, to pad with; its tokenizer begins every text with a token, as Llama 3's does.
+    # This tokenizer has no padding token, so that the export adds one; and it begins every text with a special token,
+    # as the tokenizer of Llama 3 does.
     bases["llama-no-pad"] = tiny.folder(pad=None, template=ENDS_WITH_TURN, tokenizer_adds_bos=True, **size)
     if base is not None:
         bases[base.name] = base
@@ -91,7 +95,7 @@ def make(folder: Path, base: Path | None) -> None:
 
 
 def by_transformers(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
-    """Return the logits, one conversation at a time."""
+    """Return the logits that transformers computes, one conversation at a time."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -102,7 +106,7 @@ def by_transformers(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
 
 
 def by_vllm(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
-    """Return what `LLM.classify` gives; nothing is compiled, as it is in `vllm serve`."""
+    """Return the logits of `LLM.classify` without compilation. `vllm serve` does compile, and `by_server` tests it."""
     from vllm import LLM
 
     llm = LLM(model=str(export), runner="pooling", dtype=dtype, enforce_eager=True)
@@ -112,7 +116,7 @@ def by_vllm(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
 
 @contextlib.contextmanager
 def server(export: Path, dtype: str) -> Iterator[str]:
-    """Run `vllm serve` on a free port of this machine alone, and give its address."""
+    """Run `vllm serve` on a free local port inside the `with` block, and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -134,7 +138,7 @@ def server(export: Path, dtype: str) -> Iterator[str]:
 
 
 def by_server(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
-    """Return what the route /classify gives, one conversation a request."""
+    """Return the logits of the route /classify, with one conversation per request."""
     found = []
     with server(export, dtype) as address:
         for chat in chats:
@@ -146,7 +150,7 @@ def by_server(export: Path, chats: Sequence[Chat], dtype: str) -> Rewards:
 
 
 def compare(folder: Path, step: str, only: Sequence[str], dtype: str) -> None:
-    """Print the largest differences."""
+    """Print the largest differences between the logits and lorerm's rewards."""
     import torch
     import transformers
     import vllm
@@ -170,12 +174,12 @@ def compare(folder: Path, step: str, only: Sequence[str], dtype: str) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Do the part that the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("step", choices=["make", "classify", "serve"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help="make: a base model beside the small ones, as a folder")
-    parser.add_argument("--exports", nargs="+", default=[], help="classify, serve: only these")
+    parser.add_argument("--exports", nargs="+", default=[], help="classify, serve: exports to score (default: all)")
     parser.add_argument("--dtype", default="float32", help="classify, serve: the number type to run with")
     parsed = parser.parse_args()
     if parsed.step == "make":

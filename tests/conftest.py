@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Fixtures that several folders of tests use."""
 
 import logging
 import os
@@ -87,7 +87,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def people_model(tmp_path_factory):
-    """The folder of a small model of simulated people, as the demonstration's but made in two seconds."""
+    """The folder of a small model of simulated users, like the demo's model but made in two seconds."""
     from lorerm import HashingEncoder, TrainingConfig, embed, train
     from lorerm.data.datasets import load_dataset
 

@@ -1,4 +1,4 @@
-"""The built-in encoder, which counts the conversations that it encodes."""
+"""A built-in encoder that also counts the conversations it encodes."""
 
 from __future__ import annotations
 

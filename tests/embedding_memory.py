@@ -1,4 +1,4 @@
-"""Print by how many bytes the peak of memory rises while conversations are embedded; run by test_embed.py.
+"""Print the rise of the peak memory, in bytes, while conversations are embedded; run by test_embed.py.
 
 Arguments: a folder to work in, and the number of comparisons, each of two new conversations.
 """

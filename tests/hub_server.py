@@ -1,4 +1,4 @@
-"""A stand-in for the hub: the few addresses that pushing and fetching a model ask for, on this machine."""
+"""A local server with the few routes of the Hugging Face Hub that are needed to push and download a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Embed into run folders in processes that are killed, and check the result; run by test_embed.py.
 
-Arguments: a folder to work in, and the folder of a model. Prints the number of batches, the number of processes that
-were killed in a folder of their own, and how often the process was killed that was started again and again in one.
+Arguments: a folder to work in, and the folder of a model. Prints three numbers: the batches, the processes that were
+killed in separate run folders, and the processes that were killed one after the other in the same run folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small log, and how tests write it in each format."""
+"""A small feedback file, and functions that write it in each format."""
 
 from __future__ import annotations
 

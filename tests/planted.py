@@ -1,4 +1,4 @@
-"""Preferences drawn from known personal rewards: what training must find again."""
+"""Comparisons drawn from known personal rewards, which training must recover."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Planted(NamedTuple):
     shared: np.ndarray
     """[D]: the direction that everybody has in common."""
     directions: np.ndarray
-    """[K-1, D]: orthonormal, where people differ."""
+    """[K-1, D]: orthonormal directions along which users differ."""
     deviations: np.ndarray
     """[N, K-1]."""
 

@@ -1,4 +1,4 @@
-"""The published optimisation restated literally, with autograd and a loop over users in every step, to compare with."""
+"""The published optimisation, restated literally as a baseline: autograd, and a loop over users in every step."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Fabricated reports, coherent to the last figure: every value of one comes from the same drawn users."""
+"""Fabricated reports without contradictions: all values of a report are computed from the same simulated users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAIRS_PER_USER = {"train_seen": 40, "test_seen": 14, "train_unseen": 10, "test_u
 
 
 class Population:
-    """Users with a taste, whose answers at a given skill are binomial draws: the source of every cell."""
+    """Simulated users, whose correctly predicted comparisons at a given accuracy are binomial draws."""
 
     def __init__(self, seed: int, sizes: dict[str, int]) -> None:
         self.generator = np.random.default_rng(seed)
@@ -23,7 +23,11 @@ class Population:
         return {cell.split("_")[1]: size for cell, size in self.sizes.items()}
 
     def accuracies(self, skill: dict[str, float], fresh: float = 0.12) -> dict[str, np.ndarray]:
-        """Return each user's accuracy; a share `fresh` of the answers is drawn anew, so that scorers agree in part."""
+        """Draw each user's accuracy by split.
+
+        A share `fresh` of the comparisons is drawn anew at each call; the rest is common to all calls, so that the
+        accuracies of different ranks are correlated.
+        """
         found = {}
         for cell, old in self.uniforms.items():
             again = self.generator.random(old.shape)
@@ -157,7 +161,7 @@ def build(
 
 
 def people_of(report: dict[str, Any], population: Population, *, with_map: bool) -> dict[str, Any]:
-    """Return the report with who gains person by person, in both cells, and how far they agree."""
+    """Return the report with the gains of single users in both test splits, and the agreement between users."""
     rng, users = population.generator, []
     for cell in TEST:
         for number, gain in enumerate(report["gains"][cell]):
@@ -181,7 +185,7 @@ def people_of(report: dict[str, Any], population: Population, *, with_map: bool)
 
 
 def shots_of(rank: int, clear_from: int | None) -> dict[str, Any]:
-    """Return a few-shot curve that rises slowly, with three people of their own."""
+    """Return a few-shot curve that rises slowly, with the curves of three single users."""
     points = []
     for place, shots in enumerate((0, 1, 2, 5, 10, 20, 50)):
         mean, gain = 0.66 + 0.007 * place, 0.007 * place
@@ -287,7 +291,7 @@ def data_of(sizes: dict[str, int], **more: Any) -> dict[str, Any]:
 
 
 def rich_report() -> dict[str, Any]:
-    """Seven ranks, 300 users, a clear gain for people never seen, one warning about the data."""
+    """Seven ranks, 300 users, a clear gain for unseen users, one warning about the data."""
     sizes = {"train_seen": 210, "test_seen": 210, "train_unseen": 90, "test_unseen": 90}
     ranks: dict[int, dict[str, float] | None] = {
         0: skills(0.612, 0.611, 0.612, 0.612),
@@ -363,7 +367,7 @@ def impersonal_report() -> dict[str, Any]:
 
 
 def seen_only_report() -> dict[str, Any]:
-    """One rank, nobody unseen, nothing optional given."""
+    """One rank, no unseen users, no optional field."""
     sizes = {"train_seen": 12, "test_seen": 12, "train_unseen": 0, "test_unseen": 0}
     ranks: dict[int, dict[str, float] | None] = {3: skills(0.83, 0.70, 0, 0)}
     shared = {3: skills(0.74, 0.69, 0, 0)}

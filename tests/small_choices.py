@@ -1,4 +1,4 @@
-"""A few people's choices between short and long answers: enough to run the whole way in a second or two."""
+"""Comparisons of a few users between short and long responses, for a complete run in one or two seconds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ TOPICS = [
     "chalk",
 ]
 MARK = "zanzibar"
-"""Stands in every text, and in no id: what must not be shown must not hold it."""
+"""A word that is in every text and in no id. Output that must not contain texts is searched for it."""
 
 
 def choices(n_users: int = N_USERS, n_prompts: int = N_PROMPTS) -> list[dict[str, str]]:
-    """Every user judges every prompt; the first half of the users like long answers, the others short ones."""
+    """Return one comparison of each user on each prompt.
+
+    The first half of the users prefers the long response, the other users the short one, with a few exceptions.
+    """
     rows = []
     for user in range(n_users):
         for topic in TOPICS[:n_prompts]:

@@ -1,4 +1,4 @@
-"""A file is written completely, or the old one stays; errors name the file and what to do."""
+"""Files are replaced atomically, and errors name the file and a remedy."""
 
 import errno
 import resource

@@ -1,4 +1,4 @@
-"""The container and compose files say what they should, as far as that can be seen without a container engine."""
+"""Checks of the container and compose files that are possible without a container engine."""
 
 import re
 import shlex

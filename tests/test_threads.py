@@ -1,4 +1,4 @@
-"""Work in threads comes back in order, on as many threads as torch had; afterwards torch has its threads again."""
+"""Results of threads are in order, torch's number of threads is used, and it is restored afterwards."""
 
 import threading
 

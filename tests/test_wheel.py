@@ -1,4 +1,4 @@
-"""The package as people get it: built, installed away from the repository, and run from there."""
+"""The wheel: built, installed outside the repository, and run from there."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The command in this process, and a run of it that is made once for all tests."""
+"""Fixtures that call the command in the test process, and a run that is made once for all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command shows: bars on a terminal, a few lines elsewhere."""
+"""Progress of the command: bars on a terminal, a few lines if the output is not a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: it makes a whole run, and removes an earlier demo and nothing else."""
+"""`lorerm demo` makes a complete run, and removes the files of an earlier demo and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder that the options describe, the one of a run, and a new encoder through every verb."""
+"""Encoders built from options and from a manifest, and a newly registered encoder in every subcommand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs on a Ray cluster."""
+"""Subcommands on a Ray cluster."""
 
 from __future__ import annotations
 

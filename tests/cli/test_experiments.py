@@ -1,4 +1,4 @@
-"""Where settings come from, and runs on a sample of every published data set with a tiny reward model."""
+"""Settings from files, options and runs, and a run on a sample of each published data set with a tiny reward model."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_one_command_runs_a_data_set(lorerm, tmp_path, samples, reward_model, na
 
 
 def test_four_verbs_make_the_same_run(lorerm, tmp_path, samples):
-    """Each later verb finds its settings in the run."""
+    """Each later subcommand reads its settings from the run folder."""
     given = ("--experiment", "paper", "--data", samples["tldr"])
     assert (
         lorerm(

@@ -1,4 +1,4 @@
-"""A disk that fills up, for real: the system refuses to let files grow beyond a limit."""
+"""Errors on a full disk, simulated by the operating system's limit on the size of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings that other programs made: a matrix and comparisons between its rows."""
+"""`lorerm import-embeddings`: a matrix computed by another program, and comparisons between its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command that is interrupted or killed: the next one continues, repeats little, and ends with the same bytes."""
+"""After an interrupted or killed command, the same command repeats little, and its files have identical bytes."""
 
 from __future__ import annotations
 

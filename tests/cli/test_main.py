@@ -1,4 +1,4 @@
-"""The command as a whole: help, errors, interruption, output that goes nowhere."""
+"""The command as a whole: help, errors, interruption, and output that cannot be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_help_is_whole(lorerm, verb):
 
 
 def test_help_imports_nothing_heavy():
-    """Neither does building any verb's parser."""
+    """Neither does building the parser of any subcommand."""
     heavy = ("torch", "transformers", "sklearn", "pyarrow", "datasets", "matplotlib", "scipy", "rich", "safetensors")
     script = f"""
 import sys

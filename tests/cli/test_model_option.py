@@ -1,4 +1,4 @@
-"""The command with a real architecture in place of the built-in encoder."""
+"""The command with a transformer model (`--model`) instead of the built-in encoder."""
 
 from __future__ import annotations
 

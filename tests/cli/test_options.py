@@ -1,4 +1,4 @@
-"""Options out of dataclasses."""
+"""Command-line options generated from the fields of dataclasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input of every kind gives one line of error; of good input the numbers are shown."""
+"""`lorerm prepare`: each kind of invalid input gives one line of error; for valid input the counts are printed."""
 
 from __future__ import annotations
 

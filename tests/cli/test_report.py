@@ -1,4 +1,4 @@
-"""The report's verb."""
+"""`lorerm report`."""
 
 from __future__ import annotations
 

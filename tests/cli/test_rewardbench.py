@@ -1,4 +1,4 @@
-"""The benchmark from the command line: of a run, of a saved model, with a real architecture."""
+"""`lorerm rewardbench`: with a run, with a saved model, and with a transformer model as encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lorerm run`: what it makes, that it makes it once, and how it continues."""
+"""`lorerm run`: its files, finished steps that are not repeated, and how it continues."""
 
 from __future__ import annotations
 

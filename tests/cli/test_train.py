@@ -1,4 +1,4 @@
-"""Training as a verb of its own: what is refused changes nothing, what changed is trained again."""
+"""`lorerm train`: an error changes no file, and changed settings train the models again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preferences as text: every way in and out keeps the rows, and errors name the row."""
+"""Comparisons with texts: every reader and writer keeps the rows, and errors name the row."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Few-shot curve: nested samples, the same weights as plain adaptation, and no comparisons the shared direction."""
+"""Few-shot curve: nested samples, the weights of plain adaptation, and the shared direction at n_shots = 0."""
 
 import subprocess
 import sys

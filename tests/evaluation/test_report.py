@@ -1,4 +1,4 @@
-"""The report's schema: JSON and back, refusals, and what a report answers."""
+"""The schema of the report: conversion to and from JSON, errors, and methods of a report."""
 
 from __future__ import annotations
 

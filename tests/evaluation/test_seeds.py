@@ -1,4 +1,4 @@
-"""Spread over seeds: by hand."""
+"""The spread over seeds equals a calculation by hand."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The example of embedding on a cluster."""
+"""The example script that embeds on a Ray cluster."""
 
 import re
 import runpy

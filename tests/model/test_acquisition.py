@@ -1,4 +1,4 @@
-"""The next question: its information by adaptive quadrature, its effect by refitting, and when there is none."""
+"""The choice of the next question: information by adaptive quadrature, effects by refitting, and the stopping rules."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A run that is made once for all tests."""
+"""A run folder that is made once for all tests."""
 
 from __future__ import annotations
 

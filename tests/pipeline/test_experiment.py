@@ -1,4 +1,4 @@
-"""Experiments: the packaged ones hold every published constant, and given settings replace those of the file."""
+"""Experiments: the packaged files have every published constant, and given settings replace settings of the file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The run folder: what a step records, when it is done again, what is refused, and the lock.
+"""The run folder: the records of steps, when a step is done again, errors, and the lock.
 
-`tests/cli/test_interruption.py` tries the lock with two processes.
+`tests/cli/test_interruption.py` tests the lock with two processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The list of a run folder's files is whole: a run that holds everything holds no other file."""
+"""The list of the files of a run folder is complete: a run with every kind of file has no file outside the list."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_run_with_everything_holds_no_file_that_the_layout_does_not_name(whole
 
 
 def test_every_step_records_exactly_its_files(whole):
-    """Those of steps lie in the manifest; the others are of verbs that are no steps."""
+    """The manifest lists the files of steps; subcommands that are not steps wrote the others."""
     recorded = {name for record in whole.manifest()["steps"].values() for name in record["files"]}
     others = {file.name for file in layout.run_files() if file.step is None}
     found = {path.relative_to(whole.path).as_posix() for path in files_of(whole.path)}

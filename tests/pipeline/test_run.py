@@ -1,4 +1,4 @@
-"""Every step of a run by one call; `tests/cli/test_run.py` tries it through the command."""
+"""All steps of a run by one call from Python; `tests/cli/test_run.py` tests `lorerm run`."""
 
 from __future__ import annotations
 

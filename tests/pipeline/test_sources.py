@@ -1,4 +1,4 @@
-"""What a run reads, and how its input is identified."""
+"""The input of a run, and its content hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps, called from Python; the tests of the command run them as well."""
+"""The steps of a run, called from Python; the tests in `tests/cli` call them through the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users adapted on two workers have the weights that they have when adapted in one process."""
+"""Adaptation on two workers gives users the same weights as in one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every user is in one partition, with all rows."""
+"""All rows of a user are in the same partition."""
 
 from __future__ import annotations
 

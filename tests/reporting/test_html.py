@@ -1,4 +1,4 @@
-"""The page: what it shows, that it needs no other file, and how a browser draws it."""
+"""The HTML report: its content, that it needs no other file, and how a browser renders it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_texts_of_the_data_are_escaped(pages):
 
 
 def test_texts_in_every_place_are_escaped(rich):
-    """Every string of the report that somebody else may have written is shown as text."""
+    """Every string of the report that comes from the input is shown as text, not interpreted as HTML."""
     evil = "<script>alert(1)</script>"
     rich["data"].update(source=evil, warnings=[evil])
     rich["data"]["leaks"]["warnings"] = [evil]

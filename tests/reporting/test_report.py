@@ -1,4 +1,4 @@
-"""The public report and its files."""
+"""The public class `Report` and the files that it writes."""
 
 from __future__ import annotations
 

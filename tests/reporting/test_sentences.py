@@ -1,4 +1,4 @@
-"""The sentences say what the numbers say: the result first, one baseline in each sentence, then the advice."""
+"""The report's sentences agree with its numbers: first the result, one baseline in each sentence, then the advice."""
 
 from __future__ import annotations
 

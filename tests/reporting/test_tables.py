@@ -1,4 +1,4 @@
-"""The tables as plain values."""
+"""The report's tables, as rows of values without markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small model in a folder, servers of it, and both databases."""
+"""A small model in a folder, servers with this model, and both databases (SQLite and PostgreSQL)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application as a whole: its OpenAPI description, its log, and what it keeps from one start to the next."""
+"""The application as a whole: its OpenAPI description, its log, and the data that a restart keeps."""
 
 from __future__ import annotations
 

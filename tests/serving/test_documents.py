@@ -1,4 +1,4 @@
-"""Documents of a request become embeddings: given ones are decoded, texts are encoded."""
+"""Documents of a request are converted to embeddings: given embeddings are decoded, texts are encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in Chromium with a real server: by mouse and by keyboard, narrow and wide, light and dark."""
+"""The web page in Chromium with a real server: by mouse and by keyboard, narrow and wide, light and dark."""
 
 from __future__ import annotations
 

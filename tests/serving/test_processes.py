@@ -1,4 +1,4 @@
-"""The server's processes: one or several on one address, which end together."""
+"""The server's processes: one or several processes listen on one address and end together."""
 
 from __future__ import annotations
 

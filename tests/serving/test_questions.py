@@ -1,4 +1,4 @@
-"""The expected accuracy; the choice of the question is tested with `lorerm.model.acquisition`."""
+"""The expected accuracy that the server reports; `tests/model/test_acquisition.py` tests the choice of questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests: which are valid, and where the first error is."""
+"""Schemas of requests: which requests are valid, and the location of the first error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one process loads at its start."""
+"""The objects that a server process loads at its start."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The published recipes, through public functions, against a literal restatement (tests/published_loops.py).
 
-The order of random numbers is tested with them: `torch.manual_seed(seed)` once, then W, then V, users in order of first
-appearance.
+This also tests the order of random numbers: `torch.manual_seed(seed)` once, then W, then V, with users in the order of
+their first comparisons.
 """
 
 from dataclasses import replace

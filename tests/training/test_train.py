@@ -231,7 +231,7 @@ def test_the_validation_result_is_stored(small):
 
 
 def candidate(losses):
-    """Return a stand-in for a model with the fields that `choose_rank` uses."""
+    """Return an object that has only the fields of a model that `choose_rank` uses."""
     losses = torch.tensor(losses)
     return SimpleNamespace(
         training={"validation": {"loss": float(losses[losses.isfinite()].mean())}}, validation_loss=losses

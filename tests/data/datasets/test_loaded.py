@@ -1,4 +1,4 @@
-"""The account of what a loader left out."""
+"""Counts of the rows that the loader of a data set left out, by reason."""
 
 from __future__ import annotations
 

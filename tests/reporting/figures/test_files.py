@@ -1,4 +1,4 @@
-"""The figures as files."""
+"""Figures written to files."""
 
 from __future__ import annotations
 

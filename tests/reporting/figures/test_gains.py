@@ -1,4 +1,4 @@
-"""The figures of single users' gains."""
+"""The figures of the gains of single users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names beside lines, and gains on axes."""
+"""Parts that several figures share: names beside lines, and axes for gains."""
 
 from __future__ import annotations
 

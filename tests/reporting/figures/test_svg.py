@@ -1,4 +1,4 @@
-"""Figures as SVG for a page."""
+"""Figures as SVG inside the HTML report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server itself: its model, its health, its metrics."""
+"""The routes that describe the server: its model, its health, its metrics."""
 
 from __future__ import annotations
 
