@@ -32,7 +32,7 @@ def test_a_second_demo_starts_again_and_is_the_same(lorerm, demo):
     made = (demo / "responses.parquet").stat().st_mtime_ns
     outcome = lorerm("demo", "--out", demo, "--users", 6)
     assert outcome.code == 0
-    assert "The true tastes would reach" in outcome.out
+    assert "true preferences predict" in outcome.out
     assert contents(demo) == before
     assert (demo / "responses.parquet").stat().st_mtime_ns > made
 

@@ -11,7 +11,7 @@ from small_choices import write_matrix
 def test_forgotten_users_are_unknown_afterwards(lorerm, refuses, run):
     outcome = lorerm("forget", run, "--user", "user-00", "user-05")
     assert outcome.code == 0, outcome
-    assert outcome.out.startswith("Forgot 2 users with ")
+    assert outcome.out.startswith("Removed 2 users: ")
     refuses("forget", run, "--user", "user-00", error=UnknownUserError, names=["'user-00'"], argument="user")
     refuses("forget", run, error=ConfigError, names=["--user"], argument="user")
     assert lorerm("report", run).code == 0
@@ -48,5 +48,5 @@ def test_every_other_verb_names_the_command_that_finishes_an_interrupted_forget(
     ]
     for call in calls:
         assert refuses(*call, error=RunError).endswith(f"`lorerm forget {run}`"), call
-    assert lorerm("forget", run).out.startswith("Forgot 1 user with ")
+    assert lorerm("forget", run).out.startswith("Removed 1 user: ")
     assert lorerm("report", run).code == 0

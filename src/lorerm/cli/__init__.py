@@ -1,4 +1,4 @@
-"""The command `lorerm`: one file per verb; nothing heavy is imported before a verb needs it."""
+"""The command `lorerm`: one module for each subcommand, which imports large packages only when it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lorerm._version import __version__
 from lorerm.cli.console import printable
 from lorerm.errors import LorermError
 
-# In the order in which a user meets them.
+# Names of the subcommands, in the order of `lorerm --help`.
 VERBS = (
     "demo",
     "run",
@@ -35,25 +35,25 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all of the command's errors are."""
+    """Parser that prints an error as one line, like all errors of the command."""
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and exit with code 2."""
         remedy = f"see `{self.prog} --help`"
-        if "--recipe" in message:  # which once meant both
+        if "--recipe" in message:  # earlier versions selected an experiment with `--recipe`, too
             remedy += "; `--experiment` takes an experiment's name or YAML file, `--recipe` sets how models are trained"
         self.exit(BAD_INPUT, f"{self.prog}: {printable(message)}: {remedy}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with a sub-parser for each verb."""
+    """Return the parser of the command, with a parser for each subcommand."""
     parser = _Parser(
         prog="lorerm",
         description="Personal reward models, learned from the comparisons of many users.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lorerm {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="SUBCOMMAND")
     for name in VERBS:
         module = import_module(f"lorerm.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").partition("\n")[0]
@@ -70,9 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0, 2 on bad input (one line on standard error), or 130 when interrupted."""
+    """Run the command and return its exit code: 0, 2 after an error (printed as one line), or 130 if interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a question mark for what an output that is no UTF-8 cannot show
+        sys.stdout.reconfigure(errors="replace")  # prints ? for characters that the output's encoding lacks
     try:
         parsed = build_parser().parse_args(arguments)
         parsed.call(parsed)
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("lorerm: interrupted; run the same command again to continue\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has ended, as `head` does: not an error.
+        # The program that reads the output, such as `head`, has ended. This is not an error.
         _drop_output()
     except OSError as error:
         _drop_output()
@@ -97,7 +97,7 @@ def _fail(error: LorermError) -> int:
 
 
 def _drop_output() -> None:
-    """Discard output that is not written yet: Python would try again when it exits, and print the error."""
+    """Discard output that cannot be written: Python would try again when it exits, and print the error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Fit the weights of new users from files of their comparisons, and store them in the run."""
+"""Fit the weights of new users to their comparisons, and store the weights in the run folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_m
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     parser.add_argument(
         "--data",
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="their comparisons, in the format of `lorerm run`",
+        help="files with the comparisons of the users to add, in the format that `lorerm run` reads",
     )
     add_user_column_option(parser)
     add_rank_option(parser, "to adapt")
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Adapt the model to the users and show how many there are."""
+    """Adapt the model to the users, and print the numbers of users and comparisons."""
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.embed import embed
     from lorerm.ray.adaptation import adapt_on_cluster

@@ -1,4 +1,4 @@
-"""Compare runs: data, models and recipes side by side, and accuracies on the users and prompts that they share."""
+"""Compare runs: their data, models and recipes, and their accuracies on the users and prompts that all of them have."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lorerm.pipeline.studies import compare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run folders with a report")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Compare the runs and show the tables, or the JSON."""
+    """Compare the runs, and print the result as tables or as JSON."""
     from lorerm.reporting.terminal import comparison_blocks
 
     if len(parsed.runs) < 2:
-        raise ConfigError("one run alone cannot be compared", "name two run folders or more", argument="runs")
+        raise ConfigError("only one run folder was given", "name two or more run folders", argument="runs")
     found = compare([RunFolder.open(path) for path in parsed.runs])
     if parsed.json:
         say(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))

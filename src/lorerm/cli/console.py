@@ -1,4 +1,4 @@
-"""What the command shows: progress and warnings on standard error, results on standard output."""
+"""Output of the command: progress and warnings on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
-# Seconds after which piped progress prints another line, and from which on a rate is steady enough to be printed.
+# Seconds after which another line of progress is printed, and the shortest time (in seconds) to measure a rate over.
 _SILENCE, _MEASURABLE = 30.0, 2.0
 
 
 def output() -> Console:
-    """Return the console for results; where output is no terminal, its lines are as wide as the report's tables need.
+    """Return the console for results.
 
-    Markup is off, so that a path or a text with square brackets is shown as it is.
+    If standard output is not a terminal, lines have 100 characters, as the report's tables need. Markup is off, so that
+    square brackets in paths and texts are printed unchanged.
     """
     from rich.console import Console
 
     class Output(Console):
-        """Raises where the reader of the output has gone, as rich itself would end the process."""
+        """Console that raises an error if the output was closed; rich itself would end the process."""
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
@@ -41,25 +42,25 @@ def show_blocks(blocks: Iterable[RenderableType]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a result on standard output; its lines are not broken."""
+    """Print a result on standard output, without wrapping long lines."""
     output().print(text, soft_wrap=True)
 
 
 class Display:
-    """Progress as lines: at the beginning of each stage, at every tenth of it, and every half minute with the rate."""
+    """Progress as lines: at the start of a stage, after each tenth of it, and after 30 seconds without a line."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int, float]] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show how much of a stage is done."""
+        """Print a line about a stage if it is due."""
         now, tenth = time.monotonic(), 10 * done // total if total else 10
         last_tenth, last_done, last = self._last.get(stage, (-1, done, now))
         if tenth <= last_tenth and now - last < _SILENCE:
             return
         if stage not in self._last or total > 1:
             line = f"{stage}: {done}/{total}" if total > 1 else f"{stage} ..."
-            # The rate counts from the last line: what an earlier run had done took this one no time.
+            # The rate is measured from the previous line, so that items finished by an interrupted run do not count.
             if 0 <= last_done < done and now - last >= _MEASURABLE:
                 rate = (done - last_done) / (now - last)
                 line += f", {rate:.3g}/s"
@@ -75,7 +76,7 @@ class Display:
 
 @contextmanager
 def progress() -> Iterator[Display]:
-    """Show bars with the time left on a terminal, and plain lines elsewhere."""
+    """Yield a display of progress: bars with the time left on a terminal, otherwise lines."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -101,7 +102,7 @@ def _bars(console: Console) -> Progress:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """How many items of a stage are done in a second."""
+        """Column with the number of items done per second."""
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
@@ -131,7 +132,7 @@ class _Bars(Display):
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
     def interrupt(self, show: Callable[[], None]) -> None:
-        """Leave the bars as they are, call `show` to print below them, and draw the next bars below that."""
+        """Stop the current bars, call `show` to print below them, and draw later bars below its output."""
         self._bars.stop()
         while self._tasks:
             self._bars.remove_task(self._tasks.popitem()[1])
@@ -140,7 +141,7 @@ class _Bars(Display):
 
 
 def warn(sentences: Sequence[str]) -> None:
-    """Show warnings on standard error; those about leaks in red."""
+    """Print warnings on standard error, in yellow; warnings about leaks in red."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -150,7 +151,7 @@ def warn(sentences: Sequence[str]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text as one line without control characters, which names in the data can hold."""
+    """Escape line breaks and other control characters in a text: ids in the data can contain them."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -158,7 +159,7 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words, rounded for a reader.
+    """Return a duration, given in seconds, as a rounded text with units.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Make a complete run on simulated users: no network, no GPU, under a minute; each call starts over."""
+"""Make a complete run on simulated users: no network, no GPU, under a minute. An earlier demo is replaced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _N_SHOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), metavar="RUN", help="the run folder (default: runs/demo)"
     )
@@ -34,18 +34,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--users", type=int, default=300, metavar="INT", help="number of simulated users (default: 300)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="INT", help="seed of population, split and training (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="INT",
+        help="random seed of the simulation, the split and the training (default: 0)",
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Simulate users, run the default experiment on them, and show one user's ranking and the report."""
+    """Simulate users, run the default experiment on them, and print one user's ranking and the report."""
     from lorerm.data.datasets.simulated import simulate
     from lorerm.embedding.hashing import HashingEncoder
 
     started = time.monotonic()
     if parsed.seed < 0:
-        raise ConfigError(f"--seed is {parsed.seed}", "give a whole number from 0 on", argument="seed")
+        raise ConfigError(f"--seed is {parsed.seed}", "give 0 or a larger integer", argument="seed")
     population = simulate(parsed.users, parsed.seed)
     _remove_earlier_demo(parsed.out)
     output().print(
@@ -67,22 +71,23 @@ def call(parsed: argparse.Namespace) -> None:
     _show_one_user(run, population)
     show_report(run)
     say(
-        f"The true tastes would reach {population.upper_bound:.1%}, as the simulated users err at times. "
-        f"Done in {time.monotonic() - started:.0f} s."
+        f"The users' true preferences predict {population.upper_bound:.1%} of the comparisons; the rest are random "
+        f"errors. Done in {time.monotonic() - started:.0f} s."
     )
 
 
 def _remove_earlier_demo(out: Path) -> None:
-    """Remove the run folder of an earlier demo; refuse anything else."""
+    """Remove the files of an earlier demo. Raises `RunError` if the folder contains anything else."""
     if not (out / MANIFEST).exists():
         return
     run = RunFolder.open(out)
     prepared = run.arguments("prepare")
+    # The demo always sets options of the simulation.
     is_demo = [entry["name"] for entry in prepared.get("input", [])] == ["simulated"] and prepared["options"]
     other = unknown_files(out)
     if (run.manifest()["steps"] and not is_demo) or other:
         what = other[0].relative_to(out) if other else "another run"
-        raise RunError(f"{out} holds more than an earlier demo ({what})", "choose another folder with --out")
+        raise RunError(f"{out} contains more than an earlier demo ({what})", "choose another folder with --out")
     for name in top_level():
         path = out / name
         if path.is_dir():
@@ -92,7 +97,7 @@ def _remove_earlier_demo(out: Path) -> None:
 
 
 def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
-    """Show how one prompt's responses are ranked for the unseen user whom adaptation moved most, before and after."""
+    """Print the ranking of one prompt's responses for the unseen user whose adaptation changed the model most."""
     import numpy as np
     import torch
     from rich.table import Table
@@ -107,7 +112,7 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     few_shot = [user for (user, _), split in splits.items() if split == "train_unseen"]
     unseen = list(dict.fromkeys(few_shot))
     if chosen_rank(run) < 2 or not unseen:
-        output().print("Validation chose one direction for all users, so that no user has a ranking of their own.")
+        output().print("Validation chose a model that gives all users the same ranking.")
         return
     moved = torch.stack([model.user_weights(user) - model.population_weights for user in unseen])
     user = unseen[int((moved @ model.basis.t()).norm(dim=1).argmax())]
@@ -117,8 +122,8 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
     encoder = HashingEncoder()
     rankings = [model.rank(responses[0].prompt, texts, one, encoder=encoder)[:_N_SHOWN] for one in (None, user)]
     title = (
-        f"{user} likes it {population.taste_of(user)}. Before and after {few_shot.count(user)} of their comparisons, "
-        f'for a new prompt:\n"{responses[0].prompt}"'
+        f"{user} prefers: {population.taste_of(user)}. The ranking before and after {few_shot.count(user)} of their "
+        f'comparisons, for a new prompt:\n"{responses[0].prompt}"'
     )
     table = Table(
         "",
@@ -134,7 +139,7 @@ def _show_one_user(run: RunFolder, population: SimulatedPopulation) -> None:
 
 
 def _brief(text: str, length: int = 120) -> str:
-    """Return the beginning of a text and its number of words."""
+    """Return the beginning of a text, followed by its number of words."""
     flat = " ".join(text.split())
     start = flat if len(flat) <= length else flat[:length].rsplit(" ", 1)[0] + " ..."
     return f"{start} ({len(flat.split())} words)"

@@ -1,4 +1,4 @@
-"""Embed every distinct conversation of a prepared run once."""
+"""Compute the embedding of every distinct conversation of a prepared run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lorerm.pipeline.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     add_encoder_options(parser)
     add_engine_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Embed the conversations and show warnings about them."""
+    """Embed the conversations, and print warnings about them."""
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
         settings, encoder = encoder_of(parsed, stored_experiment(run.path))
@@ -41,9 +41,10 @@ def call(parsed: argparse.Namespace) -> None:
 def encoder_of(
     parsed: argparse.Namespace, experiment: Experiment
 ) -> tuple[dict[str, Any], AbstractContextManager[Callable[[], Encoder]]]:
-    """Return the encoder's settings, and a context manager of the function that builds the encoder on the engine.
+    """Return the encoder's settings, and a context manager that yields a function to build the encoder.
 
-    An option of the command line has precedence over the setting of the experiment.
+    Options on the command line have precedence over the settings of the experiment. `on_engine` says where the encoder
+    runs.
     """
     is_experiments = parsed.model is None and parsed.encoder is None and "model" in experiment.embed
     fill_encoder_options(parsed, experiment)
@@ -59,8 +60,8 @@ def encoder_of(
             if not is_experiments:
                 raise
             raise ModelError(
-                f"{error.problem}, the model of the experiment",
-                f"{error.remedy}; or give another one with --model (--encoder {BUILT_IN} needs no download)",
+                f"{error.problem} (the experiment names this model)",
+                f"{error.remedy}; or name another model with --model (--encoder {BUILT_IN} needs no download)",
             ) from error
 
     return settings, encoder()

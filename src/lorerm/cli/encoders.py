@@ -1,4 +1,4 @@
-"""Options that choose an encoder, and the encoder that is built from them or from a run's manifest."""
+"""Options that select an encoder, and functions that build it from these options or from a run's manifest."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from lorerm.pipeline.folder import RunFolder, is_imported
 
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose an encoder, the settings of all encoders, and how they run."""
+    """Add three groups of options: the choice of the encoder, the settings of every encoder, and execution options."""
     parser.add_argument_group("Encoder").add_argument(
         "--encoder",
         choices=list(ENCODERS),
-        help=f"how conversations become vectors (default: {WITH_MODEL} if --model is given, otherwise {BUILT_IN})",
+        help=f"encoder that computes the embeddings (default: {WITH_MODEL} if --model is given, otherwise {BUILT_IN})",
     )
     _add_once(parser, [settings_class(name) for name in ENCODERS])
     add_running_options(parser)
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how an encoder runs; they are never recorded in a run."""
+    """Add the execution options of the encoders (such as the device). They are not recorded in the run folder."""
     _add_once(parser, [settings_class(name).execution for name in ENCODERS])
 
 
 def _add_once(parser: argparse.ArgumentParser, configs: list[type[Any]]) -> None:
-    """Add the options of several dataclasses, with the default None; an option that two of them have is added once."""
+    """Add the options of several dataclasses, with the default None. An option that several have is added once."""
     added: list[str] = []
     for config in configs:
         add_options(parser, config, leave_out=added)
@@ -52,9 +52,10 @@ def _add_once(parser: argparse.ArgumentParser, configs: list[type[Any]]) -> None
 
 
 def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of the encoder that the options describe, as the manifest records them.
+    """Return the settings of the encoder that the options select, as the manifest records them.
 
-    An option of another encoder, a missing option and a file that cannot be read are a `ConfigError`.
+    Raises `ConfigError` if an option belongs to another encoder, a required option is missing, or a file cannot be
+    read.
     """
     given = {name: value for name in setting_names() if (value := getattr(parsed, name, None)) is not None}
     name = parsed.encoder or implied_encoder(given)
@@ -76,7 +77,7 @@ def encoder_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _how_to_choose(setting: str) -> str:
-    """Say how to choose the encoder that has a setting."""
+    """Return the advice, for an error message, on how to select the encoder that a setting belongs to."""
     owner = next(name for name in ENCODERS if setting in {field.name for field in fields(settings_class(name))})
     return "add --model" if owner == WITH_MODEL else f"add --encoder {owner}"
 
@@ -93,35 +94,35 @@ def _read_text(name: str, path: str) -> str:
 
 
 def make_encoder(settings: Mapping[str, Any], parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder of recorded settings, to run as the options say."""
+    """Build an encoder from the settings in a manifest and the execution options on the command line."""
     return build_encoder(settings, running_options(parsed))
 
 
 def running_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of how the encoder runs that were given, as values that JSON can hold for `build_encoder`."""
+    """Return the execution options given on the command line, as JSON-serialisable values for `build_encoder`."""
     names = [field.name for name in ENCODERS for field in fields(settings_class(name).execution)]
     return {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
 
 
 def uses_gpu(settings: Mapping[str, Any], parsed: argparse.Namespace) -> bool:
-    """Return whether the encoder of recorded settings runs on a GPU where there is one."""
+    """Return whether an encoder with these settings uses a GPU if the machine has one."""
     return bool(read_settings(settings).read_execution(running_options(parsed)).uses_gpu)
 
 
 def run_encoder(run: RunFolder, parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder that gives the embeddings of a run; see `run_encoder_settings`."""
+    """Build the encoder that computed the embeddings of a run; see `run_encoder_settings`."""
     return make_encoder(run_encoder_settings(run), parsed)
 
 
 def run_encoder_settings(run: RunFolder) -> dict[str, Any]:
-    """Return the settings of the encoder that gives the embeddings of a run, for `make_encoder`.
+    """Return the settings of the encoder that computed the embeddings of a run, for `make_encoder`.
 
-    If the embeddings were imported, their encoder is unknown, which is a `RunError`.
+    Raises `RunError` if the embeddings were imported, because their encoder is unknown.
     """
     if is_imported(run):
         raise RunError(
-            f"{run.path} has imported embeddings, so that their encoder is unknown and texts cannot be embedded",
-            "use the Python library with embeddings of your own",
+            f"{run.path} has imported embeddings: their encoder is unknown, so that texts cannot be embedded",
+            "use the Python library with embeddings that the same encoder computed",
         )
     identity = EncoderIdentity.from_dict(run.result("embed")["encoder"])
     return record_settings(pin_settings(read_settings(run.arguments("embed")), identity))

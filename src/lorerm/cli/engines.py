@@ -1,4 +1,4 @@
-"""Options of where the encoder runs: in this process, or on the workers of a Ray cluster."""
+"""Options that select where the encoder runs: in this process, or on the workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
-        help="address of a running cluster (default: $RAY_ADDRESS, or a cluster of this machine alone, started for the "
-        "command)",
+        help="address of a running cluster (default: $RAY_ADDRESS; if that is not set, a cluster on this machine is "
+        "started for the command)",
     )
     group.add_argument(
         "--ray-workers",
@@ -36,7 +36,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
-    """Return the Ray cluster that the options describe; None for this process."""
+    """Return the Ray cluster that the options describe, or None if the encoder runs in this process."""
     if parsed.engine == "local":
         for name in ("ray_address", "ray_workers"):
             if getattr(parsed, name) is not None:
@@ -50,10 +50,11 @@ def read_cluster(parsed: argparse.Namespace) -> Cluster | None:
 def on_engine(
     parsed: argparse.Namespace, make_encoder: Callable[[], Encoder], *, gpus: bool
 ) -> Iterator[Callable[[], Encoder]]:
-    """Yield a function that builds the encoder to use: `make_encoder` itself, or one that builds a `RayEncoder` of it.
+    """Yield a function that builds the encoder for this process, or for the workers of a Ray cluster.
 
-    The latter connects to the cluster; the end of the context disconnects. `gpus` says whether the encoder runs on GPUs
-    where there are some.
+    For this process, the function is `make_encoder` itself. For a cluster, it connects to the cluster and returns a
+    `RayEncoder`, whose workers call `make_encoder`; the end of the context disconnects. `gpus` says whether the encoder
+    uses GPUs if there are any.
     """
     cluster = read_cluster(parsed)
     if cluster is None:
@@ -71,7 +72,10 @@ def on_engine(
 
 
 def in_this_folder(make_encoder: Callable[[], Encoder]) -> Callable[[], Encoder]:
-    """Return a function that builds the encoder on a worker in the current folder, because paths can be relative."""
+    """Return a function that builds the encoder after it has made this process's current folder the worker's.
+
+    This is needed because the settings of an encoder can contain relative paths.
+    """
     folder = os.getcwd()  # noqa: PTH109 - a string, which is pickled for the workers
 
     def make() -> Encoder:

@@ -1,4 +1,4 @@
-"""Where a verb's settings come from: the command line first, then the experiment, then the verb's own defaults."""
+"""Settings of a subcommand, from the command line or else from the experiment or else from the defaults."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lorerm.pipeline.experiment import Experiment, find_experiment, is_file
 from lorerm.pipeline.sources import Source, is_dataset
 from lorerm.training.config import TrainingConfig
 
-# `--model embedded` meant the built-in encoder before there was `--encoder`.
+# In versions without `--encoder`, `--model embedded` selected the built-in encoder.
 _BUILT_IN_BEFORE = "embedded"
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the input, the run folder, the column with the users' ids, and the experiment."""
+    """Add the arguments for the input, the run folder, the column with the users' ids, and the experiment."""
     parser.add_argument(
         "source",
         nargs="+",
-        help=f"log files or folders ({', '.join(FORMATS)}), or the name of a data set ({', '.join(DATASETS)})",
+        help=f"feedback files or folders ({', '.join(FORMATS)}), or the name of a data set ({', '.join(DATASETS)})",
     )
     add_out_option(parser)
     add_user_column_option(parser)
@@ -35,24 +35,26 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_experiment_option(parser: argparse.ArgumentParser) -> None:
-    """Add the experiment whose settings are the defaults of the other options."""
+    """Add `--experiment`: the settings of the experiment become the defaults of the other options."""
     parser.add_argument(
         "--experiment",
         metavar="NAME_OR_FILE",
-        help="settings for all that the command line does not set: of a data set, default (the corrected protocol) or "
-        "paper (as published); or a YAML file (default: default)",
+        help="settings for everything that the command line does not set: default (for a data set, the corrected "
+        "protocol), paper (a data set's protocol as published) or a YAML file (default: default)",
     )
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> None:
-    """Add where published data sets are read, and the options of every data set; `--revision` too if `revision`.
+    """Add the options for reading published data sets, and the options of each data set.
 
-    Call it after the other options of the verb: where they have a flag already, the flag of a data set's option has the
-    name of the data set in front, as `--simulated-seed`.
+    If `revision` is true, `--data-revision` is also called `--revision`. Add all other options of the subcommand first:
+    if a flag exists already, the flag of a data set's option gets the data set's name as a prefix (`--simulated-seed`).
     """
     group = parser.add_argument_group("Data sets known by name")
     group.add_argument(
-        "--data", metavar="PATH", help="local files in the layout that the data set has on the hub (default: the hub)"
+        "--data",
+        metavar="PATH",
+        help="local copy of the data set, with the files that it has on the hub (default: the hub)",
     )
     names = ["--data-revision", "--revision"] if revision else ["--data-revision"]
     group.add_argument(
@@ -63,13 +65,13 @@ def add_dataset_options(parser: argparse.ArgumentParser, *, revision: bool) -> N
 
 
 def read_source(parsed: argparse.Namespace) -> Source:
-    """Return the input, with the settings of the command line in place of those of the experiment."""
+    """Return the input and its settings. Settings on the command line replace settings of the experiment."""
     given, dataset = _given_dataset_options(parsed), dataset_name(parsed)
     data = {} if parsed.data_revision is None else {"revision": parsed.data_revision}
     if dataset is None and (data or parsed.data is not None):
         option = "data-revision" if data else "data"
         raise ConfigError(
-            f"--{option} is an option of data sets known by name, and files were given",
+            f"--{option} is an option of data sets known by name, but files were given",
             "leave it out, or name a data set",
             argument=option,
         )
@@ -77,7 +79,7 @@ def read_source(parsed: argparse.Namespace) -> Source:
         if name != dataset:
             option = next(iter(options))
             raise ConfigError(
-                f"--{option.replace('_', '-')} is an option of the data set {name}, and {dataset or 'files'} was given",
+                f"--{option.replace('_', '-')} belongs to the data set {name}, but the input is {dataset or 'a file'}",
                 f"leave it out, or give the data set {name}",
                 argument=option,
             )
@@ -93,20 +95,20 @@ def read_source(parsed: argparse.Namespace) -> Source:
 
 
 def dataset_name(parsed: argparse.Namespace) -> str | None:
-    """Return the name of the data set that is read; None for files."""
+    """Return the name of the data set to read, or None if files are read."""
     given = {"data": parsed.data, "revision": parsed.data_revision, **_given_dataset_options(parsed)}
     options = {name: value for name, value in given.items() if value is not None}
     return parsed.source[0] if is_dataset(parsed.source, options) else None
 
 
 def _given_dataset_options(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return data set -> its options on the command line, for each data set with such options."""
+    """Return the options of data sets on the command line, as {data set: {option: value}}."""
     given = {name: given_options(parsed, dataset_options(name), owner=name) for name in DATASETS}
     return {name: options for name, options in given.items() if options}
 
 
 def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experiment:
-    """Return an experiment with the settings of the command line in place of its own."""
+    """Return the experiment, with its settings replaced by those given on the command line."""
     train = given_options(parsed, TrainingConfig)
     for name in ("ranks", "alphas"):
         if getattr(parsed, name, None) is not None:
@@ -120,20 +122,20 @@ def merge_options(parsed: argparse.Namespace, experiment: Experiment) -> Experim
     embed, own = _named(given), _named(experiment.embed)
     other_model = embed.get("model", own.get("model")) != own.get("model")
     if other_model or _encoder_name({**own, **embed}) != _encoder_name(own):
-        own = {}  # the experiment's other settings, for instance the revision, belong to its own model
+        own = {}  # the experiment's settings, such as the revision, do not apply to another model
     experiment = replace(experiment, embed=own)
     return experiment.merge(split=given_options(parsed, SplitConfig), train=train, embed=embed)
 
 
 def fill_encoder_options(parsed: argparse.Namespace, experiment: Experiment) -> None:
-    """Set the encoder's options that the command line does not give to the experiment's settings."""
+    """Set the options of the encoder that are not on the command line to the settings of the experiment."""
     embed = merge_options(parsed, Experiment(embed=experiment.embed)).embed
     for name in ("encoder", *setting_names()):
         setattr(parsed, name, embed.get(name))
 
 
 def _named(embed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings of an encoder, with `--model embedded` of earlier versions replaced by `--encoder hashing`."""
+    """Return the settings of an encoder; `--model embedded` of earlier versions becomes `--encoder hashing`."""
     is_built_in = embed.get("model") == _BUILT_IN_BEFORE and not Path(_BUILT_IN_BEFORE).exists()
     return {"encoder": BUILT_IN} if is_built_in else embed
 

@@ -1,4 +1,4 @@
-"""Write one user's reward model as an ordinary sequence classifier, which runs without lorerm."""
+"""Write one user's reward model as a sequence classifier of transformers, which runs without lorerm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lorerm.pipeline.models import check_user, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", metavar="ID", help="the user whose reward is the logit")
@@ -22,20 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     who.add_argument("--basis", action="store_true", help="one logit for each reward direction of the basis")
     parser.add_argument(
-        "--model", metavar="ID_OR_PATH", help="the base model (default: the one with which the run was embedded)"
+        "--model", metavar="ID_OR_PATH", help="the base model (default: the model that computed the run's embeddings)"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that is written")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
     add_rank_option(parser, "to export")
     parser.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
-        help="number type of the model's weights (default: that of the run's embeddings)",
+        help="number type of the network's parameters (default: the type used to compute the run's embeddings)",
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Write the classifier."""
+    """Build the classifier and write it to a folder."""
     from lorerm.model.export import build_classifier, save_classifier
 
     run = RunFolder.open(parsed.run)
@@ -45,15 +45,15 @@ def call(parsed: argparse.Namespace) -> None:
     base = parsed.model or settings.get("model")
     if base is None and is_imported(run):
         raise ConfigError(
-            f"{parsed.run} does not say which model its embeddings are of",
+            f"{parsed.run} does not record which model computed its embeddings",
             "name the base model with --model",
             argument="model",
         )
     if base is None:
         encoder = run.result("embed")["encoder"]["model"]
         raise ConfigError(
-            f"{parsed.run} was embedded with the encoder {encoder!r}, which is no network that can be exported",
-            "embed another run with --model, and export from that",
+            f"{parsed.run} was embedded with the encoder {encoder!r}, which is not a network and cannot be exported",
+            "embed another run with --model, and export from that run",
         )
     classifier = build_classifier(
         model,

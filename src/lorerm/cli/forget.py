@@ -1,8 +1,8 @@
-"""Remove users from every file of a run: weights, comparisons, and the responses that only they compared.
+"""Remove users from every file of a run: weights, comparisons, and the responses that no other user compared.
 
-The basis was fitted to all users together: their share in it stays until the run is trained again. Results that
-include them are removed: `lorerm report`, `lorerm shots` and `lorerm rewardbench` make them again. If this command is
-interrupted, every other verb refuses the run until `lorerm forget RUN` has finished.
+The basis was fitted to all users together, and keeps the influence of the removed users until the run is trained again.
+Results that include these users are deleted; `lorerm report`, `lorerm shots` and `lorerm rewardbench` compute them
+again. If this command is interrupted, every other subcommand refuses the run until `lorerm forget RUN` has finished.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from lorerm.pipeline.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     parser.add_argument(
         "--user",
         default=[],
         nargs="+",
         metavar="ID",
-        help="the users to forget; may be left out to finish an interrupted command",
+        help="ids of the users to remove; leave it out to finish an interrupted command",
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Forget the users and show how much was removed."""
+    """Remove the users, and print how much was removed."""
     from lorerm.pipeline.forget import forget
     from lorerm.reporting.phrases import count
 
     found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
     say(
-        f"Forgot {count(found.n_users, 'user')} with {count(found.n_comparisons, 'comparison')}, and "
-        f"{count(found.n_responses, 'embedding')} of responses that only they compared.",
+        f"Removed {count(found.n_users, 'user')}: {count(found.n_comparisons, 'comparison')}, and "
+        f"{count(found.n_responses, 'embedding')} of responses that no other user compared.",
     )

@@ -1,11 +1,12 @@
-"""Import embeddings made elsewhere: a safetensors matrix of responses, and comparisons between its rows.
+"""Import embeddings computed elsewhere: a safetensors matrix of responses, and comparisons between its rows.
 
-The comparisons are a Parquet, CSV or JSON-lines file with the columns user_id, chosen, rejected (rows of the matrix,
-from 0) and optionally prompt_id, weight and split. Without prompt_id, each pair of responses counts as a prompt: all
-comparisons of a pair are in train, or all in test.
+The comparisons are a Parquet, CSV or JSON-lines file with the columns user_id, chosen, rejected (row numbers of the
+matrix, from 0) and optionally prompt_id, weight and split. If prompt_id is missing, each distinct pair of responses is
+treated as one prompt: its comparisons are used either all for training or all for testing.
 
-Published embeddings can be imported, too: the pickles of the TLDR and PRISM scripts (with --trust-pickle), and the
-train.safetensors and test.safetensors of PersonalLLM's responses (with --dataset personalllm).
+Published embeddings can be imported, too: the pickle files for TLDR and PRISM that the scripts of the paper's authors
+write (with --trust-pickle), and the embeddings of PersonalLLM's responses in train.safetensors and test.safetensors
+(with --dataset personalllm).
 """
 
 from __future__ import annotations
@@ -31,35 +32,36 @@ if TYPE_CHECKING:
     from lorerm.pipeline.sources import Source
 
 MATRIX_SUFFIX = ".safetensors"
-# As the published scripts write them.
+# Suffixes of the files that the scripts of the paper's authors write.
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     parser.add_argument(
         "files",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="the matrix (.safetensors) and the comparisons; or published pickles; or the matrices of a data set",
+        help="one of: a matrix (.safetensors) and a file of comparisons; pickle files from the scripts of the paper's "
+        "authors (--trust-pickle); the matrices of a data set (--dataset)",
     )
     add_out_option(parser)
     parser.add_argument(
         "--reference",
         type=Path,
         metavar="FILE",
-        help="safetensors file with the reward model's head [D] (default: `reference` in the matrix's file)",
+        help="safetensors file with the reward model's head [D] (default: the tensor `reference` in the matrix file)",
     )
     parser.add_argument(
         "--trust-pickle",
         action="store_true",
-        help="read pickles of the published scripts; anything in them but containers and tensors is refused",
+        help="read pickle files; if one contains anything but containers and tensors, it is refused",
     )
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="data set of the responses in the matrices: personalllm (train and test .safetensors)",
+        help="data set whose responses are in the matrices: personalllm (train.safetensors and test.safetensors)",
     )
     add_experiment_option(parser)
     add_options(parser, SplitConfig)
@@ -67,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Import the embeddings and show what was found in the data."""
+    """Import the embeddings, and print the sizes of the splits and warnings about the data."""
+    # `read_source` reads the input from `source`, an argument that this subcommand does not have.
     parsed.source = [parsed.dataset] if parsed.dataset else [str(path) for path in parsed.files]
     source = read_source(parsed)
     _check_files(parsed)
@@ -86,20 +89,22 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def _check_files(parsed: argparse.Namespace) -> None:
-    """Refuse files that do not go together, and pickles without `--trust-pickle`."""
+    """Check that the files go together, and that `--trust-pickle` is given for pickle files."""
     suffixes = [path.suffix for path in parsed.files]
     pickles = [path for path in parsed.files if path.suffix in PICKLE_SUFFIXES]
     n_matrices = suffixes.count(MATRIX_SUFFIX)
     if pickles and len(pickles) != len(suffixes):
-        raise ConfigError("pickles and other files were given", "give the pickles of both splits, and nothing else")
+        raise ConfigError(
+            "pickle files and other files were given", "give only the pickle files of the train and test data"
+        )
     if pickles and not parsed.trust_pickle:
         raise ConfigError(
-            f"{pickles[0]} is a pickle, which can hold a program",
+            f"{pickles[0]} is a pickle file, which can contain a program",
             "add --trust-pickle if you trust its source; anything but containers and tensors is refused",
         )
     if not (pickles or parsed.dataset) and (n_matrices, len(suffixes)) != (1, 2):
         raise ConfigError(
-            f"{n_matrices} safetensors files and {len(suffixes) - n_matrices} others were given",
+            f"{n_matrices} safetensors files and {len(suffixes) - n_matrices} other files were given",
             "give one matrix (.safetensors) and one file of comparisons",
         )
 

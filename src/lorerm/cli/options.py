@@ -1,6 +1,6 @@
-"""Options that several verbs share, and options made from the fields of a dataclass.
+"""Options that several subcommands share, and options generated from the fields of a dataclass.
 
-The name, the default and the help text of such an option are those of the field and of the docstring under it.
+A generated option has the name and the default of the field; its help text is the docstring under the field.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ _ALL = "all"
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the run folder that a verb reads."""
+    """Add the argument for the run folder that a subcommand reads."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
 
 
 def add_out_option(parser: argparse.ArgumentParser) -> None:
-    """Add the run folder that a verb makes."""
+    """Add the option for the run folder that a subcommand creates."""
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="RUN", help="the run folder, which is made or continued"
+        "--out", required=True, type=Path, metavar="RUN", help="the run folder; created, or continued if it exists"
     )
 
 
 def add_user_column_option(parser: argparse.ArgumentParser) -> None:
-    """Add the name of the column with the users' ids."""
+    """Add the option for the name of the column with the users' ids."""
     parser.add_argument(
         "--user-column", default="user_id", metavar="NAME", help="column with the users' ids (default: user_id)"
     )
 
 
-def add_rank_option(parser: argparse.ArgumentParser, use: str, default: str = "the one that validation chose") -> None:
-    """Add the rank of the model that a verb uses."""
+def add_rank_option(parser: argparse.ArgumentParser, use: str, default: str = "the rank that validation chose") -> None:
+    """Add the option for the rank of the model that a subcommand uses."""
     parser.add_argument("--rank", type=int, metavar="K", help=f"rank of the run's model {use} (default: {default})")
 
 
@@ -47,11 +47,11 @@ def add_options(
 ) -> None:
     """Add an option for each field of the dataclass `config`; its help is the docstring under the field.
 
-    A docstring that ends in "; None: MEANING" gives the meaning of the default None. Where None is allowed but is not
-    the default, it is written as "all".
+    If the docstring ends in "; None: MEANING", the help shows MEANING as the default. If None is allowed but is not the
+    default, the user writes "all" for it.
 
-    `leave_out` names fields to add no option for. `owner` is the name of a data set whose options `config` has: their
-    values are stored apart from options of the same name, and where a flag exists already, the option's flag is
+    `leave_out` names the fields that get no option. If `config` has the options of a data set, `owner` is its name: the
+    values are stored separately from options with the same name, and if a flag exists already, the flag is
     ``--OWNER-FIELD``.
     """
     from docstring_parser import parse_from_object
@@ -93,7 +93,7 @@ def _argument(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:  # noq
         "type": _number_or_all(kind) if unlimited else kind,
         "choices": choices or None,
         "nargs": None if several is None else "+",
-        "default": argparse.SUPPRESS,  # so that `given_options` finds the options that were given
+        "default": argparse.SUPPRESS,  # an option that is not given sets no attribute; `given_options` needs this
         "metavar": field.metadata.get("metavar") or name,
         "help": f"{text} (default: {meaning})" if meaning else text,
     }
@@ -104,7 +104,7 @@ def _destination(name: str, owner: str | None) -> str:
 
 
 def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
-    """Return a function that reads a number, and "all" as None."""
+    """Return a function that converts a text to a number, and "all" to None."""
 
     def read(text: str) -> Any:  # noqa: ANN401 - of type `kind`
         try:
@@ -116,6 +116,6 @@ def _number_or_all(kind: type[Any]) -> Callable[[str], Any]:
 
 
 def given_options(parsed: argparse.Namespace, config: type[Any], owner: str | None = None) -> dict[str, Any]:
-    """Return the fields of `config` that the command line gave; `owner` as for `add_options`."""
+    """Return the fields of `config` given on the command line, with their values. For `owner` see `add_options`."""
     stored = {field.name: _destination(field.name, owner) for field in fields(config)}
     return {name: getattr(parsed, key) for name, key in stored.items() if hasattr(parsed, key)}

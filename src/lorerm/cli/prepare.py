@@ -1,4 +1,4 @@
-"""Read comparisons, check them, look for leaks, and split them by users and prompts."""
+"""Read comparisons, validate them, check them for leaks, and split them by users and prompts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lorerm.pipeline.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_source_arguments(parser)
     add_options(parser, SplitConfig)
     add_dataset_options(parser, revision=True)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Prepare the run and show what was found in the data."""
+    """Prepare the run, and print the sizes of the splits and warnings about the data."""
     source = read_source(parsed)
     with progress() as show:
         found = steps.prepare(RunFolder.create(parsed.out, show), source)
@@ -30,7 +30,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def show_prepared(found: dict[str, Any]) -> None:
-    """Show how many comparisons are in which split, and the warnings."""
+    """Print the number of comparisons in each split, and the warnings."""
     from lorerm.reporting.phrases import count
 
     for line in found.get("reading", ()):

@@ -1,4 +1,4 @@
-"""Adapt the unseen users, evaluate every rank and the controls, and write the report."""
+"""Adapt the models to the unseen users, evaluate the models, and write the report."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lorerm.pipeline.run import report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     add_seeds_option(parser)
 
 
 def add_seeds_option(parser: argparse.ArgumentParser) -> None:
-    """Add the number of seeds."""
+    """Add the option for the number of seeds."""
     parser.add_argument(
         "--seeds",
         type=int,
         metavar="N",
-        help="number of seeds, the run's own included: split, training and evaluation are repeated with the next ones "
-        "(default: as many as before, at first 1)",
+        help="number of random seeds, including the run's own. Split, training and evaluation are repeated for each "
+        "further seed (default: as many as the previous report of this run has, or 1)",
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Write the report and show it in short."""
+    """Write the report, and print its main results."""
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
         report(run, parsed.seeds)
@@ -38,7 +38,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def show_report(run: RunFolder) -> None:
-    """Show the report's opening and table, and where the page is."""
+    """Print the report's first sentences and its table, and the path of the HTML report."""
     from lorerm.evaluation.report import Report
     from lorerm.reporting.terminal import report_blocks
 

@@ -1,8 +1,8 @@
-"""Score a model on RewardBench 2: the reference head, every direction of the basis, and chosen users' weights.
+"""Evaluate a model on RewardBench 2: the reference head, every reward direction, and the weights of selected users.
 
-A model that was fitted to one data set can be worse than the reference head on other prompts; the scores show it,
-subset by subset. Results are printed, and written as CSV and Markdown; embeddings are kept, so that a repetition is
-quick.
+A model that was fitted to one data set can be worse than the reference head on other prompts. The scores show this for
+each subset of the benchmark. They are printed, and written as CSV and Markdown. Embeddings are stored, so that a
+repetition is fast.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _HUB = "hub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run folder, or a saved model")
     parser.add_argument(
         "--data", default=_HUB, metavar="PATH", help=f"a local copy of RewardBench 2, or {_HUB} (default: {_HUB})"
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
-    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose own weights to score")
+    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose weights to evaluate")
     add_rank_option(parser, "to score")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the results (default: the folder rewardbench in the run)"
+        "--out", type=Path, metavar="FOLDER", help="folder for the results (default: rewardbench in the run folder)"
     )
     add_running_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Score the model, print the tables, and write them."""
+    """Evaluate the model, and print and write the tables."""
     from lorerm.evaluation.rewardbench import load, measure_reward_bench, reward_directions
 
     folder = parsed.out
@@ -50,12 +50,12 @@ def call(parsed: argparse.Namespace) -> None:
 
         run = RunFolder.open(parsed.model)
         model, folder = load_model(run, parsed.rank), folder or run.path / REWARDBENCH
-        for user in parsed.users:  # before anything is embedded
+        for user in parsed.users:  # checked before the slow embedding
             check_user(run, model, user, "leave them out")
         encoder = run_encoder(run, parsed)
     else:
         model = _saved_model(parsed)
-        reward_directions(model, parsed.users)  # refuses unknown users before anything is embedded
+        reward_directions(model, parsed.users)  # raises an error for unknown users before the slow embedding
         encoder = _encoder_of(model, parsed)
     prompts, source = load(None if parsed.data == _HUB else parsed.data, parsed.data_revision)
     with progress() as show:
@@ -74,16 +74,16 @@ def _saved_model(parsed: argparse.Namespace) -> LowRankRewardModel:
         )
     if parsed.out is None:
         raise ConfigError(
-            "a saved model was given without a folder for the results", "name it with --out", argument="out"
+            "a saved model was given without a folder for the results", "name a folder with --out", argument="out"
         )
     return LowRankRewardModel.from_pretrained(parsed.model)
 
 
 def _encoder_of(model: LowRankRewardModel, parsed: argparse.Namespace) -> Encoder:
-    """Build the encoder that a saved model names."""
+    """Build the encoder that a saved model was trained on."""
     from lorerm.embedding.registry import identify_settings, record_settings
 
     identity = model.encoder
     if identity is None:
-        raise ModelError(f"{parsed.model} does not name its encoder", "give a run, or a model trained on text")
+        raise ModelError(f"{parsed.model} does not record its encoder", "give a run, or a model trained on text")
     return make_encoder(record_settings(identify_settings(identity)), parsed)

@@ -1,7 +1,7 @@
-"""Make a complete run: prepare, embed, train, adapt, evaluate, report. Run again, it continues where it stopped.
+"""Make a complete run: prepare, embed, train, adapt, evaluate, report. After an interruption, run it again to continue.
 
-A data set known by name (tldr, prism, personalllm, community-alignment) brings its experiment with all settings, the
-reward model among them; `--encoder hashing` takes the built-in encoder instead, which needs no download.
+Each data set known by name (tldr, prism, personalllm, community-alignment) has an experiment with all settings,
+including the reward model. `--encoder hashing` selects the built-in encoder instead, which needs no download.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lorerm.pipeline.run import run_experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments; one seed serves split and training."""
+    """Add the arguments of the subcommand. `--seed` is the seed of both the split and the training."""
     add_source_arguments(parser)
     add_encoder_options(parser)
     add_engine_options(parser)
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Run the experiment and show its report."""
+    """Run the experiment, and print the main results of its report."""
     source = read_source(parsed)
     _note_recipe(parsed)
     settings, encoder = encoder_of(parsed, source.experiment)
@@ -55,10 +55,9 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def _note_recipe(parsed: argparse.Namespace) -> None:
-    """Warn that `--recipe` sets the training alone, if the data set has an experiment of that name.
-
-    `--recipe` once meant both.
-    """
+    """Warn if `--recipe` names an experiment of the data set, which earlier versions would have run."""
     recipe, dataset = getattr(parsed, "recipe", "default"), dataset_name(parsed)
     if parsed.experiment is None and recipe != "default" and recipe in packaged_names(dataset):
-        warn([f"--recipe {recipe} sets how models are trained; {dataset} as published is --experiment {recipe}."])
+        warn(
+            [f"--recipe {recipe} only sets how models are trained; --experiment {recipe} runs {dataset} as published."]
+        )

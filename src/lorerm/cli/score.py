@@ -1,7 +1,7 @@
 """Score or rank candidate responses for one user: JSON lines in, JSON lines out.
 
-Each line of the input has `prompt` and either `response` or a list `responses`. For a single response the output line
-has its `reward`; for a list it has `ranking`: the responses' indices in the list, from 0, and rewards, best first.
+Each line of the input has `prompt` and either `response` or a list `responses`. For a single response, the output line
+has `reward`. For a list, it has `ranking`: the index (from 0) and the reward of each response, best first.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from lorerm.pipeline.models import check_user, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", metavar="ID", help="a user of the training data, or one adapted later")
     who.add_argument("--population", action="store_true", help="the population model, for users without feedback")
     parser.add_argument(
-        "--data", required=True, type=Path, metavar="FILE", help="the candidates as JSON lines, which may be gzipped"
+        "--data", required=True, type=Path, metavar="FILE", help="JSON-lines file of the candidates; it may be gzipped"
     )
     add_rank_option(parser, "to score with")
     add_running_options(parser)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Score the candidates and print one JSON line for each."""
+    """Score the candidates, and print a JSON line for each line of the input."""
     run = RunFolder.open(parsed.run)
     model = load_model(run, parsed.rank)
     check_user(run, model, parsed.user, "score with --population")
@@ -57,7 +57,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 @contextmanager
 def _located(file: str | Path, row: int) -> Iterator[None]:
-    """Add the row to an error that is raised in the block."""
+    """Add the file and the row to a `DataError` that is raised in the block."""
     try:
         yield
     except DataError as error:
@@ -65,14 +65,14 @@ def _located(file: str | Path, row: int) -> Iterator[None]:
 
 
 def _parse_candidate(record: object) -> tuple[Any, list[Any], bool]:
-    """Return prompt, responses, and whether there is a single response that is to be scored, not ranked."""
+    """Return the prompt, the responses, and whether a single response is scored instead of a list ranked."""
     if not isinstance(record, Mapping) or "prompt" not in record or not {"response", "responses"} & record.keys():
-        raise DataError("this is no candidate", 'give JSON with "prompt" and "response" or "responses"')
+        raise DataError("the row is not a candidate", 'give JSON with "prompt", and "response" or "responses"')
     single = "responses" not in record
     responses = [record["response"]] if single else as_list(record["responses"])
     if not responses:
         raise DataError(
-            'column "responses" is no list, or empty', "give the list of responses to rank", column="responses"
+            'column "responses" is not a list, or is empty', "give the list of responses to rank", column="responses"
         )
     for response in responses:
         as_conversation(record["prompt"], response)

@@ -1,7 +1,7 @@
 """Serve a model over HTTP: personal rewards and rankings, adapted to the comparisons that users send.
 
-/openapi.json describes the API, and the page at / tries it out. The database keeps users' comparisons as numbers,
-without texts. Without API keys the server answers this machine only.
+/openapi.json describes the API, and / is a web page to try it out. The database stores users' comparisons as numbers,
+without texts. Without API keys, the server accepts requests from this machine only.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from lorerm.pipeline.layout import MANIFEST
 if TYPE_CHECKING:
     from lorerm.serving.settings import Settings
 
-# Option -> type, default, least value, unit, help text.
+# Option -> type, default, minimum, unit, help text.
 _NUMBERS: dict[str, tuple[type, int, float, str, str]] = {
     "workers": (int, 1, 1, "INT", "number of server processes"),
-    "max-body": (int, 8 * 2**20, 1024, "BYTES", "largest size of a request"),
-    "timeout": (float, 30, 0.1, "SECONDS", "longest time for a request"),
-    "cache": (int, 256, 0, "MIB", "memory of a process for recent embeddings"),
+    "max-body": (int, 8 * 2**20, 1024, "BYTES", "maximum size of a request's body"),
+    "timeout": (float, 30, 0.1, "SECONDS", "maximum time for a request"),
+    "cache": (int, 256, 0, "MIB", "memory for recent embeddings in each process"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     parser.add_argument("path", metavar="RUN|MODEL", help="a run folder, a saved model, or a model's id on the hub")
     add_rank_option(parser, "to serve")
     parser.add_argument(
@@ -44,27 +44,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
     )
     parser.add_argument(
-        "--port", type=int, default=8000, metavar="INT", help="port to listen on; 0 takes a free one (default: 8000)"
+        "--port", type=int, default=8000, metavar="INT", help="port to listen on; 0 selects a free port (default: 8000)"
     )
     parser.add_argument(
         "--database",
         default=os.environ.get("LORERM_DATABASE", "sqlite:///lorerm.sqlite"),
         metavar="URL",
-        help="database of the users: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
+        help="database of users' feedback: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
         "(default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
     )
     parser.add_argument(
-        "--embeddings-only", action="store_true", help="load no encoder, and take embeddings in place of texts"
+        "--embeddings-only", action="store_true", help="load no encoder; accept embeddings instead of texts"
     )
     group = parser.add_argument_group("Security and limits")
     group.add_argument(
         "--api-keys",
         type=Path,
         metavar="FILE",
-        help="file with the SHA-256 of one API key per line; those in $LORERM_API_KEYS are accepted too",
+        help="file with the SHA-256 of one API key per line; $LORERM_API_KEYS can contain further ones",
     )
     group.add_argument(
-        "--new-key", action=_NewKey, nargs=0, help="print a new API key and its line for that file, and exit"
+        "--new-key",
+        action=_NewKey,
+        nargs=0,
+        help="print a new API key and its line for the file of --api-keys, and exit",
     )
     group.add_argument(
         "--allow-origin",
@@ -84,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Check the settings and serve until the process is ended."""
+    """Check the settings, and serve until the process is stopped."""
     try:
         from lorerm.serving.processes import serve
     except ImportError as error:
@@ -95,7 +98,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """Return the server's settings, once the database and the model have been opened with them."""
+    """Return the server's settings, after a check that they open the database and the model."""
     from lorerm.serving.database import Database
     from lorerm.serving.keys import read_keys
     from lorerm.serving.loaded_model import LoadedModel
@@ -120,8 +123,9 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
-    # Opened here, so that an error is one line. Each process opens both again and loads the encoder. None prepares the
-    # database: a process that replaces another must start even if the database is down at that moment.
+    # Both are opened here, so that an error is printed as one line. Each process of the server opens them again and
+    # loads the encoder. Only this function prepares the database: a process that replaces a failed one must be able to
+    # start while the database is down.
     with closing(Database(settings.database)) as database:
         database.prepare()
     LoadedModel(replace(settings, encoder=None))
@@ -129,7 +133,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
 
 
 def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
-    """Return the settings of the encoder that the model was trained on; None where it is not known."""
+    """Return the settings of the encoder that the model was trained on, or None if it is unknown."""
     if (Path(parsed.path) / MANIFEST).exists():
         run = RunFolder.open(parsed.path, half_forgotten=True)
         return None if is_imported(run) else run_encoder_settings(run)
@@ -144,7 +148,7 @@ class _NewKey(argparse.Action):
     """Option that prints a new API key and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Print the key."""
+        """Print a new key and its line for the key file, and exit."""
         from lorerm.serving.keys import new_key
 
         key, line = new_key()

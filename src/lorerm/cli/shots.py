@@ -1,4 +1,4 @@
-"""Measure the few-shot curve: accuracy for unseen users by the number of comparisons that they are adapted to."""
+"""Measure the few-shot curve: the accuracy for unseen users, by the number of comparisons used to adapt to them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lorerm.pipeline.layout import REPORT_PAGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     parser.add_argument(
         "--shots",
         nargs="+",
         type=int,
         metavar="N",
-        help="numbers of few-shot comparisons; 0 is always included (default: 1 to 50, as far as users have so many)",
+        help="numbers of few-shot comparisons; 0 is always included (default: from 1 to 50, if users have so many)",
     )
-    add_rank_option(parser, "to measure", "the one that validation chose or, where that is 0 or 1, the largest")
+    add_rank_option(parser, "to measure", "the rank that validation chose; if that is 0 or 1, the largest")
     add_options(parser, FewShotConfig)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Measure the curve, write the report with it, and show it."""
+    """Measure the curve, add it to the report, and print it."""
     from lorerm.reporting.terminal import few_shot_block
 
     with progress() as show:

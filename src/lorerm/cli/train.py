@@ -16,13 +16,13 @@ from lorerm.training.config import TrainingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the subcommand."""
     add_run_argument(parser)
     add_training_options(parser, leave_out=("rank",))
 
 
 def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collection[str]) -> None:
-    """Add ranks, alphas and the fields of `TrainingConfig`, except those in `leave_out`."""
+    """Add `--ranks`, `--alphas`, and an option for each field of `TrainingConfig` that is not in `leave_out`."""
     parser.add_argument(
         "--ranks", nargs="+", type=int, metavar="K", help="ranks to train (default: 0 to 5, as far as the data allow)"
     )
@@ -31,13 +31,13 @@ def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collecti
         nargs="+",
         type=float,
         metavar="A",
-        help="several strengths of a paper recipe's regulariser: each gets its own models and its own report",
+        help="strengths of the regulariser of a paper recipe: each gets its own models and its own report",
     )
     add_options(parser, TrainingConfig, leave_out=leave_out)
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Train the models and show which one validation chose."""
+    """Train the models, and print the rank that validation chose."""
     with progress() as show:
         run = RunFolder.open(parsed.run, show)
         experiment = merge_options(parsed, stored_experiment(run.path))
@@ -52,6 +52,6 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def warn_of_left_out_ranks(run: RunFolder, experiment: Experiment) -> None:
-    """Warn of the experiment's ranks that the data do not allow, which the report's table lacks."""
+    """Warn about ranks of the experiment that the data do not allow: the report has no rows for them."""
     if left_out := left_out_ranks(run, experiment):
         warn([f"Ranks of the experiment that the data do not allow, left out: {', '.join(map(str, left_out))}."])

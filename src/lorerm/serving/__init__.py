@@ -1,1 +1,1 @@
-"""HTTP server: personal rewards, user weights that are updated by each request with feedback, and a page to try it."""
+"""HTTP server for personal rewards. It updates a user's weights with their feedback, and has a web page to try it."""

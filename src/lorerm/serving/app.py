@@ -1,4 +1,4 @@
-"""The ASGI application: routes, middleware and the page."""
+"""The ASGI application: routes, middleware and the web page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ PAGE = Path(__file__).parent / "page"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application; None means the settings that `lorerm serve` wrote into the environment.
+    """Build the ASGI application.
 
-    The model is loaded when the application starts. The database must have been prepared (`Database.prepare`).
+    If `settings` is None, they are read from the environment variable that `lorerm serve` sets. The model is loaded
+    when the application starts. The database must have been prepared (`Database.prepare`).
     """
     settings = settings or Settings.from_json(os.environ[ENVIRONMENT])
     metrics = Metrics()
@@ -39,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         end_with_parent()
         with ExitStack() as until_end:
             app.state.shared = State.open(settings, metrics, until_end)
-            # All that is loaded by now stays in memory: the garbage collector need not scan it again and again.
+            # The objects that exist now are needed until the end. The garbage collector skips frozen objects.
             gc.collect()
             gc.freeze()
             yield
@@ -51,12 +52,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
-        # A redirect would go to an address made of the request's `Host` header, without the TLS of a proxy.
+        # The address of a redirect would contain the request's `Host` header, and http:// even behind a TLS proxy.
         redirect_slashes=False,
-        # In one list, the most requested first: starlette searches nested routers more slowly.
+        # A flat list, most requested routes first: starlette tests them in order, and nested routers are slower.
         routes=[*ranking.router.routes, *users.router.routes, *status.router.routes],
         middleware=ordered_middleware(settings, metrics),
-        # FastAPI has handlers of its own for these two; all other exceptions reach the middleware.
+        # These two replace FastAPI's own handlers. All other exceptions reach the middleware `ErrorResponses`.
         exception_handlers={HTTPException: handle_error, RequestValidationError: handle_error},
     )
     app.mount("/page", StaticFiles(directory=PAGE), name="page")

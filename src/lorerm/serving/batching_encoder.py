@@ -1,4 +1,4 @@
-"""Batches and caches calls to an encoder across concurrent requests."""
+"""Encoding for concurrent requests: texts of several requests share a batch, and recent embeddings are cached."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from lorerm.threads import set_torch_threads
 _Requested = dict[bytes, tuple["Conversation", "asyncio.Future[Floats32]"]]
 
 MAX_BATCH = 256
-"""The most conversations in one call of the encoder."""
+"""Maximum number of conversations in one call of the encoder."""
 MAX_WAITING = 4096
-"""The most conversations that wait for the encoder."""
+"""Maximum number of conversations that wait for the encoder."""
 
 
 class BatchingEncoder:
-    """Encoder for concurrent requests, with a cache of at most `cache_bytes` of recent embeddings.
+    """Encoder for concurrent requests, with a cache of recent embeddings (at most `cache_bytes`).
 
-    While the encoder runs, further conversations wait, and then go to it in one call, so that a prefix that several
-    share is computed once. An idle encoder is called at once.
+    Conversations that arrive while the encoder runs wait, and are encoded together in the next call. A prefix that
+    several of them share is then computed once. If the encoder is idle, it is called at once.
     """
 
     def __init__(self, encoder: Encoder, cache_bytes: int) -> None:
@@ -41,13 +41,13 @@ class BatchingEncoder:
         self._waiting: _Requested = {}
         self._running: _Requested = {}
         self._work: asyncio.Task[None] | None = None
-        # torch's number of threads is set here: a thread that first used torch while users' weights are fitted on one
-        # thread would keep that number.
+        # torch's number of threads is read now and set in the encoder's thread. While user weights are fitted, that
+        # number is 1, and a thread that uses torch for the first time then would keep it.
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
     async def embed(self, conversations: Sequence[Conversation]) -> Floats32:
-        """Return the embeddings of conversations, float32 [n, D]; an `ApiError` if too many wait already."""
+        """Return the embeddings of conversations, float32 [n, D]. Raises `ApiError` if too many are waiting already."""
         keys = [hashlib.sha256(conversation_key(each).encode()).digest() for each in conversations]
         found: dict[bytes, Floats32] = {}
         awaited: dict[bytes, asyncio.Future[Floats32]] = {}
@@ -57,13 +57,13 @@ class BatchingEncoder:
                 found[key] = self._cache[key]
             elif key not in awaited:
                 awaited[key] = self._request(key, conversation)
-        # Shielded, because other requests may wait for the same conversation.
+        # Shielded: if this request is cancelled, other requests may still wait for the same conversation.
         for key, future in awaited.items():
             found[key] = await asyncio.shield(future)
         return np.stack([found[key] for key in keys])
 
     def close(self) -> None:
-        """Stop, and cancel the requests that wait."""
+        """Stop the encoder, and cancel the conversations that are being encoded."""
         if self._work is not None:
             self._work.cancel()
         self._thread.shutdown(cancel_futures=True)
@@ -89,7 +89,7 @@ class BatchingEncoder:
             self._running = {}
 
     async def _encode(self, keys: Sequence[bytes]) -> None:
-        """Encode conversations in one call; if that fails, one by one, so that only the faulty ones get an error."""
+        """Encode conversations in one call. If it raises `LorermError`, encode each alone to find the invalid ones."""
         loop = asyncio.get_running_loop()
         conversations = [self._running[key][0] for key in keys]
         try:
@@ -118,6 +118,6 @@ class BatchingEncoder:
 
 
 def _retrieve_exception(future: asyncio.Future[Floats32]) -> None:
-    """Retrieve a future's exception, about which asyncio would complain if every waiting request was cancelled."""
+    """Retrieve a future's exception: if all requests for it were cancelled, asyncio would log it as never retrieved."""
     with suppress(asyncio.CancelledError):
         future.exception()

@@ -1,6 +1,6 @@
-"""HTTP connections with limits on the size and the time of what precedes and follows a request's body.
+"""HTTP connections with limits on the headers (size and arrival time) and the trailers (size) of a request.
 
-The body's own limits are in `lorerm.serving.middleware`.
+The limits on the body are in `lorerm.serving.middleware`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_BYTES = 65_536
-"""The most bytes of a request's line and headers, and of the trailers after its body."""
+"""Maximum size, in bytes, of the request line with the headers, and of the trailers after the body."""
 HEAD_SECONDS = 30.0
-"""The time for a request's line and headers to arrive; for the first one, from the start of the connection."""
+"""Seconds within which the request line and the headers must arrive.
+
+For the first request they count from the start of the connection.
+"""
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection with these limits: by default it waits for headers, and stores them, without limit."""
+    """Connection of uvicorn with these limits. uvicorn itself waits for headers, and stores them, without a limit."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)
-        self._bytes = 0  # since the request began, or since the last part of its body
+        self._bytes = 0  # received since the request began or, if later, since the last part of its body
         self._in_head = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,30 +39,30 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data, and close the connection if the head or the trailers are too long."""
+        """Parse received data, and close the connection if the headers or the trailers are too long."""
         self._bytes += len(data)
         super().data_received(data)
         if self._in_head and self._timer is None:
             self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
         if self._bytes > MAX_BYTES and not self.transport.is_closing():
             if self._in_head:
-                self.send_400_response("The request's line and headers are too long.")
+                self.send_400_response("The request line and the headers are too long.")
             else:
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Start counting the head."""
+        """Start counting the bytes of the request line and the headers."""
         self._bytes, self._in_head = 0, True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Stop the timer: the head is complete."""
+        """Stop the timer: all headers have arrived."""
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Start counting anew: the middleware counts the body."""
+        """Reset the number of bytes to 0: the middleware counts the body."""
         self._bytes = 0
         super().on_body(body)
 

@@ -1,6 +1,7 @@
 """The database of users' feedback, in SQLite or PostgreSQL: connections, tables, migration, erasure of deleted rows.
 
-Of each comparison it stores the projection on the model's basis, but no text and no embedding.
+For each comparison the database stores the embedding difference projected on the model's basis, but no text and no
+embedding.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from lorerm.errors import ConfigError, first_line
 
 CONNECTIONS = 8
-"""Connections of a process, and the number of threads that use them."""
+"""Number of connections of a process, and of the threads that use them."""
 _POOL = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 2}
 # Seconds to wait for another writer, or for PostgreSQL to respond.
 _PATIENCE = 20
-_MIGRATION_LOCK = 0x6C6F7265  # PostgreSQL's advisory lock, an arbitrary number ("lore" in ASCII)
+_MIGRATION_LOCK = 0x6C6F7265  # key of an advisory lock in PostgreSQL: an arbitrary number ("lore" in ASCII)
 
 metadata = sa.MetaData()
 
@@ -34,8 +35,8 @@ users = sa.Table(
     metadata,
     sa.Column("model", sa.String(32), primary_key=True, doc="fingerprint of the model"),
     sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("stamp", sa.BigInteger, nullable=False, doc="drawn anew with every change: equal stamps, equal state"),
-    sa.Column("version", sa.Integer, nullable=False, doc="how many requests with feedback there were"),
+    sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number that every change replaces"),
+    sa.Column("version", sa.Integer, nullable=False, doc="number of requests with feedback"),
 )
 
 updates = sa.Table(
@@ -48,9 +49,10 @@ updates = sa.Table(
     sa.Column("created", sa.Float, nullable=False, doc="seconds since 1970"),
     sa.Column("key", sa.Text, doc="the request's idempotency key"),
     sa.Column("digest", sa.LargeBinary, nullable=False, doc="SHA-256 of the request"),
-    sa.Column("answers", sa.Integer, nullable=False, doc="comparisons and choices in the request"),
-    sa.Column("projected", sa.LargeBinary, nullable=False, doc="float32 [n, K], little-endian: the d . V"),
-    sa.Column("count", sa.LargeBinary, nullable=False, doc="float32 [n], little-endian: the weights"),
+    sa.Column("answers", sa.Integer, nullable=False, doc="number of comparisons and choices in the request"),
+    # Each row is the embedding of the chosen response minus that of the rejected one, times the basis.
+    sa.Column("projected", sa.LargeBinary, nullable=False, doc="float32 [n, K], little-endian: projected comparisons"),
+    sa.Column("count", sa.LargeBinary, nullable=False, doc="float32 [n], little-endian: weights of the comparisons"),
     sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
     sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
 )
@@ -58,14 +60,15 @@ updates = sa.Table(
 erasures = sa.Table(
     "erasures",
     metadata,
-    sa.Column("pending", sa.Integer, primary_key=True, doc="deletions since the files were last rewritten; one row"),
+    # The table has exactly one row.
+    sa.Column("pending", sa.Integer, primary_key=True, doc="number of deletions since the files were last rewritten"),
 )
 
 
 class Database:
     """The database at a URL, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
 
-    The first query connects to it, so that a process can start while PostgreSQL is down.
+    It connects at the first query, so that a process can start while PostgreSQL is down.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,24 +79,27 @@ class Database:
         self._shown = parsed.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
-        """Create or migrate the tables, and finish an interrupted deletion; call it once, before processes start."""
+        """Create or migrate the tables, and finish an interrupted erasure.
+
+        Call it once, before the processes of the server start.
+        """
         try:
             self._migrate()
             self.erase()
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
-            remedy = "check the address, the permissions and whether the database runs"
+            remedy = "check the URL, the permissions, and that the database is running"
             raise _error(f"the database {self._shown} cannot be opened ({first_line(cause)})", remedy) from error
 
     @cached_property
     def reader(self) -> sqlite3.Connection:
-        """A read-only SQLite connection for the one thread that reads in every request; it sees all commits."""
+        """A read-only SQLite connection that sees all commits. Only one thread may use it: the event loop's."""
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON").close()
         return connection
 
     def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """Return the rows of a query; try a second time if the connection is older than a restart of PostgreSQL."""
+        """Return the rows of a query. If the connection was lost (PostgreSQL was restarted), try a second time."""
         try:
             return self._read(query)
         except DBAPIError as error:
@@ -107,7 +113,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection for one transaction, which is on the disk when the block ends."""
+        """Yield a connection for one transaction, which is committed to the disk when the block ends."""
         with self.engine.begin() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -118,10 +124,10 @@ class Database:
         self.read(sa.select(erasures.c.pending))
 
     def erase(self) -> None:
-        """Rewrite the files without deleted rows, if rows were deleted since the last time.
+        """If rows were deleted since the last call, rewrite the database files so that they contain no deleted rows.
 
-        SQLite's file and its log then contain nothing of them. PostgreSQL writes new files for the tables; its own log
-        keeps deleted rows until it is recycled, and so do backups and replicas.
+        With SQLite these are the file and the write-ahead log. With PostgreSQL these are the files of the tables: its
+        write-ahead log contains deleted rows until it is recycled, and backups and replicas can contain them too.
         """
         ((pending,),) = self.read(sa.select(erasures.c.pending))
         if not pending:
@@ -146,15 +152,15 @@ class Database:
         self.engine.dispose()
 
     def _empty_log(self, connection: Connection) -> None:
-        """Empty SQLite's log as soon as no reader needs it; SQLite itself does not wait for another checkpoint."""
+        """Empty SQLite's write-ahead log; repeat the attempt while a reader or another checkpoint prevents it."""
         deadline = time.monotonic() + _PATIENCE
         while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
             if time.monotonic() > deadline:
-                raise TimeoutError("readers use the log all the time")
+                raise TimeoutError("SQLite's write-ahead log is in constant use")
             time.sleep(0.01)
 
     def _migrate(self) -> None:
-        """Create or migrate the tables; processes that start at once wait for each other."""
+        """Create or migrate the tables. Servers that start at the same time do this one after the other."""
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -194,7 +200,7 @@ def _parse(url: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     try:
-        # Created here, with permissions for its owner only, which SQLite's log inherits.
+        # Created here so that only its owner can read it. SQLite gives its log the same permissions.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise _error(f"the database {path} cannot be created ({error.strerror})", "give another path") from error
@@ -211,7 +217,7 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Set SQLite's journal mode. If other processes do the same to a new file, SQLite fails at once, so try again."""
+    """Set SQLite's journal mode to WAL; try again if it fails because another process does the same to a new file."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -231,8 +237,8 @@ def _postgresql(url: URL) -> Engine:
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "lorerm",
-                # A host that disappears without closing its connections is noticed after seconds; by default the
-                # operating system asks after two hours.
+                # Detect within seconds that the host has disappeared without closing its connections. By default the
+                # operating system checks after two hours.
                 "keepalives_idle": _PATIENCE // 2,
                 "keepalives_interval": _PATIENCE // 4,
                 "keepalives_count": 2,

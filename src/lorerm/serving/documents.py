@@ -1,4 +1,4 @@
-"""Embeddings of the documents in a request: given ones are decoded, texts go through the encoder."""
+"""Embeddings of the documents in a request: embeddings sent by the client are decoded, texts are encoded."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from lorerm.serving.schemas import EmbeddingDocument, Message, TextDocument
 async def embed_documents(
     documents: Sequence[Any], prompts: Sequence[Any], dimension: int, encoder: BatchingEncoder | None
 ) -> Floats32:
-    """Return the embeddings of documents (types of `schemas.Document`), float32 [n, D]; too large numbers are infinite.
+    """Return the embeddings of documents (values of type `schemas.Document`), float32 [n, D].
 
-    The prompt of an embedding may be None. Without an encoder only embeddings are accepted.
+    Numbers too large for float32 become infinite. If a document is an embedding, its prompt may be None. If `encoder`
+    is None, only embeddings are accepted.
     """
     texts = [index for index, document in enumerate(documents) if type(document) is not EmbeddingDocument]
     if not texts:
         return decode([document.embedding for document in documents], dimension)
     if encoder is None:
         raise DataError(
-            "this server has no encoder and takes embeddings only", 'send {"embedding": ...} instead of texts'
+            "this server has no encoder and accepts embeddings only", 'send {"embedding": ...} instead of texts'
         )
     rows = np.empty((len(documents), dimension), dtype=np.float32)
     given = [index for index, document in enumerate(documents) if type(document) is EmbeddingDocument]
@@ -37,7 +38,7 @@ async def embed_documents(
 
 
 def decode(vectors: Sequence[bytes | list[float]], dimension: int) -> Floats32:
-    """Return embeddings that came as bytes or numbers, float32 [n, D]; a `DataError` if one has another length."""
+    """Decode embeddings, sent as bytes or numbers, to float32 [n, D]. Raises `DataError` if one has not D numbers."""
     if all(type(vector) is bytes and len(vector) == 4 * dimension for vector in vectors):
         return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, dimension)  # type: ignore[arg-type]
     return np.stack([_decode_one(vector, dimension) for vector in vectors])
@@ -56,7 +57,7 @@ def _decode_one(vector: bytes | list[float], dimension: int) -> Floats32:
     length, rest = divmod(len(vector), 4) if isinstance(vector, bytes) else (len(vector), 0)
     if rest or length != dimension:
         raise DataError(
-            f"an embedding has {length} numbers{' and some bytes' if rest else ''}, the model's have {dimension}",
+            f"an embedding has {length} numbers{' and some bytes' if rest else ''} instead of {dimension}",
             "embed with the encoder that the model was trained on, and send float32",
         )
     if isinstance(vector, bytes):
@@ -67,5 +68,5 @@ def _decode_one(vector: bytes | list[float], dimension: int) -> Floats32:
 
 def _conversation(prompt: str | list[Message] | None, document: Any) -> Conversation:  # noqa: ANN401
     if prompt is None:
-        raise DataError("a text has no prompt", "send the prompt (in a rerank, `query`), or embeddings only")
+        raise DataError("a text has no prompt", "send the prompt (`query` in a rerank request), or only embeddings")
     return as_conversation(plain_text(prompt), plain_text(document))

@@ -21,7 +21,7 @@ from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, R
 log = logging.getLogger("lorerm.serving")
 
 _RETRY_AFTER = {"Retry-After": "1"}
-# The first type that matches counts.
+# The first matching type determines the response.
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
     (FolderBusyError, 503, "busy"),
@@ -29,12 +29,12 @@ _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (ModelError, 409, "model_cannot"),
     (RunError, 409, "run_cannot"),
 )
-_ROUTER_MESSAGES = {404: "there is nothing at this path", 405: "this path does not take the request's method"}
+_ROUTER_MESSAGES = {404: "there is nothing at this path", 405: "this path does not support the request's method"}
 _SEE_DESCRIPTION = "compare the request with the description at /openapi.json"
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong, and what to do about it."""
+    """An error: its code, what is wrong (message) and what to do (remedy)."""
 
     code: str
     message: str
@@ -48,7 +48,7 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(HTTPException):
-    """Error that is sent to the client as it is; every part of the server can raise it."""
+    """Error whose status, code, message and remedy are sent to the client unchanged."""
 
     def __init__(
         self, status: int, code: str, problem: str, remedy: str, headers: Mapping[str, str] | None = None
@@ -73,16 +73,16 @@ def unknown_user(user: str) -> ApiError:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI entries of the errors that any route can respond with, and of further statuses."""
+    """Return OpenAPI entries for the errors that all routes have in common, and for the further `statuses`."""
     found = {400, 401, 403, 408, 413, 415, 422, 503, 504, *statuses}
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in sorted(found)}
 
 
 def error_response(error: Exception) -> JSONResponse:
-    """Return the response for an exception; it and the log contain nothing that a client sent."""
+    """Return the response for an exception. Unexpected errors are logged, without anything that a client sent."""
     if isinstance(error, ApiError):
         return _response(error.status_code, error.code, error.detail, error.remedy, error.headers)
-    if isinstance(error, HTTPException):  # of starlette's router
+    if isinstance(error, HTTPException):  # raised by starlette's router
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = _ROUTER_MESSAGES.get(error.status_code, error.detail)
         return _response(error.status_code, code, message, _SEE_DESCRIPTION, error.headers)
@@ -99,7 +99,7 @@ def error_response(error: Exception) -> JSONResponse:
 
 
 async def handle_error(_: Request, error: Exception) -> JSONResponse:
-    """Return the response for an exception, as FastAPI's exception handlers do."""
+    """Handle an exception as a FastAPI exception handler: return its `error_response`."""
     return error_response(error)
 
 
@@ -111,7 +111,7 @@ def _response(
 
 
 def _invalid_request(error: RequestValidationError) -> JSONResponse:
-    """Name the first field that is invalid, without its value."""
+    """Return a response that names the first invalid field, without its value."""
     errors = error.errors()
     field = ".".join(map(str, errors[0]["loc"]))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -119,9 +119,12 @@ def _invalid_request(error: RequestValidationError) -> JSONResponse:
 
 
 def _database_unavailable(error: Exception) -> JSONResponse:
-    """Log the error's code: the message can contain what was sent. Whether a write succeeded is not known."""
+    """Log the error's code, but not its message, which can contain data of the request.
+
+    It is unknown whether a write succeeded, so the client is asked to send the same request again.
+    """
     cause = getattr(error, "orig", None) or error
-    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "no code"  # SQLITE_FULL
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "no code"  # e.g. SQLITE_FULL
     log.error("the database failed: %s (%s)", type(error).__name__, code)
     return _response(
         503,
@@ -133,10 +136,10 @@ def _database_unavailable(error: Exception) -> JSONResponse:
 
 
 def _internal_error(error: Exception) -> JSONResponse:
-    """Log where the error was raised, without its message, which can contain what was sent."""
+    """Log where the error was raised, but not its message, which can contain data of the request."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-6:]))
     log.error("%s in %s", type(error).__name__, places)
     return _response(
-        500, "internal_error", "the server failed because of a bug", "ask the server's operator to look into its log"
+        500, "internal_error", "the server failed because of a bug", "ask the server's operator to look at the log"
     )

@@ -1,4 +1,4 @@
-"""Users' feedback in the database: all of a user's is read at once, and each request with feedback appends one row."""
+"""Users' feedback in the database: one row for each request. All feedback of a user is read in one query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from lorerm.arrays import Floats32
 from lorerm.serving.database import Database, erasures, updates, users
 
-_NUMBER = np.dtype("<f4")  # of the arrays in the columns of bytes
+_NUMBER = np.dtype("<f4")  # number type of the arrays that are stored as bytes
 _STAMP = "SELECT stamp FROM users WHERE model = ? AND user_id = ?"
 
 
@@ -24,13 +24,13 @@ class FeedbackBatch:
     key: str | None
     """The request's idempotency key."""
     digest: bytes
-    """SHA-256 of the request, to recognise another request with the same key."""
+    """SHA-256 of the request. It shows whether two requests with the same key have the same feedback."""
     n_feedback: int
-    """Comparisons and choices; a choice gives several rows."""
+    """Number of comparisons and choices. A choice among m responses becomes m - 1 projected comparisons."""
     projected: Floats32
-    """float32 [n, K]: the embedding difference of each comparison times the basis."""
+    """float32 [n, K]: for each comparison the embedding difference (chosen minus rejected) times the basis."""
     weights: Floats32
-    """float32 [n]: how many judgements each comparison counts as."""
+    """float32 [n]: as how many comparisons each one counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +38,20 @@ class StoredFeedback:
     """All feedback of one user."""
 
     stamp: int | None = None
-    """Identifies this state, because every change draws a new one; None if nothing is stored."""
+    """Random number that every change replaces, so that an equal stamp means equal feedback. None if there is none."""
     batches: tuple[FeedbackBatch, ...] = ()
 
 
 @dataclass(frozen=True)
 class FeedbackStore:
-    """The feedback on one model, in a prepared database."""
+    """Store of the feedback for one model, in a database on which `Database.prepare` was called."""
 
     database: Database
     model: str
     """The model's fingerprint."""
 
     def stamp(self, user: str) -> int | None:
-        """Return the stamp of a user's feedback, or None if there is none; for SQLite from one thread only."""
+        """Return the stamp of a user's feedback, or None if there is none. With SQLite, use one thread only."""
         if self.database.is_sqlite:
             row = self.database.reader.execute(_STAMP, (self.model, user)).fetchone()
             return None if row is None else int(row[0])
@@ -59,7 +59,7 @@ class FeedbackStore:
         return rows[0].stamp if rows else None
 
     def load(self, user: str) -> StoredFeedback:
-        """Return a user's feedback, as it was at one moment."""
+        """Return all feedback of a user, read in one query so that it is consistent."""
         query = (
             select(users.c.stamp, updates.c.key, updates.c.digest, updates.c.answers, updates.c.projected)
             .add_columns(updates.c.count)
@@ -76,7 +76,7 @@ class FeedbackStore:
         return StoredFeedback(rows[0].stamp if rows else None, tuple(batches))
 
     def append(self, user: str, before: StoredFeedback, batch: FeedbackBatch) -> int | None:
-        """Append a request's feedback, and return the new stamp; None if the user was changed after `before`."""
+        """Append a request's feedback and return the new stamp. Return None if the stored feedback is not `before`."""
         stamp, version = secrets.randbits(63), len(before.batches) + 1
         row = {"model": self.model, "user_id": user}
         values = {
@@ -102,11 +102,11 @@ class FeedbackStore:
         return stamp
 
     def delete(self, user: str) -> None:
-        """Delete a user's feedback on all models; `Database.erase` then removes what remains in the files."""
+        """Delete a user's feedback for all models. The files contain the deleted rows until `Database.erase` runs."""
         with self.database.writing() as connection:
             # The same order of tables as in `append`, so that the two cannot deadlock.
             deleted = connection.execute(delete(users).where(users.c.user_id == user)).rowcount
-            # PostgreSQL: a first request may have added its row in `users` since; its feedback stays.
+            # With PostgreSQL, a request may have added the user again since the first statement: its feedback stays.
             added = exists().where(users.c.model == updates.c.model, users.c.user_id == updates.c.user_id)
             deleted += connection.execute(delete(updates).where(updates.c.user_id == user, ~added)).rowcount
             if deleted:

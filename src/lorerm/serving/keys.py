@@ -1,4 +1,4 @@
-"""API keys, stored and compared as SHA-256, so that the stored form cannot be used as a key."""
+"""API keys. Only their SHA-256 hashes are stored and compared, so that a stored hash cannot be used as a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def new_key() -> tuple[str, str]:
-    """Return a new key, and its line for the key file."""
+    """Return a new random key, and its line for the key file (the hash of the key)."""
     key = secrets.token_urlsafe(32)
     return key, hash_of(key)
 
@@ -28,7 +28,11 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
-    """Read hashes of keys from a file, one at the start of each line, and from an environment variable's value."""
+    """Read the hashes of keys from a file and from the value of an environment variable; each can be None.
+
+    A line of the file begins with a hash. Empty lines, and lines that begin with #, are skipped. In the value of the
+    environment variable, white space separates the hashes.
+    """
     hashes = []
     if path is not None:
         try:
@@ -40,20 +44,20 @@ def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
             if line.strip() and not line.startswith("#"):
                 hashes.append(_parse_hash(line.split()[0], path, row))
         if not hashes:
-            remedy = "add a line that `lorerm serve --new-key` prints"
+            remedy = "add the line that `lorerm serve --new-key` prints for the file"
             raise ConfigError("the key file has no key", remedy, file=path, argument="api-keys")
     return (*hashes, *(_parse_hash(word, "LORERM_API_KEYS") for word in (environment or "").split()))
 
 
 def _parse_hash(word: str, source: Path | str, row: int | None = None) -> str:
     if not _SHA256.fullmatch(word.lower()):
-        remedy = "write the line that `lorerm serve --new-key` prints, not the key itself"
+        remedy = "replace it by the line that `lorerm serve --new-key` prints for the file, not by the key itself"
         raise ConfigError("an entry is not the SHA-256 of a key", remedy, file=source, row=row, argument="api-keys")
     return word.lower()
 
 
 def is_known(authorization: bytes, hashes: Sequence[str]) -> bool:
-    """Return whether an `Authorization: Bearer KEY` header has one of the keys; takes equally long for every key."""
+    """Return whether an `Authorization` header, `Bearer KEY`, has a known key. The time does not depend on the key."""
     scheme, _, key = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
         return False

@@ -1,4 +1,4 @@
-"""The reward model that a server has loaded from a run, a folder or the hub, with the users in its files."""
+"""The reward model of a server, loaded from a run, a model folder or the hub, with the users in the model's files."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ log = logging.getLogger("lorerm.serving")
 
 # Seconds to wait for another process that writes into the folder.
 _PATIENCE = 20.0
-# Seconds between two changes of a folder that surely have different times: kernels round them to a few milliseconds.
+# Two changes of a folder that are this many seconds apart have different modification times: kernels round these times
+# to a few milliseconds.
 _TICK = 0.05
 
 
 class ModelFiles:
     """The files of a model: a run, a folder written by `save_pretrained`, or a model on the hub.
 
-    Opening a run finishes a removal of users that was interrupted. A model on the hub is loaded without its users,
-    because they could not be removed there.
+    Opening a run finishes an interrupted removal of users. A model on the hub is loaded without its users, because they
+    could not be removed there.
     """
 
     folder: Path | None = None
-    """The folder with the users' file, which every change of users replaces; None for the hub."""
+    """The folder that contains the file of the users; None for a model on the hub."""
 
     def __init__(self, path: str, rank: int | None) -> None:
         self._path, self._is_run = path, (Path(path) / MANIFEST).exists()
@@ -54,7 +55,7 @@ class ModelFiles:
             self._rank = chosen_rank(run) if rank is None else rank
             self.folder = model_folder(run, self._rank, chosen_alpha(run))
         elif rank is not None:
-            problem = f"--rank selects a run's model, and {path} is not a run"
+            problem = f"--rank selects one of the models of a run, but {path} is not a run folder"
             raise ConfigError(problem, "leave --rank out", argument="rank")
         elif Path(path).is_dir() or (Path(path) / CONFIG).exists():
             self.folder = Path(path)
@@ -67,7 +68,7 @@ class ModelFiles:
         return model if self.folder is not None else model.without_users(model.user_ids)
 
     def forget(self, user: str) -> None:
-        """Remove a user from every file; an unknown user is no error."""
+        """Remove a user from every file. If the user is unknown, do nothing."""
         if self._is_run:
             run = RunFolder.open(self._path, half_forgotten=True)
             with suppress(UnknownUserError):
@@ -77,7 +78,7 @@ class ModelFiles:
 
 
 class LoadedModel:
-    """A reward model, its encoder and the users in its files, which are read again if another process changes them."""
+    """A reward model, its encoder and the users in its files; `refresh` reads these again if their files changed."""
 
     def __init__(self, settings: Settings) -> None:
         self._files = ModelFiles(settings.path, settings.rank)
@@ -95,9 +96,9 @@ class LoadedModel:
         self._lock = Lock()
 
     def rewards(self, embeddings: Floats32, weights: Floats32) -> list[float]:
-        """Return the rewards of embeddings [n, D] for weights [K]; a `DataError` if one is not finite."""
+        """Return the rewards of embeddings [n, D] for weights [K]. Raises `DataError` if a reward is not finite."""
         with np.errstate(all="ignore"):
-            # Each row by itself: in one matrix product, equal rows can get rewards that differ in the last digit.
+            # One product for each row: in a single matrix product, equal rows can differ in the last digit.
             rewards = np.matmul(embeddings[:, None, :], self.basis @ weights)[:, 0]
         if not np.isfinite(rewards).all():
             raise not_computable()
@@ -108,43 +109,44 @@ class LoadedModel:
         return self._signature == self._sign()
 
     def refresh(self) -> None:
-        """Read the users again if any process has changed their files."""
+        """Read the users again if their files have changed."""
         with self._lock:
             if self.is_current():
                 return
             try:
                 signature, model = self._read()
             except LorermError as error:
-                # Possibly in the middle of a change: the next request tries again.
+                # Another process may be changing the files. The next request tries again.
                 log.warning("the model's users cannot be read at the moment: %s", error)
                 return
             if fingerprint(model) == self.fingerprint:
                 self.file_users = model.users()
             else:
                 log.error(
-                    "the folder has another model: restart the server; until then no users of its files are known"
+                    "the model folder contains a different model now: restart the server; until then, the users in "
+                    "its files are unknown"
                 )
                 self.file_users = self.file_users.select([])
             self._signature = signature
 
     def forget(self, user: str) -> None:
-        """Remove a user from the model's files; a `RunError` if they cannot be changed."""
+        """Remove a user from the model's files. Raises `RunError` if the files cannot be changed."""
         try:
             self._files.forget(user)
         except FolderBusyError:
             problem = "another command is changing the model's files"
             raise FolderBusyError(problem, "send the request again later") from None
         except (OSError, RunError) as error:
-            # Paths and causes are for the server's operator, not for its clients.
+            # The path and the cause go to the operator's log, not to the client.
             log.error("a user cannot be removed from the model's files: %s", error)  # noqa: TRY400 - no traceback
             raise RunError(
                 "the user's feedback is deleted from the database, but the user is also in the model's files, which "
                 "this server cannot change",
-                "ask the server's operator, whose log names the file",
+                "ask the server's operator: the server's log names the file",
             ) from error
 
     def _sign(self) -> tuple[int, int] | None:
-        """Return the folder's inode and time, which change with its users: a file is replaced then."""
+        """Return the folder's inode and modification time, which change when its file of users is replaced."""
         if self._files.folder is None:
             return None
         try:
@@ -154,10 +156,10 @@ class LoadedModel:
         return found.st_ino, found.st_mtime_ns
 
     def _read(self) -> tuple[tuple[int, int] | None, LowRankRewardModel]:
-        """Return the model, and the signature of the files that it was read from."""
+        """Return the folder's signature (see `_sign`), and the model read after that."""
         signature = self._sign()
-        # A change within the same tick would have the same signature, so wait until the last one is older.
-        # If the folder's time is in the future, because clocks differ, don't wait for it.
+        # A change that follows within _TICK could leave the signature as it is, so wait until the last change is older.
+        # If the folder's time is far in the future, because clocks differ, don't wait.
         while signature is not None and abs(time.time() - signature[1] / 1e9) < _TICK:
             time.sleep(_TICK)
             signature = self._sign()
@@ -177,7 +179,10 @@ def not_computable() -> DataError:
 
 
 def fingerprint(model: LowRankRewardModel) -> str:
-    """Return 32 hexadecimal digits: a hash of all that decides which weights the same feedback leads to."""
+    """Return a hash (32 hexadecimal digits) of the basis, prior, temperature and encoder.
+
+    They determine the weights that are fitted to given feedback.
+    """
     prior = model.prior
     digest = hashlib.sha256()
     encoder = None if model.encoder is None else sorted(model.encoder.to_dict().items())
@@ -188,7 +193,7 @@ def fingerprint(model: LowRankRewardModel) -> str:
 
 
 def _retry_while_busy(work: Callable[[], object]) -> None:
-    """Call a function, again and again while another process writes into the folder."""
+    """Call a function; repeat it while another process writes into the folder, for at most `_PATIENCE` seconds."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

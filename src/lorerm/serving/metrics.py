@@ -20,24 +20,24 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "lorerm_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
+            "lorerm_requests", "Number of requests", ["method", "route", "status"], registry=self._registry
         )
         self._seconds = Histogram(
-            "lorerm_request_seconds", "Time to the answer", ["route"], registry=self._registry, buckets=_BUCKETS
+            "lorerm_request_seconds", "Seconds per request", ["route"], registry=self._registry, buckets=_BUCKETS
         )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
+        """Count a request and its response time."""
         key = method if method in _METHODS else "other", route, status
-        if key not in self._children:  # looking these up takes longer than counting
+        if key not in self._children:  # cached, because `labels` takes longer than counting
             self._children[key] = self._requests.labels(key[0], route, str(status)), self._seconds.labels(route)
         requests, times = self._children[key]
         requests.inc()
         times.observe(seconds)
 
     def render(self) -> bytes:
-        """Return all metrics in Prometheus's text format, those of the other processes included."""
+        """Return the metrics of all processes of the server in Prometheus's text format."""
         registry = self._registry
         if os.environ.get(METRICS_FOLDER):
             registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""ASGI middleware: one class for each concern. Every request passes all of it, so it is written to take little time."""
+"""ASGI middleware, one class for each concern. It is written for speed, because every request passes all of it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lorerm.serving.keys import is_known, is_loopback
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.settings import Settings
 
-# Status in the metrics of a request without a response: the client closed the connection.
+# Status that the metrics count if the client closed the connection before the response.
 _CLIENT_CLOSED = 499
-# Paths that need no key, because nothing there is about a user.
+# Paths that need no API key, because their responses contain nothing about users.
 _PUBLIC = ("/health", "/ready")
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
-# The page loads its own files only, and no other site can embed it.
+# The web page can load files of this server only, and no other site can embed it.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,7 +32,7 @@ _PAGE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", _PAGE_POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-cache"),  # files of two versions must not be mixed
+    (b"cache-control", b"no-cache"),  # after an upgrade, no cached file of the old version may be used
 )
 
 
@@ -41,7 +41,7 @@ def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]
 
     Browsers' preflight requests carry no key, so CORS comes before authentication. Middleware that only observes
     or adds headers comes next, so that it also sees the error responses. The limits come last, so that
-    their errors are sent too.
+    `ErrorResponses` sends their errors too.
     """
     cors = Middleware(
         CORSMiddleware,
@@ -62,7 +62,7 @@ def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]
 
 
 class _HttpMiddleware(ABC):
-    """ASGI middleware for requests; other events, such as the start of the application, pass it unchanged."""
+    """ASGI middleware for HTTP requests. Other events, such as the start of the application, pass unchanged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -84,7 +84,7 @@ class RawPath(_HttpMiddleware):
 
 
 class RequestMetrics(_HttpMiddleware):
-    """Counts every request, with its route's template, its status and its time."""
+    """Counts every request by the template of its route and its status, and measures its time."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         super().__init__(app)
@@ -107,7 +107,7 @@ class RequestMetrics(_HttpMiddleware):
 
 
 class SecurityHeaders(_HttpMiddleware):
-    """Adds headers to every response, which tell browsers and proxies what they may do with it."""
+    """Adds headers for security and caching to every response."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _PAGE_HEADERS if _is_page(scope["path"]) else _API_HEADERS
@@ -121,7 +121,7 @@ class SecurityHeaders(_HttpMiddleware):
 
 
 class ErrorResponses(_HttpMiddleware):
-    """Sends the error response for any exception; if the response has started, the exception is only logged."""
+    """Sends an error response for every exception, unless the response has already started."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -133,7 +133,7 @@ class ErrorResponses(_HttpMiddleware):
 
         try:
             await self.app(scope, receive, send_and_note)
-        except ClientDisconnect:  # while the body was read: no client is left to respond to
+        except ClientDisconnect:  # raised while the body is read: no response can be sent any more
             pass
         except Exception as error:
             response = error_response(error)
@@ -142,9 +142,9 @@ class ErrorResponses(_HttpMiddleware):
 
 
 class Authentication(_HttpMiddleware):
-    """Rejects requests without a known API key; of a server without keys, requests that name another host.
+    """Rejects requests without a known API key. If the server has no keys, only requests to localhost are accepted.
 
-    The check of the host keeps web pages out whose domain name was made to point to this machine (DNS rebinding).
+    The check of the host name prevents DNS rebinding: a web page can make its domain name point to this machine.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -155,7 +155,7 @@ class Authentication(_HttpMiddleware):
         path, headers = scope["path"], dict(scope["headers"])
         if not self._keys:
             if not is_loopback(_host_name(headers.get(b"host", b"").decode("latin-1"))):
-                problem = "this server has no API keys and answers only requests to this machine"
+                problem = "this server has no API keys and accepts only requests to this machine"
                 remedy = "use the host localhost, or start the server with --api-keys"
                 raise ApiError(403, "host_not_allowed", problem, remedy)
         elif not (path in _PUBLIC or _is_page(path) or is_known(headers.get(b"authorization", b""), self._keys)):
@@ -165,7 +165,7 @@ class Authentication(_HttpMiddleware):
 
 
 class BodySizeLimit(_HttpMiddleware):
-    """Rejects a body that is declared too large, or turns out to be while it is read."""
+    """Rejects a body that is too large, by its declared size or by the bytes received."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         super().__init__(app)
@@ -173,6 +173,7 @@ class BodySizeLimit(_HttpMiddleware):
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"")
+        # A number of 20 digits exceeds every limit; the conversion of a very long number would fail.
         self._check(int(declared[:20]) if declared.isdigit() else 0)
         received = 0
 
@@ -192,9 +193,10 @@ class BodySizeLimit(_HttpMiddleware):
 
 
 class TimeLimit(_HttpMiddleware):
-    """Cancels a request that takes longer than a number of seconds, the arrival of its body included.
+    """Cancels a request that takes longer than `seconds`, including the arrival of its body.
 
-    The error is 408 if the body has not arrived, else 504; also if the application itself gave up (`TimeoutError`).
+    The response has status 408 if the body has not arrived, otherwise 504. A `TimeoutError` that the application raises
+    is treated in the same way.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -232,7 +234,7 @@ def _timeout(*, has_body: bool) -> ApiError:
     if not has_body:
         return ApiError(408, "timeout", "the request's body did not arrive in time", "send the request again")
     return ApiError(
-        504, "timeout", "the request took too long and was stopped", "send it again, or split it into smaller requests"
+        504, "timeout", "the request took too long and was stopped", "send it again, or split it into smaller ones"
     )
 
 

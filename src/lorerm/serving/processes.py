@@ -1,4 +1,4 @@
-"""Processes of the server: one, or several workers on one socket, which end with the process that started them."""
+"""The server's processes: one, or several workers that share a socket and end with the process that started them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lorerm.serving.keys import is_loopback
 from lorerm.serving.settings import ENVIRONMENT, METRICS_FOLDER, Settings
 
 _MAX_CONNECTIONS = 1000
-# Seconds until an idle connection is closed, and for the last requests when the server stops.
+# Seconds until an idle connection is closed, and seconds that requests have to finish when the server stops.
 _KEEP_ALIVE, _GRACE = 5, 10
-# Seconds until a worker that does not respond is killed: on a busy machine its imports alone can take long.
+# Seconds until a worker that does not respond is killed. On a busy machine the imports alone can take long.
 _WORKER_PATIENCE = 60
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal ends the process; print the address when the socket is bound."""
+    """Serve until a signal stops the process. The address is printed once the socket is bound."""
     if not settings.keys and not is_loopback(host):
         problem = f"--host {host} makes the server reachable from other machines, but there are no API keys"
         remedy = "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out"
@@ -45,14 +45,14 @@ def serve(settings: Settings, host: str, port: int) -> None:
             with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
                 os.environ[METRICS_FOLDER] = folder
                 Multiprocess(config, sockets=[listening]).run()
-    except KeyboardInterrupt:  # the usual way to end it
+    except KeyboardInterrupt:  # Ctrl+C, the usual way to stop the server
         return
     except SystemExit:
         raise RunError("the server could not start", "see the message above") from None
 
 
 def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
-    """Return uvicorn's configuration for an application of this package."""
+    """Return uvicorn's configuration for an ASGI application; `options` are further settings of uvicorn."""
     return uvicorn.Config(
         app,
         host=host,
@@ -71,7 +71,7 @@ def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:
 
 
 def end_with_parent() -> None:
-    """End this process, if it is a worker, when the process that started it ends, even if that was killed."""
+    """If this process is a worker, end it when the process that started it ends, even if that process is killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""The next question to a user: which two candidates to compare, and how accurate the model expects to be."""
+"""The next question to a user (which two candidates to compare), and the accuracy that the model expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from lorerm.serving.users import User
 def next_question(
     model: LowRankRewardModel, user_id: str, user: User | None, embeddings: Floats32, request: QuestionRequest
 ) -> QuestionResponse:
-    """Choose the most informative pair of candidates, given their embeddings [C, D] (user None: the population)."""
+    """Choose the most informative pair of candidates from their embeddings [C, D].
+
+    If `user` is None, the population model is used.
+    """
     posterior, candidates = _posterior(model, user), torch.from_numpy(embeddings)
     accuracy = expected_accuracy(model, posterior, candidates)
     pairs = None if request.pairs is None else [(first, second) for first, second in request.pairs]
@@ -30,9 +33,10 @@ def next_question(
 
 
 def expected_accuracy(model: LowRankRewardModel, posterior: Posterior, candidates: torch.Tensor) -> float:
-    """Return how often the more probable one of two candidates is expected to be preferred: the mean over all pairs.
+    """Return the expected accuracy of the model's predictions: the mean of max(p, 1 - p) over all pairs of candidates.
 
-    The probability of a pair is its mean under the posterior, so that uncertain weights lower the expected accuracy.
+    p is the probability that the user prefers the first candidate, averaged over the posterior of the user's weights.
+    Uncertain weights therefore lower the expected accuracy.
     """
     first, second = torch.combinations(torch.arange(len(candidates)), 2).unbind(dim=1)
     projected = (candidates.to(model.basis) @ model.basis).double() / model.temperature
@@ -50,7 +54,7 @@ def _posterior(model: LowRankRewardModel, user: User | None) -> Posterior:
         return posterior_of(model, None)
     if user.covariance is None:
         raise ModelError(
-            "the user's weights have no posterior, so that no question can be chosen",
-            "delete the user, and send the feedback to this server",
+            "the user's weights have no posterior covariance, so that no question can be chosen",
+            "delete the user, then send the user's feedback to this server",
         )
     return Posterior(torch.from_numpy(user.weights).double(), torch.from_numpy(user.covariance).double())

@@ -22,7 +22,7 @@ from pydantic import (
 
 MAX_DOCUMENTS, MAX_FEEDBACK, MAX_RESPONSES, MAX_CANDIDATES = 1000, 100, 100, 100
 MAX_NUMBERS = 65_536
-"""The most numbers in one embedding."""
+"""Maximum number of values in one embedding."""
 
 # PostgreSQL stores no NUL character in a text.
 _NAME = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
@@ -34,7 +34,7 @@ def _percent_decoded(value: object) -> object:
     return unquote(value, errors="strict") if isinstance(value, str) else value
 
 
-# Routes match the path as it was sent, so that an id can contain a slash; the id is decoded here.
+# The router receives a percent-encoded path, so that an id can contain an encoded slash. The id is decoded here.
 UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _NAME]
 
 _Body = TypeVar("_Body", bound="RequestBody")
@@ -45,12 +45,12 @@ class RequestBody(BaseModel):
 
     @classmethod
     def from_json(cls: type[_Body], body: bytes) -> _Body:
-        """Validate a body's bytes; JSON mode, unlike a parsed dictionary, also decodes base64."""
+        """Validate the bytes of a body. Pydantic decodes base64 when it reads JSON, but not in a parsed dictionary."""
         return cls.model_validate_json(body)
 
 
 class StrictRequest(RequestBody):
-    """A request in this server's own format: unknown fields are rejected, so that a typing error is found."""
+    """A request in this server's own format. Unknown fields are rejected, so that a misspelt name is an error."""
 
     model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -71,7 +71,8 @@ class Message(StrictRequest):
     content: str
 
 
-# Validation of every list ends at its first error (fail_fast): a body can have millions, which would take gigabytes.
+# fail_fast ends the validation of a list at its first error: a body can have millions of errors, which would need
+# gigabytes of memory.
 Messages = Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
 Text: TypeAlias = str | Messages
 
@@ -88,17 +89,17 @@ Vector = Annotated[
         }
     ),
 ]
-"""An embedding: numbers, or the bytes of little-endian float32 (base64 in JSON), which are read many times as fast."""
+"""An embedding: a list of numbers, or little-endian float32 bytes (base64 in JSON), which are decoded much faster."""
 
 
 class TextDocument(StrictRequest):
-    """A text as an object, the form that Jina's clients send."""
+    """A text in an object, the format of Jina's clients."""
 
     text: str
 
 
 class EmbeddingDocument(StrictRequest):
-    """A response embedded by the client, with the encoder that the model was trained on."""
+    """A response's embedding, computed by the client with the encoder that the model was trained on."""
 
     model_config = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64")
 
@@ -126,13 +127,13 @@ Document = Annotated[
         custom_error_message='a document is a text, a list of messages, {"text": ...} or {"embedding": ...}',
     ),
 ]
-"""A response, as one of four JSON types."""
+"""A response: a text, a list of messages, a text in an object, or an embedding in an object."""
 
 # Rewards
 
 
 class RewardRequest(RequestBody):
-    """Fields that requests for rewards share; clients of other servers send further ones, which are ignored."""
+    """Common fields of the requests for rewards. Unknown fields, which clients of other servers send, are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -140,7 +141,7 @@ class RewardRequest(RequestBody):
     user: Name | None = None
     """The user for whom rewards are computed; null: the population model is used."""
     population: bool = False
-    """Whether to use the population model for an unknown user, instead of an error."""
+    """Whether to use the population model if the user is unknown, instead of an error."""
 
 
 class RerankRequest(RewardRequest):
@@ -156,7 +157,7 @@ class RerankRequest(RewardRequest):
 
     @classmethod
     def from_json(cls, body: bytes) -> RerankRequest:
-        """Try embeddings alone first: the usual case, which is validated without Python code for each document."""
+        """Validate a body. The usual case, embeddings only, is tried first: it needs no Python call per document."""
         with suppress(ValidationError):
             return _RerankEmbeddings.model_validate_json(body)
         return super().from_json(body)
@@ -181,7 +182,7 @@ class RankedDocument(ResponsePart):
 
 
 class RerankResponse(ResponsePart):
-    """Documents in the order of their rewards, the best first."""
+    """Documents in descending order of their rewards."""
 
     id: str
     model: str
@@ -223,7 +224,8 @@ class ScoreResponse(ResponsePart):
     data: list[Score]
 
 
-# Feedback. An idempotency key is checked against a digest of the request's JSON: the fields keep their names and order.
+# Feedback. The digest that is stored with an idempotency key is computed from the request's JSON: don't rename or
+# reorder fields.
 
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
@@ -236,7 +238,7 @@ class Comparison(StrictRequest):
     chosen: Document
     rejected: Document
     weight: Weight = 1.0
-    """How many judgements it counts as."""
+    """As how many comparisons this one counts."""
 
     def compared(self) -> tuple[list[Any], list[tuple[int, int]]]:
         """Return the responses, and the comparisons as indices (chosen, rejected) into them."""
@@ -244,7 +246,10 @@ class Comparison(StrictRequest):
 
 
 class Choice(StrictRequest):
-    """One response chosen among several: preferred to each of the others, which together count as one judgement."""
+    """One response chosen among several.
+
+    It counts as preferred to each other response. Together these comparisons have the weight of one.
+    """
 
     prompt: Text | None = None
     """Not needed if all responses are embeddings."""
@@ -252,7 +257,7 @@ class Choice(StrictRequest):
     chosen: Annotated[int, Field(ge=0)]
     """The index of the chosen response, from 0."""
     weight: Weight = 1.0
-    """How many judgements it counts as."""
+    """As how many comparisons the choice counts."""
 
     @model_validator(mode="after")
     def _chosen_is_an_index(self) -> Choice:
@@ -284,7 +289,7 @@ class FeedbackRequest(StrictRequest):
     answers: Annotated[list[Feedback], Field(min_length=1, max_length=MAX_FEEDBACK, fail_fast=True)]
     """Comparisons, and choices among several responses."""
     idempotency_key: Name | None = None
-    """The same as the header `Idempotency-Key`: a request that is sent again with its key counts once."""
+    """The same as the header `Idempotency-Key`: a request that is sent twice with the same key counts once."""
 
 
 class UserResponse(ResponsePart):
@@ -294,20 +299,20 @@ class UserResponse(ResponsePart):
     weights: list[float]
     """[K], the posterior mean."""
     standard_deviation: list[float] | None
-    """[K], of the posterior; null where the model's recipe has no posterior."""
+    """[K], the posterior standard deviation of each weight; null if the model's recipe has no posterior."""
     covariance: list[list[float]] | None
-    """[K, K], of the posterior; null where the model's recipe has none."""
+    """[K, K], the posterior covariance; null if the model's recipe has no posterior."""
     answers: int
     """How many comparisons and choices this server has received from the user."""
     version: int
-    """How many requests with feedback there were."""
+    """How many requests with feedback this server has received for the user."""
 
 
 # The next question
 
 
 class QuestionRequest(StrictRequest):
-    """Candidate responses, of which two are to be compared by the user."""
+    """Candidate responses, two of which the user is to compare next."""
 
     prompt: Text | None = None
     """Not needed if all candidates are embeddings."""
@@ -321,9 +326,9 @@ class QuestionRequest(StrictRequest):
     ) = None
     """The pairs to choose from, as indices of candidates; null: all pairs."""
     top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
-    """How many of the best candidates matter, in their order; null: all."""
+    """The ranking counts as changed if the order of this many best candidates changes; null: of all candidates."""
     stop_below: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """No question is returned if the ranking changes with a probability below this."""
+    """No question is returned if every pair changes the ranking with a probability below this."""
 
 
 class Question(ResponsePart):
@@ -332,11 +337,11 @@ class Question(ResponsePart):
     first: int
     """The index of one candidate."""
     second: int
-    """The index of the other."""
+    """The index of the other candidate."""
     information: float
-    """Expected information of the comparison about the user's weights, in nats."""
+    """Information about the user's weights that the comparison is expected to give, in nats."""
     probability: float
-    """Probability that the user prefers the first."""
+    """Probability that the user prefers the first candidate."""
     change: float
     """Probability that the comparison changes the ranking of the candidates."""
 
@@ -346,10 +351,10 @@ class QuestionResponse(ResponsePart):
 
     user: str
     question: Question | None
-    """Null where no comparison is likely enough to change the ranking."""
+    """The pair to compare; null if no comparison is likely enough to change the ranking."""
     expected_accuracy: float
-    """How often the model expects to predict correctly which of two candidates the user prefers: the mean over all
-    pairs of candidates of max(p, 1 - p), where p is the probability that the first is preferred."""
+    """Expected accuracy of the model's predictions of which candidate the user prefers: the mean of max(p, 1 - p) over
+    all pairs of candidates, where p is the probability that the user prefers the first."""
 
 
 # The server
@@ -364,24 +369,24 @@ class ModelCard(ResponsePart):
     owned_by: str = "lorerm"
     rank: int
     dimension: int
-    """Numbers in an embedding."""
+    """Number of values in an embedding."""
     weight_space: Literal["free", "simplex"]
     temperature: float
     """s in P(first preferred) = sigmoid((reward of the first - reward of the second) / s)."""
     encoder: str | None
-    """The encoder that embeds texts; null: the server takes embeddings only."""
+    """The encoder that embeds texts; null: the server accepts embeddings only."""
     fingerprint: str
-    """Hash of the basis, the prior, the temperature and the encoder. Stored feedback belongs to one fingerprint."""
+    """Hash of the basis, the prior, the temperature and the encoder. The server uses feedback stored for this hash."""
 
 
 class ModelList(ResponsePart):
-    """The models of the server: always one."""
+    """List of the server's models, which always has one entry."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
 class Status(ResponsePart):
-    """The server works."""
+    """Status of a server that works."""
 
     status: Literal["ok"] = "ok"

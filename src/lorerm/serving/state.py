@@ -34,7 +34,10 @@ class State:
 
     @classmethod
     def open(cls, settings: Settings, metrics: Metrics, until_end: ExitStack) -> State:
-        """Load the model and connect to the database; an error is also printed as one line."""
+        """Load the model and open the database. A `LorermError` is printed as one line, and raised.
+
+        Everything that must be closed at the end is registered in `until_end`.
+        """
         try:
             database = Database(settings.database)
             until_end.callback(database.close)

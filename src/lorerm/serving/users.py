@@ -1,4 +1,4 @@
-"""Users' weights: fitted on the comparisons in the model's files and the stored feedback, and cached."""
+"""User weights: fitted to the comparisons in the model's files and the feedback in the database, and cached."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from lorerm.serving.loaded_model import LoadedModel, not_computable
 _T = TypeVar("_T")
 
 MAX_BATCHES = 10_000
-"""The most requests with feedback of one user: each new one reads all earlier ones."""
-# An attempt fails only if another request of the same user succeeded meanwhile.
+"""Maximum number of requests with feedback for one user: each request reads the feedback of all earlier ones."""
+# Attempts to store feedback. One fails only if another request for the same user succeeded at the same time.
 _ATTEMPTS = 50
 
 
 @dataclass(frozen=True, eq=False)
 class User:
-    """A user's posterior, and how much feedback it has from this server."""
+    """A user's posterior weights, and the amount of feedback that this server has received."""
 
     weights: Floats32
     """float32 [K], the posterior mean."""
     covariance: Floats32 | None
-    """float32 [K, K]."""
+    """float32 [K, K], the posterior covariance; None if the model's recipe has no posterior."""
     n_feedback: int
-    """Comparisons and choices."""
+    """Number of comparisons and choices received by this server."""
     version: int
-    """Requests that they came in."""
+    """Number of requests with this feedback."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Cached:
-    """A user at one stamp of the database and one state of the model's files."""
+    """A fitted user, with the database stamp and the users of the model's files that the fit used."""
 
     stamp: int | None
     file_users: UserWeights
@@ -53,21 +53,21 @@ class _Cached:
 
 
 class Users:
-    """Finds, updates and removes users; everything slow is done in threads. Caches at most `max_cached` users."""
+    """Finds, updates and removes users. Slow work is done in threads, and at most `max_cached` users are cached."""
 
     def __init__(self, model: LoadedModel, store: FeedbackStore, max_cached: int = 50_000) -> None:
         self._model, self._store, self._max_cached = model, store, max_cached
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._threads = ThreadPoolExecutor(CONNECTIONS, "users")
-        # Removals take long and wait for each other, so they must not occupy the threads of other requests.
+        # Removals take long and run one at a time. A thread of their own keeps the other threads free for requests.
         self._removal_thread = ThreadPoolExecutor(1, "removal")
 
     async def find(self, user_id: str) -> User | None:
-        """Return a user with all feedback so far, whichever process received it; None if the user is unknown."""
+        """Return a user, fitted to the feedback that all processes have received; None if the user is unknown."""
         if not self._model.is_current():
             await self.run(self._model.refresh)
         file_users = self._model.file_users
-        # SQLite is asked here: it takes microseconds, less than passing the work to a thread.
+        # SQLite is queried in this thread: it takes microseconds, less than passing the work to another thread.
         in_file = self._store.database.is_sqlite
         stamp = self._store.stamp(user_id) if in_file else await self.run(self._store.stamp, user_id)
         cached = self._cache.get(user_id)
@@ -81,20 +81,20 @@ class Users:
         return None if loaded is None else self._remember(user_id, loaded)
 
     async def add(self, user_id: str, batch: FeedbackBatch) -> User:
-        """Store a request's feedback and return the updated user; a request that is sent again counts once."""
+        """Store a request's feedback and return the updated user. Requests with the same idempotency key count once."""
         user, to_cache = await self.run(self._add, user_id, batch)
         if to_cache is not None:
             self._remember(user_id, to_cache)
         return user
 
     async def forget(self, user_id: str) -> None:
-        """Remove every trace of a user from the database's files and the model's."""
+        """Remove all data of a user from the files of the database and of the model."""
         self._cache.pop(user_id, None)
         await asyncio.get_running_loop().run_in_executor(self._removal_thread, self._forget, user_id)
         self._cache.pop(user_id, None)
 
     def population(self) -> User:
-        """Return the population model: the prior, as the posterior of a user without feedback."""
+        """Return the population model as a user without feedback, whose posterior is the prior."""
         weights, covariance = (part.float().numpy() for part in posterior_of(self._model.model, None))
         return User(weights, covariance, n_feedback=0, version=0)
 
@@ -103,12 +103,12 @@ class Users:
         await self.run(self._store.database.check)
 
     def close(self) -> None:
-        """Wait for the work that has begun."""
+        """Finish the work that has begun, and cancel the rest."""
         self._threads.shutdown(cancel_futures=True)
         self._removal_thread.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Call a function in a thread."""
+        """Call a function in a thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def _remember(self, user_id: str, cached: _Cached) -> User:
@@ -134,18 +134,19 @@ class Users:
             for number, earlier in enumerate(stored.batches, 1):
                 if batch.key is not None and earlier.key == batch.key:
                     if earlier.digest != batch.digest:
-                        problem = "the idempotency key belongs to other feedback"
+                        problem = "the idempotency key was already used for different feedback"
                         raise ApiError(409, "key_reused", problem, "use a new key")
+                    # The request was sent before: return the weights as they were after that.
                     return self._fit(user_id, file_users, stored.batches[:number]), None
             if len(stored.batches) >= MAX_BATCHES:
-                problem = f"the user has sent feedback in {MAX_BATCHES:,} requests, the most that are stored"
+                problem = f"the user has feedback from {MAX_BATCHES:,} requests, which is the maximum"
                 remedy = "send several comparisons in one request, or delete the user"
                 raise ApiError(409, "too_many_answers", problem, remedy)
             user = self._fit(user_id, file_users, [*stored.batches, batch])
             stamp = self._store.append(user_id, stored, batch)
             if stamp is not None:
                 return user, _Cached(stamp, file_users, user)
-        raise busy("too many requests add feedback of this user at once")
+        raise busy("too many requests add feedback for this user at the same time")
 
     def _forget(self, user_id: str) -> None:
         self._store.delete(user_id)
@@ -165,7 +166,7 @@ class Users:
             new = ProjectedComparisons(projected, weights, of_user)
             try:
                 fitted = fitted.add([user_id], new, model.prior, model.temperature)
-            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # the prior is lost in rounding
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # huge numbers: rounding loses the prior
                 raise not_computable() from None
         mean = fitted.weights[0].numpy()
         covariance = None if fitted.covariance is None else fitted.covariance[0].numpy()

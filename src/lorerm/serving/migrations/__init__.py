@@ -1,1 +1,1 @@
-"""Migrations of the database: steps from each version of its tables to the next."""
+"""Database migrations for Alembic: each changes the tables from one version to the next."""

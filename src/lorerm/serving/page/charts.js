@@ -1,4 +1,4 @@
-// Charts, and the layout of texts.
+// Drawing of charts, layout of texts, and countable properties of texts.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROW = 30;
@@ -15,8 +15,10 @@ function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }
 
-// One row for each {left, right, start, value, low, high}: a dot at `value`, and optionally a tick at `start` and a bar from
-// `low` to `high`, on a scale from -limit to limit. If only the numbers have changed, the marks move.
+// Draws one row for each {left, right, start, value, low, high}, on a scale from -limit to limit: a dot at `value`, and
+// optionally a tick at `start` and a bar from `low` to `high`. `left` and `right` are the labels of the row. Optionally,
+// the range from -band to band is shaded, and `ends` are labels below the scale: left, middle and right. If only numbers
+// have changed, the marks are moved and not drawn again.
 export function drawRows(svg, rows, { limit, band, ends }) {
   const width = svg.clientWidth;
   if (!width) return;
@@ -57,7 +59,7 @@ export function drawRows(svg, rows, { limit, band, ends }) {
   }
 }
 
-// A line through accuracies from 50% up, with a dot at the last one.
+// Draws a line through accuracies, with a dot at the last one. The lower edge of the chart is 50%.
 export function drawCourse(svg, values) {
   const { clientWidth: width, clientHeight: height } = svg;
   svg.replaceChildren();
@@ -94,7 +96,7 @@ export function lay(text, into) {
   }
 }
 
-// The beginning of a text, without headings and list marks.
+// Returns the beginning of a text, without headings and list marks.
 export function beginning(text, length = 90) {
   const lines = text.split("\n").map((line) => line.trim());
   const said = lines.filter((line) => !/^(?:#|\*\*.+\*\*$)/.test(line)).map((line) => line.replace(/^(?:[-*•]|\d+[.)])\s+/, ""));
@@ -106,7 +108,7 @@ const count = (pattern) => (text) => (text.match(pattern) ?? []).length;
 const words = count(/[\p{L}\p{N}]+(?:['’]\p{L}+)?/gu);
 const share = (pattern) => (text) => count(pattern)(text) / Math.max(1, words(text));
 
-// Properties of a text that can be counted, each with the names of its two ends.
+// Countable properties of a text: the label of a low value, the label of a high value, and the function that counts.
 const PROPERTIES = [
   ["shorter", "longer", (text) => Math.log1p(words(text))],
   ["plain text", "lists", count(/^\s*(?:[-*•]|\d+[.)]|#+)\s/gm)],
@@ -116,8 +118,8 @@ const PROPERTIES = [
   ["short words", "long words", (text) => count(/\p{L}/gu)(text) / Math.max(1, words(text))],
 ];
 
-// The correlation of each property with the rewards, if the texts differ in it: [{left, right, start, value}], where `start`
-// is of the population's rewards and `value` of the visitor's.
+// Returns [{left, right, start, value}]: for each property its correlation with the population's rewards (`start`) and with
+// the visitor's rewards (`value`). Properties in which the texts do not differ are left out.
 export function correlations(texts, population, personal) {
   return PROPERTIES.flatMap(([left, right, measure]) => {
     const measured = texts.map(measure);

@@ -1,24 +1,25 @@
-// The page: shows a question, sends the pick, and shows the new ranking and weights. Nothing is kept after a reload.
+// The web page: it shows a pair of responses, sends the visitor's pick to the server, and shows the new ranking and
+// weights. A reload of the page loses its state.
 
 import { beginning, correlations, drawCourse, drawRows, lay } from "./charts.js";
 import { listenToOwn, openOwn } from "./own.js";
 import { call, hasKey, ServerError, useKey } from "./server.js";
 
-const STOP_BELOW = 0.05; // pairs that change the ranking with a smaller probability are not asked
-const Z = 1.96;
+const STOP_BELOW = 0.05; // a pair is only shown if it changes the ranking with at least this probability
+const Z = 1.96; // a 95% interval is the mean ± Z standard deviations
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${Math.round(100 * share)}%`;
 const countPicks = (n) => `${n} ${n === 1 ? "pick" : "picks"}`;
 
 let model = null;
-let tasks = []; // {prompt, responses, pairs not asked yet, course of the expected accuracy, rewards}
+let tasks = []; // one for each prompt; see `newTask`
 let task = null;
 let session = null; // {user, picks, population, posterior}
 let question = null;
-let busy = 0; // actions that have not ended
+let busy = 0; // number of actions that wait or run
 let retry = null;
 
-// Runs one action after the other. If the server responds with an error, the same action can be tried again.
+// Actions run one after the other. If one fails because of the server, the visitor can try it again.
 let queue = Promise.resolve();
 
 function attempt(action) {
@@ -55,6 +56,8 @@ function random() {
 
 const userPath = (rest) => `v1/users/${session.user}${rest}`;
 
+// `pairs` are the pairs that were not shown yet, `course` is the expected accuracy after each pick, and `order` lists the
+// responses' indices, best first.
 function newTask({ prompt, responses }) {
   const pairs = responses.flatMap((_, first) => responses.map((_, second) => [first, second])).filter(([a, b]) => a < b);
   return { prompt, responses, pairs, course: [], populationRewards: null, rewards: null, order: null };
@@ -82,10 +85,10 @@ async function rewards(user) {
   return found;
 }
 
-// Asks the server for the rewards and the next question, and shows them; returns the ranking before.
+// Gets the rewards and the next question from the server, and shows them. Returns the previous ranking.
 async function update() {
   task.populationRewards ??= await rewards(null);
-  // Without a pair that was not asked the question does not matter, but the expected accuracy does.
+  // If no pair is left, only the expected accuracy in the server's response is used.
   const pairs = task.pairs.length ? task.pairs : null;
   const asked = { prompt: task.prompt, candidates: task.responses, pairs, stop_below: STOP_BELOW };
   const [now, next] = await Promise.all([rewards(session.user), call("POST", userPath("/next-question"), asked)]);
@@ -128,7 +131,7 @@ function drop() {
 function describe(expected, before, was) {
   const prediction =
     expected >= 0.6
-      ? `The model had predicted it (${percent(expected)}).`
+      ? `The model had predicted this pick (${percent(expected)}).`
       : expected > 0.4
         ? `The model was undecided (${percent(expected)} for your pick).`
         : `The model had predicted the other response (${percent(1 - expected)}).`;
@@ -152,8 +155,8 @@ function show(before) {
   showWeights();
   drawings();
   at("kept-what").textContent = session.picks
-    ? `${countPicks(session.picks)} under the random name ${session.user}: for each, ${session.posterior.weights.length} numbers computed from the two responses, the time and a checksum, but no text. They stay until you delete them here. Delete them before you close or reload this page: after that it no longer knows the name.`
-    : "Nothing yet. For each pick it will store a few numbers computed from the two responses, under a random name, but no text.";
+    ? `${countPicks(session.picks)} under the random name ${session.user}: for each, ${session.posterior.weights.length} numbers computed from the two responses, the time and a checksum, but no text. The server stores them until you delete them here. Delete them before you close or reload this page, because the page then no longer knows the name.`
+    : "Nothing yet. For each pick the server will store a few numbers computed from the two responses, under a random name, but no text.";
 }
 
 function showQuestion() {
@@ -175,12 +178,14 @@ function showQuestion() {
   at("settled-why").textContent = sameForAll
     ? "Picks do not change it."
     : task.pairs.length
-      ? `The model asks no more about this prompt: for each remaining pair, the probability that your pick changes the ranking is below ${percent(STOP_BELOW)}.`
-      : "There are no more pairs of these responses.";
+      ? `There are no further questions about this prompt: for each remaining pair, the probability that your pick changes the ranking is below ${percent(STOP_BELOW)}.`
+      : "There is no other pair of these responses.";
   at("settled-why").textContent += sameForAll || !session.picks ? "" : " What the model has learned about you also applies to other prompts.";
   if ([left, right, at("skip")].includes(focused)) at("next-prompt").focus();
 }
 
+// For each response, the mean probability that the visitor prefers it to another one. The sum includes the response
+// itself, which adds 0.5.
 function probabilities() {
   const scale = model.temperature ?? 1;
   const beats = (a, b) => 1 / (1 + Math.exp((b - a) / scale));
@@ -290,7 +295,7 @@ function choose(position) {
   });
 }
 
-// Deletes the user from the server, and starts again with a new one.
+// Deletes the user from the server, and starts again with a new user.
 function startOver() {
   const { user } = session;
   attempt(async () => {

@@ -1,7 +1,7 @@
-"""Route classes that validate a request's body straight from its bytes.
+"""Route classes that validate the bytes of a request's body directly.
 
-FastAPI parses a body into dictionaries and validates those. Pydantic's JSON mode takes less time, and decodes base64.
-The route functions annotate the body as usual, so that FastAPI makes the OpenAPI description from them.
+FastAPI itself parses a body into dictionaries and validates those. Pydantic's JSON mode is faster, and decodes base64.
+The route functions annotate the body as usual, so that FastAPI can generate the OpenAPI description.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lorerm.errors import DataError
 from lorerm.serving.errors import ApiError
 from lorerm.serving.schemas import RequestBody
 
-# Listing more errors of a body takes long, and gigabytes of memory.
+# To list all validation errors of a body can take long, and need gigabytes of memory.
 _MAX_ERRORS = 1000
 
 _Body = TypeVar("_Body", bound=RequestBody)
@@ -45,8 +45,8 @@ class JsonRoute(APIRoute):
 class DirectRoute(JsonRoute):
     """Route whose function takes exactly `request` and `body`, and returns the mapping to send.
 
-    It skips FastAPI's resolution of parameters and its validation of the response: a third of the time of a rerank of
-    ten embeddings.
+    It skips FastAPI's resolution of parameters and its validation of the response, which take a third of the time of a
+    rerank request with ten embeddings.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
@@ -62,14 +62,14 @@ class DirectRoute(JsonRoute):
 
 
 class _ValidatedRequest(Request):
-    """Request with a validated model in place of its JSON; FastAPI takes the model as it is."""
+    """Request whose `json` returns the validated body, which FastAPI does not validate again."""
 
     def __init__(self, request: Request, body: RequestBody) -> None:
         super().__init__(request.scope, request.receive)
         self._validated = body
 
     async def body(self) -> bytes:
-        """Return a placeholder: FastAPI only looks whether there is a body."""
+        """Return a placeholder: FastAPI only checks that the body is not empty."""
         return b"validated"
 
     async def json(self) -> RequestBody:
@@ -78,10 +78,10 @@ class _ValidatedRequest(Request):
 
 
 async def read_body(request: Request, model: type[_Body]) -> _Body:
-    """Read and validate a request's body.
+    """Read and validate a request's JSON body.
 
-    It must be declared as JSON: a browser sends other types for any web page without asking. JSON with a lone
-    surrogate, or nested too deeply, is invalid. If a name occurs twice, its last value counts.
+    Its content type must be JSON: browsers let every web page send other types without a preflight request. JSON with a
+    lone surrogate, or nested too deeply, is invalid. If a name occurs twice, its last value is used.
     """
     headers = dict(request.scope["headers"])
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

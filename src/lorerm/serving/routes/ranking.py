@@ -1,4 +1,4 @@
-"""Routes of rewards: documents ranked by reward, or the reward of each."""
+"""Routes for rewards: rank documents by reward, or return the reward of each document."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
 async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floats32]:
     """Return the user whose weights are used (None: the population model) and the weights [K]."""
     if asked.model is not None and asked.model != state.model.name:
-        remedy = f"ask for {state.model.name!r}, or leave the name out"
-        raise ApiError(404, "unknown_model", "the server has no model of the requested name", remedy)
+        remedy = f"set `model` to {state.model.name!r}, or leave it out"
+        raise ApiError(404, "unknown_model", "the server has no model with the requested name", remedy)
     if asked.user is not None:
         user = await state.users.find(asked.user)
         if user is not None:
@@ -74,7 +74,7 @@ async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floa
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - texts or documents
-    """Return a list of values as it is, and a single value, which can be a list of messages, as a list of one."""
+    """Return a list of values unchanged, and a single value in a list. A list of messages is a single value."""
     return value if isinstance(value, list) and not isinstance(value[0], Message) else [value]
 
 

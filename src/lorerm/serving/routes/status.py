@@ -1,4 +1,4 @@
-"""Routes of the server itself: its model, its health, its metrics."""
+"""Routes about the server: its model, health and metrics."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(data=[card])
 
 
-# Load balancers ask with HEAD, which FastAPI does not add by itself to a route with GET.
+# Load balancers send HEAD requests, which FastAPI does not accept on a GET route by itself.
 @router.head("/health", include_in_schema=False)
 @router.get("/health", operation_id="health")
 async def health() -> Status:
-    """Return that the process responds."""
+    """Respond with status 200 if the process runs."""
     return Status()
 
 
 @router.head("/ready", include_in_schema=False)
 @router.get("/ready", operation_id="ready")
 async def ready(request: Request) -> Status:
-    """Return that the model is loaded and the database responds."""
+    """Respond with status 200 if the model is loaded and the database responds."""
     await state_of(request).users.check()
     return Status()
 

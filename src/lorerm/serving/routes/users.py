@@ -1,4 +1,4 @@
-"""Routes of users: add feedback, get weights, get the next question, delete a user."""
+"""Routes for users: add feedback, get weights, get the next question, delete a user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lorerm.serving.schemas import (
 from lorerm.serving.state import State, state_of
 from lorerm.serving.users import User
 
-# The largest log-odds of a comparison; no encoder's embeddings come near.
+# Maximum of a projected comparison's coordinates divided by the temperature. Embeddings of encoders stay far below it.
 _MAX_LOG_ODDS = 1e6
 
 router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=documented(409))
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=document
 async def add_feedback(
     user: UserInPath, request: Request, body: FeedbackRequest, idempotency_key: Annotated[Name | None, Header()] = None
 ) -> UserResponse:
-    """Add feedback of a user and return the user's new weights; the feedback is on the disk before the response."""
+    """Add feedback of a user and return the user's new weights. The feedback is on disk before the response is sent."""
     state = state_of(request)
     keys = {body.idempotency_key, idempotency_key} - {None}
     if len(keys) > 1:
@@ -47,7 +47,7 @@ async def add_feedback(
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
 async def get_user(user: UserInPath, request: Request, population: Annotated[bool, Query()] = False) -> UserResponse:
-    """Return a user's weights; with `population`, those of the population model if the user is unknown."""
+    """Return a user's weights. If the user is unknown and `population` is true, return the population weights."""
     users = state_of(request).users
     found = await users.find(user)
     if found is None and population:
@@ -59,7 +59,7 @@ async def get_user(user: UserInPath, request: Request, population: Annotated[boo
 
 @router.delete("/{user}", operation_id="delete_user", status_code=204)
 async def delete_user(user: UserInPath, request: Request) -> Response:
-    """Remove every trace of a user; an unknown user is no error."""
+    """Remove all data of a user. If the user is unknown, nothing is removed and the response is the same."""
     await state_of(request).users.forget(user)
     return Response(status_code=204)
 
@@ -72,14 +72,14 @@ async def next_question_of_texts(
     prompt: Annotated[str, Query()],
     stop_below: Annotated[float, Query(ge=0, le=1)] = 0.05,
 ) -> QuestionResponse:
-    """Return which two of several texts to let a user compare next."""
+    """Choose two of several texts for the user to compare next."""
     asked = QuestionRequest(prompt=prompt, candidates=[*candidates], stop_below=stop_below)
     return await _next_question(user, asked, state_of(request))
 
 
 @router.post("/{user}/next-question", operation_id="next_question")
 async def next_question_of_documents(user: UserInPath, request: Request, body: QuestionRequest) -> QuestionResponse:
-    """Return which two of several candidates to let a user compare next; an unknown user has the population model."""
+    """Choose two of several candidates for the user to compare next. An unknown user gets the population model."""
     return await _next_question(user, body, state_of(request))
 
 
@@ -90,7 +90,7 @@ async def _next_question(user_id: str, asked: QuestionRequest, state: State) -> 
 
 
 async def _project(request: FeedbackRequest, key: str | None, state: State) -> FeedbackBatch:
-    """Return feedback as comparisons projected on the basis; texts and embeddings are not kept beyond this."""
+    """Return feedback as comparisons projected on the basis. Texts and embeddings are not stored."""
     documents: list[Any] = []
     prompts, chosen, rejected, weights = [], [], [], []
     for feedback in request.answers:

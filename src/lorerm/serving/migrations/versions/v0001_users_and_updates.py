@@ -1,4 +1,4 @@
-"""Tables of users, of their feedback and of pending deletions."""
+"""Create the tables of users, of their feedback and of pending erasures."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,7 +34,7 @@ def upgrade() -> None:
     erasures = op.create_table("erasures", sa.Column("pending", sa.Integer, primary_key=True))
     op.bulk_insert(erasures, [{"pending": 0}])
     if op.get_bind().dialect.name == "postgresql":
-        # PostgreSQL's statistics of a column's most common values would keep ids of deleted users.
+        # PostgreSQL stores the most common values of a column as statistics, which would keep ids of deleted users.
         for table, column in (("users", "user_id"), ("updates", "user_id"), ("updates", "key")):
             op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
         for column in ("digest", "projected", "count"):
