@@ -138,7 +138,7 @@ def test_added_users_have_no_validation_loss_and_the_others_keep_theirs(model):
 
 
 def test_users_of_another_model_are_refused(model):
-    with refused(ModelError, "3 columns", "2", argument="users"):
+    with refused(ModelError, "3 weights", "2", argument="users"):
         model.with_users(UserWeights(("new",), torch.zeros(1, 3)))
 
 

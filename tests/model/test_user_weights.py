@@ -54,7 +54,7 @@ def test_covariances_are_kept_only_where_all_users_have_one():
 
 
 def test_weights_of_another_model_are_refused():
-    with refused(ModelError, "3 columns", "2", argument="users"):
+    with refused(ModelError, "3 weights", "2", argument="users"):
         make("u").merge(make("v", rank=3))
 
 

@@ -1,1 +1,1 @@
-"""Personal reward models: the model, the prior and posterior of its users' weights, saving and publishing it."""
+"""Personal reward models: rewards and rankings, the prior and posterior of user weights, saving, publishing."""

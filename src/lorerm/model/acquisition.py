@@ -1,13 +1,15 @@
-"""Active learning: the pair of responses to ask a user about next, and when to stop asking.
+"""Active learning: choose the pair of responses that a user compares next, and when to stop asking.
 
-A pair with projected difference z has the log-odds a = z . w / s. Under the user's posterior w ~ N(m, C) the log-odds
-are normal, with mean z . m / s and variance z . C z / s^2, so that two quantities are one-dimensional integrals:
+Let z = d . V be the difference between the embeddings of two responses, projected on the basis V [D, K]. A user with
+weights w prefers the first response with log-odds a = z . w / s, where s is the temperature. Under the user's posterior
+w ~ N(m, C) the log-odds are normal, with mean z . m / s and variance z . C z / s^2. Two quantities then need only
+one-dimensional computations:
 
-- the information that the user's choice gives about w, which is its mutual information with a: H(E p) - E H(p) with
-  p = sigmoid(a) (BALD: Houlsby et al. 2011, arXiv 1112.5745), computed by Gauss-Hermite quadrature;
-- the posterior mode after the choice, m + step * C z, where one scalar equation gives the step.
+- The mutual information between the user's choice and w is H(E p) - E H(p), with p = sigmoid(a) and H the entropy of a
+  choice with probability p (BALD: Houlsby et al. 2011, arXiv 1112.5745). Gauss-Hermite quadrature computes it.
+- The posterior mode after the choice is m + step * C z, where the number `step` solves one scalar equation.
 
-Under a mixture prior m and C are the moments of the mixture.
+If the prior is a mixture, m and C are the mean and covariance of the user's whole posterior.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
 
     from lorerm.model.parameters import ModelParameters
 
-# Quadrature nodes: both integrals are exact to 2e-3 for standard deviations of the log-odds up to 6 (as tested).
+# Quadrature nodes. Information and probability are accurate to 2e-3 for log-odds with standard deviations up to 6.
 _NODES = 64
-# Enough to halve any interval to the resolution of float64.
+# Number of times that an interval is halved: enough to reach the resolution of float64.
 _BISECTIONS = 60
-# Elements of the largest intermediate, [pairs, candidates]: pairs are taken in blocks that keep it near 16 MB.
+# Elements of the largest temporary array, [pairs, candidates]: it is computed in blocks of pairs of about 16 MB.
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -42,11 +44,11 @@ class Question(NamedTuple):
     first: int
     """index of one response among the candidates"""
     second: int
-    """index of the other"""
+    """index of the other response"""
     information: float
-    """expected information of the user's choice about their weights, in nats; at most log 2"""
+    """mutual information between the user's choice and the user's weights, in nats; at most log 2"""
     probability: float
-    """probability that the user prefers the first"""
+    """probability that the user prefers the first response"""
     change: float
     """probability that the user's choice changes the ranking of the candidates"""
 
@@ -60,11 +62,11 @@ def choose_question(
     stop_below: float,
     top: int | None = None,
 ) -> Question | None:
-    """Return the most informative pair of candidates; None where every choice is unlikely to change the ranking.
+    """Return the most informative pair of candidates, or None if no pair is likely to change their ranking.
 
-    `embeddings` are the candidates [C, D], `posterior` the weights [K] and covariance [K, K] of the user. The other
-    arguments are those of `LowRankRewardModel.next_question`. The probability of a change is that of the next choice
-    alone, not of several.
+    `embeddings` [C, D] are the candidates' embeddings; `posterior` contains the mean [K] and the covariance [K, K] of
+    the user's weights. The other arguments are described at `LowRankRewardModel.next_question`. The probability of a
+    changed ranking considers the next choice only, not a series of choices.
     """
     indices = _as_indices(pairs, len(embeddings))
     if not len(indices):
@@ -84,20 +86,22 @@ def choose_question(
 
 
 def posterior_of(model: ModelParameters, user: UserWeights | str | None) -> Posterior:
-    """Return the weights [K] and covariance [K, K] of one user, or the prior's moments for None.
+    """Return the mean [K] and covariance [K, K] of one user's weights, or those of the prior if `user` is None.
 
-    `user` is a user of the model (else an `UnknownUserError`) or the weights of a single user. Weights without
-    covariance are a `ModelError`.
+    `user` is a user id of the model or a `UserWeights` with one user. Raises `UnknownUserError` if the model does not
+    know the id, and `ModelError` if the weights have no covariance.
     """
     if user is None:
         empty = ProjectedComparisons.empty(model.basis.shape[1])
         found = solve(empty.projected, empty.user, empty.count, 1, model.prior, model.temperature)
         return Posterior(found.weights[0], found.covariance[0])
     if isinstance(user, str):
-        model.user_weights(user)  # its error for an unknown user says more than that of `select`
+        model.user_weights(user)  # raises a more helpful error for an unknown user than `select` does
         user = UserWeights.of(model).select([user])
     if len(user) != 1:
-        raise ConfigError(f"user has {len(user)} users", "give one: users.select([user_id])", argument="user")
+        raise ConfigError(
+            f"`user` has {len(user)} users, not 1", "select one: users.select([user_id])", argument="user"
+        )
     if user.covariance is None:
         raise ModelError(
             f"the weights of user {user.user_ids[0]!r} have no posterior covariance",
@@ -108,9 +112,9 @@ def posterior_of(model: ModelParameters, user: UserWeights | str | None) -> Post
 
 
 def information_of(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the information of a choice in nats and the probability of the first, for log-odds N(mean, variance).
+    """Return the information of each choice in nats, and the probability that the first response is chosen.
 
-    All are float64 [P].
+    The log-odds of the P choices are normal with `mean` and `variance`. All arrays are float64 [P].
     """
     nodes, weights = _quadrature()
     p = torch.sigmoid(mean[:, None] + variance.sqrt()[:, None] * nodes)
@@ -131,7 +135,7 @@ def _quadrature() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _as_indices(pairs: Sequence[tuple[int, int]] | None, n: int) -> torch.Tensor:
-    """Return the pairs of candidates as int64 [P, 2]."""
+    """Return the pairs of candidates as int64 [P, 2]; None gives all pairs."""
     if pairs is None:
         return torch.combinations(torch.arange(n), 2)
     indices = torch.as_tensor(np.asarray(pairs, dtype=np.int64).reshape(-1, 2))
@@ -155,10 +159,11 @@ def _change(
     probability: torch.Tensor,
     top: int,
 ) -> torch.Tensor:
-    """Return float64 [P]: the probability that the choice between each pair changes the order of the best `top`."""
+    """Return for each pair the probability that its choice changes the order of the best `top`: float64 [P]."""
     rewards = candidates @ weights
     order = rewards.argsort(descending=True, stable=True)[:top]
     total = torch.zeros_like(mean)
+    # The user chooses the first response (sign 1) or the second (sign -1).
     for sign, p in ((1.0, probability), (-1.0, 1 - probability)):
         step = sign * _step(sign * mean, variance)
         for block in torch.split(torch.arange(len(mean)), max(1, _BLOCK_ELEMENTS // len(candidates))):
@@ -169,9 +174,12 @@ def _change(
 
 
 def _step(mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """Return sigmoid(-a) at the mode a of the log-odds after a positive choice: a = mean + variance * sigmoid(-a)."""
+    """Return sigmoid(-a), where a is the mode of the log-odds after the first response was chosen.
+
+    The mode is the solution of a = mean + variance * sigmoid(-a).
+    """
     low, high = mean, mean + variance
-    for _ in range(_BISECTIONS):  # the right side decreases in a, so that the root is unique
+    for _ in range(_BISECTIONS):  # the right side decreases in a: there is one solution
         middle = (low + high) / 2
         above = mean + variance * torch.sigmoid(-middle) > middle
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)

@@ -1,4 +1,4 @@
-"""Names of what a personal reward model is compared with, in reports and on model cards."""
+"""Display names of the baselines that reports and model cards compare a personal reward model with."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ BASELINES = {
     "reference_head": "reference head (K = 0)",
     "other_users_weights": "another user's weights",
 }
-"""By the names in `report.json`: the models of rank 1 and 0, and the model's own basis with other weights."""
+"""The keys are the names in `report.json`. Two baselines are models of rank 1 and 0; the other two are the model itself
+with other weights."""

@@ -1,4 +1,4 @@
-"""The model card (README.md): a model's provenance, accuracy, usage and citation, as the hub shows it."""
+"""The model card (README.md), shown by the hub: provenance, accuracy, usage and citation of a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         """An evaluation report, as `lorerm.evaluate` returns it."""
 
         def to_dict(self) -> dict[str, Any]:
-            """Return the report as JSON values."""
+            """Return the report as JSON-serialisable values."""
             ...
 
     ReportLike = HasReport | Mapping[str, Any] | str | Path
@@ -37,9 +37,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def write_card(model: ModelParameters, folder: Path, name: str, **content: Any) -> None:  # noqa: ANN401 - handed on
-    """Write the card into a model's folder, unless there is one already: it may have been edited by hand.
+    """Write the model card into a model's folder; an existing card is kept, because users may have edited it.
 
-    `content` are keyword arguments of `model_card`.
+    `content` are the keyword arguments of `model_card`.
     """
     text = model_card(model, name, **content)
     if not (folder / CARD).exists():
@@ -55,11 +55,11 @@ def model_card(
     report: ReportLike | None = None,
     license_id: str | None = None,
 ) -> str:
-    """Return the card as Markdown, with the hub's metadata as YAML at its start.
+    """Return the model card as Markdown, with the hub's metadata as YAML at its start.
 
-    `include_users` says whether the users' weights are saved beside the card. `report` is what `lorerm.evaluate`
-    returned, its dictionary, or the path of a run's `report.json`; its warnings are left out of the card, because some
-    name users. `license_id` is the licence as the hub calls it, such as "apache-2.0".
+    `include_users` says whether the users' weights are saved in the same folder. `report` is the result of
+    `lorerm.evaluate`, its dictionary, or the path of a run's `report.json`. The card leaves out the report's warnings,
+    because some contain user ids. `license_id` is the licence's identifier on the hub, such as "apache-2.0".
     """
     from huggingface_hub import ModelCardData
     from jinja2 import Environment, StrictUndefined
@@ -73,7 +73,7 @@ def model_card(
         pipeline_tag="text-ranking",
         tags=["lorerm", "reward-model", "preferences", "personalization", "arxiv:2504.14439"],
     )
-    # No escaping: the output is Markdown, and every value is a number or a model's name.
+    # No HTML escaping: the output is Markdown, and every value is a number or a model's name.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -103,7 +103,10 @@ def model_card(
 
 
 def _base_model(model: ModelParameters) -> str | None:
-    """Return the encoder's id on the hub or the name of its folder; None for arrays and encoders without a network."""
+    """Return the hub id, or the folder's name, of the language model that made the embeddings.
+
+    Return None if the encoder is not recorded (embeddings given as arrays) or is not a language model.
+    """
     if model.encoder is None or model.encoder.pooling != POOLING:
         return None
     on_hub = _COMMIT.fullmatch(model.encoder.revision or "") and _HUB_ID.fullmatch(model.encoder.model)
@@ -111,7 +114,7 @@ def _base_model(model: ModelParameters) -> str | None:
 
 
 def _settings(encoder: EncoderIdentity) -> dict[str, Any] | None:
-    """Return the settings from which the encoder can be built; None if it is not a registered one."""
+    """Return the settings from which `build_encoder` builds the encoder; None if its type is not registered."""
     try:
         return record_settings(identify_settings(encoder))
     except ModelError:
@@ -126,26 +129,26 @@ def _read(report: ReportLike) -> Mapping[str, Any]:
             content = json.loads(Path(report).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"the report cannot be read ({error})", "give a run's report.json", file=report, argument="report"
+                f"the report cannot be read ({error})", "give the path of a report.json", file=report, argument="report"
             ) from error
     else:
         content = report.to_dict()
     if not isinstance(content, Mapping) or not {"data", "ranks", "controls"} <= content.keys():
         raise ConfigError(
             "report is not an evaluation report",
-            "give what lorerm.evaluate returned, or a report.json",
+            "give the result of lorerm.evaluate, or the path of a report.json",
             argument="report",
         )
     return content
 
 
 def _rows(content: Mapping[str, Any], rank: int) -> dict[str, Mapping[str, Any]]:
-    """Return the accuracies by split of the model and of its baselines, by the names of these."""
+    """Return the rows of the table of accuracies: name of the model or a baseline -> its accuracies by split."""
     ranks = {row["rank"]: row["cells"] for row in content["ranks"] if row["cells"]}
     if rank not in ranks:
         raise ConfigError(
-            f"the report has no figures for rank {rank}, the model's rank",
-            "give the report of this model",
+            f"the report has no accuracies for rank {rank}, the model's rank",
+            "give the report of the run that trained the model",
             argument="report",
         )
     rows = {f"**this model, rank {rank}**": ranks.pop(rank)}

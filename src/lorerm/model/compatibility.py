@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
 
 def check_encoder(model: ModelParameters, encoder: EncoderIdentity) -> None:
-    """Raise a `ModelError` for another model, version or settings than those of the training, where these are known."""
+    """Raise `ModelError` if the encoder, its version or its settings are not those of the model's training.
+
+    Nothing is checked if the model does not record its encoder.
+    """
     if model.encoder is not None and encoder != model.encoder:
         raise ModelError(
-            f"the model was trained on embeddings of {model.encoder.model!r}, this encoder is "
-            f"{encoder.model!r} or has other settings",
-            "pass the encoder of the training run",
+            f"the model was trained with the encoder {model.encoder.model!r}; the given encoder "
+            f"{encoder.model!r} is another one, or has another version or other settings",
+            "pass the encoder that the model was trained with",
             argument="encoder",
         )
 
 
 def check_embeddings(model: ModelParameters, data: EmbeddedPreferences) -> None:
-    """Raise a `DataError` for embeddings of another dimension or encoder than those of the model's training data."""
+    """Raise `DataError` if the embeddings and the model's training data differ in dimension or encoder.
+
+    The encoders are compared only if both are recorded.
+    """
     remedy = "embed the comparisons with the encoder that the model was trained on"
     if data.dimension != model.basis.shape[0]:
         raise DataError(
@@ -35,7 +41,7 @@ def check_embeddings(model: ModelParameters, data: EmbeddedPreferences) -> None:
         )
     if None not in (data.encoder, model.encoder) and data.encoder != model.encoder:
         raise DataError(
-            "the comparisons were embedded by another encoder, or with other settings, than the model's training data",
+            "the comparisons and the model's training data were embedded with different encoders or settings",
             remedy,
             argument="data",
         )

@@ -1,4 +1,4 @@
-"""Export of one user's reward as a transformers sequence classifier, which runs without lorerm."""
+"""Export of a user's reward, or of the whole basis, as a transformers sequence classifier that runs without lorerm."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from lorerm.model.parameters import ModelParameters
 
 _PAD = "<|pad|>"
-# Two conversations of different lengths: the shorter one is padded.
+# Conversations for the check of a classifier. Their lengths differ, so that one of them is padded.
 _PROBES = (as_conversation("Which one?", "This."), as_conversation("Which of the two is better?", "The longer one."))
-# Rounding errors of a reward that are accepted, relative to the product of the norms of embedding and head.
+# Accepted rounding error of a reward by dtype, relative to the product of the norms of embedding and head.
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
@@ -46,25 +46,26 @@ def to_sequence_classifier(
     model
         The personal reward model, trained on the base model's embeddings.
     base
-        The base model, an id on the hub or a folder: a reward model or a causal language model.
+        Id on the hub, or folder, of the base model: a reward model or a causal language model.
     user_id
-        The user whose reward is the only logit (`num_labels=1`). None gives the rewards of the K basis directions
-        (`num_labels=K`); a user's reward is their product with the user's weights.
+        The user whose reward is the only logit (`num_labels=1`). If None, the logits are the rewards of the K basis
+        directions (`num_labels=K`); their scalar product with a user's weights is the user's reward.
     **options
         Further arguments of `build_classifier`, which also returns the tokenizer.
 
     Returns
     -------
     transformers.PreTrainedModel
-        A model of the class that `AutoModelForSequenceClassification` loads, in evaluation mode. Its logits in float32
-        equal `model.rewards` up to rounding. They are not divided by the temperature, which is in `config.lorerm`.
+        The classifier, in evaluation mode; once saved, `AutoModelForSequenceClassification` can load it. In float32
+        its logits equal `model.rewards` up to rounding. They are not divided by the temperature, which is stored in
+        `config.lorerm`.
 
     Raises
     ------
     UnknownUserError
         If the model does not know the user.
     ModelError
-        If the base model is not that of the training, or its architecture cannot express the reward.
+        If the model was trained on another base model, or the base model's architecture cannot express the reward.
     """
     return build_classifier(model, base, user_id, **options).network
 
@@ -87,13 +88,13 @@ def build_classifier(
     model, base, user_id
         As in `to_sequence_classifier`.
     population
-        Whether the only logit is the population's reward where `user_id` is None or unknown.
+        If True and `user_id` is None or unknown, the only logit is the population's reward.
     revision
         Branch, tag or commit of the base model on the hub; by default the commit that the model was trained on.
     dtype
-        "float32", "bfloat16", "float16", or "auto" for the checkpoint's own.
+        "float32", "bfloat16", "float16", or "auto" for the dtype of the checkpoint.
     chat_template
-        The chat template of the training; None is the tokenizer's own.
+        The chat template that the model was trained with; None is the tokenizer's own template.
     trust_remote_code
         Whether to run Python code from the base model's repository.
     """
@@ -103,8 +104,8 @@ def build_classifier(
     made_by = model.encoder
     if made_by is not None and made_by.pooling != "last-token":
         raise ModelError(
-            f"the model was trained on embeddings of {made_by.model!r}, which cannot be exported as a network",
-            "train on embeddings of a reward model or language model",
+            f"the model was trained with the encoder {made_by.model!r}, which is not a language model",
+            "to export a model, train it on embeddings of a reward model or language model",
         )
     if revision is None and made_by is not None and made_by.model == base and not Path(base).exists():
         revision = made_by.revision
@@ -130,28 +131,29 @@ def build_classifier(
 
 
 def save_classifier(classifier: Classifier, folder: str | Path) -> None:
-    """Write a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` read.
+    """Write a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` can load.
 
-    Version 4 of transformers, which many tools still require, reads it too where it has the architecture.
+    Version 4 of transformers, which many tools still require, can load it too if it supports the architecture and its
+    rotary embeddings.
     """
     try:
         classifier.network.save_pretrained(folder)
         classifier.tokenizer.save_pretrained(folder)
         _write_for_version_4(Path(folder), classifier.tokenizer.model_input_names)
     except OSError as error:
-        raise RunError(f"the folder could not be written ({error})", "choose another one", file=folder) from error
+        raise RunError(f"the folder could not be written ({error})", "choose another folder", file=folder) from error
 
 
 def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
-    """Add the settings under their names in transformers 4, which version 5 reads as well.
+    """Add settings to the files under their names in transformers 4, which version 5 also reads.
 
-    Version 4 ignores `rope_parameters` and would silently use default rotary embeddings. Models with different rotary
-    parameters per type of layer cannot be expressed in version 4: their files stay in the form of version 5, whose
-    tokenizer version 4 refuses to load.
+    Version 4 ignores `rope_parameters` and would silently use default rotary embeddings. It cannot express different
+    rotary parameters for different types of layers: the files of such a model stay in the form of version 5, and
+    version 4 refuses to load their tokenizer.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     rope = config.get("rope_parameters") or {}
-    if rope and "rope_theta" not in rope:
+    if rope and "rope_theta" not in rope:  # parameters for each type of layer
         return
     outside = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
     if rope.get("rope_type", "default") != "default":
@@ -159,7 +161,7 @@ def _write_for_version_4(folder: Path, inputs: list[str]) -> None:
     _write_json(folder / "config.json", config | outside)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["model_input_names"] = inputs  # version 4 has other defaults
+    settings["model_input_names"] = inputs  # the defaults of version 4 differ
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(settings.get("extra_special_tokens"), list):
@@ -180,7 +182,7 @@ def _head(model: ModelParameters, user_id: str | None, *, population: bool) -> t
 
 
 def _check_base(model: ModelParameters, base: str, checkpoint: Checkpoint, chat: ChatTokenizer) -> None:
-    """Refuse a base model or chat template other than those that made the training's embeddings."""
+    """Raise `ModelError` if the base model or the chat template is not the one that the model was trained with."""
     made_by = model.encoder
     if made_by is None:
         return
@@ -188,12 +190,12 @@ def _check_base(model: ModelParameters, base: str, checkpoint: Checkpoint, chat:
         raise ModelError(
             f"{base} (version {checkpoint.revision}) is not the base model that this model was trained on, "
             f"{made_by.model} (version {made_by.revision})",
-            "give that model and its revision",
+            "give the id and the revision of that base model",
         )
     if chat.template_hash != made_by.template:
         raise ModelError(
-            f"the chat template of {base} is not that of the training",
-            "give the training's template as chat_template",
+            f"the chat template of {base} is not the one that the model was trained with",
+            "give the template that the model was trained with as chat_template",
             argument="chat_template",
         )
 
@@ -205,8 +207,8 @@ def _load(base: str, checkpoint: Checkpoint, n_labels: int, dtype: str, options:
     own_code = options["trust_remote_code"] and "AutoModelForSequenceClassification" in getattr(config, "auto_map", {})
     if not own_code and type(config) not in AutoModelForSequenceClassification._model_mapping:  # noqa: SLF001
         raise ModelError(
-            f"transformers has no sequence classifier of the architecture of {base} ({config.model_type})",
-            "use the model through lorerm",
+            f"transformers has no sequence classifier for {base} (architecture {config.model_type})",
+            "compute the rewards with lorerm instead",
         )
     network, report = AutoModelForSequenceClassification.from_pretrained(
         checkpoint.source,
@@ -219,7 +221,9 @@ def _load(base: str, checkpoint: Checkpoint, n_labels: int, dtype: str, options:
     )
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(("score.", "classifier")))
     if missing and hasattr(network, "score"):
-        raise ModelError(f"the weights of {base} lack {missing[0]}", "check that config.json and weights go together")
+        raise ModelError(
+            f"the weights of {base} lack {missing[0]}", "check that config.json and the weight files match"
+        )
     return network.eval()
 
 
@@ -229,12 +233,12 @@ def _set_head(network: PreTrainedModel, head: torch.Tensor, base: str) -> None:
         what = "no head `score`" if score is None else f"a head of several layers ({type(score).__name__})"
         raise ModelError(
             f"{base} is a {name}, which has {what} and cannot express a reward that is linear in the last state",
-            "use the model through lorerm",
+            "compute the rewards with lorerm instead",
         )
     if score.weight.shape != head.shape:
         raise ModelError(
-            f"the head of {base} takes states of dimension {score.weight.shape[1]}, the basis has {head.shape[1]}",
-            "give the base model that made the embeddings",
+            f"the head of {base} has input dimension {score.weight.shape[1]}, the basis has dimension {head.shape[1]}",
+            "give the base model that the model was trained on",
         )
     with torch.no_grad():
         score.weight.copy_(head)
@@ -245,8 +249,8 @@ def _set_head(network: PreTrainedModel, head: torch.Tensor, base: str) -> None:
 def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel, max_length: int | None) -> None:  # noqa: ANN401 - untyped library
     """Set the encoder's chat template, and a pad token that differs from the last token of a conversation.
 
-    Classifiers use the state of the last token that is not the pad token. If the pad token also ended turns, they would
-    use an earlier token.
+    A classifier uses the state of the last token that is not the pad token. If the pad token also ended conversations,
+    it would use an earlier token.
     """
     tokenizer.chat_template = chat.pinned_template
     tokenizer.padding_side, tokenizer.truncation_side = "right", "left"
@@ -257,7 +261,7 @@ def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel
         names = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         free = [name for name, i in names.items() if i not in ends and name not in chat.template]
         spare = next((name for name in free if "pad" in name.lower() or "reserved" in name.lower()), None)
-        tokenizer.pad_token = spare or _PAD  # a new token where the vocabulary has no spare one
+        tokenizer.pad_token = spare or _PAD  # a new token if the vocabulary has no spare one
         if len(tokenizer) > network.get_input_embeddings().num_embeddings:
             network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -265,7 +269,7 @@ def _set_tokenizer(tokenizer: Any, chat: ChatTokenizer, network: PreTrainedModel
 
 
 def _check_logits(network: PreTrainedModel, tokenizer: Any, head: torch.Tensor, base: str) -> None:  # noqa: ANN401 - untyped library
-    """Refuse architectures whose logits are not the product of the head and the last token's state."""
+    """Raise `ModelError` if the logits are not the product of the head and the last token's state."""
     chats = [[dict(message) for message in probe] for probe in _PROBES]
     rows = tokenizer.apply_chat_template(chats, padding=True, return_tensors="pt", return_dict=True)
     inputs = {name: rows[name].to(network.device) for name in ("input_ids", "attention_mask")}
@@ -273,7 +277,7 @@ def _check_logits(network: PreTrainedModel, tokenizer: Any, head: torch.Tensor, 
     with torch.inference_mode():
         states = network.base_model(**inputs).last_hidden_state[torch.arange(len(last)), last].double()
         expected = states @ head.to(states).t()
-        # Scaled to large rewards: a saturating function would leave small ones nearly unchanged.
+        # The head is scaled up to large rewards: a saturating function, such as tanh, hardly changes small ones.
         scale = 100 / float(expected.abs().max().clamp_min(1e-30))
         network.score.weight.copy_(scale * head)
         logits = network(**inputs).logits.double() / scale
@@ -281,6 +285,6 @@ def _check_logits(network: PreTrainedModel, tokenizer: Any, head: torch.Tensor, 
     allowed = _ROUNDING[network.dtype] * states.norm(dim=1, keepdim=True) * head.to(states).norm(dim=1)
     if logits.shape != expected.shape or bool(((logits - expected).abs() > allowed).any()):
         raise ModelError(
-            f"{base} is a {type(network).__name__}, whose logits are not its head times the last token's state",
-            "use the model through lorerm",
+            f"{base} is a {type(network).__name__}, whose logits are not linear in the last token's state",
+            "compute the rewards with lorerm instead",
         )

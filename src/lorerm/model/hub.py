@@ -1,8 +1,9 @@
 """Saving, loading and publishing a model, by the conventions of the Hugging Face hub.
 
-The methods have the names and arguments of `huggingface_hub.ModelHubMixin`. Its class is not inherited: it writes
-attributes into every new object, and models are immutable; and it serialises all constructor arguments, among them the
-weights of possibly a million users.
+The methods have the names and arguments of `huggingface_hub.ModelHubMixin`, which is not a base class for two reasons:
+
+- It sets attributes on every new object, but models are immutable.
+- It writes all constructor arguments to JSON, which would include the weights of up to millions of users.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Model = TypeVar("Model", bound="PretrainedModel")
 
 
 class PretrainedModel(ModelParameters):
-    """A model that is saved to a folder or the hub and loaded from there."""
+    """A model that can be saved to a folder or the hub, and loaded from there."""
 
     def save_pretrained(
         self,
@@ -42,27 +43,28 @@ class PretrainedModel(ModelParameters):
         repo_id: str | None = None,
         **push_to_hub_kwargs: Any,  # noqa: ANN401 - handed on
     ) -> str | None:
-        """Write the model's folder, with a model card (`README.md`) unless one is there already.
+        """Save the model to a folder, with a model card (`README.md`); an existing card is kept.
 
         Parameters
         ----------
         save_directory
-            The folder, made where it is missing.
+            The folder; it is created if it does not exist.
         include_users
-            Whether the users' ids, weights and projected comparisons are written too: they are personal data.
+            Whether to save the users' ids, weights and projected comparisons too. They are personal data.
         report
-            The evaluation whose figures the card shows: what `evaluate` returned, or the path of a `report.json`.
+            The evaluation whose accuracies the card shows: the result of `lorerm.evaluate`, or the path of a
+            `report.json`.
         license_id
-            The licence as the hub calls it, such as "apache-2.0".
+            The licence's identifier on the hub, such as "apache-2.0".
         push_to_hub
-            Whether to push as well, with `push_to_hub_kwargs`; see `push_to_hub`.
+            Whether to upload the model to the hub too. `push_to_hub_kwargs` are further arguments of `push_to_hub`.
         repo_id
-            The repository to push to; by default the folder's name.
+            The repository on the hub; by default the folder's name.
 
         Returns
         -------
         str or None
-            The address of the commit, if there is one.
+            The URL of the commit if the model was uploaded, otherwise None.
         """
         folder = Path(save_directory)
         save_model(self, folder, include_users=include_users)
@@ -90,21 +92,22 @@ class PretrainedModel(ModelParameters):
         force_download: bool = False,
         local_files_only: bool = False,
     ) -> Model:
-        """Read a model's folder, or fetch it from the hub.
+        """Load a model from a folder or the hub.
 
         Parameters
         ----------
         pretrained_model_name_or_path
             A folder, or an id on the hub.
         encoder
-            The encoder to be used with the model: one that the model was not trained on is refused.
+            The encoder that will be used with the model. It is checked to be the one that the model was trained with.
         revision, token, cache_dir, force_download, local_files_only
             As in `huggingface_hub.snapshot_download`; ignored for a folder.
 
         Raises
         ------
         ModelError
-            If there is no such model, it was written by a newer version, or it was trained on another encoder.
+            If the model does not exist, its files are damaged, a newer version of lorerm wrote it, or it was trained
+            with another encoder.
         """
         folder = _find_folder(
             pretrained_model_name_or_path,
@@ -132,26 +135,26 @@ class PretrainedModel(ModelParameters):
         branch: str | None = None,
         create_pr: bool | None = None,
     ) -> str:
-        """Upload the model's folder to the hub, in one commit; the repository is made where it is missing.
+        """Upload the model to the hub in one commit; the repository is created if it does not exist.
 
         Parameters
         ----------
         repo_id
-            Such as "name/model".
+            Id of the repository, such as "name/model".
         include_users, report, license_id
-            As in `save_pretrained`. Without `include_users`, a file of users from an earlier commit is deleted.
+            As in `save_pretrained`. If `include_users` is False, the users' file of an earlier commit is deleted.
         commit_message, private, token, branch, create_pr
             As in `huggingface_hub.ModelHubMixin.push_to_hub`.
 
         Returns
         -------
         str
-            The address of the commit.
+            The URL of the commit.
 
         Raises
         ------
         ModelError
-            If the hub cannot be reached, or refuses.
+            If the hub cannot be reached or refuses the upload.
         """
         from huggingface_hub import HfApi
 
@@ -160,8 +163,8 @@ class PretrainedModel(ModelParameters):
             folder = Path(temporary) / "model"
             saving: dict[str, Any] = {"include_users": include_users, "report": report, "license_id": license_id}
             self.save_pretrained(folder, repo_id=repo_id, **saving)
-            problem = f"{repo_id} could not be pushed to {api.endpoint}"
-            with _as_model_error(problem, "check the name, the network and the token (`hf auth login`)"):
+            problem = f"{repo_id} could not be uploaded to {api.endpoint}"
+            with _as_model_error(problem, "check the repository id, the network and the token (`hf auth login`)"):
                 repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
                 commit = api.upload_folder(
                     repo_id=repo_id,
@@ -175,10 +178,10 @@ class PretrainedModel(ModelParameters):
 
 
 def _find_folder(name: str | Path, **download: Any) -> Path:  # noqa: ANN401 - handed on to huggingface_hub
-    """Return a model's folder: `name` itself, or the cached copy of the hub's files.
+    """Return the folder of a model: `name` itself, or a cached copy downloaded from the hub.
 
-    A path, an existing folder and a name that is no id on the hub are never looked up there. `download` are arguments
-    of `huggingface_hub.snapshot_download`.
+    A `Path`, an existing folder and a string that cannot be an id on the hub are never looked up there. `download` are
+    arguments of `huggingface_hub.snapshot_download`.
     """
     folder = Path(name)
     text = os.fspath(name)
@@ -186,15 +189,15 @@ def _find_folder(name: str | Path, **download: Any) -> Path:  # noqa: ANN401 - h
         return folder
     from huggingface_hub import snapshot_download
 
-    problem = f"{text} is no folder, and cannot be downloaded from the hub"
-    with _as_model_error(problem, "check the name, the revision, the token and the network"):
+    problem = f"{text} is not an existing folder, and cannot be downloaded from the hub"
+    with _as_model_error(problem, "check the folder or id, the revision, the token and the network"):
         return Path(snapshot_download(text, allow_patterns=[CONFIG, MODEL, USERS], **download))
 
 
 @contextmanager
 def _as_model_error(problem: str, remedy: str) -> Iterator[None]:
-    """Turn any exception into a `ModelError` with the exception's first line as the reason."""
+    """Replace any exception by a `ModelError` that gives the exception's first line as the reason."""
     try:
         yield
-    except Exception as error:  # the hub's client raises its own errors, those of its HTTP library, and the system's
+    except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
         raise ModelError(f"{problem} ({first_line(error).strip().rstrip('.:')})", remedy) from error

@@ -1,14 +1,20 @@
-"""Saved models: a folder with `config.json`, `model.safetensors` and, where asked for, `users.safetensors`.
+"""Saved models: a folder with `config.json`, `model.safetensors` and, if users are included, `users.safetensors`.
 
-`model.safetensors` holds `basis` [D, K], `prior_mean` [K], `reference` [D] where there is one, in `free` weight space
-`prior_covariance` [K, K], and of a mixture prior with C components `prior_shares` [C], `prior_means` [C, K] and
-`prior_covariances` [C, K, K].
+`model.safetensors` contains
 
-`users.safetensors` holds `weights` [N, K], `user_ids` (a JSON list as UTF-8 bytes) and, where the model has them,
-`covariance` [N, K, K], `validation_loss` [N], and the projected comparisons as `answers` [n, K], `answer_count` [n] and
-`answer_user` [n].
+- `basis` [D, K] and `prior_mean` [K];
+- `reference` [D], if the model has a reference head;
+- `prior_covariance` [K, K], in `free` weight space;
+- `prior_shares` [C], `prior_means` [C, K] and `prior_covariances` [C, K, K], if the prior is a mixture of C Gaussians.
 
-Nothing is pickled: a file from somebody else cannot run code.
+`users.safetensors` contains, for N users,
+
+- `weights` [N, K] and `user_ids` (a JSON list as UTF-8 bytes);
+- `covariance` [N, K, K] and `validation_loss` [N], if the model has them;
+- `answers` [n, K], `answer_count` [n] and `answer_user` [n], if the model keeps the users' n projected comparisons:
+  the fields `projected`, `count` and `user` of `ProjectedComparisons`.
+
+Nothing is pickled: loading a file of unknown origin cannot run code.
 """
 
 from __future__ import annotations
@@ -40,12 +46,14 @@ CONFIG, MODEL, USERS = "config.json", "model.safetensors", "users.safetensors"
 
 
 def save_model(model: ModelParameters, path: str | Path, *, include_users: bool) -> None:
-    """Write a model's folder; each file appears whole or not at all, `config.json` last."""
+    """Save a model to a folder. Each file is written atomically, `config.json` last."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"the folder cannot be made ({error.strerror})", "choose another one", file=folder) from error
+        raise RunError(
+            f"the folder cannot be created ({error.strerror})", "choose another folder", file=folder
+        ) from error
     config = {
         "format_version": FORMAT_VERSION,
         "model_type": "lorerm",
@@ -77,7 +85,10 @@ def save_model(model: ModelParameters, path: str | Path, *, include_users: bool)
 
 
 def load_model(path: str | Path, model_class: type[Model]) -> Model:
-    """Read a model's folder; a `ModelError` says if it holds no model, one of a newer format, or damaged files."""
+    """Load a model from a folder.
+
+    Raises `ModelError` if the folder contains no model, a model of a newer format, or damaged files.
+    """
     folder = Path(path)
     config = _read_config(folder)
     tensors = _read_tensors(folder / MODEL)
@@ -87,7 +98,7 @@ def load_model(path: str | Path, model_class: type[Model]) -> Model:
 
 
 def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | None = None) -> None:
-    """Write users' ids, weights, covariances and comparisons into one safetensors file."""
+    """Write ids, weights, covariances, projected comparisons and validation losses of users to a safetensors file."""
     ids = json.dumps(list(users.user_ids), ensure_ascii=False).encode()
     tensors = {
         "weights": users.weights,
@@ -102,14 +113,14 @@ def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | N
 
 
 def load_users(path: Path) -> UserWeights:
-    """Read what `save_users` wrote; an unreadable or damaged file is a `ModelError`."""
+    """Read a file that `save_users` wrote. Raises `ModelError` if the file is unreadable or damaged."""
     tensors = _read_tensors(path)
     with _refusing_damage(path):
         return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _comparisons(tensors))
 
 
 def forget_users(path: Path, user_ids: Collection[str]) -> None:
-    """Remove some users, with their validation losses, from a file that `save_users` wrote."""
+    """Remove users and their validation losses from a file that `save_users` wrote."""
     users, losses = load_users(path), _read_tensors(path).get("validation_loss")
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
     if len(kept) < len(users):
@@ -117,7 +128,7 @@ def forget_users(path: Path, user_ids: Collection[str]) -> None:
 
 
 def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Return the fields of `ModelParameters` that the files of a folder hold."""
+    """Return the fields of `ModelParameters`, given the contents of the three files."""
     basis, prior_covariance = tensors["basis"], tensors.get("prior_covariance")
     for name, columns in (
         ("prior_mean", tensors["prior_mean"]),
@@ -130,7 +141,8 @@ def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dic
     if "prior_shares" in tensors:
         mixture = Mixture(**{name: tensors[f"prior_{name}"] for name in Mixture._fields})
     covariance = users.get("covariance")
-    if not users and prior_covariance is not None:  # new users' covariances can be added to none
+    # A model saved without its users: None would mean that its recipe computes no covariances.
+    if not users and prior_covariance is not None:
         covariance = torch.zeros(0, *prior_covariance.shape)
     return {
         "basis": basis,
@@ -153,27 +165,27 @@ def _comparisons(tensors: dict[str, torch.Tensor]) -> ProjectedComparisons | Non
         return None
     user = tensors["answer_user"].long()
     if len(user) and not (int(user.min()) >= 0 and int(user.max()) < len(tensors["weights"])):
-        raise ValueError("answer_user points outside of the users")
+        raise ValueError("answer_user contains indices that are not rows of weights")
     if tensors["answers"].shape != (len(user), tensors["weights"].shape[1]):
-        raise ValueError("answers has another shape than answer_user and weights give")
+        raise ValueError("the shape of answers does not match answer_user and weights")
     return ProjectedComparisons(tensors["answers"], tensors["answer_count"], user)
 
 
 def _user_ids(tensors: dict[str, torch.Tensor]) -> tuple[str, ...]:
     ids = json.loads(bytes(tensors["user_ids"].tolist()).decode())
     if len(ids) != len(tensors["weights"]):
-        raise ValueError(f"{len(ids)} users have {len(tensors['weights'])} rows of weights")
+        raise ValueError(f"user_ids has {len(ids)} entries, weights has {len(tensors['weights'])} rows")
     return tuple(ids)
 
 
 @contextmanager
 def _refusing_damage(path: Path) -> Iterator[None]:
-    """Turn errors about missing or inconsistent contents of readable files into a `ModelError`."""
+    """Raise `ModelError` if a readable file has missing or inconsistent contents."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"it is damaged ({type(error).__name__}: {error})", "save the model again", file=path
+            f"the saved data are damaged ({type(error).__name__}: {error})", "save the model again", file=path
         ) from error
 
 
@@ -185,11 +197,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         version = None
     if not isinstance(version, int):
         raise ModelError(
-            "this is not the folder of a lorerm model", f"give a folder that holds {CONFIG} and {MODEL}", file=folder
+            "this is not the folder of a lorerm model", f"give a folder with {CONFIG} and {MODEL}", file=folder
         )
     if version > FORMAT_VERSION:
         raise ModelError(
-            f"the model has format {version}, this version of lorerm reads up to {FORMAT_VERSION}",
+            f"the model is saved in format {version}; this version of lorerm reads formats up to {FORMAT_VERSION}",
             "upgrade lorerm",
             file=folder,
         )
@@ -201,14 +213,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        # Not `load_file`: with safetensors 0.8, each call leaks a dozen Python objects, and a server reads often.
+        # Not `load_file`: in safetensors 0.8 each call leaks a dozen Python objects, and a server calls it often.
         return load(path.read_bytes())  # type: ignore[no-any-return]
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"it cannot be read ({error})", "save the model again", file=path) from error
+        raise ModelError(f"the file cannot be read ({error})", "save the model again", file=path) from error
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor | None]) -> None:
-    """Write the tensors that are not None."""
+    """Write all tensors that are not None to a safetensors file."""
     from safetensors.torch import save
 
     given = {name: x.detach().cpu().clone().contiguous() for name, x in tensors.items() if x is not None}

@@ -1,7 +1,7 @@
-"""The parameters of a low-rank reward model as plain data.
+"""The parameters of a low-rank reward model, as plain data.
 
-Saving, the hub, the model card, the next question and export work on these. `lorerm.model.reward_model` adds rewards
-and rankings.
+Modules that save, publish, describe and export a model use this class. Its subclass
+`lorerm.model.reward_model.LowRankRewardModel` adds rewards and rankings.
 """
 
 from __future__ import annotations
@@ -26,43 +26,46 @@ class ModelParameters:
     """Basis, user weights, weight prior and provenance of a reward model."""
 
     basis: torch.Tensor
-    """float32 [D, K]: the reward directions V, for embeddings as the encoder returns them"""
+    """float32 [D, K]: V, with one reward direction per column, for embeddings as the encoder returns them"""
     weights: torch.Tensor
-    """float32 [N, K]: W, one row per user"""
+    """float32 [N, K]: the users' weights w_u, one row per user"""
     user_ids: tuple[str, ...]
     """the N users, in order of first appearance in the training data"""
     prior: WeightPrior
     """the prior over weights; its mean is the population weights"""
     temperature: float
-    """s in P(chosen > rejected | u) = sigmoid(d . V w_u / s)"""
+    """s in P(chosen > rejected | u) = sigmoid(d . V w_u / s), with d the embedding of the chosen response minus that of
+    the rejected one"""
     requested_rank: int
-    """the rank given to training"""
+    """the rank that training was asked for; the basis can have fewer columns"""
     covariance: torch.Tensor | None = None
-    """float32 [N, K, K]: the posterior covariance of the weights; None where the recipe computes none"""
+    """float32 [N, K, K]: the posterior covariance of the weights; None if the recipe computes no covariance"""
     reference: torch.Tensor | None = None
-    """float32 [D]: the encoder's own reward head, or None"""
+    """float32 [D]: the linear head of the reward model that made the embeddings; None if there is no such head"""
     encoder: EncoderIdentity | None = None
-    """the encoder that made the embeddings; None where they were given as arrays"""
+    """the encoder that made the embeddings; None if they were given as arrays"""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """settings of the training and what validation chose, as JSON values"""
+    """configuration, chosen settings and validation results of the training, as JSON-serialisable values"""
     validation_loss: torch.Tensor | None = None
-    """float32 [N]: each training user's loss on held-out comparisons (NaN for users without any), or None"""
+    """float32 [N]: each user's mean loss on the held-out comparisons of the validation split; NaN for users without
+    such comparisons, None if there was no validation split"""
     comparisons: ProjectedComparisons | None = None
-    """the projected comparisons that the weights were fitted to, so that more can be added exactly; or None"""
+    """the projected comparisons that the weights were fitted to, to which more can be added later; None if they were
+    not kept"""
 
     def __repr__(self) -> str:
-        """Return the sizes alone: user ids and weights are personal data and must not get into logs."""
+        """Return only sizes: user ids and weights are personal data and must not get into logs."""
         dimension, rank = self.basis.shape
         return f"{type(self).__name__}(dimension={dimension}, rank={rank}, users={len(self.user_ids)})"
 
     @property
     def fitted_rank(self) -> int:
-        """Number of directions K, which can be smaller than the requested rank; 0 for the reference head alone."""
+        """Number of directions in the basis (at most the requested rank); 0 if it is the reference head alone."""
         return 0 if self.requested_rank == 0 else self.basis.shape[1]
 
     @property
     def weight_space(self) -> WeightSpace:
-        """`simplex` (weights are positive and sum to 1, as in the paper) or `free` (signed)."""
+        """`simplex` (weights are positive and sum to 1, as in arXiv 2504.14439) or `free` (of either sign)."""
         return self.prior.weight_space
 
     @property
@@ -80,9 +83,9 @@ class ModelParameters:
         Parameters
         ----------
         user_id
-            The user; None is the population.
+            The user; None gives the population weights.
         population
-            Whether an unknown user gets the population weights; otherwise an unknown user is an error.
+            Whether an unknown user gets the population weights, too.
 
         Raises
         ------
@@ -96,7 +99,7 @@ class ModelParameters:
             return self.weights[row]
         if population:
             return self.population_weights
-        known = f"it has {len(self.user_ids)} other users" if self.user_ids else "it was saved without its users"
+        known = f"it has {len(self.user_ids)} other users" if self.user_ids else "it contains no users"
         raise UnknownUserError(
             f"user {user_id!r} is unknown to this model ({known})",
             "adapt the model to some of the user's comparisons, or ask for the population's rewards (population=True)",

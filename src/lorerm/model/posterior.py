@@ -1,6 +1,7 @@
-"""Weights of many users at once, given a fixed basis: posterior modes and Laplace covariances.
+"""Posterior modes and covariances of the weights of many users at once, given the basis.
 
-For user u with projected differences z_i = d_i . V and comparison weights c_i, the weights minimise
+In comparison i of a user, let d_i be the embedding of the chosen response minus that of the rejected one, z_i = d_i . V
+its projection on the basis V [D, K], and c_i the comparison's weight. With temperature s, the user's weights w minimise
 
     sum_i c_i * -log sigmoid(z_i . w / s)  +  penalty(w)
 
@@ -8,8 +9,9 @@ The penalty is the negative log prior (`lorerm.model.prior`): Gaussian in `free`
 `simplex` weight space. Its minimum is the prior mean, so that a user without comparisons has the population weights.
 The inverse Hessian at the minimum is the posterior covariance (Laplace approximation).
 
-Under a mixture prior the problem is solved once per component. The weights are the mean over components, each weighted
-by its posterior probability, which is proportional to its share times its evidence (Laplace approximation).
+Under a mixture prior the problem is solved once per component. The user's weights are the average over components,
+weighted by the posterior probability of each component. This is proportional to the component's share times its
+evidence (Laplace approximation).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from lorerm.model.prior import WeightPrior
 
-# Elements of a block of users, K x K per component and comparison: bounds the memory to some tens of MB.
+# Users are solved in blocks. Each comparison counts C x K x K elements (for C components of the prior), and a block has
+# at most this many, which bounds the memory to some tens of MB.
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -45,10 +48,13 @@ def solve(
     prior: WeightPrior,
     temperature: float = 1.0,
 ) -> Posterior:
-    """Compute the posterior of the weights of M = `n_users` users; without comparisons it has the prior's moments.
+    """Compute the posterior of the weights of M = `n_users` users; for users without comparisons it is the prior.
 
-    `projected` [n, K] is d . V of each comparison, grouped by user; `user` (int64 [n], non-decreasing) the index of
-    each comparison's user; `count` [n] the weight of each comparison in the likelihood.
+    The n comparisons are grouped by user:
+
+    - `projected` [n, K] is d . V of each comparison;
+    - `user`, int64 [n] and non-decreasing, is the index of each comparison's user;
+    - `count` [n] is the weight of each comparison in the likelihood.
     """
     penalty: GaussianPenalty | SimplexPenalty
     if prior.concentration is None:
@@ -57,11 +63,12 @@ def solve(
         penalty, log_shares = SimplexPenalty(prior.mean, prior.concentration), torch.zeros(1, dtype=torch.float64)
     first = torch.searchsorted(user, torch.arange(n_users + 1))
     lengths = first.diff()
-    # Users are sorted by their number of comparisons: those of one block need little padding.
+    # Users are sorted by their number of comparisons, so that the users of a block need little padding.
     order = lengths.argsort(stable=True)
 
     def fit(block: slice) -> Posterior:
         users = order[block]
+        # [users, position]: each user's comparisons, padded with arbitrary rows of weight 0 to the same length.
         position = torch.arange(int(lengths[users[-1]]))
         rows = torch.minimum(first[users, None] + position, first[-1] - 1)
         counted = torch.where(position < lengths[users, None], count[rows].double(), 0.0)
@@ -69,14 +76,17 @@ def solve(
 
     blocks = list(_blocks(lengths[order], len(log_shares) * projected.shape[1] ** 2))
     parts = list(map_in_threads(fit, blocks))
-    back = order.argsort()
+    back = order.argsort()  # back to the original order of users
     return Posterior(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
 
 
 def _fit(
     z: torch.Tensor, count: torch.Tensor, penalty: GaussianPenalty | SimplexPenalty, log_shares: torch.Tensor
 ) -> Posterior:
-    """Fit M users with m comparisons each, all C components in one batch: z is [M, m, K], count is [M, m]."""
+    """Fit M users with m comparisons each (after padding); `z` is [M, m, K], `count` is [M, m].
+
+    All C components are one batch of C * M problems, ordered by component, then by user.
+    """
     (n_users, n_pairs, _), (n_components, _, n_axes) = z.shape, penalty.axes.shape
     n = n_components * n_users
     features = (z.flatten(0, 1) @ penalty.axes).view(n, n_pairs, n_axes)
@@ -92,7 +102,10 @@ def _fit(
 
 
 def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.Tensor) -> Posterior:
-    """Return the moments of mixtures, given the components' probabilities [M, C], means and covariances."""
+    """Return means and covariances of M mixtures, given their components.
+
+    `probability` is [M, C]; `weights` [M, C, K] and `covariance` [M, C, K, K] are the components' moments.
+    """
     mean = (probability[:, :, None] * weights).sum(dim=1)
     off = weights - mean[:, None]
     second = covariance + off[..., None] * off[..., None, :]
@@ -100,9 +113,9 @@ def combine(probability: torch.Tensor, weights: torch.Tensor, covariance: torch.
 
 
 def _blocks(lengths: torch.Tensor, elements: int) -> Iterator[slice]:
-    """Yield spans of users whose padded comparisons take at most `_BLOCK_ELEMENTS`, one user at least.
+    """Yield slices of users whose padded comparisons have at most `_BLOCK_ELEMENTS` elements (or a single user).
 
-    `lengths` are the users' ascending numbers of comparisons, `elements` the size of one comparison.
+    `lengths` are the users' numbers of comparisons, ascending; `elements` is the number of elements of one comparison.
     """
     most, padded, first = max(1, _BLOCK_ELEMENTS // max(1, elements)), lengths.tolist(), 0
     while first < len(padded):

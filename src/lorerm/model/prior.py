@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 
 WeightSpace = Literal["free", "simplex"]
-"""`free`: weights of either sign. `simplex`: positive weights that sum to 1, as in the paper."""
+"""`free`: weights of either sign. `simplex`: positive weights that sum to 1, as published (arXiv 2504.14439)."""
 
 
 class Mixture(NamedTuple):
@@ -36,12 +36,12 @@ class WeightPrior:
     mean: torch.Tensor
     """float64 [K]: the population weights"""
     covariance: torch.Tensor | None = None
-    """float64 [K, K], in `free` weight space: the covariance between users; along an eigenvector of eigenvalue 0 every
-    user has the mean's weight"""
+    """float64 [K, K], only in `free` weight space: how the weights vary between users; an eigenvalue of 0 means that
+    all users are equal along its eigenvector"""
     concentration: float | None = None
-    """in `simplex` weight space: kappa in the penalty kappa * KL(mean || w), in nats"""
+    """only in `simplex` weight space: kappa in the penalty kappa * KL(mean || w), in nats"""
     mixture: Mixture | None = None
-    """the components of which `mean` and `covariance` are the moments; None for a single Gaussian or on the simplex"""
+    """the mixture whose moments are `mean` and `covariance`; None for a single Gaussian or in `simplex` weight space"""
 
     @classmethod
     def from_mixture(cls, mixture: Mixture) -> WeightPrior:
@@ -56,12 +56,12 @@ class WeightPrior:
 
     @property
     def weight_space(self) -> WeightSpace:
-        """`simplex` where a concentration is given, else `free`."""
+        """`simplex` if there is a concentration, else `free`."""
         return "free" if self.concentration is None else "simplex"
 
     @property
     def components(self) -> Mixture:
-        """The mixture, with one component where the prior is a single Gaussian (`free` weight space only)."""
+        """The prior as a mixture; a single Gaussian is one component. Only for `free` weight space."""
         if self.mixture is not None:
             return self.mixture
         if self.covariance is None:

@@ -1,7 +1,9 @@
-"""Comparisons projected on a basis: the K numbers d . V of each, which its user's posterior depends on.
+"""Comparisons projected on the basis: the K numbers d . V for each comparison.
 
-With these kept, adding comparisons to a user's weights gives the fit on all of the user's comparisons together. The
-earlier posterior alone, a Gaussian, would give an approximation of it. They are personal data, as the weights are.
+Here d is the embedding of the chosen response minus that of the rejected one, and V the basis [D, K]. Comparisons
+affect user weights only through these numbers. If a user's projections are kept, the weights can later be fitted to
+earlier and new comparisons together; the earlier posterior, a Gaussian, would only give an approximation. Projections
+are personal data, like the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ProjectedComparisons:
-    """Projected comparisons of some users, grouped by user."""
+    """Projected comparisons of several users, grouped by user."""
 
     projected: torch.Tensor
     """float32 [n, K]: d . V of each comparison"""
@@ -32,14 +34,14 @@ class ProjectedComparisons:
 
     @classmethod
     def empty(cls, rank: int) -> ProjectedComparisons:
-        """Return no comparisons, with K = `rank` columns."""
+        """Return an empty set of comparisons with K = `rank` columns."""
         return cls(torch.zeros(0, rank), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
     @classmethod
     def of(cls, data: EmbeddedPreferences, basis: torch.Tensor) -> tuple[tuple[str, ...], ProjectedComparisons]:
-        """Return the users in order of first appearance, and their comparisons projected on a basis [D, K].
+        """Project comparisons on a basis [D, K]; return the users in order of first appearance, and the projections.
 
-        Meant for a few comparisons; `lorerm.adapt` projects many in bounded memory.
+        For few comparisons; `lorerm.adapt` projects any number of comparisons in bounded memory.
         """
         user_ids, index = data.index_users()
         order = torch.from_numpy(index).argsort(stable=True)
@@ -52,7 +54,10 @@ class ProjectedComparisons:
 
     @classmethod
     def concatenate(cls, parts: Sequence[ProjectedComparisons]) -> ProjectedComparisons:
-        """Return all parts in order; the result is grouped by user if each part's indices follow those before it."""
+        """Join the parts in the given order.
+
+        The result is grouped by user only if the user indices of each part are larger than those of the part before.
+        """
         columns = zip(*((part.projected, part.count, part.user) for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
@@ -61,19 +66,23 @@ class ProjectedComparisons:
         return len(self.user)
 
     def take(self, users: torch.Tensor) -> ProjectedComparisons:
-        """Return the comparisons of the users with these indices (int64 [m]), who get the indices 0..m-1.
+        """Return the comparisons of the users with the given indices (int64 [m]), who get the new indices 0 to m - 1.
 
-        An index that does not occur gives a user without comparisons.
+        A user without comparisons, or an index that does not occur (such as -1), gets no comparisons.
         """
         first = torch.searchsorted(self.user, users)
         lengths = torch.searchsorted(self.user, users, right=True) - first
         user = torch.repeat_interleave(torch.arange(len(users)), lengths)
+        # For each row of the result: how much further down it is in `self`.
         before = torch.repeat_interleave(first - (lengths.cumsum(0) - lengths), lengths)
         rows = torch.arange(len(user)) + before
         return ProjectedComparisons(self.projected[rows], self.count[rows], user)
 
     def join(self, more: ProjectedComparisons) -> ProjectedComparisons:
-        """Return these comparisons and `more` of the same users, each user's earlier ones first."""
+        """Return the comparisons of `self` and `more`, grouped by user; each user's comparisons in `self` come first.
+
+        User indices mean the same users in both.
+        """
         both = ProjectedComparisons.concatenate([self, more])
         order = both.user.argsort(stable=True)
         return ProjectedComparisons(both.projected[order], both.count[order], both.user[order])

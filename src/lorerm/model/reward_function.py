@@ -1,4 +1,4 @@
-"""Reward function for reinforcement learning with TRL: each completion gets the reward of its row's user."""
+"""Reward function for reinforcement learning with TRL: each completion gets the reward for the user in its row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class RewardFunction:
     """Personal rewards of completions, for the argument `reward_funcs` of TRL's `GRPOTrainer`.
 
-    The data set needs a column of user ids beside `prompt`, unless `user_column` is None.
+    The data set needs a column of user ids in addition to `prompt`, unless `user_column` is None.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class RewardFunction:
     user_column
         The data set's column of user ids; None gives every row the population's reward.
     population
-        Whether unknown users and rows without a user id get the population's reward; otherwise they are an error.
+        Whether unknown users and rows without a user id get the population's reward; otherwise they raise an error.
 
     Raises
     ------
@@ -61,24 +61,24 @@ class RewardFunction:
         self,
         prompts: Sequence[str | Sequence[Message]],
         completions: Sequence[str | Sequence[Message]],
-        **columns: Any,  # noqa: ANN401 - the data set's columns, and what TRL adds of its own
+        **columns: Any,  # noqa: ANN401 - columns of the data set, and arguments that TRL adds
     ) -> list[float]:
         """Return one reward per completion.
 
         Parameters
         ----------
         prompts, completions
-            Strings or lists of messages. A plain string is one turn, of the user in a prompt and of the assistant in a
-            completion, as in the training of the reward model.
+            Strings or lists of messages. A string is one message: of the role `user` in a prompt, `assistant` in a
+            completion. The reward model was trained with the same rule.
         **columns
-            The data set's other columns and arguments that TRL adds; all but the column of user ids are ignored.
+            Other columns of the data set, and arguments that TRL adds. Only the column of user ids is used.
 
         Raises
         ------
         DataError
-            If the column of user ids is missing, or empty in some row.
+            If the column of user ids is missing or has empty rows, and `population` is False.
         UnknownUserError
-            If the model does not know a user.
+            If the model does not know a user, and `population` is False.
         """
         weights = self._weights(columns, len(completions))
         conversations = [as_conversation(*row) for row in zip(prompts, completions, strict=True)]
@@ -94,7 +94,7 @@ class RewardFunction:
         if users is None and not self.population:
             raise DataError(
                 f'the data set has no column "{self.user_column}" of user ids',
-                "add it, name another one as user_column, or pass user_column=None for the population's reward",
+                "add it, name another column as user_column, or pass user_column=None for the population's reward",
                 column=self.user_column,
             )
         if users is None:
@@ -102,7 +102,7 @@ class RewardFunction:
         if None in users and not self.population:
             raise DataError(
                 f'column "{self.user_column}" is empty in row {list(users).index(None)} of the batch',
-                "give the user id, or pass population=True",
+                "give the user id, or pass population=True for the population's reward",
                 column=self.user_column,
             )
         known = [None if user is None else str(user) for user in users]

@@ -1,4 +1,4 @@
-"""The personal reward model: rewards and rankings by a basis shared by all users and one row of weights per user."""
+"""The personal reward model: rewards and rankings from a basis shared by all users and the weights of each user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankedResponse:
-    """A response with its reward and its index in the list that was given."""
+    """A response with its reward and its index in the given list."""
 
     response: str | Sequence[Message]
     reward: float
@@ -34,32 +34,32 @@ class RankedResponse:
 
 
 class LowRankRewardModel(PretrainedModel):
-    """A personal reward model: the reward of user u for a response with embedding e is e . basis @ weights_u.
+    """A personal reward model: the reward of user u for a response with embedding e is e . V w_u.
 
-    `lorerm.model.parameters.ModelParameters` lists the fields. Models are immutable: methods that change the users
-    return a new model.
+    V is the basis [D, K] and w_u the user's weights [K]. `lorerm.model.parameters.ModelParameters` lists all fields.
+    Models are immutable: methods that change the users return a new model.
     """
 
     def users(self) -> UserWeights:
-        """Return the model's users: ids, weights, covariances and kept comparisons."""
+        """Return the model's users: ids, weights, covariances and projected comparisons."""
         return UserWeights.of(self)
 
     def rewards(self, embeddings: Matrix, user_id: str | None = None, *, population: bool = False) -> torch.Tensor:
-        """Return float32 [B]: the rewards of embeddings [B, D] for one user.
+        """Return the rewards of B embedded responses for one user: float32 [B].
 
         Parameters
         ----------
         embeddings
             Float [B, D], torch or NumPy.
         user_id, population
-            Whose reward, as in `user_weights`; None is the population's.
+            The user, as in `user_weights`; None gives the population's rewards.
 
         Raises
         ------
         UnknownUserError
             If the model does not know the user and `population` is False.
         DataError
-            If the embeddings' dimension is not the basis's.
+            If the embeddings and the basis differ in dimension.
         """
         weights = self.user_weights(user_id, population=population)
         embedded = self._checked(embeddings)
@@ -102,29 +102,29 @@ class LowRankRewardModel(PretrainedModel):
         top: int | None = None,
         stop_below: float = 0.05,
     ) -> Question | None:
-        """Return the pair of candidates whose comparison is most informative about a user; None to stop asking.
+        """Return the pair of candidates whose comparison is most informative about a user, or None to stop asking.
 
-        The model stays as it is: add the user's choice with `UserWeights.update`, then ask again.
+        The model is not changed: add the user's choice with `UserWeights.update`, then call this method again.
 
         Parameters
         ----------
         user
-            The weights of a single user, a user of the model, or None for a user without comparisons.
+            A `UserWeights` with one user, a user id of the model, or None for a user without comparisons.
         candidates
             Embeddings [C, D]; or C responses to `prompt`, which `encoder` embeds.
         prompt, encoder
-            With responses as text.
+            Needed if the candidates are responses, not embeddings.
         pairs
-            The pairs of candidates to choose from, such as those of one prompt; None is all.
+            The pairs of candidates to choose from, as indices; for example pairs with one prompt. None is all pairs.
         top
-            How many of the best candidates matter, in their order; None is the whole ranking.
+            Only the order of this many best candidates matters; None is the whole ranking.
         stop_below
-            None is returned where each choice would change the ranking with a probability below this.
+            Return None if every choice would change the ranking with a probability below this.
 
         Raises
         ------
         ModelError
-            If the user's weights have no covariance, or the encoder is not that of the training.
+            If the user's weights have no covariance, or the encoder is not the one of the training.
         """
         if encoder is not None:
             candidates = self._embed(prompt, cast("Sequence[str]", candidates), encoder)
@@ -132,7 +132,7 @@ class LowRankRewardModel(PretrainedModel):
         return choose_question(self, posterior_of(self, user), embedded, pairs, stop_below=stop_below, top=top)
 
     def with_users(self, users: UserWeights) -> LowRankRewardModel:
-        """Return a new model that also knows `users`; users whom it knew already get the new weights."""
+        """Return a new model with `users` added; users already in the model get the new weights."""
         return self._replace_users(self.users().merge(users))
 
     def without_users(self, user_ids: Collection[str]) -> LowRankRewardModel:
@@ -142,6 +142,7 @@ class LowRankRewardModel(PretrainedModel):
     def _replace_users(self, users: UserWeights) -> LowRankRewardModel:
         losses = self.validation_loss
         if losses is not None:
+            # New users get the NaN that is appended to the losses.
             row = torch.tensor([self._row.get(user, len(losses)) for user in users.user_ids], dtype=torch.int64)
             losses = torch.cat([losses, losses.new_full((1,), torch.nan)])[row]
         return replace(

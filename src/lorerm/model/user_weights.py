@@ -1,4 +1,4 @@
-"""Weights of some users of a model: the result of adaptation, and its updates."""
+"""Weights of several users: the result of adaptation, which later comparisons can update."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ class UserWeights:
     weights: torch.Tensor
     """float32 [M, K]"""
     covariance: torch.Tensor | None = None
-    """float32 [M, K, K]: the posterior covariance (Laplace approximation); None where the recipe computes none"""
+    """float32 [M, K, K]: the posterior covariance (Laplace approximation); None if the recipe computes no covariance"""
     comparisons: ProjectedComparisons | None = None
-    """the projected comparisons that the weights were fitted to, so that more can be added exactly; or None"""
+    """the projected comparisons that the weights were fitted to, to which more can be added later; None if they were
+    not kept"""
 
     @classmethod
     def of(cls, model: ModelParameters) -> UserWeights:
-        """Return the users of a model."""
+        """Return the weights of all users of a model."""
         return cls(model.user_ids, model.weights, model.covariance, model.comparisons)
 
     @classmethod
     def none(cls, model: ModelParameters) -> UserWeights:
-        """Return an empty set of users of a model, with a covariance where the model's users have one."""
+        """Return an empty set of users, with a covariance [0, K, K] if the model's users have covariances."""
         return cls((), model.weights[:0], None if model.covariance is None else model.covariance[:0])
 
     def __repr__(self) -> str:
-        """Return the sizes alone: user ids and weights are personal data and must not get into logs."""
+        """Return only sizes: user ids and weights are personal data and must not get into logs."""
         return f"{type(self).__name__}(users={len(self)}, rank={self.weights.shape[1]})"
 
     def __len__(self) -> int:
@@ -52,11 +53,11 @@ class UserWeights:
         return len(self.user_ids)
 
     def __getitem__(self, user_id: str) -> torch.Tensor:
-        """Return one user's weights [K]; an unknown user is an `UnknownUserError`."""
+        """Return one user's weights [K]. Raises `UnknownUserError` if the user is not in this set."""
         return self.weights[self._row_of(user_id)]
 
     def __contains__(self, user_id: object) -> bool:
-        """Return whether a user has weights here."""
+        """Return whether the user is in this set."""
         return user_id in self._row
 
     @cached_property
@@ -68,17 +69,17 @@ class UserWeights:
             return self._row[user_id]
         except KeyError:
             raise UnknownUserError(
-                f"user {user_id!r} has no weights here",
+                f"there are no weights of user {user_id!r}",
                 "adapt the model to some of the user's comparisons first",
                 argument="user_id",
             ) from None
 
     def select(self, user_ids: Collection[str]) -> UserWeights:
-        """Return some of the users, in the order given; an unknown one is an `UnknownUserError`."""
+        """Return the given users, in the given order. Raises `UnknownUserError` if one is not in this set."""
         return self._take(torch.tensor([self._row_of(user) for user in user_ids], dtype=torch.int64))
 
     def forget(self, user_ids: Collection[str]) -> UserWeights:
-        """Return all users but these; ids without weights here are ignored."""
+        """Return all users except those in `user_ids`; unknown ids are ignored."""
         gone = set(user_ids)
         kept = [i for i, user in enumerate(self.user_ids) if user not in gone]
         return self._take(torch.tensor(kept, dtype=torch.int64))
@@ -92,25 +93,26 @@ class UserWeights:
         )
 
     def merge(self, users: UserWeights) -> UserWeights:
-        """Return these users and `users`; a user of both keeps the row here and gets the weights of `users`.
+        """Return the users of both sets; a user in both keeps the row in `self` and gets the weights in `users`.
 
         Raises
         ------
         ModelError
-            If the two have different numbers of weights per user: they belong to different models.
+            If the sets differ in the number of weights per user, so that they belong to different models.
         """
         if users.weights.shape[1] != self.weights.shape[1]:
             raise ModelError(
-                f"the users' weights have {users.weights.shape[1]} columns, the basis has {self.weights.shape[1]}",
-                "adapt them with this model",
+                f"the added users have {users.weights.shape[1]} weights each, the users here {self.weights.shape[1]}",
+                "give weights that `adapt` computed for the same model",
                 argument="users",
             )
-        if not (len(self) and len(users)):  # an empty set without covariance does not remove the other's
+        # Without this, an empty set without covariance would remove the covariance of the other set.
+        if not (len(self) and len(users)):
             return users if len(users) else self
         row = self._row
         again = [i for i, user in enumerate(users.user_ids) if user in row]
         new = [i for i, user in enumerate(users.user_ids) if user not in row]
-        # Rows of the merged users in the concatenation of the two.
+        # For each merged user, the row in the concatenation of `self` and `users`.
         source = torch.arange(len(self) + len(new))
         source[[row[users.user_ids[i]] for i in again]] = torch.tensor(again, dtype=torch.int64) + len(self)
         source[len(self) :] = torch.tensor(new, dtype=torch.int64) + len(self)
@@ -127,26 +129,28 @@ class UserWeights:
         return UserWeights(ids, torch.cat([self.weights, users.weights])[source], covariance, comparisons)
 
     def update(self, comparisons: EmbeddedPreferences, model: ModelParameters) -> UserWeights:
-        """Refit the users of new comparisons, and return all users; those without new comparisons stay unchanged.
+        """Return all users, with the weights of users who have new comparisons fitted again.
 
-        A user without weights here starts from the model's prior. Where the earlier comparisons were kept, the result
-        is the fit on all of the user's comparisons together. Where they were not, the earlier posterior, a Gaussian,
-        replaces the prior, which is close to that fit but not equal. The time is milliseconds per user in `self`: with
-        many users, `select` those with new comparisons first.
+        New users start from the model's prior. For a user in `self` there are two cases:
+
+        - If the earlier comparisons were kept, the weights are fitted to all comparisons of the user together.
+        - Otherwise the earlier posterior, a Gaussian, replaces the prior: the result is close to that fit.
+
+        The time grows with the number of users in `self`. If there are many, `select` those with new comparisons first.
 
         Parameters
         ----------
         comparisons
-            The new comparisons alone, embedded by the encoder that the model was trained on.
+            Only the new comparisons, embedded by the encoder that the model was trained on.
         model
             The reward model that the weights belong to: its basis, prior and temperature.
 
         Raises
         ------
         DataError
-            If the comparisons were embedded otherwise than the model's training data.
+            If the comparisons and the model's training data were embedded by different encoders.
         ModelError
-            If a user's weights have no posterior, as those of the published adaptation.
+            If a user has neither kept comparisons nor a Gaussian posterior, for example after the published adaptation.
         """
         check_embeddings(model, comparisons)
         user_ids, projected = ProjectedComparisons.of(comparisons, model.basis)
@@ -155,17 +159,19 @@ class UserWeights:
     def add(
         self, user_ids: Sequence[str], new: ProjectedComparisons, prior: WeightPrior, temperature: float
     ) -> UserWeights:
-        """Add comparisons that are projected on the model's basis already; otherwise as `update`.
+        """Do the same as `update` with comparisons that are already projected on the model's basis.
 
-        `user_ids` are the users by the indices in `new.user`; `prior` and `temperature` are the model's.
+        `new.user` contains indices into `user_ids`; `prior` and `temperature` are the model's.
         """
         before = self.select([user for user in user_ids if user in self._row])
         kept = before.comparisons or ProjectedComparisons.empty(self.weights.shape[1])
         row = {user: i for i, user in enumerate(before.user_ids)}
+        # Indices of the earlier users with kept comparisons; None is what `row.get` returns for a new user.
         refittable = {None, *kept.user.tolist()}
         exact = [i for i, user in enumerate(user_ids) if row.get(user) in refittable]
         result = self.select([])
         if exact:
+            # -1 for new users: `take` then returns no earlier comparisons.
             old = torch.tensor([row.get(user_ids[i], -1) for i in exact])
             together = kept.take(old).join(new.take(torch.tensor(exact)))
             result = _fit([user_ids[i] for i in exact], together, prior, temperature)
@@ -178,12 +184,12 @@ class UserWeights:
 def _fit_from_posterior(
     users: UserWeights, user_id: str, new: ProjectedComparisons, prior: WeightPrior, temperature: float
 ) -> UserWeights:
-    """Return one user's weights after more comparisons, with the earlier posterior as the prior."""
+    """Fit one user's weights to new comparisons, with the earlier posterior as the prior."""
     known = users.select([user_id])
     if known.covariance is None or prior.weight_space != "free":
         raise ModelError(
-            f"user {user_id!r} has neither kept comparisons nor a Gaussian posterior to add to",
-            "adapt the model to all of the user's comparisons with the default recipe",
+            f"the weights of user {user_id!r} have neither kept comparisons nor a Gaussian posterior",
+            "adapt the model to all comparisons of the user with the default recipe",
             argument="user_ids",
         )
     before = WeightPrior(known.weights[0].double(), known.covariance[0].double())

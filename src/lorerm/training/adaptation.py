@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from lorerm.model.parameters import ModelParameters
 
 
-# Comparisons in memory at once.
+# Largest number of comparisons in memory at once, unless one user has more.
 _BLOCK_PAIRS = 500_000
 
 
-# torch's threads do not speed up one user's few numbers; for many users, `solve` has threads of its own.
+# Threads of torch do not speed up the small tensors of one user; for many users, `solve` starts its own threads.
 @torch_on_one_thread()
 def adapt(
     model: ModelParameters,
@@ -35,26 +35,26 @@ def adapt(
     *,
     keep_comparisons: bool = True,
 ) -> UserWeights:
-    """Fit the weights of every user in `data`, each on their own comparisons in `data` alone.
+    """Fit the weights of each user in `data` to the user's own comparisons.
 
     Parameters
     ----------
     model
-        Gives the basis, the temperature and the prior.
+        The model whose basis, temperature and prior are used.
     data
         The users' comparisons, embedded by the encoder that the model was trained on.
     config
-        The recipe; None is the default one, the posterior under the model's prior.
+        Settings of the adaptation; None is the default recipe, the posterior under the model's prior.
     keep_comparisons
-        Whether the K projections of each comparison are kept beside the weights, so that `UserWeights.update` can add
-        later comparisons exactly. They are kept only with a posterior, which the published adaptation does not have.
+        Whether to keep the K projections of each comparison with the weights, so that `UserWeights.update` can add
+        later comparisons exactly. Ignored by the published adaptation, which computes no posterior.
 
     Raises
     ------
     DataError
-        If the embeddings' dimension or encoder are not the model's.
+        If the embeddings and the model differ in dimension or encoder.
     ConfigError
-        If the published adaptation is asked for, and the model's weights are not on the simplex.
+        If the published adaptation is selected, but the model's weights are not on the simplex.
     """
     config = config or AdaptationConfig()
     check_embeddings(model, data)
@@ -84,16 +84,21 @@ def adapt(
 
 
 def _blocks_of_users(data: EmbeddedPreferences) -> Iterator[EmbeddedPreferences]:
-    """Yield the comparisons of consecutive users in order of first appearance, at least those of one user."""
+    """Split the data into blocks of whole users, in order of the users' first appearance.
+
+    A block has at most `_BLOCK_PAIRS` comparisons, or a single user.
+    """
     if len(data) <= _BLOCK_PAIRS:
         yield data
         return
     user_ids, user = data.index_users()
     by_user = np.argsort(user, kind="stable")
+    # For each user, the end of the user's comparisons in `by_user`.
     ends = np.cumsum(np.bincount(user, minlength=len(user_ids)))
     del user_ids, user
     begin = 0
     while begin < len(by_user):
+        # The last user of the block: the last one whose comparisons fit, but at least the first user.
         last = max(np.searchsorted(ends, begin + _BLOCK_PAIRS, side="right") - 1, np.searchsorted(ends, begin, "right"))
         end = int(ends[last])
         yield data.select(np.sort(by_user[begin:end]))

@@ -1,6 +1,6 @@
 """Settings of training and adaptation.
 
-The docstring under each attribute is also the help text of the command's option of that name.
+The docstring under each attribute is also the help text of the command-line option with that name.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from lorerm.training.registry import RECIPES, load_recipe
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the basis and the seen users' weights are trained."""
+    """Settings for training the basis and the weights of the seen users."""
 
     rank: int | Literal["auto"] = "auto"
-    """number of reward directions K: 0 is the reference head, 1 a single Bradley-Terry model, "auto" is chosen"""
+    """number of reward directions K: 0 is the reference head, 1 one Bradley-Terry model; "auto": validation chooses"""
     recipe: str = field(default="default", metadata={"choices": RECIPES})
     """"default" (regularised, settings chosen on validation comparisons), "paper" or "paper-cosine" (as published)"""
     seed: int = 0
@@ -27,13 +27,13 @@ class TrainingConfig:
     learning_rate: float | None = None
     """Adam's learning rate in the published recipes; None: the published 0.5"""
     alpha: float | None = None
-    """strength of the published recipes' regulariser; None: the published 0 for paper, 1e4 for paper-cosine"""
+    """strength of the regulariser of the published recipes; None: as published, 0 for paper and 1e4 for paper-cosine"""
 
     def __post_init__(self) -> None:
         taken = load_recipe(self.recipe).training_settings
         if self.rank != "auto" and (isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 0):
             raise ConfigError(
-                f"rank {self.rank!r} is not a rank", 'give a whole number from 0 on, or "auto"', argument="rank"
+                f"rank {self.rank!r} is not valid", 'give 0, a positive whole number, or "auto"', argument="rank"
             )
         if self.alpha is not None and not self.alpha >= 0:
             raise ConfigError(
@@ -44,7 +44,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class AdaptationConfig:
-    """How the weights of new users are fitted to their comparisons, given the basis."""
+    """Settings for fitting the weights of new users to their comparisons, given the basis."""
 
     recipe: str = "default"
     """"default" (the posterior under the model's prior) or "paper" (random start and Adam, as published)"""
@@ -68,7 +68,7 @@ class AdaptationConfig:
 
 
 def _check(config: TrainingConfig | AdaptationConfig, taken: frozenset[str]) -> None:
-    """Refuse impossible settings of the optimiser, and settings that the recipe would ignore."""
+    """Raise `ConfigError` for invalid settings of the optimiser, and for settings that the recipe would ignore."""
     if config.steps is not None and config.steps < 1:
         raise ConfigError(
             f"steps {config.steps!r} is less than 1", "give a positive number of steps, or None", argument="steps"
@@ -83,6 +83,6 @@ def _check(config: TrainingConfig | AdaptationConfig, taken: frozenset[str]) -> 
         if name not in {"rank", "recipe", "seed", *taken} and getattr(config, name) is not None:
             raise ConfigError(
                 f"recipe {config.recipe!r} has no setting {name}",
-                "leave it out, or choose another recipe",
+                "leave the setting out, or choose another recipe",
                 argument=name,
             )

@@ -1,9 +1,10 @@
 """Empirical-Bayes prior over user weights: a Gaussian mixture fitted to the training users.
 
-The likelihood of each user is replaced by a quadratic around their weights under an initial Gaussian prior. The mixture
-is then fitted by expectation maximisation with closed-form steps on K x K matrices, without further passes over the
-comparisons (extreme deconvolution: Bovy, Hogg & Roweis 2011, arXiv 0905.2979). Clustering estimated weights instead
-would be biased: they are shrunk towards the initial prior, and those of users with few comparisons are mostly noise.
+Each user's log-likelihood is approximated by a quadratic function around the user's weights under an initial Gaussian
+prior. The mixture is then fitted by expectation maximisation, with closed-form steps on K x K matrices and no further
+pass over the comparisons (extreme deconvolution: Bovy, Hogg & Roweis 2011, arXiv 0905.2979). A mixture fitted to the
+estimated weights themselves would be biased: estimates are shrunk towards the initial prior, and estimates for users
+with few comparisons are mostly noise.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from lorerm.model.prior import Mixture
 if TYPE_CHECKING:
     from lorerm.model.prior import WeightPrior
 
-# Measured on planted mixtures of five components: 8 were no better than 4, and 2 a little worse.
+# On simulated users from five components, 8 components were no better than 4, and 2 a little worse.
 MAX_COMPONENTS = 4
-# Least average number of users per component. Smaller components would describe individual users, which neither
-# generalises nor may be published.
+# Smallest average number of users per component. Smaller components would describe individual users: they would not
+# generalise, and publishing them would disclose personal data.
 USERS_PER_COMPONENT = 5
-# Limits of expectation maximisation, by `thorough`: steps, and the gain in the mean log evidence per user (nats) at
-# which it stops. Few comparisons per user make for many small steps.
+# Limits of expectation maximisation for each value of `thorough`: the largest number of steps, and the gain in mean log
+# evidence per user (in nats) below which it stops. It takes many small steps if users have few comparisons.
 _STEPS, _TOLERANCE = {False: 50, True: 200}, {False: 1e-4, True: 1e-5}
 
 
@@ -44,7 +45,7 @@ class Likelihoods:
     def around(
         cls, projected: torch.Tensor, user: torch.Tensor, count: torch.Tensor, n_users: int, prior: WeightPrior
     ) -> Likelihoods:
-        """Expand around the posterior modes under a prior; see `lorerm.model.posterior.solve` for the arguments."""
+        """Expand around the posterior modes under a prior; the arguments are as in `lorerm.model.posterior.solve`."""
         weights = solve(projected, user, count, n_users, prior).weights
         z, count = projected.double(), count.double()
         p = torch.sigmoid((z * weights[user]).sum(dim=1))
@@ -55,7 +56,7 @@ class Likelihoods:
         return cls(information, gradient + (information @ weights[:, :, None])[:, :, 0], weights)
 
     def thinned(self, most: int) -> Likelihoods:
-        """Return the likelihoods of at most this many users, evenly spaced."""
+        """Return the likelihoods of at most `most` users, evenly spaced."""
         n_users = len(self.weights)
         if n_users <= most:
             return self
@@ -63,15 +64,18 @@ class Likelihoods:
         return Likelihoods(self.information[rows], self.linear[rows], self.weights[rows])
 
     def posterior(self, mixture: Mixture) -> tuple[torch.Tensor, Posterior, torch.Tensor]:
-        """Return the posterior of each user under each component of the mixture.
+        """Compute the posterior of each user under each component of the mixture.
 
-        These are probabilities of the components [M, C]; means [M, C, K] and covariances [M, C, K, K] of the weights;
-        and the log evidence of the whole mixture [M], up to a constant.
+        Return
+
+        - the probability of each component [M, C];
+        - means [M, C, K] and covariances [M, C, K, K] of the weights under each component;
+        - the log evidence of the whole mixture [M], up to a constant.
         """
         _, means, covariances = mixture
         information = self.information[:, None]
         pull = self.linear[:, None] - (information @ means[None, :, :, None])[..., 0]
-        # Without the inverse of a component's covariance, which may be singular.
+        # This form does not invert the covariance of a component, which may be singular.
         system = torch.eye(means.shape[1], dtype=torch.float64) + information @ covariances
         inverse = torch.linalg.inv(system)
         covariance = covariances @ inverse
@@ -84,7 +88,7 @@ class Likelihoods:
         return torch.softmax(evidence, dim=1), Posterior(means + step, covariance), torch.logsumexp(evidence, dim=1)
 
     def weights_under(self, mixture: Mixture) -> torch.Tensor:
-        """Return float64 [M, K]: the posterior mean of the weights of every user."""
+        """Return the posterior mean of each user's weights under a mixture prior: float64 [M, K]."""
         probability, components, _ = self.posterior(mixture)
         return combine(probability, *components).weights
 
@@ -94,10 +98,10 @@ def fit_mixture(
 ) -> Mixture:
     """Fit a mixture to the training users: maximum likelihood, with shrinkage of the covariances, from a k-means start.
 
-    It has at most `MAX_COMPONENTS` components, and one per `USERS_PER_COMPONENT` users. The covariance of `initial`
-    scales the components at the start. If not `reliability_learnt`, the first weight, a user's reliability, has the
-    mean and variance of `initial` in all components and is independent of the other weights. If not `thorough`, a
-    quarter of the steps is made, which is enough to compare penalty strengths.
+    There are at most `MAX_COMPONENTS` components, and at most one per `USERS_PER_COMPONENT` users. They start with the
+    covariance of `initial`, scaled down. The first weight is a user's reliability: if `reliability_learnt` is False, it
+    has the mean and variance of `initial` in all components and is independent of the other weights. If `thorough` is
+    False, at most a quarter of the steps are made, which is enough to compare penalty strengths.
     """
     from sklearn.cluster import KMeans
 
@@ -125,7 +129,7 @@ def fit_mixture(
 def scale_mixture(mixture: Mixture, prior_scale: float, *, reliability_learnt: bool) -> Mixture:
     """Return the mixture with its covariance, within and between components, multiplied by `prior_scale`.
 
-    A reliability that was not learnt keeps its variance.
+    If `reliability_learnt` is False, the variance of the reliability is not multiplied.
     """
     mean, _ = mixture.moments()
     covariances = prior_scale * mixture.covariances
@@ -142,7 +146,7 @@ def _with_fixed_reliability(initial: WeightPrior, mixture: Mixture) -> Mixture:
 
 
 def _maximise(probability: torch.Tensor, components: Posterior) -> Mixture:
-    """Return the mixture of the maximisation step, given the users' posteriors under each component."""
+    """Return the mixture after one maximisation step, given the users' posteriors under each component."""
     n_users, n_components = probability.shape
     rank = components.weights.shape[2]
     size = probability.sum(dim=0)
@@ -150,8 +154,8 @@ def _maximise(probability: torch.Tensor, components: Posterior) -> Mixture:
     off = components.weights - means
     scatter = torch.einsum("mc,mck,mcl->ckl", probability, off, off)
     scatter = scatter + torch.einsum("mc,mckl->ckl", probability, components.covariance)
-    # Shrinkage: as if each component had K + 1 more users with the average covariance within components. It keeps the
-    # covariances of small components regular.
+    # Shrinkage: as if each component had K + 1 additional users with the average covariance within components. It
+    # prevents singular covariances of small components.
     more = rank + 1
     pooled = scatter.sum(dim=0) / n_users
     covariances = (scatter + more * pooled) / (size + more)[:, None, None]

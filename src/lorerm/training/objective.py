@@ -1,7 +1,9 @@
-"""The data term of all recipes: value and gradient as one pure function, without autograd or a loop over users.
+"""The logistic loss of the training objectives and its gradients, computed without autograd or a loop over users.
 
-P(chosen > rejected | u) = sigmoid(d . V w_u / s); the loss is a weighted sum of negative log-likelihoods. The published
-one is the mean over users of each user's mean (LoRe, arXiv 2504.14439, section 3).
+The model is P(chosen > rejected | u) = sigmoid(d . V w_u / s): d is the embedding of the chosen response minus that of
+the rejected one, V the basis [D, K], w_u the weights of user u, and s the temperature. The loss is a weighted sum of
+negative log-likelihoods. In the published loss (LoRe, arXiv 2504.14439, section 3) it is the mean over users of each
+user's mean.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ class LossGradient(NamedTuple):
     loss: torch.Tensor
     """scalar"""
     basis: torch.Tensor
-    """[K, D], with respect to V transposed"""
+    """[K, D]: the gradient with respect to V transposed"""
     weights: torch.Tensor
-    """[N, K], with respect to W"""
+    """[N, K]: the gradient with respect to the user weights"""
 
 
 def negative_log_likelihood(
@@ -40,9 +42,9 @@ def negative_log_likelihood(
 ) -> LossGradient:
     """Return sum_i pair_weight_i * -log sigmoid((d_i . V w_u(i) + offset_i) / temperature) and its gradients.
 
-    `basis` [K, D] is V transposed, so that each reward direction is a contiguous row; `weights` are [N, K]. With
-    `pairs.weight / pairs.n_users` as `pair_weight` [n] the sum is the mean over users. `offset` [n] are known reward
-    differences, 0 where it is None.
+    u(i) is the user of comparison i. `basis` [K, D] is V transposed, so that each reward direction is a contiguous row;
+    `weights` are [N, K]. If `pair_weight` [n] is `pairs.weight / pairs.n_users`, the sum is the mean over users.
+    `offset` [n] is added to the reward differences; None adds nothing.
     """
     if pairs.in_one_pass(basis):
         with torch_on_one_thread():
@@ -66,12 +68,12 @@ def logistic_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weighted loss (scalar) and its derivatives with respect to the reward differences [n].
 
-    `projected` are d . V and `of_pair` the weights of each comparison's user, both [n, K]; the rest is as in
-    `negative_log_likelihood`.
+    `projected` [n, K] is d . V of each comparison, and `of_pair` [n, K] the weights of its user. The other arguments
+    are as in `negative_log_likelihood`.
     """
     margin = (projected * of_pair).sum(dim=1)
     margin = (margin if offset is None else margin + offset) / temperature
-    # log(sigmoid(m)) underflows, and torch's softplus jumps by 2e-9 where it switches to a linear function.
+    # Not log(sigmoid(m)), which underflows, nor softplus, which jumps by 2e-9 where torch makes it linear.
     loss = -torch.dot(torch.nn.functional.logsigmoid(margin), pair_weight)
     return loss, torch.sigmoid(-margin) * pair_weight * (-1.0 / temperature)
 
@@ -79,7 +81,7 @@ def logistic_loss(
 def _coefficients(
     of_pair: torch.Tensor, pair_weight: torch.Tensor, temperature: float, offset: torch.Tensor | None
 ) -> Coefficients:
-    """Return the function that computes coefficients of the gradient with respect to V from projections."""
+    """Return the function that computes, from projections d . V, the factors of d in the gradient with respect to V."""
     from scipy.special import expit
 
     weights, factor = of_pair.t().numpy(), (pair_weight * (-1.0 / temperature)).numpy()

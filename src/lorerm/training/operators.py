@@ -1,12 +1,13 @@
-"""Products of a tall matrix [n, D] with K directions [K, D], fast on the CPU where K is much smaller than n and D.
+"""Products of a tall matrix [n, D] with K directions [K, D], fast on the CPU if K is much smaller than n and D.
 
-Rows are processed in spans of 4 MB: a span is still in the cache when the second product of a step, the gradient's,
-reads it. Within a span the products are of small blocks, for which OpenBLAS, NumPy's usual BLAS, has kernels that are
-about three times as fast. Threads share the spans. The order of summation depends on the shape alone, so that the
-result is the same to the last bit for any number of threads.
+Rows are processed in spans of 4 MB. An optimisation step uses each span twice, for projections and for the gradient;
+the second time, the span is still in the cache. Within a span, products are computed for small blocks, because OpenBLAS
+(NumPy's usual BLAS) has kernels for small products that are about three times as fast. Several threads process spans at
+the same time. The order of summation depends only on the shape, so that the result is the same to the last bit for any
+number of threads.
 
-A matrix is a tensor, or `StreamedRows` that are read span by span at each product. A tensor on another device is
-multiplied there by torch. Directions, coefficients and results are on the CPU in any case, because they are small.
+A matrix is a tensor, or `StreamedRows`, which are read span by span for each product. If the tensor is on a GPU, torch
+computes the products there. Directions, coefficients and results are small and always on the CPU.
 """
 
 from __future__ import annotations
@@ -27,43 +28,44 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats32, Ints
     from lorerm.embedding.matrices import Matrix
 
-    # Given a span's first row, its last + 1, and its projections [K, rows]: coefficients [K, rows].
+    # Arguments: a span's first row, its last row + 1, and its projections [K, rows]. Result: coefficients [K, rows].
     Coefficients = Callable[[int, int, Floats32], Floats32]
 
 Rows: TypeAlias = "torch.Tensor | StreamedRows"
 
-# OpenBLAS has kernels for products of at most so many multiply-adds, and so many results.
+# Limits of OpenBLAS's kernels for small products: number of multiply-adds, number of elements of the result.
 _SMALL_PRODUCT, _SMALL_RESULT = 1_000_000, 1200
-# Elements of a block, 256 kB: all that a product touches fits into a core's own cache.
+# Elements of a block (256 kB): all data of one product fit into the cache of one core.
 _BLOCK_ELEMENTS = 1 << 16
-# Elements of a span, 4 MB. With less, threads wait for each other at Python's global lock; with more, the second
-# product does not find the span in the cache.
+# Elements of a span (4 MB). With smaller spans, threads wait for Python's global lock; larger spans are no longer in
+# the cache at their second use.
 _SPAN_ELEMENTS = 1 << 20
-# Largest number of partial sums, and so of threads at work.
+# Largest number of partial sums, each computed by one thread.
 _PARTS = 64
-# Multiply-adds below which starting a second thread costs more than it saves.
+# Number of multiply-adds below which starting a second thread costs more time than it saves.
 _WORTH_A_THREAD = 50_000_000
+# Returned for each span if there is nothing to sum.
 _NOTHING = np.zeros(0, dtype=np.float32)
-# The processor prefetches rows of at least so many elements by itself.
+# Rows of at least this many elements are prefetched by the processor itself.
 _LONG_ROW = 2048
-# Elements converted at a time for the mean of streamed rows.
+# Elements converted at a time to compute the mean of streamed rows.
 _MEAN_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedRows:
-    """Centred rows of a matrix that is too large for memory in float32; they are converted when they are used."""
+    """Centred rows of a matrix that does not fit into memory as float32; rows are read and converted when used."""
 
     source: torch.Tensor | StoredMatrix
     """[S, D], in memory or on disk, in any float dtype"""
     index: Ints
-    """int64 [R], increasing: the rows taken"""
+    """int64 [R], increasing: the indices of the selected rows"""
     mean: torch.Tensor
-    """float32 [D]: their mean, which is subtracted"""
+    """float32 [D]: the mean of the selected rows, which is subtracted"""
 
     @classmethod
     def of(cls, source: Matrix, index: Ints) -> StreamedRows:
-        """Take some rows; they are read once for their mean."""
+        """Select the rows `index` of a matrix, and read them once to compute their mean."""
         stored = source if isinstance(source, StoredMatrix) else as_tensor(source)
         rows = cls(stored, index, torch.zeros(stored.shape[1]))
         total = torch.zeros(stored.shape[1], dtype=torch.float64)
@@ -74,7 +76,7 @@ class StreamedRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, D)."""
+        """The number of rows R and the dimension D."""
         return len(self.index), self.source.shape[1]
 
     @property
@@ -87,7 +89,7 @@ class StreamedRows:
         return len(self.index)
 
     def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
-        """Return some rows, float32 [m, D]."""
+        """Read some rows: float32 [m, D]."""
         index = self.index[rows if isinstance(rows, slice) else rows.numpy()]
         return (
             self.source[index if isinstance(self.source, StoredMatrix) else torch.from_numpy(index)]
@@ -126,10 +128,10 @@ def pull_back(matrix: Rows, coefficients: torch.Tensor) -> torch.Tensor:
 def project_and_pull_back(
     matrix: torch.Tensor, directions: torch.Tensor, coefficients: Coefficients
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Project, compute coefficients from the projections and pull them back, in one pass; return [n, K] and [K, D].
+    """Do `project` and `pull_back` in one pass over the matrix, with coefficients computed from the projections.
 
-    `matrix` is float32 [n, D] on the CPU (see `in_blocks`), `directions` float32 [K, D]. `coefficients` runs in several
-    threads at once.
+    Return the projections [n, K] and the sums [K, D]. `matrix` is float32 [n, D] on the CPU (see `in_blocks`), and
+    `directions` are float32 [K, D]. Several threads call `coefficients` at the same time.
     """
     rows, v = matrix.numpy(), directions.contiguous().numpy()
     projected = np.empty((len(v), len(rows)), dtype=np.float32)
@@ -146,17 +148,21 @@ def project_and_pull_back(
 def sparse_product(
     rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n_rows: int, matrix: Rows
 ) -> torch.Tensor:
-    """Return the product [n_rows, D] of a sparse matrix, given by its entries [m], with a matrix."""
+    """Return the product [n_rows, D] of a sparse matrix with `matrix`.
+
+    The m entries of the sparse matrix are `values` [m] at `rows` [m] and `columns` [m].
+    """
     if isinstance(matrix, torch.Tensor):
         return (sparse(rows, columns, values, (n_rows, len(matrix))).to(matrix.device) @ matrix).cpu()
     total = torch.zeros(n_rows, matrix.shape[1])
     columns, order = columns.sort(stable=True)
     step = max(1, _SPAN_ELEMENTS // matrix.shape[1])
     for first in range(0, len(matrix), step):
+        # Entries begin to end, in order of columns, multiply the rows of this block.
         begin, end = torch.searchsorted(columns, torch.tensor([first, first + step])).tolist()
         own = order[begin:end]
         block = matrix[first : first + step]
-        # Only the rows of the result with entries in this block.
+        # Only these rows of the result have entries in this block.
         present, row = torch.unique(rows[own], return_inverse=True)
         part = sparse(row, columns[begin:end] - first, values[own], (len(present), len(block))) @ block
         total.index_add_(0, present, part)
@@ -164,9 +170,9 @@ def sparse_product(
 
 
 def sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Return a sparse matrix in compressed rows, whose products are much faster than gathering and scattering."""
+    """Return a sparse matrix in CSR format: its products are much faster than gathering and scattering rows."""
     with warnings.catch_warnings():
-        # torch calls the layout beta; the tests compare the products used here with dense ones.
+        # torch warns that CSR is a beta feature; the tests compare the products used here with dense ones.
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
         return (
             torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
@@ -176,12 +182,12 @@ def sparse(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shap
 
 
 def in_blocks(*tensors: torch.Tensor) -> bool:
-    """Return whether products of these are computed here: float32 on the CPU. The others are left to torch."""
+    """Return whether products of these tensors are computed in blocks here (float32 on the CPU), not by torch."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
 
 
 def _rows(matrix: Rows) -> Callable[[int, int], Floats32]:
-    """Return the function that returns the rows from a first one to a last + 1."""
+    """Return a function that reads consecutive rows; its arguments are the first row and the last row + 1."""
     if isinstance(matrix, torch.Tensor):
         rows: Floats32 = matrix.numpy()
         return lambda first, last: rows[first:last]
@@ -192,7 +198,8 @@ def _project(span: Floats32, directions: Floats32, out: Floats32) -> None:
     """Write directions @ span.T to `out` [K, rows]."""
     rank, dimension = directions.shape
     if dimension < _LONG_ROW:
-        # The kernels read a little of many rows at a time: reading the span in order first brings it into the cache.
+        # The kernels read small parts of many rows. Reading the span in order first brings it into the cache; the
+        # result is not used.
         flat = span.reshape(-1)
         flat.dot(flat)
     rows = _rows_per_block(directions.shape)
@@ -216,7 +223,7 @@ def _pull_back(span: Floats32, coefficients: Floats32) -> Floats32:
 
 
 def _rows_per_block(shape: tuple[int, ...]) -> int:
-    """Return the number of rows of a block; `shape` is (K, D)."""
+    """Return the number of rows of a block, given (K, D)."""
     rank, dimension = shape
     rows = min(_BLOCK_ELEMENTS // dimension, _SMALL_PRODUCT // (rank * dimension), _SMALL_RESULT // rank)
     # The kernels are fastest for multiples of the registers' size.
@@ -224,9 +231,10 @@ def _rows_per_block(shape: tuple[int, ...]) -> int:
 
 
 def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Floats32]) -> Floats32:
-    """Return the sum of the results of `work` for consecutive spans of rows, in an order independent of threads."""
+    """Return the sum of `work(first, last)` over consecutive spans, in an order that does not depend on threads."""
     rows = _rows_per_block(shape)
     span = rows * max(1, _SPAN_ELEMENTS // (rows * shape[1]))
+    # Rows of a partial sum: the smallest number of whole spans that gives at most `_PARTS` partial sums.
     part = span * -(-n_rows // (span * _PARTS))
 
     def sum_of_part(first: int) -> Floats32:
@@ -234,7 +242,7 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Fl
         return reduce(np.add, (work(start, min(start + span, last)) for start in range(first, last, span)))
 
     begins = range(0, n_rows, part)
-    # BLAS's own threads do not speed up small blocks, and would compete with these.
+    # BLAS's own threads do not speed up small blocks, and would compete with the threads started here.
     with _blas().limit(limits=1):
         small = n_rows * shape[0] * shape[1] < _WORTH_A_THREAD
         return reduce(np.add, map(sum_of_part, begins) if small else map_in_threads(sum_of_part, begins))
@@ -242,7 +250,7 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Fl
 
 @lru_cache(maxsize=1)
 def _blas() -> Any:  # noqa: ANN401 - threadpoolctl has no types
-    """Return the controller of NumPy's BLAS threads; finding the library takes a millisecond."""
+    """Return the controller of NumPy's BLAS threads; it is cached, because finding the library takes a millisecond."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

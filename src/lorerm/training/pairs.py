@@ -1,7 +1,9 @@
-"""Comparisons packed for the solvers: grouped by user, with the products of embeddings that solvers need.
+"""Comparisons prepared for training: grouped by user, with the matrix products that the recipes need.
 
-The embeddings are stored in the cheaper of two forms: one row per comparison (the difference d), or one row per
-distinct response with the rows of chosen and rejected responses.
+The embeddings are stored in the cheaper of two forms:
+
+- one row per comparison: the difference d, the embedding of the chosen response minus that of the rejected one;
+- one row per distinct response, together with the rows of each comparison's chosen and rejected response.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 # Below this many comparisons per distinct response, storing differences is cheaper than storing responses.
 _REUSE = 2.0
-# Elements up to which the matrix is kept in memory.
+# Largest number of elements of a matrix that is kept in memory.
 _IN_MEMORY = LARGE
-# Elements converted or compared at a time: bounds the memory to 16 MiB as float32.
+# Elements converted or compared at a time: 16 MiB as float32.
 _BLOCK_ELEMENTS = 1 << 22
 
 
@@ -37,29 +39,33 @@ class PackedPairs:
     """Comparisons of many users, grouped by user in order of first appearance."""
 
     matrix: torch.Tensor | StreamedRows
-    """float32 [R, D], the centred embeddings of the responses in use, where `rows` are given; else [n, D], the
-    differences. It may be on a GPU; all else is on the CPU. A matrix of more than 1 GiB is streamed from its source
-    (memory in another precision, or disk)."""
+    """float32. If `rows` is None, [n, D]: the differences; otherwise [R, D]: the centred embeddings of the responses in
+    use. It may be on a GPU; all other tensors are on the CPU. A matrix of more than 1 GiB is not stored here but
+    streamed from its source (disk, or memory in another precision)."""
     rows: tuple[torch.Tensor, torch.Tensor] | None
-    """both int64 [n]: the rows of `matrix` of the chosen and of the rejected responses; None where it contains the
-    differences"""
+    """both int64 [n]: the rows of `matrix` with the chosen and with the rejected responses; None if `matrix` contains
+    the differences"""
     user: torch.Tensor
     """int64 [n], non-decreasing: the index in `user_ids` of each comparison's user"""
     weight: torch.Tensor
-    """float32 [n]: the weight of each comparison in its user's mean: they sum to 1 within each user"""
+    """float32 [n]: the weight of each comparison in its user's mean; the weights of each user sum to 1"""
     count: torch.Tensor
-    """float64 [n]: the weight of each comparison in the likelihood, as the data gives it"""
+    """float64 [n]: the weight of each comparison in the likelihood, as given in the data"""
     user_ids: tuple[str, ...]
     """the N users"""
     order: Ints
-    """int64 [n]: the index of each comparison in the data"""
+    """int64 [n]: the index of each comparison in the original data"""
     scale: torch.Tensor | None = None
-    """float32 [D]: factors of the features, or None for 1. The products multiply the directions by them instead of the
-    matrix, so that scaled and unscaled comparisons share one matrix."""
+    """float32 [D]: a factor for each feature; None is 1. Products multiply the directions by it, not the matrix, so
+    that scaled and unscaled comparisons share one matrix."""
 
     @classmethod
     def pack(cls, data: EmbeddedPreferences, *, differences: bool | None = None) -> PackedPairs:
-        """Pack comparisons; `differences` says whether to store differences, None takes the cheaper form."""
+        """Pack comparisons, as differences or as responses.
+
+        `differences` determines the form; None takes the cheaper one. A matrix that is too large for memory always
+        contains responses.
+        """
         chosen, rejected = data.rows()
         user_ids, user = data.index_users()
         order = np.argsort(user, kind="stable")
@@ -116,7 +122,7 @@ class PackedPairs:
         return self._scaled(operators.pull_back(self.matrix, coefficients))
 
     def in_one_pass(self, directions: torch.Tensor) -> bool:
-        """Return whether `project_and_pull_back` can be used: on differences in float32 on the CPU."""
+        """Return whether `project_and_pull_back` can be used: only on differences stored as float32 on the CPU."""
         return (
             self.rows is None and isinstance(self.matrix, torch.Tensor) and operators.in_blocks(self.matrix, directions)
         )
@@ -124,12 +130,12 @@ class PackedPairs:
     def project_and_pull_back(
         self, directions: torch.Tensor, coefficients: operators.Coefficients
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `project(directions)` and the pull-back of coefficients computed from it, reading the matrix once.
+        """Do `project` and `pull_back` in one pass over the matrix, with coefficients computed from the projections.
 
-        `coefficients` is a function of comparisons and their projections; see `operators.project_and_pull_back`.
+        `coefficients` is the function that computes them; see `operators.project_and_pull_back`.
         """
         if not isinstance(self.matrix, torch.Tensor):
-            raise TypeError("streamed rows are read twice")
+            raise TypeError("this function needs a matrix in memory, not StreamedRows")
         directions = self._scaled(directions)
         projected, pulled = operators.project_and_pull_back(self.matrix, directions, coefficients)
         return projected, self._scaled(pulled)
@@ -145,7 +151,7 @@ class PackedPairs:
 
     def of_pairs(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the weights of each comparison's user: [n, K] from `weights` [N, K]."""
-        # Stored by direction, as the projections are: sums over few directions are slow otherwise.
+        # Each direction is contiguous in memory, as in the projections: otherwise sums over few directions are slow.
         return weights.t().contiguous().index_select(1, self.user).t()
 
     def sum_by_user(self, values: torch.Tensor) -> torch.Tensor:
@@ -153,14 +159,14 @@ class PackedPairs:
         return sum_groups(values, self._first)
 
     def posterior(self, projected: torch.Tensor, prior: WeightPrior) -> Posterior:
-        """Return the posterior of the users' weights, given these comparisons on the prior's basis, [n, K]."""
+        """Return the posterior of the users' weights, given the prior and the comparisons' projections [n, K]."""
         return solve(projected, self.user, self.count, self.n_users, prior)
 
     def mean_square(self) -> torch.Tensor:
-        """Return the mean over comparisons of each squared feature of the differences: float32 [D]."""
+        """Return for each feature the mean over comparisons of the squared difference: float32 [D]."""
         dimension = self.matrix.shape[1]
         total = torch.zeros(dimension, dtype=torch.float64)
-        # In the order of the responses, because they may have to be read from a file.
+        # In the order of the chosen responses, because they may have to be read from a file.
         order = torch.arange(len(self)) if self.rows is None else self.rows[0].argsort(stable=True)
         for block in torch.split(order, max(1, _BLOCK_ELEMENTS // dimension)):
             if self.rows is None:
@@ -169,11 +175,12 @@ class PackedPairs:
                 chosen, rejected = self.rows
                 rows = self.matrix[chosen[block]] - self.matrix[rejected[block]]
             total += rows.square().sum(dim=0).double().cpu()
+        # Scaled twice, because the features are squared.
         return self._scaled(self._scaled((total / len(self)).float()))
 
     @cached_property
     def _first(self) -> Ints:
-        """Int64 [N]: each user's first comparison."""
+        """Int64 [N]: the index of each user's first comparison."""
         return np.searchsorted(self.user.numpy(), np.arange(self.n_users))
 
     @cached_property
@@ -185,7 +192,7 @@ class PackedPairs:
         return operators.sparse(rows, columns, torch.cat([ones, -ones]), (len(self.matrix), n))
 
     def _scaled(self, features: torch.Tensor) -> torch.Tensor:
-        """Return [..., D] multiplied by the scale."""
+        """Return features [..., D] multiplied by the scale."""
         return features if self.scale is None else features * self.scale
 
 
@@ -195,7 +202,7 @@ def sum_groups(values: torch.Tensor, first: Ints) -> torch.Tensor:
 
 
 def _in_use(chosen: Ints, rejected: Ints, n_responses: int) -> tuple[Ints, tuple[Ints, Ints]]:
-    """Return the responses in use in increasing order, and `chosen` and `rejected` as indices into these."""
+    """Return the indices of the responses in use, increasing, and `chosen` and `rejected` as positions among them."""
     marked = np.zeros(n_responses, dtype=bool)
     marked[chosen] = marked[rejected] = True
     used = np.flatnonzero(marked)
@@ -207,7 +214,7 @@ def _in_use(chosen: Ints, rejected: Ints, n_responses: int) -> tuple[Ints, tuple
 
 
 def _differences(responses: Matrix, chosen: Ints, rejected: Ints) -> torch.Tensor:
-    """Return [n, D], computed in float32: subtracting two similar bfloat16 vectors would lose most digits."""
+    """Return the differences [n, D] in float32: subtracting two similar bfloat16 vectors would lose most digits."""
     source = responses if isinstance(responses, StoredMatrix) else as_tensor(responses)
     matrix = torch.empty(
         len(chosen), source.shape[1], device=None if isinstance(source, StoredMatrix) else source.device
@@ -223,9 +230,13 @@ def _differences(responses: Matrix, chosen: Ints, rejected: Ints) -> torch.Tenso
 def _with_exact_ties(
     matrix: torch.Tensor | StreamedRows, chosen: torch.Tensor, rejected: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both rows, made the same where embeddings are equal: products of equal rows can differ by rounding."""
+    """Return `chosen` and `rejected`, with the same row for both responses of a comparison if the embeddings are equal.
+
+    Their reward difference is then exactly 0. With two rows it might not be, because of rounding.
+    """
     step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
-    # Allocated first: small results between the blocks would prevent the reuse of the blocks' memory.
+    # A checksum of each row's bits finds the likely ties; only those are compared in full. It is allocated first: small
+    # results allocated between the blocks would prevent the reuse of the blocks' memory.
     checksum = torch.empty(len(matrix), dtype=torch.int32)
     for first in range(0, len(matrix), step):
         block = slice(first, first + step)

@@ -1,9 +1,12 @@
 """The published algorithms (LoRe, arXiv 2504.14439), step by step as published but without the loop over users.
 
-Random numbers come from torch's global generator after `torch.manual_seed(seed)`, in the documented order, drawn in
-float32. All else is in the precision of the comparisons: float32 as published, unless they were converted.
-The data term is the sum over users of each user's mean loss in `fit_joint`, the mean over all comparisons in
-`fit_cosine`.
+In this module d is the embedding of the chosen response minus that of the rejected one, V the basis [D, K] with columns
+V_k, W the user weights [N, K], and v_ref the reward model's own linear head (reference head).
+
+Random numbers are drawn in float32 from torch's global generator after `torch.manual_seed(seed)`, in the order that
+each function documents. All other computations use the dtype of the packed comparisons: float32, as published, unless
+they were converted. Without penalties, the loss is the sum over users of each user's mean loss in `fit_joint`, and the
+mean over all comparisons in `fit_cosine`.
 """
 
 from __future__ import annotations
@@ -31,16 +34,18 @@ if TYPE_CHECKING:
 FitBasis = Callable[..., "PaperFit"]
 """`fit_joint` or `fit_cosine`."""
 
+# The published temperature: P(chosen > rejected) = sigmoid(difference of rewards / 100).
 TEMPERATURE = 100.0
 # `fit_cosine` drops directions to which no user gives at least this weight.
 SMALLEST_WEIGHT = 0.01
 # The strength of the regulariser of `fit_cosine` grows linearly between these shares of the steps.
 RAMP = 0.2, 0.8
+# Number of steps between two reports of progress.
 _PROGRESS_EVERY = 50
 
 
 class PaperFit(NamedTuple):
-    """Directions [K, D] and simplex weights [N, K]."""
+    """Reward directions [K, D] and weights [N, K] on the simplex."""
 
     basis: torch.Tensor
     weights: torch.Tensor
@@ -49,7 +54,8 @@ class PaperFit(NamedTuple):
 class PaperTrainer(Trainer):
     """Trainer of a published recipe; the validation split serves only to compare ranks.
 
-    `fit_basis` (`fit_joint` or `fit_cosine`) and `few_shot` (`fit_few_shot`) come with all settings bound.
+    `fit_basis` is `fit_joint` or `fit_cosine`, and `few_shot` is `fit_few_shot`, both as partial functions with all
+    settings filled in.
     """
 
     def __init__(
@@ -71,7 +77,7 @@ class PaperTrainer(Trainer):
         if len(mean) == 1:
             prior = WeightPrior.fixed(mean)
         else:
-            # Dropped columns leave rows that sum to less than 1; the prior is on the simplex of the kept ones.
+            # If directions were dropped, rows sum to less than 1; the prior is on the simplex of the others.
             prior = WeightPrior(mean / mean.sum(), concentration=simplex_concentration(fit.weights))
         return Trained(fit.basis.t().contiguous(), fit.weights, prior, TEMPERATURE, self.validate(rank))
 
@@ -102,9 +108,10 @@ def fit_joint(
     reference: torch.Tensor | None = None,
     progress: Progress | None = None,
 ) -> PaperFit:
-    """Fit basis and weights by one Adam over both (LoRe); `alpha` adds alpha * sum_k |V_k - v_ref|^2.
+    """Fit basis and weights with one Adam optimiser for both (the published LoRe).
 
-    Draws randn(N, K) for the logits of W, then randn(D, K) for V.
+    `alpha` is the strength of the penalty alpha * sum_k |V_k - v_ref|^2. The random start draws randn(N, K) for the
+    logits of W, then randn(D, K) for V.
     """
     logits = torch.randn(pairs.n_users, rank).to(pairs.matrix.dtype)
     basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous().to(pairs.matrix.dtype)
@@ -131,17 +138,19 @@ def fit_cosine(
     reference: torch.Tensor,
     progress: Progress | None = None,
 ) -> PaperFit:
-    """Fit by two alternating Adams, the basis penalised by alpha_t * mean_k (1 - cos(V_k, v_ref)) (LoRe_regularized).
+    """Fit weights and basis with two Adam optimisers in alternation (the published LoRe_regularized).
 
-    Draws rand(N, K) for the logits of W, then randn(D, K) for V. Columns whose largest weight over users is below 0.01
-    are dropped at the end, without renormalising, so that fewer than `rank` can be left.
+    The penalty on the basis is alpha_t * mean_k (1 - cos(V_k, v_ref)), where alpha_t grows with the step t (`ramp`).
+    The random start draws rand(N, K) for the logits of W, then randn(D, K) for V. At the end, directions whose largest
+    weight over users is below 0.01 are dropped, so that fewer than `rank` can be left. The other weights are not
+    renormalised.
     """
     logits = torch.rand(pairs.n_users, rank).to(pairs.matrix.dtype)
     basis = torch.randn(pairs.matrix.shape[1], rank).t().contiguous().to(pairs.matrix.dtype)
     of_weights, of_basis = torch.optim.Adam([logits], lr=learning_rate), torch.optim.Adam([basis], lr=learning_rate)
     pair_weight = (pairs.count / pairs.count.sum()).to(pairs.matrix.dtype)
     for step in range(steps):
-        # The step of the weights leaves V as it is: one product d . V serves both steps.
+        # The step of the weights does not change V, so that one product d . V serves both steps.
         projected = pairs.project(basis)
         weights = logits.softmax(dim=1)
         _, slope = logistic_loss(projected, weights.index_select(0, pairs.user), pair_weight, TEMPERATURE)
@@ -170,12 +179,14 @@ def fit_few_shot(
     steps: int,
     learning_rate: float,
 ) -> torch.Tensor:
-    """Return simplex weights [N, K] of new users, given the basis: one Adam from N successive draws randn(K).
+    """Fit weights [N, K] of new users on the simplex with one Adam optimiser, given the basis.
 
-    `projected` [n, K] and `user` [n] are as in `lorerm.model.posterior.solve`, and each user has a comparison; `weight`
-    [n] sums to 1 within each user.
+    `projected` [n, K] and `user` [n] are as in `lorerm.model.posterior.solve`, with at least one comparison of each
+    user. The `weight` [n] of each user's comparisons sums to 1. The random start draws randn(K) for the logits of each
+    user, one user after the other.
     """
-    projected = projected.t().contiguous().t()  # stored by direction: sums over few directions are slow otherwise
+    # Each direction is made contiguous in memory: otherwise sums over few directions are slow.
+    projected = projected.t().contiguous().t()
     logits = torch.stack([torch.randn(projected.shape[1]) for _ in range(n_users)]).to(projected.dtype)
     optimiser = torch.optim.Adam([logits], lr=learning_rate)
     first = np.searchsorted(user.numpy(), np.arange(n_users))
@@ -188,7 +199,7 @@ def fit_few_shot(
 
 
 def ramp(step: int, steps: int) -> float:
-    """Return the share of alpha in force at a step: 0 before 20% of the steps, 1 from 80% on, linear between."""
+    """Return the factor on alpha at a step: 0 until 20% of the steps, then growing linearly to 1 at 80%."""
     start, full = (int(share * steps) for share in RAMP)
     if step < start:
         return 0.0
@@ -196,9 +207,9 @@ def ramp(step: int, steps: int) -> float:
 
 
 def simplex_concentration(weights: torch.Tensor) -> float:
-    """Return the concentration of the Dirichlet with the variance of the rows of `weights` [N, K], at least 1.
+    """Return the concentration (at least 1) of the Dirichlet distribution with the variance of the rows of `weights`.
 
-    A Dirichlet of mean m and concentration c has the total variance sum_k m_k (1 - m_k) / (c + 1).
+    With mean m and concentration c, its total variance is sum_k m_k (1 - m_k) / (c + 1).
     """
     weights = weights.double()
     mean = weights.mean(dim=0)
@@ -207,15 +218,16 @@ def simplex_concentration(weights: torch.Tensor) -> float:
 
 
 def _through_softmax(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Turn the gradient with respect to softmax(logits) into that with respect to the logits."""
+    """Return the gradient with respect to the logits, given that with respect to `weights` = softmax(logits)."""
     return weights * (gradient - (gradient * weights).sum(dim=1, keepdim=True))
 
 
 def _cosine_gradient(basis: torch.Tensor, reference: torch.Tensor, strength: float) -> torch.Tensor:
     """Return the gradient of strength * mean_k (1 - cos(V_k, reference)) with respect to `basis` [K, D].
 
-    By autograd on [D, K], as published: once the directions are parallel to the reference the gradient is rounding
-    error, which Adam scales up to full steps, and a formula written out would round differently.
+    It is computed by autograd on [D, K], as published, because rounding matters: once the directions are parallel to
+    the reference head, the gradient consists of rounding errors, which Adam scales up to full steps. An explicit
+    formula would round differently.
     """
     with torch.enable_grad():
         columns = basis.t().contiguous().requires_grad_()

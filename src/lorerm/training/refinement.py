@@ -1,14 +1,15 @@
 """Basis refinement: refit all directions under the posterior of the weights (one variational EM step).
 
-`regularized.fit_personal` treats its estimate of each user's weights as exact. Where users have few comparisons the
-estimates are mostly noise, and the directions are fitted to it. Here the expected loss under the posterior of the
-weights is minimised. For a comparison with projections z of a user whose weights have the posterior mean m and second
-moments M = E[w w'],
+`regularized.fit_personal` treats its estimates of user weights as exact. If users have few comparisons, the estimates
+are mostly noise, and the directions are fitted to that noise. Refinement instead minimises the expected loss under the
+posterior of the weights w. In a comparison, let d be the embedding of the chosen response minus that of the rejected
+one, z = d . V its projection on the basis V [D, K], m the posterior mean of the user's weights, and M = E[w w'] their
+second moments. Then
 
     E[-log sigmoid(z . w)]  <=  log(2 cosh(c / 2)) - z . m / 2,    c^2 = z . M z
 
-(Jaakkola & Jordan 2000, doi 10.1023/A:1008932416310). The bound is convex in the basis, and equal to the loss where the
-weights are certain. All directions are refitted, the shared one too, under the penalties of `regularized`.
+(Jaakkola & Jordan 2000, doi 10.1023/A:1008932416310). The bound is convex in the basis, and equals the loss if the
+weights have no variance. All directions, including the shared one, are refitted with the penalties of `regularized`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from lorerm.training.pairs import PackedPairs
     from lorerm.training.regularized import Strengths
 
-# The relative decrease of the loss at which L-BFGS stops.
+# Relative decrease of the loss below which L-BFGS stops.
 _TOLERANCE = 1e-5
 # Eigenvalues of the between-user covariance below this share of the largest one count as 0.
 _NO_VARIANCE = 1e-4
-# Comparisons whose second moments are in memory at once.
+# Number of comparisons whose second moments are in memory at once.
 _BLOCK = 1 << 16
 
 
@@ -44,8 +45,9 @@ def refine(
 ) -> Fit:
     """Refit all directions of `fit` under the posterior of the weights.
 
-    `prior` and `posterior` are on the basis of `fit`. `pairs` are on the scaled features; the shared direction is
-    penalised towards `target` [D]. `steps` bounds the L-BFGS iterations.
+    `prior` and `posterior` are distributions of weights on the basis of `fit`. `pairs` have scaled features
+    (`regularized.feature_scale`). A penalty pulls the shared direction towards `target` [D]. `steps` is the largest
+    number of L-BFGS iterations.
     """
     onto, back = _whitening(prior)
     mean = posterior.weights @ onto.t()
@@ -72,7 +74,8 @@ def refine(
 
     x, taken = minimise(objective, begin.flatten(), steps, _TOLERANCE)
     basis = x.view_as(begin)
-    # Posterior means vary less than the weights themselves: they are rescaled to the prior's variance, 1 on each axis.
+    # Posterior means vary less than the weights themselves. They are rescaled to the variance of the prior, which is 1
+    # on each whitened axis.
     left, _, right = torch.linalg.svd(mean[:, 1:], full_matrices=False)
     deviations = (left @ right).float() * len(mean) ** 0.5
     return principal(Fit(basis[0], basis[1:], deviations, fit.iterations + taken))
@@ -81,7 +84,7 @@ def refine(
 def expected_loss(
     projected: torch.Tensor, mean: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the bound on each comparison's expected loss [n], in nats, and its derivatives [n, K] by `projected`.
+    """Return the bound on each comparison's expected loss [n], in nats, and its derivatives for `projected` [n, K].
 
     `projected` [n, K] is d . V; `mean` [n, K] and `second` [n, K, K] are E[w] and E[w w'] of each comparison's user.
     """
@@ -93,9 +96,10 @@ def expected_loss(
 
 
 def _whitening(prior: WeightPrior) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the map to weights of mean 0 and variance 1 on R personal axes, [R + 1, K], and its inverse [K, R + 1].
+    """Return the matrix [R + 1, K] that maps weights to whitened weights, and its inverse [K, R + 1].
 
-    The first weight, that of the shared direction, is kept; the mean deviation becomes part of that direction.
+    Whitened weights have mean 0 and variance 1 on the R axes along which personal weights vary. The first weight, which
+    belongs to the shared direction, is unchanged. The mean deviation becomes part of the shared direction.
     """
     if prior.covariance is None:
         raise AssertionError

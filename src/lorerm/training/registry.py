@@ -1,4 +1,4 @@
-"""The registered training recipes by name; `lorerm.training.recipes` holds one module for each."""
+"""The registered training recipes by name; each is a module in `lorerm.training.recipes`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ RECIPES = {
     "paper": "lorerm.training.recipes.paper",
     "paper-cosine": "lorerm.training.recipes.paper_cosine",
 }
-"""For each recipe the module that defines it, as its attribute `RECIPE`. A new recipe adds one line."""
+"""Keys: names of recipes. Values: modules whose attribute `RECIPE` is the recipe. A new recipe adds one line."""
 
 
 class RecipeSettings(Protocol):
-    """The part of a recipe that decides which settings a configuration may contain."""
+    """The part of a recipe that determines which settings a configuration may contain."""
 
     @property
     def training_settings(self) -> frozenset[str]:
-        """Fields of `TrainingConfig` that the recipe takes beside `rank`, `recipe` and `seed`."""
+        """Fields of `TrainingConfig` that the recipe uses in addition to `rank`, `recipe` and `seed`."""
         ...
 
     @property
     def adaptation_settings(self) -> frozenset[str] | None:
-        """Fields of `AdaptationConfig` that its adaptation takes beside `recipe` and `seed`; None: it has none."""
+        """Fields of `AdaptationConfig` used in addition to `recipe` and `seed`; None if it cannot name this recipe."""
         ...
 
 
 def load_recipe(name: str) -> RecipeSettings:
-    """Import the module of a recipe, and return the recipe; an unknown name is a `ConfigError`."""
+    """Import the module of a recipe and return the recipe. Raises `ConfigError` if the name is unknown."""
     if name not in RECIPES:
         raise ConfigError(f"recipe {name!r} is not known", f"choose one of {', '.join(RECIPES)}", argument="recipe")
     recipe: RecipeSettings = import_module(RECIPES[name]).RECIPE

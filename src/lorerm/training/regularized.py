@@ -1,16 +1,20 @@
 """The fits of the default recipe at given penalty strengths: a shared direction, then low-rank deviations from it.
 
-theta_u = theta + sum_k a_uk B_k, on features scaled to equal mean square, in two stages:
+User u has the reward direction theta_u = theta + sum_k a_uk B_k: the shared direction theta, personal directions B_k,
+and the user's deviations a_uk along them. In comparison i of user u(i), d_i is the embedding of the chosen response
+minus that of the rejected one, with features scaled to equal mean square. There are two stages:
 
 1. theta minimises  mean_i -log sigmoid(d_i . theta)  +  lambda_shared |theta - target|^2, where the target is the
-   reference head at its best temperature, or 0. Then theta is divided by the temperature chosen by validation.
+   reference head at its best temperature, or 0 without a reference head. Then theta is divided by the temperature that
+   validation chose.
 2. B and a_u minimise  mean_i -log sigmoid(d_i . theta_u(i))  +  lambda_personal |B|^2  +  1/(2n) sum_u |a_u|^2, with
    theta fixed.
 
-The last term is the negative log density of a_u ~ N(0, I), in the same unit as the mean over n comparisons. A user with
-few comparisons falls back to the shared direction, and the shared direction to the reference head. The shared direction
-is the same at every rank, until `refinement` changes it. Rank K counts it: K directions under weights that sum to 1
-span their mean and K - 1 deviations. Both stages use L-BFGS, the second from a spectral start.
+The last term is the negative log density of a_u ~ N(0, I), divided by n like the mean over the n comparisons. If a user
+has few comparisons, the penalties keep theta_u near theta; if there are few comparisons in all, they keep theta near
+the reference head. The shared direction is the same at every rank, until `refinement` changes it. It counts as one
+direction: a model of rank K has K - 1 personal directions. Both stages use L-BFGS; the second starts from a singular
+value decomposition (`spectral_start`).
 """
 
 from __future__ import annotations
@@ -27,27 +31,29 @@ from lorerm.training.objective import negative_log_likelihood
 if TYPE_CHECKING:
     from lorerm.training.pairs import PackedPairs
 
+# Largest number of L-BFGS iterations of one fit.
 MAX_STEPS = 300
-# Relative decreases of the loss at which L-BFGS stops. The shared direction's problem is convex and takes few steps;
+# Relative decreases of the loss below which L-BFGS stops. The shared direction's problem is convex and takes few steps;
 # a smaller tolerance for the deviations doubles their time without a gain in accuracy.
 _SHARED_TOLERANCE, _PERSONAL_TOLERANCE = 1e-7, 1e-5
-# Directions along which deviations are smaller than this share of the shared direction change no ranking and are
-# dropped. L-BFGS leaves them at 0, because deviations of 0 are stationary at every strength.
+# Directions are dropped if the deviations along them are smaller than this share of the shared direction: they change
+# no ranking, and L-BFGS would not enlarge them again, because deviations of 0 are a stationary point.
 _NEGLIGIBLE = 1e-2
 # Singular values of the users' gradients below this share of the largest one count as 0.
 _NO_DIFFERENCE = 1e-4
-# Largest matrix of users' gradients, [N, D], that is decomposed as a whole: 256 MB. The singular vectors of larger ones
-# are approximated by subspace iteration with this many additional directions and iterations, which are needed to find
-# the weaker of the leading singular vectors.
+# Largest number of elements of the matrix of users' gradients [N, D] for an exact singular value decomposition (256
+# MB). For larger matrices, subspace iteration approximates the singular vectors. It uses `_OVERSAMPLING` additional
+# directions and `_POWER_ITERATIONS` iterations; with fewer it would miss the weaker of the leading singular vectors.
 _MAX_DENSE_SVD_ELEMENTS = 2**26
 _OVERSAMPLING, _POWER_ITERATIONS = 8, 3
-# A shared direction with a smaller norm, in log-odds of a typical comparison, is no scale for the size of deviations.
+# Deviations are compared with the norm of the shared direction (in log-odds of a typical comparison). If that norm is
+# smaller than this, they are compared with this value instead.
 _SMALLEST_SCALE = 0.1
 
 
 @dataclass(frozen=True)
 class Strengths:
-    """The penalty strengths lambda_shared and lambda_personal; without the latter there are no deviations."""
+    """The penalty strengths lambda_shared and lambda_personal; if the latter is None, there are no deviations."""
 
     shared: float
     personal: float | None = None
@@ -55,14 +61,14 @@ class Strengths:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted shared direction with deviations, on the scaled features."""
+    """A fitted shared direction and low-rank deviations from it, for scaled features."""
 
     shared: torch.Tensor
-    """[D]: theta"""
+    """[D]: the shared direction theta"""
     directions: torch.Tensor
-    """[K-1, D]: B, orthonormal and sorted by decreasing variance of the deviations along them"""
+    """[K - 1, D]: the personal directions B, orthonormal, sorted by decreasing variance of the deviations along them"""
     deviations: torch.Tensor
-    """[N, K-1]: a_u"""
+    """[N, K - 1]: the users' deviations a_u along the personal directions"""
     iterations: int
     """L-BFGS iterations taken"""
 
@@ -73,9 +79,9 @@ class Fit:
 
 
 def feature_scale(pairs: PackedPairs) -> torch.Tensor:
-    """Return [D]: factors that give all features equal mean square, and differences a root mean square norm of 1.
+    """Return factors [D] that give all features equal mean square, and the differences d a root mean square norm of 1.
 
-    Features that never differ get the factor 0, which excludes them from all directions.
+    A feature gets the factor 0, which excludes it, if it never differs between chosen and rejected responses.
     """
     mean_square = pairs.mean_square()
     alive = mean_square > 0
@@ -86,7 +92,10 @@ def feature_scale(pairs: PackedPairs) -> torch.Tensor:
 def fit_shared(
     pairs: PackedPairs, strength: float, target: torch.Tensor, start: torch.Tensor | None = None, steps: int = MAX_STEPS
 ) -> Fit:
-    """Fit the shared direction; the problem is convex, so that `start` [D] affects only the time."""
+    """Fit the shared direction, with a penalty of the given strength towards `target` [D].
+
+    The problem is convex, so that `start` [D] affects only the time.
+    """
     ones = torch.ones(pairs.n_users, 1)
     pair_weight = likelihood_weight(pairs)
 
@@ -100,7 +109,7 @@ def fit_shared(
 
 
 def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = MAX_STEPS) -> Fit:
-    """Fit the deviations with `start.shared` fixed; `start` is a `spectral_start` or an earlier fit."""
+    """Fit personal directions and deviations with `start.shared` fixed, from a `spectral_start` or an earlier fit."""
     n_users, dimension, rank = pairs.n_users, len(start.shared), len(start.directions)
     if rank == 0:
         return start
@@ -118,7 +127,7 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
         of_deviations = data.weights + 2 * user_strength * deviations
         return loss, torch.cat([of_directions.flatten(), of_deviations.flatten()])
 
-    # The likelihood depends only on the product of directions and deviations: start where the penalties are equal.
+    # The likelihood depends only on the product of directions and deviations: scale them to equal penalties.
     total = start.deviations.square().sum(dim=0).clamp_min(1e-12)
     size = (user_strength * total / strength) ** 0.25
     begin = torch.cat([(start.directions * size[:, None]).flatten(), (start.deviations / size).flatten()])
@@ -128,13 +137,13 @@ def fit_personal(pairs: PackedPairs, strength: float, start: Fit, steps: int = M
 
 
 def spectral_start(pairs: PackedPairs, shared: Fit, rank: int) -> Fit:
-    """Return a start with deviations along the leading singular vectors of the users' gradients at `shared`."""
+    """Return a start for `fit_personal` along the leading singular vectors of the users' gradients at `shared`."""
     margin = pairs.project(shared.basis)[:, 0]
     left, singular, right = _differing_gradients(pairs, torch.sigmoid(-margin) * likelihood_weight(pairs), rank - 1)
     kept = min(rank - 1, int((singular > _NO_DIFFERENCE * singular.max()).sum()))
     deviations = left[:, :kept] * singular[:kept]
-    # The size of the start hardly matters: a tenth of the shared direction's norm. Where opposite preferences cancel,
-    # that norm is about 0, and a start of size 0 is a stationary point.
+    # The size of the start hardly matters: it is a tenth of the shared direction's norm. The norm is bounded from
+    # below, because it is about 0 if users' preferences are opposite, and a start of size 0 is a stationary point.
     size = (
         0.1
         * shared.shared.norm().clamp_min(_SMALLEST_SCALE)
@@ -148,10 +157,12 @@ def _differing_gradients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return leading singular vectors and values of the matrix of users' gradients [N, D], centred over users.
 
-    A user's gradient is the sum over their comparisons of `slope` [n] times the difference. Beyond
-    `_MAX_DENSE_SVD_ELEMENTS` the matrix is not stored: randomised subspace iteration needs only its products with a few
-    vectors (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1). It returns left vectors [N, R],
-    values [R] and right vectors [R, D], with R at least `rank` where there are so many.
+    These are the left vectors [N, R], values [R] and right vectors [R, D], with R at least the smallest of `rank`, N
+    and D. A user's gradient is the sum of `slope` [n] times d over the user's comparisons.
+
+    If the matrix has more than `_MAX_DENSE_SVD_ELEMENTS` elements, it is not stored: randomised subspace iteration
+    needs only its products with a few vectors (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithms 4.4 and
+    5.1).
     """
     dimension = pairs.matrix.shape[1]
     if pairs.n_users * dimension <= _MAX_DENSE_SVD_ELEMENTS:
@@ -159,12 +170,12 @@ def _differing_gradients(
         left, singular, right = torch.linalg.svd(gradients - gradients.mean(dim=0), full_matrices=False)
         return left, singular, right
     width = min(rank + _OVERSAMPLING, pairs.n_users, dimension)
-    # Random vectors of features, not of users: the result does not depend on the order of users.
+    # Random vectors over features, not over users: the result does not depend on the order of users.
     directions = torch.randn(width, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for _ in range(_POWER_ITERATIONS):
         along = pairs.sum_by_user(pairs.project(directions.float()).mul_(slope[:, None])).double()
         users = torch.linalg.qr(along - along.mean(dim=0)).Q
-        # Centred again: where users differ along fewer directions, the other columns of Q are arbitrary.
+        # Centred again: if users differ along fewer directions than `width`, the other columns of Q are arbitrary.
         of_pairs = pairs.of_pairs((users - users.mean(dim=0)).float()).mul_(slope[:, None])
         features = torch.linalg.qr(pairs.pull_back(of_pairs).double().t())
         directions = features.Q.t()
@@ -175,8 +186,8 @@ def _differing_gradients(
 def likelihood_weight(pairs: PackedPairs) -> torch.Tensor:
     """Return the weights of the comparisons in the mean log-likelihood: [n], summing to 1.
 
-    The published mean over users gives a user with few comparisons as much weight as one with many. That costs accuracy
-    for both, also where accuracy is a mean over users (`docs/method.md`).
+    The published loss, a mean over users, gives users with few comparisons as much weight as users with many. This
+    lowers accuracy for both, even if accuracy is measured as a mean over users (`docs/method.md`).
     """
     return (pairs.count / pairs.count.sum()).float()
 
@@ -192,6 +203,7 @@ def principal(fit: Fit) -> Fit:
     kept = size > _NEGLIGIBLE * float(fit.shared.norm().clamp_min(_SMALLEST_SCALE))
     directions = (features.Q @ right.t())[:, : len(singular)][:, kept].t()
     deviations = (users.Q @ left)[:, : len(singular)][:, kept] * singular[kept]
+    # The sign of a direction is arbitrary: its largest element is made positive.
     largest = directions.abs().argmax(dim=1, keepdim=True)
     sign = directions.gather(1, largest).sign()
     return replace(fit, directions=(directions * sign).float(), deviations=(deviations * sign[:, 0]).float())
@@ -203,7 +215,11 @@ def minimise(
     steps: int,
     tolerance: float,
 ) -> tuple[torch.Tensor, int]:
-    """Return the minimum by L-BFGS and the number of iterations; the optimiser's own arithmetic is in float64."""
+    """Minimise a function by L-BFGS; return the minimiser and the number of iterations.
+
+    `objective` returns value and gradient in float32; the optimiser itself computes in float64. `steps` is the largest
+    number of iterations, and `tolerance` the relative decrease of the value below which it stops.
+    """
     import numpy as np
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits

@@ -23,7 +23,7 @@ class RegularizedTrainer(Trainer):
     """Trainer of the default recipe; see `regularized`, `selection` and `refinement` for its parts."""
 
     def _fit(self, rank: int, progress: Progress | None) -> Trained:
-        # Ranks are compared without refinements, which only the ranks that are trained are worth the time of.
+        # Ranks are compared without refinements, to save time: their number is chosen only for a rank that is trained.
         choice = selection.choose_refinements(self._scaled_validation, self._choice(rank), self._target)
         fit, strengths = self._shared, self._rescaled(choice.strengths)
         if strengths.personal is not None:
@@ -46,7 +46,7 @@ class RegularizedTrainer(Trainer):
             basis=basis.t().contiguous(),
             weights=posterior.weights.float(),
             prior=prior,
-            temperature=1.0,  # the basis is divided by the chosen temperature: rewards are log-odds
+            temperature=1.0,  # the basis is already divided by the chosen temperature
             score=self.validate(rank),
             covariance=posterior.covariance.float(),
             comparisons=comparisons,
@@ -61,7 +61,7 @@ class RegularizedTrainer(Trainer):
             },
         )
 
-    def _score(self, rank: int, validation: Validation) -> Score | None:  # noqa: ARG002 - its scaled form is used
+    def _score(self, rank: int, validation: Validation) -> Score | None:  # noqa: ARG002 - `_scaled_validation` is used
         return self._choice(rank).score
 
     def _score_reference(self, validation: Validation) -> Score:
@@ -69,7 +69,7 @@ class RegularizedTrainer(Trainer):
         return selection.score_direction(validation, head / temperature)
 
     def _choice(self, rank: int) -> selection.Choice:
-        """Return what validation chose for a rank from 1 on, without refinements."""
+        """Return the settings that validation chose for a rank of at least 1, without refinements."""
         if rank not in self._choices:
             self._choices[rank] = self._shared_choice[0] if rank == 1 else self._choose_personal(rank)
         return self._choices[rank]
@@ -109,7 +109,7 @@ class RegularizedTrainer(Trainer):
 
     @cached_property
     def _target(self) -> torch.Tensor:
-        """The reference head at its best temperature, on the scaled features; 0 without one."""
+        """The reference head at its best temperature, for scaled features; 0 without a reference head."""
         target = torch.zeros(len(self._scale))
         if self.reference is not None:
             alive = self._scale > 0
@@ -123,16 +123,16 @@ class RegularizedTrainer(Trainer):
 
     @cached_property
     def _shared(self) -> regularized.Fit:
-        """The shared direction fitted to all training comparisons, in log-odds."""
+        """The shared direction fitted to all training comparisons, scaled so that rewards are log-odds."""
         choice = self._choice(1)
         strength = self._rescaled(choice.strengths).shared
         fit = regularized.fit_shared(self._scaled, strength, self._target, steps=self._steps)
         return replace(fit, shared=fit.shared / choice.temperature)
 
     def _rescaled(self, strengths: regularized.Strengths) -> regularized.Strengths:
-        """Return strengths for all comparisons, given those chosen on the validation split's share of them.
+        """Convert penalty strengths chosen on the train part of the validation split to strengths for all comparisons.
 
-        The loss is a mean, whose noise shrinks in proportion to the number of comparisons.
+        The loss is a mean over comparisons: the right strength is inversely proportional to their number.
         """
         share = 1.0 if self.validation is None else self.validation.train_share
         personal = None if strengths.personal is None else strengths.personal * share

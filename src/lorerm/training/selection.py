@@ -1,7 +1,7 @@
 """Choice of the default recipe's settings on the validation split.
 
-Penalty strengths are tried from strong to weak, each fit starting from the one before. The temperature, the prior over
-weights and the number of basis refinements are chosen there too.
+Penalty strengths are tried from strong to weak, each fit starting from the previous one. The temperature, the prior
+over weights and the number of basis refinements are chosen on the same split.
 """
 
 from __future__ import annotations
@@ -23,45 +23,46 @@ if TYPE_CHECKING:
 
     from lorerm.training.pairs import PackedPairs
 
-# Half decades. The weak ends are half a decade or more beyond the smallest strengths that were best on any data set.
+# Penalty strengths, from strong to weak in half decades. The weakest are at least half a decade below the strengths
+# that were best on any data set.
 SHARED_PATH = tuple(10.0 ** (-half / 2) for half in range(1, 15))
 PERSONAL_PATH = tuple(10.0 ** (-half / 2) for half in range(3, 13))
 PRIOR_SCALES = (0.3, 1.0, 3.0)
-# Standard deviation of the reliability between users where it is not learnt; its mean is 1.
+# Standard deviation of the reliability between users if it is not learnt; its mean is 1.
 RELIABILITY_SD = 0.5
-# A path ends after this many strengths in a row with a loss above this multiple of the best one. More than one, because
-# at the strong end differences are tiny.
+# The search ends after `_PATIENCE` successive strengths whose loss is more than `_CLEARLY_WORSE` times the best loss.
+# One strength is not enough, because differences between strong penalties are tiny.
 _PATIENCE, _CLEARLY_WORSE = 2, 1.002
-# Users, evenly spaced among all, whose likelihoods are used to compare strengths and priors.
+# Number of users, evenly spaced, to whom each candidate prior is fitted.
 _USERS_FOR_COMPARISON = 400
-# Users, evenly spaced among all, to whom the final prior is fitted: all of millions would take gigabytes and half of
-# the training time.
+# Number of users, evenly spaced, to whom the final prior is fitted. Fitting it to millions of users would take
+# gigabytes and half of the training time.
 _USERS_FOR_PRIOR = 20_000
-# The first refinement makes most of the gain.
+# Largest number of refinements. The first one brings most of the gain.
 _MAX_REFINEMENTS = 3
-# Ranks up to this one share the fits along one path; a larger rank has a path of its own.
+# Ranks up to this one share one `PersonalPath`; each larger rank has its own.
 COMMON_RANK = 5
-# Without a validation split: strong enough not to overfit much, weak enough to learn something.
+# Strengths without a validation split: strong enough not to overfit much, weak enough to learn something.
 FALLBACK = Strengths(shared=1e-3, personal=1e-3)
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Settings of one rank, with their score."""
+    """Settings chosen for one rank, with their validation score."""
 
     strengths: Strengths
     """the penalty strengths"""
     prior_scale: float = 1.0
-    """factor on the between-user covariance of the prior: weights fitted to the same comparisons as the directions vary
-    more between users than those of new comparisons"""
+    """factor on the between-user covariance of the prior; it corrects the covariance for new comparisons, because
+    weights vary more on the comparisons that the directions were fitted to"""
     reliability_learnt: bool = False
-    """whether the prior's mixture includes the reliability"""
+    """whether the mixture also describes the reliability, which otherwise has a fixed mean and variance"""
     temperature: float = 1.0
-    """the divisor of the shared direction that makes its rewards log-odds"""
+    """the number by which the shared direction is divided to make rewards log-odds"""
     score: Score | None = None
     """the score on held-out comparisons; None without a validation split"""
     fit: Fit | None = None
-    """the fit with deviations on the validation split's train part, before refinements; None without deviations"""
+    """the fit with deviations to the train part of the validation split, before refinements; None without deviations"""
     refinements: int = 0
     """number of basis refinements"""
 
@@ -90,7 +91,7 @@ def initial_prior(fit: Fit) -> WeightPrior:
 
 
 def fit_prior(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Choice) -> WeightPrior:
-    """Fit the mixture prior to the users of `pairs`; `projected` [n, K] are the comparisons on the fit's basis."""
+    """Fit the mixture prior to the users of `pairs`, given the comparisons' projections [n, K] on the fit's basis."""
     initial = initial_prior(fit)
     if not len(fit.directions):
         return initial
@@ -101,9 +102,10 @@ def fit_prior(fit: Fit, projected: torch.Tensor, pairs: PackedPairs, choice: Cho
 
 
 def _thinned(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """Return the first arguments of `solve` for at most `_USERS_FOR_PRIOR` users, evenly spaced."""
+    """Return the first four arguments of `solve` for at most `_USERS_FOR_PRIOR` users, evenly spaced."""
     if pairs.n_users <= _USERS_FOR_PRIOR:
         return projected, pairs.user, pairs.count, pairs.n_users
+    # For each user, the new index; -1 for users that are left out.
     index = torch.full((pairs.n_users,), -1)
     index[torch.linspace(0, pairs.n_users - 1, _USERS_FOR_PRIOR).round().long()] = torch.arange(_USERS_FOR_PRIOR)
     user = index[pairs.user]
@@ -114,7 +116,11 @@ def _thinned(projected: torch.Tensor, pairs: PackedPairs) -> tuple[torch.Tensor,
 def choose_shared(
     validation: Validation | None, target: torch.Tensor, path: Iterable[float] = SHARED_PATH
 ) -> tuple[Choice, Fit | None]:
-    """Choose the shared direction's strength and temperature; also return the validation split's fit in log-odds."""
+    """Choose the penalty strength and the temperature of the shared direction.
+
+    Also return the fit to the train part of the validation split, divided by the temperature; None without a validation
+    split.
+    """
     choice, best = Choice(Strengths(FALLBACK.shared)), None
     if validation is None:
         return choice, best
@@ -137,10 +143,10 @@ def choose_shared(
 
 @torch_on_one_thread()
 def score_direction(validation: Validation, direction: torch.Tensor) -> Score:
-    """Score one direction [1, D] in log-odds for all users, the loss at each user's own reliability.
+    """Score one direction [1, D], whose rewards are log-odds, for all users; losses use each user's own reliability.
 
-    This is the baseline of the deviations. With the same reliability for all users, deviations would also be credited
-    for fitting each user's reliability, which changes the likelihood but no ranking.
+    This is the baseline that deviations must improve on. If it used the same reliability for all users, deviations
+    would also be credited for fitting each user's reliability, which changes the likelihood but no ranking.
     """
     prior = WeightPrior(torch.ones(1), torch.full((1, 1), RELIABILITY_SD**2))
     fitted = [pairs.posterior(pairs.project(direction), prior).weights.float() for pairs in validation.fitted]
@@ -149,10 +155,10 @@ def score_direction(validation: Validation, direction: torch.Tensor) -> Score:
 
 
 class PersonalPath:
-    """Fits of the deviations for the strengths of `PERSONAL_PATH`, each made at its first use from the one before.
+    """Fits of the deviations at the strengths in `PERSONAL_PATH`, each computed when first used, from the previous fit.
 
-    `pairs` are on the scaled features, `shared` is in log-odds. `rank` is the largest rank that uses the fits; smaller
-    ranks use their leading directions.
+    `pairs` have scaled features; the rewards of `shared` are log-odds. `rank` is the largest rank that uses the fits;
+    smaller ranks use their leading directions.
     """
 
     def __init__(self, pairs: PackedPairs, shared: Fit, rank: int) -> None:
@@ -160,10 +166,11 @@ class PersonalPath:
         self._fits: list[Fit] = []
 
     def leading(self, index: int, rank: int) -> Fit:
-        """Return the fit at `PERSONAL_PATH[index]`, cut to its rank - 1 directions of largest variance."""
+        """Return the fit at `PERSONAL_PATH[index]`, reduced to the `rank` - 1 directions of largest variance."""
         for strength in PERSONAL_PATH[len(self._fits) : index + 1]:
             before = self._fits[-1] if self._fits else self._start
-            # A direction that a strong penalty removed is stationary at 0 and would not return at a weaker one.
+            # If a strong penalty removed directions, start anew: deviations of 0 are a stationary point, so that these
+            # directions would not return at a weaker penalty.
             begin = before if len(before.directions) == len(self._start.directions) else self._start
             self._fits.append(fit_personal(self._pairs, strength, begin))
         fit = self._fits[index]
@@ -171,10 +178,11 @@ class PersonalPath:
 
 
 def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, rank: int) -> Choice:
-    """Choose the deviations' strength and prior for one rank; return `shared` where they do not improve by one SE.
+    """Choose penalty strength and prior of the deviations for one rank.
 
-    A rank is scored on the leading directions of `path` as they are: refitting them without the others would hardly
-    change them, at several times the cost.
+    Return `shared` if deviations do not improve on it by more than one standard error. A rank is scored with the
+    leading directions of `path`: to refit them without the other directions would take several times as long and hardly
+    change them.
     """
     best, worse = shared, 0
     for index, strength in enumerate(PERSONAL_PATH):
@@ -194,7 +202,7 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
 
 @torch_on_one_thread()
 def refine_once(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
-    """Return the fit after one basis refinement, under the fitted mixture without a prior scale."""
+    """Return the fit after one basis refinement, under a mixture prior fitted with its reliability and not scaled."""
     if not len(fit.directions):
         return fit
     projected = pairs.project(fit.basis)
@@ -203,7 +211,10 @@ def refine_once(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tens
 
 
 def choose_refinements(validation: Validation | None, choice: Choice, target: torch.Tensor) -> Choice:
-    """Return the choice with as many basis refinements as improve on one fewer by one standard error each."""
+    """Choose the number of basis refinements.
+
+    A refinement is added as long as it improves the loss by more than one standard error.
+    """
     fit = choice.fit
     if validation is None or fit is None:
         return choice
@@ -224,9 +235,9 @@ def choose_refinements(validation: Validation | None, choice: Choice, target: to
 def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough: bool) -> Choice:
     """Return the choice with the prior under which adapted weights have the smallest loss on held-out comparisons.
 
-    Priors are compared by the users' quadratic likelihoods, without a pass over the comparisons for each prior. The
-    best one is then scored with exact posteriors. A choice that has a score already is returned where no prior improves
-    on it.
+    Priors are compared with quadratic approximations of the users' likelihoods, which saves a pass over the comparisons
+    for each prior. The best prior is then scored with exact posteriors. If `choice` already has a score and no prior
+    improves on it, it is returned unchanged.
     """
     initial, held_out = initial_prior(fit), validation.held_out
     known = [(pairs, pairs.project(fit.basis)) for pairs in validation.fitted]
@@ -256,9 +267,9 @@ def _choose_prior(validation: Validation, choice: Choice, fit: Fit, *, thorough:
 
 
 def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
-    """Return a start on more comparisons along the directions of `found`, with posterior modes as deviations.
+    """Return a start for a fit to more comparisons: the directions of `found`, and posterior modes as deviations.
 
-    From another start the same strength can end in another local minimum than the one that was validated.
+    From another start, the fit at the same strength could end in another local minimum than the validated one.
     """
     basis = torch.cat([shared.shared[None], found.directions])
     posterior = pairs.posterior(pairs.project(basis), initial_prior(found))
@@ -266,7 +277,7 @@ def start_from(found: Fit, pairs: PackedPairs, shared: Fit) -> Fit:
 
 
 def _improves(choice: Choice, simpler: Choice) -> bool:
-    """Return whether a choice improves on a simpler one by one standard error; False without scores."""
+    """Return whether a choice improves on a simpler one by more than one standard error; False without scores."""
     if choice.score is None or simpler.score is None:
         return False
     return improves_by_one_se(choice.score.losses, simpler.score.losses)

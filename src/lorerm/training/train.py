@@ -1,4 +1,4 @@
-"""Training: from embedded preferences to a personal reward model, by the recipe and rank of a configuration."""
+"""Train personal reward models on embedded preferences, with the recipe and rank of a configuration."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from lorerm.training.trainer import Trainer
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is trained, the steps done and the number of steps."""
+"""Callback with three arguments: a label such as "rank 2", the steps done, and the number of steps."""
 
+# Ranks among which validation chooses if the rank is "auto".
 AUTO_RANKS = (0, 1, 2, 3, 4, 5)
 
 
@@ -38,18 +39,18 @@ def train(
     Parameters
     ----------
     data
-        The training comparisons (`Splits.train_seen`), of which a validation split is made.
+        The training comparisons (`Splits.train_seen`). The validation split is made from them.
     config
-        Recipe, rank, seed; None is the default recipe with the rank that validation chooses.
+        Settings of the training; None is the default recipe with the rank that validation chooses.
     reference
-        Float [D]: the reward head of the encoder; None takes `data.reference`, which may be None too.
+        Float [D]: the reward head of the encoder; None takes `data.reference`, which can also be None.
     progress
-        Called with (what is trained, steps done, number of steps).
+        Called with a label such as "rank 2", the steps done, and the number of steps.
 
     Raises
     ------
     ConfigError
-        If the rank is larger than the data supports, or the recipe needs a reference head and there is none.
+        If the rank is larger than the data supports, or the recipe needs a reference head and none is given.
     """
     config = config or TrainingConfig()
     if config.rank != "auto":
@@ -69,9 +70,9 @@ def train_ranks(
     *,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, LowRankRewardModel]]:
-    """Yield (rank, model) as each rank is trained; work that the ranks share is done once.
+    """Train several ranks, and yield (rank, model) for each; work that the ranks share is done once.
 
-    `config.rank` is not used; otherwise as `train`.
+    `config.rank` is ignored; the other arguments are as in `train`.
     """
     limit = largest_rank(data)
     for rank in ranks:
@@ -88,11 +89,12 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank with the smallest validation loss, or a non-personal rank if that one is not clearly better.
+    """Return the rank with the smallest validation loss, or a non-personal rank (0 or 1) if it is hardly better.
 
-    Non-personal ranks are 0 and 1. If the best rank improves on both by more than one standard error over users, it is
-    chosen; otherwise the smallest non-personal rank without such an improvement on it. Models saved without their users
-    are compared by their mean losses alone. Without a validation split the smallest rank from 1 on is chosen.
+    - If the best rank improves on ranks 0 and 1 by more than one standard error over users, it is chosen.
+    - Otherwise the smallest non-personal rank on which it does not improve by that much is chosen.
+    - If losses by user are missing (models saved without users), any smaller mean loss counts as an improvement.
+    - Without a validation split, the smallest rank of at least 1 is chosen.
     """
     losses = {
         rank: (model.training["validation"]["loss"], model.validation_loss)
@@ -103,12 +105,12 @@ def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
 
 
 def largest_rank(data: EmbeddedPreferences) -> int:
-    """Return the largest rank that the data can determine: the number of users or of dimensions, if smaller."""
+    """Return the largest rank that the data can determine: the number of users or the dimension, if that is smaller."""
     return min(len(data.index_users()[0]), data.dimension)
 
 
 def possible_ranks(data: EmbeddedPreferences, ranks: Sequence[int], reference: Matrix | None = None) -> list[int]:
-    """Return those of `ranks` that the data can determine; rank 0 needs a reference head."""
+    """Return the ranks that the data can determine, among `ranks`; rank 0 needs a reference head."""
     limit, head = largest_rank(data), _reference_head(data, reference)
     return [rank for rank in ranks if rank <= limit and (rank > 0 or head is not None)]
 
@@ -132,7 +134,7 @@ def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matri
     recipe, head = find_recipe(config.recipe), _reference_head(data, reference)
     if head is None and recipe.needs_reference(config):
         raise ConfigError(
-            f"recipe {config.recipe!r} with these settings needs a reference head, and there is none",
+            f"recipe {config.recipe!r} with these settings needs a reference head, and none is given",
             "train on embeddings of a reward model with a linear head, or choose another recipe or alpha 0",
             argument="reference",
         )

@@ -1,4 +1,4 @@
-"""Base class of the recipes' trainers: packed training comparisons, the validation split, and rank 0."""
+"""Base class of the recipes' trainers. It packs the comparisons, makes the validation split and trains rank 0."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from lorerm.training.validation import Score
 
 Progress = Callable[[int, int], None]
-"""Called with the steps done and the number of steps."""
+"""Callback with two arguments: the steps done, and the number of steps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The result of training one rank: fields of `ModelParameters`, and what validation found.
+    """The result of training one rank.
 
-    Ranks are compared by `score` (None without a validation split). `chosen` are the chosen settings as JSON values.
+    `score` is the validation score by which ranks are compared (None without a validation split). `chosen` contains the
+    chosen settings as JSON-serialisable values. The other attributes are those of `ModelParameters`.
     """
 
     basis: torch.Tensor
@@ -45,7 +46,7 @@ class Trained:
 class Trainer(ABC):
     """Trains and validates models of several ranks on the same data; work that ranks share is done once.
 
-    The arguments are those of `Recipe.trainer`; `differences` is that of `PackedPairs.pack`.
+    The arguments are as in `Recipe.trainer`; `differences` is as in `PackedPairs.pack`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Trainer(ABC):
         self._scores: dict[int, Score | None] = {}
 
     def fit(self, rank: int, progress: Progress | None = None) -> Trained:
-        """Train one rank on all training comparisons; rank 0 is the reference head with the weight 1 for every user."""
+        """Train one rank on all training comparisons; rank 0 is the reference head with weight 1 for every user."""
         if rank > 0:
             return self._fit(rank, progress)
         head, temperature = self._head
@@ -72,7 +73,7 @@ class Trainer(ABC):
         return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
 
     def validate(self, rank: int) -> Score | None:
-        """Train one rank on the validation split alone, and score it there; None without a validation split."""
+        """Train and score one rank on parts of the validation split; return None without a validation split."""
         if self.validation is None:
             return None
         if rank not in self._scores:
@@ -82,11 +83,11 @@ class Trainer(ABC):
 
     @abstractmethod
     def _fit(self, rank: int, progress: Progress | None) -> Trained:
-        """Train one rank from 1 on."""
+        """Train a rank of at least 1 on all training comparisons."""
 
     @abstractmethod
     def _score(self, rank: int, validation: Validation) -> Score | None:
-        """Train one rank from 1 on on the validation split, and score it."""
+        """Train and score a rank of at least 1 on parts of the validation split."""
 
     def _score_reference(self, validation: Validation) -> Score:
         """Score the reference head at its best temperature."""
@@ -98,7 +99,7 @@ class Trainer(ABC):
         """The reference head [1, D] and the temperature at which it fits the training comparisons best."""
         if self.reference is None:
             raise ConfigError(
-                "rank 0 is the reference head alone, and there is none", "ask for rank 1 or more", argument="rank"
+                "rank 0 is the reference head alone, and none is given", "choose a rank of at least 1", argument="rank"
             )
         head = self.reference[None]
         return head, best_temperature(self.pairs.project(head)[:, 0], self.pairs.weight)

@@ -1,6 +1,6 @@
-"""The validation split: users and prompts held out of the training data to choose settings by.
+"""The validation split: users and prompts that are held out of the training data to choose settings.
 
-It is made as the evaluation's split is: a share of the users is unseen, and a share of the prompts is for testing.
+It is made like the split for the evaluation: a share of the users is unseen, and a share of the prompts is for testing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 
-# Shares of users and prompts. The evaluation holds out 30% of each by default; less here, so that the settings chosen
-# suit the full training data.
+# Shares of unseen users and of test prompts. The evaluation holds out 30% of each by default. The shares are smaller
+# here, so that the chosen settings suit the full training data.
 UNSEEN_USERS, TEST_PROMPTS = 0.25, 0.2
 
 
@@ -49,8 +49,9 @@ class Score:
 def improves_by_one_se(losses: Floats | torch.Tensor, baseline: Floats | torch.Tensor) -> bool:
     """Return whether the mean of `losses` [M] is below that of `baseline` [M] by more than one standard error.
 
-    Both are of the same users; the standard error is that of the mean difference over users, without those with NaN.
-    The rule prevents a setting with a small or accidental advantage from replacing a simpler one.
+    Both contain losses of the same users; users with NaN are left out. The standard error is that of the mean
+    difference over users. The rule prevents a setting with a small or accidental advantage from replacing a simpler
+    one.
     """
     gain = (np.asarray(baseline) - np.asarray(losses)).astype(np.float64)
     gain = gain[np.isfinite(gain)]
@@ -68,15 +69,16 @@ class Validation:
     held_out: PackedPairs
     """all users' comparisons on test prompts"""
     row: torch.Tensor
-    """int64: for each user of `held_out`, the row in the weights of the users of `train`, then of `few_shot`"""
+    """int64: for each user of `held_out`, the row in a matrix of weights; it contains the users of `train`, then those
+    of `few_shot`"""
     train_share: float
-    """the number of comparisons in `train` as a share of all"""
+    """the number of comparisons in `train`, divided by the number in the training data"""
 
     @classmethod
     def split(cls, data: EmbeddedPreferences, seed: int, *, differences: bool | None = None) -> Validation | None:
-        """Split the training data; None where it is too small to hold anything out.
+        """Split the training data; return None if it is too small to hold anything out.
 
-        `differences` is handed to `PackedPairs.pack`.
+        `differences` is as in `PackedPairs.pack`.
         """
         try:
             splits = assign_splits(
@@ -104,7 +106,7 @@ class Validation:
 
     @property
     def fitted(self) -> list[PackedPairs]:
-        """The comparisons that weights are fitted to: `train`, and `few_shot` where there are unseen users."""
+        """The comparisons that weights are fitted to: `train`, and `few_shot` if there are unseen users."""
         return [self.train] if self.few_shot is None else [self.train, self.few_shot]
 
     def with_scale(self, scale: torch.Tensor) -> Validation:
@@ -114,7 +116,10 @@ class Validation:
         return replace(self, train=train, few_shot=few_shot, held_out=held_out)
 
     def margins(self, basis: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return the reward difference of each held-out comparison [n]; `basis` is [K, D], `weights` as `row` says."""
+        """Return the reward difference of each held-out comparison [n].
+
+        `basis` is [K, D]. `weights` has one row for each user of `train`, then of `few_shot`.
+        """
         return (self.held_out.project(basis) * weights[self.row][self.held_out.user]).sum(dim=1)
 
     def score(self, margins: torch.Tensor, temperature: float) -> Score:
@@ -126,10 +131,10 @@ class Validation:
 
 
 def best_temperature(margins: torch.Tensor, pair_weight: torch.Tensor) -> float:
-    """Return the s that minimises sum_i pair_weight_i * -log sigmoid(margin_i / s).
+    """Return the temperature s that minimises sum_i pair_weight_i * -log sigmoid(margin_i / s).
 
-    The root mean square of margin / s is bounded to 0.001 to 100: where all margins have one sign, the minimum is at 0
-    or infinity.
+    The root mean square of margin / s is kept between 0.001 and 100, because the minimum would be at s = 0 or infinity
+    if all margins had the same sign.
     """
     from scipy.optimize import minimize_scalar
 

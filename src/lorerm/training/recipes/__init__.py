@@ -1,7 +1,7 @@
-"""Training recipes: each is one module here, and one line in `lorerm.training.registry`.
+"""Training recipes: each is one module in this package, and one line in `lorerm.training.registry`.
 
-A recipe says which settings it takes, how it trains and how it adapts to new users. Its module imports torch and the
-algorithms only inside methods: configurations and the command's help read the settings without them.
+A recipe defines its settings, its training and its adaptation to new users. Its module imports torch and the algorithms
+only inside methods, so that configurations and `--help` do not load them.
 """
 
 from __future__ import annotations
@@ -28,54 +28,60 @@ if TYPE_CHECKING:
 
 
 class Recipe(ABC):
-    """A method of training, with the adaptation that goes with it.
+    """A training method and its adaptation to new users.
 
-    A subclass defines `weight_space` and `trainer`. By default it takes no settings, and new users get the posterior
-    under the trained model's prior.
+    A subclass defines `weight_space` and `trainer`. By default there are no settings, and new users get the
+    posterior under the trained model's prior.
     """
 
     training_settings: ClassVar[frozenset[str]] = frozenset()
-    """fields of `TrainingConfig` that it takes beside `rank`, `recipe` and `seed`"""
+    """fields of `TrainingConfig` that the recipe uses in addition to `rank`, `recipe` and `seed`"""
     adaptation_settings: ClassVar[frozenset[str] | None] = None
-    """fields of `AdaptationConfig` that its adaptation takes beside `recipe` and `seed`; None: no `AdaptationConfig`
-    names this recipe"""
+    """fields of `AdaptationConfig` used in addition to `recipe` and `seed`; None if an `AdaptationConfig` cannot name
+    this recipe"""
     weight_space: ClassVar[WeightSpace]
-    """where the weights of its models of rank 2 or more are"""
+    """the weight space of models of rank 2 or more"""
     differences: ClassVar[bool | None] = None
     """whether comparisons are stored as differences of embeddings; None takes the cheaper form"""
     quick_adaptation: ClassVar[bool] = True
-    """whether its adaptation takes milliseconds per user"""
+    """whether adaptation takes only milliseconds per user"""
     alpha: ClassVar[float | None] = None
-    """default strength of the regulariser that `TrainingConfig.alpha` sets; None: there is none"""
+    """default value of `TrainingConfig.alpha`, the strength of the regulariser; None if there is no regulariser"""
 
-    def needs_reference(self, config: TrainingConfig) -> bool:  # noqa: ARG002 - recipes decide by it
+    def needs_reference(self, config: TrainingConfig) -> bool:  # noqa: ARG002 - used in subclasses
         """Return whether training at ranks above 0 needs the reference head."""
         return False
 
     @abstractmethod
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:
-        """Return the trainer of some ranks on the same data.
+        """Return a trainer, which can train several ranks on the same data.
 
         Parameters
         ----------
         data
             The training comparisons.
         config
-            Its rank is not used.
+            The settings; the rank is ignored.
         reference
-            Float32 [D], the reference head; not None where `needs_reference`.
+            Float32 [D], the reference head; can be None only if `needs_reference` returns False.
         """
 
     def adaptation(self, config: TrainingConfig) -> AdaptationConfig:
-        """Return the adaptation to new users that goes with this training."""
+        """Return the settings for adapting new users to a model that was trained with `config`."""
         return AdaptationConfig(seed=config.seed)
 
     def start_adaptation(self, model: ModelParameters, config: AdaptationConfig) -> FitUsers:  # noqa: ARG002 - as above
-        """Return the function that fits the weights of users; random numbers are seeded now.
+        """Return a function that fits user weights; its random numbers are seeded here.
 
-        The function takes d . V of each comparison [n, K], grouped by user; the index of each comparison's user (int64
-        [n], non-decreasing); the weight of each comparison [n]; and the number of users M. Each user has a comparison.
-        It returns the weights [M, K] and their posterior covariance [M, K, K], None where it computes none.
+        The arguments of the function, for n comparisons grouped by user and at least one per user:
+
+        - the comparisons' projections on the basis [n, K];
+        - the index of each comparison's user (int64 [n], non-decreasing);
+        - the weight of each comparison [n];
+        - the number of users M.
+
+        It returns the weights [M, K] and their posterior covariance [M, K, K], or None for the covariance if the method
+        computes none.
         """
         from lorerm.model.posterior import solve
 
@@ -83,10 +89,10 @@ class Recipe(ABC):
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a registered recipe; an unknown name is a `ConfigError`."""
+    """Return a registered recipe. Raises `ConfigError` if the name is unknown."""
     return cast("Recipe", load_recipe(name))
 
 
 def adaptation_for(config: TrainingConfig) -> AdaptationConfig:
-    """Return the adaptation that goes with a training configuration."""
+    """Return the settings for adapting new users to a model that was trained with `config`."""
     return find_recipe(config.recipe).adaptation(config)

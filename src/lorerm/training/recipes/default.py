@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class DefaultRecipe(Recipe):
-    """Ridge penalties on the directions, a mixture prior over weights, and posteriors as weights.
+    """Ridge penalties on the directions, a mixture prior over user weights, and posterior means as weights.
 
-    `steps` bounds the L-BFGS iterations of each fit on the full training data. Strengths are chosen by validation, so
-    that there is no `alpha`.
+    `steps` bounds the L-BFGS iterations of each fit on the full training data. Validation
+    chooses the penalty strengths, so that `alpha` is not a setting.
     """
 
     training_settings = frozenset({"steps"})

@@ -1,4 +1,4 @@
-"""The recipe `paper`: LoRe as published (arXiv 2504.14439), with the constants of the published code."""
+"""The recipe `paper`: LoRe as published (arXiv 2504.14439), with the constants of the authors' code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class PaperRecipe(Recipe):
-    """Adam on the softmax logits of the weights and on the basis at once, with an optional l2 penalty."""
+    """One Adam optimiser for the basis and the softmax logits of the weights, with an optional l2 penalty."""
 
     training_settings = frozenset({"steps", "learning_rate", "alpha"})
     adaptation_settings: ClassVar[frozenset[str] | None] = frozenset({"steps", "learning_rate"})
     weight_space = "simplex"
-    # The published code trains on stored differences: the same form gives the same rounding.
+    # The authors' code trains on stored differences: the same form gives the same rounding.
     differences = True
     quick_adaptation = False
 
-    # Of the published runs on Reddit TLDR and PersonalLLM.
+    # Constants of the published runs on Reddit TLDR and PersonalLLM.
     steps = 1000
     learning_rate = 0.5
     alpha: ClassVar[float] = 0.0
@@ -38,11 +38,11 @@ class PaperRecipe(Recipe):
     few_shot_learning_rate = 0.1
 
     def needs_reference(self, config: TrainingConfig) -> bool:
-        """Return whether the l2 penalty, towards the reference head, has a positive strength."""
+        """Return whether there is an l2 penalty, which pulls the basis towards the reference head."""
         return self._alpha(config) > 0
 
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:
-        """Return the trainer with the settings given, or else the published ones."""
+        """Return the trainer; settings that are not given have their published values."""
         from lorerm.training.paper import PaperTrainer, fit_few_shot
 
         fit_basis = partial(
@@ -62,20 +62,23 @@ class PaperRecipe(Recipe):
         return fit_joint
 
     def adaptation(self, config: TrainingConfig) -> AdaptationConfig:
-        """Return the published few-shot stage."""
+        """Return the settings of the published few-shot stage."""
         return AdaptationConfig(
             recipe="paper", seed=config.seed, steps=self.few_shot_steps, learning_rate=self.few_shot_learning_rate
         )
 
     def start_adaptation(self, model: ModelParameters, config: AdaptationConfig) -> FitUsers:
-        """Return the published few-shot fit: one Adam from random logits; weights of another space are refused."""
+        """Return the published few-shot fit: one Adam optimiser, from random logits.
+
+        Raises `ConfigError` if the model has several directions and its weights are not on the simplex.
+        """
         import torch
 
         from lorerm.training.paper import fit_few_shot
 
         if model.basis.shape[1] > 1 and model.weight_space != self.weight_space:
             raise ConfigError(
-                f"the adaptation of recipe 'paper' needs weights on the simplex, this model's are {model.weight_space}",
+                f"the adaptation of recipe 'paper' needs weights on the simplex, not {model.weight_space} ones",
                 'adapt with recipe "default", or train with recipe "paper"',
                 argument="recipe",
             )

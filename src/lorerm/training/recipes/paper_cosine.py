@@ -1,4 +1,4 @@
-"""The recipe `paper-cosine`: LoRe_regularized as published, with the constants of the published code on PRISM."""
+"""The recipe `paper-cosine`: LoRe_regularized as published, with the constants of the authors' code for PRISM."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class PaperCosineRecipe(PaperRecipe):
-    """Two Adams in alternation, the basis penalised by its cosine distance from the reference head.
+    """Two Adam optimisers in alternation, and a penalty on the basis: its cosine distance from the reference head.
 
-    New users are adapted by the recipe `paper`, at this recipe's learning rate.
+    New users are adapted by the recipe `paper`, with the learning rate given here.
     """
 
     adaptation_settings: ClassVar[frozenset[str] | None] = None
