@@ -1,4 +1,4 @@
-"""Write a file completely or not at all."""
+"""Write a file atomically: its path has either the complete new content or what was there before."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from lorerm.errors import RunError, first_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The disk is full, the user's quota is used up, or the file is too large for the file system.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write to, and replace the target by that file when the block ends without an error.
+    """Yield a temporary path to write to; replace the target with that file if the block ends without an error.
 
-    The temporary file is in the target's folder. Its name begins with a dot, contains `.partial` and has the target's
-    suffix, from which some writers choose the format. It is flushed to disk before it replaces the target. If the block
-    raises an error, the temporary file is removed, and the target stays as it was.
+    The temporary file is in the target's folder. Its name begins with a dot, contains `.partial` and ends in the
+    target's suffix, since some writers choose the format by the suffix. The file is flushed to disk before it replaces
+    the target. If the block raises an error, the temporary file is removed, and the target is unchanged.
 
     Parameters
     ----------
     target
-        The file to write; its folder must exist.
+        The file to write. Its folder must exist.
 
     Yields
     ------
@@ -62,7 +63,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         if _is_out_of_room(error):
             raise RunError(
                 f"the file could not be written ({_reason(error)})",
-                "free some disk space and run the same command again; finished work is kept",
+                "free some disk space, then try again",
                 file=target,
             ) from error
         if isinstance(error, OSError) and _concerns(error, temporary, target):
@@ -81,7 +82,10 @@ def _flush(path: Path, flags: int) -> None:
 
 
 def _is_out_of_room(error: BaseException) -> bool:
-    """Return whether the disk or quota is full; libraries in Rust or C++ report that in the message only."""
+    """Return True if the error has one of the causes in `_NO_ROOM`.
+
+    Libraries written in Rust or C++ report the cause only in the error's message.
+    """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _NO_ROOM
     return isinstance(error, Exception) and any(
@@ -90,7 +94,10 @@ def _is_out_of_room(error: BaseException) -> bool:
 
 
 def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
-    """Return whether the error is about the file being written, not about another file that the block reads."""
+    """Return True if the error is about the file being written, False if it is about a file that the block reads.
+
+    An error without a file name counts as one about the file being written.
+    """
     ours = {str(temporary), str(target), str(target.parent)}
     return error.filename is None or str(error.filename) in ours
 
@@ -102,9 +109,9 @@ def _reason(error: BaseException) -> str:
 
 def _remedy(error: OSError, target: Path) -> str:
     if isinstance(error, IsADirectoryError):
-        return "a folder has that name: move it, or write to another path"
+        return "a folder has this name: rename the folder, or write to another path"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"make the folder {target.parent} first"
+        return f"create the folder {target.parent} first"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"allow writing in the folder {target.parent}, or choose another folder"
-    return "check the disk and run the same command again; finished work is kept"
+        return f"make the folder {target.parent} writable, or choose another folder"
+    return "check the disk, then try again"

@@ -1,4 +1,4 @@
-"""Exceptions of lorerm: each says what is wrong, where, and what to do about it."""
+"""Exception classes of lorerm. Each error says what is wrong, where, and how to correct it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Location:
-    """Where an error was found; what does not apply is None."""
+    """Where an error was found. Fields that do not apply are None."""
 
     file: str | None = None
-    """the file or other source, as the user named it"""
+    """the file or other input, by the name that the user gave"""
     row: int | None = None
-    """the row of the file, counted from 1"""
+    """the number of the row, counted from 1"""
     column: str | None = None
-    """the column of the row"""
+    """the name of the column"""
     argument: str | None = None
-    """the argument, option or setting"""
+    """the name of the argument, option or setting"""
 
 
 class LorermError(Exception):
-    """An error that the caller can correct; the command prints it as one line and exits with code 2.
+    """Base class of errors that the caller can correct.
+
+    The `lorerm` command prints such an error as one line and exits with code 2.
 
     Parameters
     ----------
     problem
-        What is wrong, without a full stop at its end. It names the column or argument; the file and the row are put
-        before it when the error is printed.
+        What is wrong, without a full stop at the end. The text names the column or argument, but not the file or the
+        row, which `str()` puts in front.
     remedy
-        What to do about it: an imperative, without a full stop at its end.
+        How to correct it: an imperative, without a full stop at the end.
     file, row, column, argument
-        Where it was found; see `Location`.
+        Where the error was found; see `Location`.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class LorermError(Exception):
         self.location = Location(None if file is None else str(file), row, column, argument)
 
     def in_row(self: E, file: str | Path, row: int) -> E:
-        """Return the same error with the file and the row, counted from 1, in which it was found."""
+        """Return a copy of this error with the file and the row (counted from 1) in which it was found."""
         return type(self)(
             self.problem,
             self.remedy,
@@ -73,29 +75,29 @@ class LorermError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its type where the message is empty."""
+    """Return the first line of an error's message, or the name of the error's type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class DataError(LorermError, ValueError):
-    """Feedback, comparisons or embeddings that violate the data contract."""
+    """Raised if feedback, comparisons or embeddings are missing or not valid (see `lorerm.data.schema`)."""
 
 
 class ConfigError(LorermError, ValueError):
-    """An argument outside its range, or two arguments that exclude each other."""
+    """Raised if an argument is outside its range, or if two arguments exclude each other."""
 
 
 class ModelError(LorermError):
-    """A reward model, encoder or saved model that cannot do what is asked of it."""
+    """Raised if a model cannot be loaded, does not fit the encoder, or does not support the operation."""
 
 
 class UnknownUserError(LorermError, LookupError):
-    """A user for whom the model has no weights."""
+    """Raised if a user is unknown, for instance because the model has no weights for them."""
 
 
 class RunError(LorermError):
-    """A run folder that cannot be read, written or continued as asked."""
+    """Raised if a file or run folder cannot be read or written, or a run cannot be continued."""
 
 
 class FolderBusyError(RunError):
-    """A folder that another process is writing to."""
+    """Raised if another process is writing to the folder."""

@@ -1,7 +1,7 @@
-"""Run independent parts of the work in threads, each of which computes torch's operations on one thread.
+"""Run independent tasks in parallel threads, in each of which torch computes an operation on one thread.
 
-After an operation on several threads, torch's idle threads spin for milliseconds, on cores that others need. Where
-those are busy, an operation on several threads takes many times as long as on one.
+After an operation on several threads, torch's idle threads keep their cores busy for some milliseconds. If other
+threads or processes need these cores, an operation on several threads takes many times as long as on one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The number of threads that torch had before `torch_on_one_thread`; None outside it.
+# Inside `torch_on_one_thread`: the number of threads that torch used before the outermost such block. Outside: None.
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @contextmanager
 def torch_on_one_thread() -> Iterator[None]:
-    """Compute torch's operations on one thread; `map_in_threads` still uses as many threads as torch had before."""
+    """Restrict torch to one thread inside the block.
+
+    `map_in_threads` still runs as many tasks in parallel as torch had threads before.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -36,16 +39,19 @@ def torch_on_one_thread() -> Iterator[None]:
 
 
 def set_torch_threads(number: int) -> None:
-    """Set the number of torch's threads for the current thread, also if it has not used torch before."""
+    """Set the number of threads that torch uses for operations called from the current thread."""
     import torch
 
-    # At its first call into torch, a thread takes over the number that any thread set last: this is that call.
+    # A thread's first call into torch replaces its number with the one that any thread set last. So make that call now.
     torch.get_num_threads()
     torch.set_num_threads(number)
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `work(item)` for each item, in order, on as many threads as torch has; a single item on this thread."""
+    """Yield `work(item)` for each item, in order, computed on as many threads as torch uses.
+
+    If that is one thread, or there is only one item, all is computed on the current thread.
+    """
     import torch
 
     threads = min(_threads.get() or torch.get_num_threads(), len(items))
@@ -55,6 +61,6 @@ def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Ite
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        # The number of torch's threads is set for each thread separately.
+        # torch keeps a number of threads for each calling thread, so it is set in every thread of the pool.
         with ThreadPoolExecutor(threads, initializer=set_torch_threads, initargs=(1,)) as pool:
             yield from pool.map(work, items)

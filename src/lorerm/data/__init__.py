@@ -1,1 +1,1 @@
-"""Preferences as text: the data contract, files and data sets in and out, splits, and the leak check."""
+"""Comparisons as text: the rules for input rows, readers of files and data sets, splits, and the leak check."""

@@ -1,4 +1,4 @@
-"""The values of a row as Python types, whatever format the row was read from: nulls, lists, numbers and ids."""
+"""Convert values of an input row to Python types, for all file formats: nulls, lists, numbers and ids."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lorerm.errors import DataError
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value is a null: None, or the NaN that a table of floats has in its place."""
+    """Return True if a value is a null: None, or NaN (the null in a column of floats)."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_list(value: object) -> list[object] | None:
-    """Return the entries of a list, tuple or array as a list; None for other values."""
+    """Return the entries of a list, tuple or array as a list. Return None if the value is of another type."""
     return list(value) if isinstance(value, (list, tuple, np.ndarray)) else None
 
 
 def as_number(value: object) -> float | None:
-    """Return a finite number as a float; None for other values, True and False among them."""
+    """Return a finite number as a float. Return None if the value is anything else, including True and False."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
             return float(value) if math.isfinite(value) else None
@@ -30,7 +30,7 @@ def as_number(value: object) -> float | None:
 
 
 def as_whole_number(value: object) -> int | None:
-    """Return a whole number, which may be stored as a float (3.0), as an int; None for other values."""
+    """Return a whole number, also if stored as a float (3.0), as an int. Return None if the value is anything else."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     number = as_number(value)
@@ -38,9 +38,9 @@ def as_whole_number(value: object) -> int | None:
 
 
 def parse_id(value: object, column: str) -> str | None:
-    """Return the id of a user or prompt as a string; None for a null or a blank string.
+    """Return the id of a user or prompt as a string. Return None if it is a null or a blank string.
 
-    An id is a string, which stays as it is written, or a whole number. `column` is the column's name for the error.
+    An id is a string, which is kept unchanged, or a whole number. `column` is the name of the column in errors.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def parse_id(value: object, column: str) -> str | None:
         except UnicodeEncodeError:
             raise DataError(
                 f'column "{column}" holds a lone surrogate, which UTF-8 cannot store',
-                "repair the text's encoding",
+                "correct the encoding of the text",
                 column=column,
             ) from None
         return value if value.strip() else None
@@ -66,15 +66,15 @@ def parse_id(value: object, column: str) -> str | None:
 
 
 def require_id(value: object, column: str) -> str:
-    """Return an id as `parse_id` does; `DataError` where there is none."""
+    """Return an id as `parse_id` does. Raises `DataError` if there is none."""
     found = parse_id(value, column)
     if found is None:
-        raise DataError(f'column "{column}" is empty', "fill it, or leave the row out", column=column)
+        raise DataError(f'column "{column}" is empty', "give an id, or leave the row out", column=column)
     return found
 
 
 def describe(value: object) -> str:
-    """Describe a value for an error: a number as it is, else its type alone, since texts may be private."""
+    """Describe a value for an error: a number by its value, anything else by its type, since texts may be private."""
     if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return "empty"
     if isinstance(value, (int, float, np.number)):

@@ -1,4 +1,4 @@
-"""`Comparisons`: the table of which user preferred which of two responses, with responses given by their rows."""
+"""`Comparisons`: a table of comparisons, in which a response is the number of a row in another table or a matrix."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound="Comparisons")
 
-# Names indexed at a time: bounds the memory of the hash table's input.
+# Number of names indexed at a time, which bounds memory.
 _NUMBERED_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Comparisons:
-    """Comparisons between responses, which are rows of another table or of a matrix.
+    """A table of comparisons, in which a response is the number of a row in another table or a matrix.
 
-    Make one with `from_columns`, which checks the columns.
+    Create it with `from_columns`, which checks the columns.
 
     Parameters
     ----------
     user_ids
         Length n: the user of each comparison.
     prompt_ids
-        Length n: the prompt of both responses; train and test never share a prompt.
+        Length n: the prompt that both responses reply to. A split never puts one prompt in both train and test.
     chosen, rejected
-        Int [n]: rows of the responses.
+        Int [n]: the rows of the chosen and of the rejected responses.
     weights
-        Float64 [n], positive: how much each comparison counts among its user's (1 unless one row of the input became
-        several comparisons, or gave a weight).
+        Float64 [n], positive: the weight of each comparison relative to the user's other comparisons. It is 1 unless
+        one row of the input became several comparisons, or the input has a weight.
     splits
-        Length n: the split that each comparison was assigned to, or that the input named, or None; None for the whole
-        column where no comparison has one.
+        Length n: the split of each comparison, as the input named it or as it was assigned; None for a comparison
+        without a split. The whole column is None if no comparison has a split.
     """
 
     user_ids: Column
@@ -61,12 +61,14 @@ class Comparisons:
         weights: Column | None = None,
         splits: Column | None = None,
     ) -> Comparisons:
-        """Check columns and put them together; a `DataError` names the argument and the first bad index.
+        """Check the columns and build the table from them.
 
-        NumPy arrays, torch tensors and lists are kept as they are; pandas and Arrow columns become NumPy arrays,
-        without a copy where their layout allows it.
+        NumPy arrays, torch tensors and lists are kept unchanged. Pandas and Arrow columns become NumPy arrays, without
+        a copy if their memory layout allows it.
 
-        Without `prompt_ids`, each unordered pair of responses counts as a prompt of its own.
+        If `prompt_ids` is None, each unordered pair of responses counts as a separate prompt.
+
+        Raises `DataError` if a column is not valid; the error names the argument.
         """
         chosen, rejected = as_column(chosen), as_column(rejected)
         chosen_rows, rejected_rows = _as_rows(chosen, "chosen"), _as_rows(rejected, "rejected")
@@ -80,7 +82,7 @@ class Comparisons:
         for name, column in {"rejected": rejected_rows, **columns}.items():
             if column is not None and len(column) != n:
                 raise DataError(
-                    f"{name} has {len(column)} entries, chosen has {n}",
+                    f"{name} has {len(column)} entries, but chosen has {n}",
                     "give one entry per comparison",
                     argument=name,
                 )
@@ -88,7 +90,7 @@ class Comparisons:
         if same.size:
             raise DataError(
                 f"comparison {same[0]} has row {chosen_rows[same[0]]} as both chosen and rejected",
-                "drop comparisons of a response with itself",
+                "leave out comparisons of a response with itself",
                 argument="rejected",
             )
         if columns["prompt_ids"] is None:
@@ -97,18 +99,18 @@ class Comparisons:
         return Comparisons(chosen=chosen, rejected=rejected, **columns)
 
     def check_rows(self, n_responses: int) -> None:
-        """Raise `DataError` if a comparison points outside of rows 0 to `n_responses` - 1."""
+        """Raise `DataError` if a comparison refers to a row outside the range from 0 to `n_responses` - 1."""
         for name, rows in zip(("chosen", "rejected"), self.rows(), strict=True):
             outside = np.flatnonzero((rows < 0) | (rows >= n_responses))
             if outside.size:
                 raise DataError(
                     f"{name}[{outside[0]}] is row {rows[outside[0]]}, but responses has rows 0 to {n_responses - 1}",
-                    "give rows of these responses",
+                    "give the numbers of rows that responses has",
                     argument=name,
                 )
 
     def __repr__(self) -> str:
-        """Return the sizes only: ids of users and their comparisons do not belong in a log."""
+        """Return only the sizes, since user ids and comparisons do not belong in a log."""
         sizes = ", ".join(f"{name}={size}" for name, size in self._sizes().items())
         return f"{type(self).__name__}({sizes})"
 
@@ -120,16 +122,17 @@ class Comparisons:
         return len(self.chosen)
 
     def columns(self) -> dict[str, Any]:
-        """Return the six columns by name, as arguments for a class that extends this one."""
+        """Return the six columns by name, as arguments for the constructor of a subclass."""
         return {name: getattr(self, name) for name in Comparisons.__dataclass_fields__}
 
     def select(self: C, indices: Any) -> C:  # noqa: ANN401 - anything that indexes an array
-        """Return some of the comparisons, in the order of `indices`; the responses are shared, not copied.
+        """Return the comparisons at `indices`, in that order; the responses are shared, not copied.
 
         Parameters
         ----------
         indices
-            Indices (int [m], one alone, or a slice) or a mask (bool [n]), from NumPy, torch, pandas, Arrow or a list.
+            One index, a slice, indices (int [m]) or a mask (bool [n]); a list or an object of NumPy, torch, pandas or
+            Arrow.
         """
         rows = as_indices(indices, len(self))
         return replace(
@@ -145,22 +148,22 @@ class Comparisons:
     __getitem__ = select
 
     def without_users(self: C, user_ids: Collection[str]) -> C:
-        """Return the comparisons of all other users, in their order."""
+        """Return all comparisons except those of the given users, in unchanged order."""
         gone = set(user_ids)
         return self.select(np.array([user not in gone for user in self.user_ids], dtype=bool))
 
     def with_splits(self: C, labels: Column) -> C:
-        """Replace the column `splits`.
+        """Return the same comparisons with new labels in the column `splits`.
 
         Parameters
         ----------
         labels
-            One of `train`, `test`, the names of the four splits, `unused` or None for each comparison.
+            For each comparison: `train`, `test`, the name of one of the four splits, `unused`, or None.
 
         Raises
         ------
         DataError
-            A label is not known, or there are not as many labels as comparisons.
+            A label is not known, or the number of labels differs from the number of comparisons.
         """
         if len(labels) != len(self):
             raise DataError(
@@ -172,15 +175,15 @@ class Comparisons:
         return replace(self, splits=as_strings(known[label] for label in labels))
 
     def rows(self) -> tuple[Ints, Ints]:
-        """Return the chosen and the rejected rows as int64 [n] each."""
+        """Return the rows of the chosen and of the rejected responses, as two int64 arrays [n]."""
         return _as_rows(self.chosen, "chosen"), _as_rows(self.rejected, "rejected")
 
     def index_users(self) -> tuple[tuple[str, ...], Ints]:
-        """Return the users in order of first appearance, and each comparison's index among them (int64 [n])."""
+        """Return the distinct users in order of first appearance, and for each comparison the index of its user."""
         return index_distinct(self.user_ids)
 
     def describe_response(self, row: int) -> str:
-        """Name a response in words for an error: the user, prompt and side of the first comparison about it."""
+        """Describe a response for an error, by the first comparison that uses it: user, prompt, chosen or rejected."""
         chosen, rejected = self.rows()
         found = np.flatnonzero((chosen == row) | (rejected == row))
         if not found.size:
@@ -191,7 +194,10 @@ class Comparisons:
 
 
 class UnorderedPairs(Sequence[str]):
-    """Prompt ids that name pairs of rows in either order: "3_7" for rows 7 and 3, built only when it is read."""
+    """Sequence of prompt ids, one for each unordered pair of rows: "3_7" for rows 3 and 7, and for rows 7 and 3.
+
+    A string is built only when it is read, which saves memory.
+    """
 
     def __init__(self, left: Ints, right: Ints) -> None:
         self._left, self._right = left, right
@@ -205,14 +211,15 @@ class UnorderedPairs(Sequence[str]):
 
 
 def index_distinct(names: Column) -> tuple[tuple[str, ...], Ints]:
-    """Return the distinct names in order of first appearance, and the index among them of each (int64 [n])."""
-    import pyarrow as pa  # its hash table takes a fraction of the memory and time of sorting
+    """Return the distinct names in order of first appearance, and for each entry the index of its name (int64 [n])."""
+    import pyarrow as pa  # pyarrow's hash table takes a fraction of the memory and time of sorting
 
     number: dict[str, int] = {}
     indices = np.empty(len(names), dtype=np.int64)
     for start in range(0, len(names), _NUMBERED_ROWS):
         some = names[start : start + _NUMBERED_ROWS]
         encoded = pa.array([str(name) for name in some], pa.string()).dictionary_encode()
+        # A new name gets the next number; a known name keeps its number.
         known = [number.setdefault(name, len(number)) for name in encoded.dictionary.to_pylist()]
         indices[start : start + len(some)] = np.array(known, dtype=np.int64)[encoded.indices.to_numpy()]
     return tuple(number), indices
@@ -227,7 +234,7 @@ def as_strings(values: Any) -> Strings:  # noqa: ANN401 - any iterable of str or
 
 def _take(column: Column, indices: Ints) -> Column:
     if not isinstance(column, (np.ndarray, UnorderedPairs)):
-        # Objects stay what they are: np.asarray would make a matrix of tuples, and strings of mixed ids.
+        # Not np.asarray: it would turn tuples into a matrix, and ids of mixed types into strings.
         column = np.fromiter(column, dtype=object, count=len(column))
     return column[indices]
 
@@ -237,7 +244,7 @@ def _as_rows(column: Vector, name: str) -> Ints:
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
         raise DataError(
             f"{name} has dtype {rows.dtype} and shape {rows.shape}",
-            "give a vector of whole numbers: rows of responses",
+            "give a vector of whole numbers, the rows of responses",
             argument=name,
         )
     return rows.astype(np.int64, copy=False)

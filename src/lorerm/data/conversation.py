@@ -1,4 +1,4 @@
-"""Conversations as lists of chat messages; a string is taken as a single message."""
+"""Conversations as sequences of chat messages, and the conversion of strings and lists to them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 class Message(TypedDict):
-    """One turn of a conversation."""
+    """One message (turn) of a conversation."""
 
     role: str
     content: str
 
 
 Conversation: TypeAlias = tuple[Message, ...]
-"""The turns of a conversation, first to last."""
+"""The messages of a conversation, from first to last."""
 
 
 def parse_messages(value: object, name: str, role: Literal["user", "assistant"]) -> Conversation:
-    """Return a string, as one message of `role`, or a list of `{"role", "content"}` mappings as checked messages.
+    """Check a value and return it as messages.
 
-    Lone surrogates become U+FFFD; other keys of a message are ignored. `name` is what errors call the value, such as
-    `column "chosen"`.
+    A string becomes one message of the given role. A list must contain `{"role", "content"}` mappings, whose other keys
+    are ignored. Lone surrogates are replaced by U+FFFD. `name` describes the value in errors, for instance
+    `column "chosen"`. Raises `DataError` if the value is not valid.
     """
     if isinstance(value, str):
         return (Message(role=role, content=storable(value)),)
@@ -45,12 +46,12 @@ def parse_messages(value: object, name: str, role: Literal["user", "assistant"])
 
 
 def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
-    """Return a prompt as messages; it must have text, and end in a turn of the user or of a tool."""
+    """Return a prompt as messages. It must have text, and end in a turn of the user or of a tool."""
     messages = parse_messages(value, name, "user")
     if messages[-1]["role"] not in ("user", "tool"):
         raise DataError(
             f"{name} ends in a turn of role {messages[-1]['role']}",
-            "end the prompt in a user turn and put what the model said into the responses",
+            "end the prompt in a user turn, and put what the model said into the responses",
         )
     if not any(message["content"].strip() for message in messages):
         raise DataError(f"{name} is blank", "give the text that the responses reply to, or leave the row out")
@@ -58,7 +59,7 @@ def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
 
 
 def parse_response(value: object, name: str = "the response") -> Conversation:
-    """Return a response as messages; it must end in an assistant turn, which may be empty."""
+    """Return a response as messages. It must end in an assistant turn, whose text may be empty."""
     messages = parse_messages(value, name, "assistant")
     if messages[-1]["role"] != "assistant":
         raise DataError(
@@ -68,7 +69,7 @@ def parse_response(value: object, name: str = "the response") -> Conversation:
 
 
 def as_conversation(prompt: object, response: object) -> Conversation:
-    """Return the turns of a prompt, then those of a response: the conversation that encoders embed.
+    """Return the conversation that encoders embed: the messages of the prompt, then the messages of the response.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def as_conversation(prompt: object, response: object) -> Conversation:
 
 
 def conversation_key(conversation: Conversation) -> str:
-    """Return the canonical JSON of a conversation, in ASCII; equal conversations have equal keys, others have not.
+    """Return the canonical JSON of a conversation, in ASCII. Keys are equal if and only if the conversations are.
 
     Examples
     --------
@@ -91,9 +92,10 @@ def conversation_key(conversation: Conversation) -> str:
 
 
 def is_stringified_list(text: str) -> bool:
-    """Return whether a response is the printed form of a list of strings or of messages.
+    """Return True if a response is the printed form of a list of strings or of messages.
 
-    A published pipeline stored only the rejected responses like this: the brackets gave the chosen response away.
+    A published pipeline stored only the rejected responses in this form, so that the brackets showed which response was
+    chosen.
 
     Examples
     --------
@@ -114,12 +116,13 @@ def is_stringified_list(text: str) -> bool:
 
 
 def storable(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot store, by U+FFFD; all other text stays as it is."""
+    """Replace lone surrogates, which UTF-8 cannot store, by U+FFFD; leave all other text unchanged."""
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError:
+        # In UTF-16, two surrogates that form a pair become one character, and only lone ones are replaced.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
@@ -128,7 +131,7 @@ def _parse_message(message: object, name: str, number: int) -> Message:
     if isinstance(message, str):
         raise DataError(
             f"{name} is a list of strings",
-            'give one string, or a list of {"role", "content"} messages: the brackets would be printed into the text',
+            'give one string, or a list of {"role", "content"} messages',
         )
     if not isinstance(message, dict):
         raise DataError(f"{name}, message {number} is a {type(message).__name__}", 'give {"role": ..., "content": ...}')
@@ -141,14 +144,14 @@ def _parse_message(message: object, name: str, number: int) -> Message:
 
 
 def _evaluate(text: str) -> object:
-    """Return the value of a text that is JSON or a Python literal; None for other text."""
+    """Return the value of a text that is JSON or a Python literal. Return None if it is neither."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an escape such as "\d" in a text is no concern of the caller
+            warnings.simplefilter("ignore")  # Python warns of an unknown escape such as "\d" in the text
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None

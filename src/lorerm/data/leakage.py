@@ -1,8 +1,9 @@
-"""The leak check: how well the length or the format of the two responses predicts which one was chosen.
+"""Leak check: measure how well the length or the format of two responses predicts which one was chosen.
 
-Where different code wrote chosen and rejected responses, they differ at their ends (brackets, quotes, a newline) or in
-their lengths (one side cut off), and a model learns this difference instead of the users' preferences. That users
-prefer longer or shorter responses is no leak: the check reports only what such a preference does not explain.
+If different code wrote the chosen and the rejected responses, they can differ at their ends (brackets, quotes, a
+newline) or in their lengths (only the chosen or only the rejected ones are cut off). A model then learns this
+difference instead of the users' preferences. A preference for longer or shorter responses is not a leak: the check
+reports only what such a preference does not explain.
 """
 
 from __future__ import annotations
@@ -20,41 +21,43 @@ if TYPE_CHECKING:
     from lorerm.data.conversation import Conversation
     from lorerm.data.preferences import Preferences
 
-_MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then below 0.004
-_MIN_COMPARISONS = 20  # half of fewer are too few to fit a scorer to
+_MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then about 0.005
+_MIN_COMPARISONS = 20  # at least half of them to fit a scorer on, and half of them to measure it on
 
-# A warning is given where a scorer removes, by more than two standard errors, a quarter of the errors of the better
-# rule of "the longer is chosen" and "the shorter is chosen" (from 0.5 to 0.62, from 0.7 to 0.78). On clean data
-# (UKPConvArg1, simulated preferences for length) the lengths gain nothing over that rule, and the format at most 0.06
-# over chance; a rendering fault gains 0.4 and more.
+# A scorer gives a warning if its accuracy exceeds a baseline by a quarter of the baseline's errors (from 0.5 to 0.625,
+# from 0.7 to 0.775) and by two standard errors more. For the lengths, the baseline is the better of two rules: the
+# longer response is always chosen, or the shorter one is. For the format, the baseline is chance. On clean data
+# (UKPConvArg1, simulated preferences for length) the lengths gain nothing over their baseline, and the format gains at
+# most 0.06; a rendering fault gains 0.4 or more.
 _SUSPECT_GAIN = 0.25
 _STANDARD_ERRORS = 2.0
-# Even users with a strong preference for longer or shorter responses do not follow it in 90% of their comparisons. For
-# a warning, the share must also be two standard errors above that of a strong preference.
+# Users with a strong preference for longer or shorter responses follow it in about 85% of their comparisons, but not in
+# 90%. A share of 90% gives a warning if it is also two standard errors above 85%.
 _NEARLY_ALL = 0.9
 _STRONG_PREFERENCE = 0.85
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """Accuracies of scorers that see the length or the format of responses, but no words."""
+    """How well the length and the format of the responses, without their words, predict which one was chosen."""
 
     longer_chosen: float
-    """share of comparisons in which the longer response was chosen; equal lengths count half"""
+    """share of comparisons in which the longer response was chosen; equal lengths count one half"""
     length_accuracy: float
-    """held-out accuracy of a flexible scorer of the two lengths; 0.5 when there are too few comparisons"""
+    """held-out accuracy of a decision tree on the two lengths; 0.5 if there are too few comparisons"""
     length_noise: float
-    """its standard error"""
+    """standard error of `length_accuracy`"""
     format_accuracy: float
-    """held-out accuracy of a scorer of the format, weighted such that comparisons where the longer response was chosen
-    count as much in all as the others: a preference for length gains nothing, and chance is 0.5"""
+    """held-out accuracy of a logistic regression on the format; chance is 0.5. Comparisons in which the longer response
+    was chosen have the same total weight as comparisons in which the shorter one was, so that a preference for length
+    gains nothing. The value is 0.5 if there are too few comparisons"""
     format_noise: float
-    """its standard error"""
+    """standard error of `format_accuracy`"""
     n_pairs: int
     """number of comparisons used"""
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each sign of a leak; none if there is no sign."""
+        """Return one sentence for each sign of a leak; an empty list if there is none."""
         sentences = []
         by_rule = max(self.longer_chosen, 1 - self.longer_chosen)
         which = "longer" if self.longer_chosen >= 0.5 else "shorter"
@@ -62,40 +65,42 @@ class LeakReport:
         if by_rule >= max(_NEARLY_ALL, _STRONG_PREFERENCE + margin):
             sentences.append(
                 f"LEAK? The {which} response is the chosen one in {by_rule:.0%} of {self.n_pairs:,} comparisons: check "
-                "whether one side was cut off, or written by another program."
+                "whether only the chosen or only the rejected responses were cut off or written by another program."
             )
         elif self.length_accuracy > by_rule + _SUSPECT_GAIN * (1 - by_rule) + _STANDARD_ERRORS * self.length_noise:
             sentences.append(
                 f"LEAK? The lengths alone predict {self.length_accuracy:.0%} of the comparisons, far more than a "
-                f"preference for {which} responses explains ({by_rule:.0%}): check whether one side was cut off at a "
-                "fixed length."
+                f"preference for {which} responses explains ({by_rule:.0%}): check whether only the chosen or only the "
+                "rejected responses were cut off at a fixed length."
             )
         if self.format_accuracy > 0.5 + _SUSPECT_GAIN * 0.5 + _STANDARD_ERRORS * self.format_noise:
             sentences.append(
                 f"LEAK? The format alone, without the words, predicts {self.format_accuracy:.0%} of the comparisons "
-                "(chance is 50%): check for brackets, quotes, white space or markup that only one side has."
+                "(chance is 50%): check for brackets, quotes, white space or markup that only the chosen or only the "
+                "rejected responses have."
             )
         return sentences
 
     def to_dict(self) -> dict[str, float | int]:
-        """Return the figures by name, for JSON."""
+        """Return the fields by name, as JSON-serialisable values."""
         return asdict(self)
 
 
 def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     """Measure how well length and format alone predict the chosen response.
 
-    Two scorers are fitted on the comparisons of half of the prompts, and measured on the other half. The scorer of
-    lengths is a decision tree on both lengths in characters. The scorer of the format is a logistic regression on the
-    classes of the first and last characters, brackets, quotes and markup at the ends, newlines, and the number of
-    messages.
+    Two scorers are fitted on the comparisons of half of the prompts and measured on the comparisons of the other half:
+
+    - For the length: a decision tree on the lengths of both responses in characters.
+    - For the format: a logistic regression on the classes of the first and last characters, on brackets, quotes and
+      markup at the ends, on newlines, and on the number of messages.
 
     Parameters
     ----------
     preferences
-        The comparisons; of more than 20,000 a random sample is used.
+        The comparisons. If there are more than 20,000, a random sample of 20,000 is used.
     seed
-        Seed of the sample and of the halves.
+        Seed of the random sample and of the division of the prompts.
 
     Returns
     -------
@@ -110,6 +115,7 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     longer = np.sign(lengths[:, 0] - lengths[:, 1])
     share = float(np.mean((longer + 1) / 2)) if len(longer) else 0.5
     prompts = np.unique(preferences.prompt_ids.astype(str), return_inverse=True)[1]
+    # Half of the prompts: every second one of a random permutation of their numbers.
     held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
     by_length = by_format = (0.5, 0.5)
     by_rule = max(share, 1 - share)
@@ -123,7 +129,7 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
 
 
 def _length_scores(lengths: Floats, held_out: Bools, seed: int) -> Floats:
-    """Score held-out comparisons by the two lengths; a positive score is a correct prediction."""
+    """Score held-out comparisons by the lengths of both responses; a positive score is a correct prediction."""
     from sklearn.tree import DecisionTreeClassifier
 
     def features(pairs: Floats) -> Floats:
@@ -133,13 +139,16 @@ def _length_scores(lengths: Floats, held_out: Bools, seed: int) -> Floats:
     scorer = DecisionTreeClassifier(max_leaf_nodes=24, min_samples_leaf=10, random_state=seed)
     scorer.fit(features(np.concatenate([fitted, flipped])), np.repeat([1, 0], len(fitted)))
     tested = lengths[held_out]
-    # Both orders of the two responses, so that the scorer cannot gain from the order.
+    # Difference between the predictions for both orders of the two responses: the order itself has no influence.
     forward, backward = (scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1]))
     return np.asarray(forward - backward, dtype=np.float64)
 
 
 def _format_scores(features: Floats, weights: Floats, held_out: Bools) -> Floats:
-    """Score held-out comparisons by the difference of the formats; a positive score is a correct prediction."""
+    """Score held-out comparisons by the difference between the formats; a positive score is a correct prediction.
+
+    The regression is fitted to each difference (label 1) and to its negative (label 0).
+    """
     from sklearn.linear_model import LogisticRegression
 
     fitted = features[~held_out]
@@ -151,7 +160,7 @@ def _format_scores(features: Floats, weights: Floats, held_out: Bools) -> Floats
 
 
 def _balance(longer: Floats) -> Floats:
-    """Return weights by which the longer response is chosen as often as the shorter, if both happen at all."""
+    """Return weights with which the longer and the shorter response are chosen equally often, if both cases occur."""
     weights = np.ones(len(longer))
     n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
     if n_longer and n_shorter:
@@ -161,10 +170,10 @@ def _balance(longer: Floats) -> Floats:
 
 
 def _measure(scores: Floats, weights: Floats, prompts: Ints, expected: float) -> tuple[float, float]:
-    """Return the weighted accuracy, where a score of 0 counts half, and its standard error.
+    """Return the weighted accuracy and its standard error; a score of 0 counts as half correct.
 
-    Comparisons on one prompt are not independent: the standard error is clustered by prompt, and at least that of as
-    many independent comparisons at the accuracy expected of clean data.
+    Comparisons on one prompt are not independent, so the standard error is clustered by prompt. It is at least the
+    standard error of the same number of independent comparisons with the accuracy `expected` of clean data.
     """
     right = (np.sign(np.where(np.abs(scores) < 1e-9, 0.0, scores)) + 1) / 2
     total = weights.sum()
@@ -179,10 +188,10 @@ def _length(response: Conversation) -> int:
     return sum(len(message["content"]) for message in response)
 
 
-# Classes of the first and the last character, in the order of their features.
+# Classes of the first and the last character. The order here is the order of the features.
 _CLASSES = ["none", "letter", "capital", "digit", "stop", "open", "close", "quote", "markup", "break", "space", "other"]
 _MEMBERS = {"break": "\r\n", "stop": ".!?…", "quote": "\"'`“”‘’", "markup": "#*-_~|>+="}
-_CATEGORIES = {"Ps": "open", "Pe": "close", "Lu": "capital", "Nd": "digit"}  # of Unicode
+_CATEGORIES = {"Ps": "open", "Pe": "close", "Lu": "capital", "Nd": "digit"}  # Unicode category -> class
 
 _BEGINNINGS = (
     r"\s*[\[({]\s*[\"'{]",  # a printed list
@@ -198,11 +207,11 @@ _ENDS = (
     r"[|/\w]>\s*\Z",  # tags and special tokens
 )
 _ANYWHERE = ("\r", "\n", "\n\n")
-_REACH = 40  # characters at either end that the patterns are matched on
+_REACH = 40  # number of characters at each end of a text in which the patterns are searched
 
 
 def _format_features(responses: list[Conversation]) -> Floats:
-    """Return features of the format, without the words: [n, features] of 0 and 1, and the number of messages."""
+    """Return features of the format, without the words: [n, F] indicators (0 or 1), and last the number of messages."""
     features = np.zeros((len(responses), 2 * len(_CLASSES) + len(_BEGINNINGS) + len(_ENDS) + len(_ANYWHERE) + 1))
     for row, response in zip(features, responses, strict=True):
         text = response[-1]["content"]

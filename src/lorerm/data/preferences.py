@@ -1,4 +1,4 @@
-"""`Preferences`: which user preferred which response to which prompt, as text."""
+"""`Preferences`: comparisons with the texts of their prompts and responses."""
 
 from __future__ import annotations
 
@@ -30,61 +30,66 @@ if TYPE_CHECKING:
     from lorerm.arrays import Ints, Strings
     from lorerm.data.readers.files import DataFile
 
-# Rows of the self-contained table in one chunk, and in one row group of Parquet. Fixed, so that equal tables are equal
-# bytes; few enough for less than 2 GiB of text, which is what the chunk's 32-bit offsets can count.
+# Number of comparisons in one chunk of `Preferences.table`, and in one row group of its Parquet file. It is fixed, so
+# that equal tables give identical bytes. It is small, so that the text in a chunk stays below 2 GiB, the limit of the
+# chunk's 32-bit offsets.
 _ROWS_PER_CHUNK = 10_000
-_ROWS_READ = 1_000
+_ROWS_READ = 1_000  # number of rows of a Parquet file converted to Python objects at a time
 
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """How many comparisons the rows of an input became.
+    """Numbers of the rows read from an input, of the comparisons that they became, and of ties.
 
-    Comparisons that occur twice are kept twice, since the user made them twice.
+    A comparison that occurs twice in the input is kept twice, since the user made it twice.
     """
 
     n_rows: int
-    """rows read"""
+    """number of rows read"""
     n_pairs: int
-    """comparisons that they became"""
+    """number of comparisons that the rows became"""
     n_ties: int = 0
-    """pairs of responses left out of choices and ratings, because of equal ratings or equal texts"""
+    """number of pairs of responses that gave no comparison because their ratings or their texts are equal"""
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each thing that was left out."""
+        """Return a sentence with the number of ties, if there are any."""
         if not self.n_ties:
             return []
-        return [f"Tied pairs of ratings or choices, left out as they say nothing about the user: {self.n_ties:,}."]
+        return [f"Pairs of responses left out because their ratings or texts are equal: {self.n_ties:,}."]
 
     def check(self, source: str | None = None) -> None:
-        """Raise `DataError` if no comparison is left; `source` is the input's name for the error."""
+        """Raise `DataError` if there are no rows or no comparisons; `source` names the input in the error."""
         if not self.n_rows:
-            raise DataError("the input holds no rows", "give at least one row", file=source)
+            raise DataError("the input has no rows", "give at least one row", file=source)
         if not self.n_pairs:
-            raise DataError("every row is a tie, so no comparison is left", "give rows without ties", file=source)
+            raise DataError(
+                "every row is a tie, so no comparison is left",
+                "give rows in which the user preferred one response to another",
+                file=source,
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Preferences(Comparisons):
-    """Comparisons of responses, with their texts.
+    """Comparisons with the texts of their prompts and responses.
 
-    Make them with `from_files`, `from_records` or `from_dataset`, which check the data contract row by row. The order
-    of the comparisons is that of the input. Two `Preferences` are equal if their tables are.
+    Create them with `from_files`, `from_records` or `from_dataset`, which check each row. The comparisons are in the
+    order of the input. Two `Preferences` are equal if the property `table` of both is equal.
 
     Parameters
     ----------
     user_ids, prompt_ids
         Str [n]: the user and the prompt of each comparison.
     chosen, rejected
-        Int64 [n]: rows of `responses`.
+        Int64 [n]: the rows of the chosen and of the rejected responses in `responses`.
     weights
-        Float64 [n]: how much each comparison counts among its user's.
+        Float64 [n]: the weight of each comparison relative to the user's other comparisons.
     splits
-        Str or None [n]: the split that the input names, or that was assigned.
+        Str or None [n]: the split of each comparison, as the input named it or as it was assigned.
     responses
-        An Arrow table with one row for each response: the columns `prompt` and `response`, lists of {role, content}.
+        An Arrow table with one row for each response. Its columns `prompt` and `response` are lists of {role, content}.
     summary
-        Counts of the input that these comparisons, or those they were selected from, were read from.
+        Counts of the input as it was read. A selection keeps the counts of the whole input.
 
     Examples
     --------
@@ -107,24 +112,29 @@ class Preferences(Comparisons):
     def from_records(
         cls, records: Iterable[Mapping[str, object]], source: str = "records", user_column: str = "user_id"
     ) -> Preferences:
-        """Check rows and bring them into normal form.
+        """Check rows and convert them to comparisons (one chosen and one rejected response each).
 
         Parameters
         ----------
         records
-            One mapping per row: the user (a string or whole number); `prompt`; either `chosen` and `rejected`, or
-            `responses` with `choice` (an index from 0) or `ratings` (one number each, higher is better), which become
-            weighted comparisons. A prompt or response is a string or a list of `{"role", "content"}` messages.
-            Optional: `prompt_id` (default: a hash of the prompt), `split`, `weight`. Other columns are ignored.
+            One mapping for each row, with these columns; other columns are ignored:
+
+            - the user (a string or whole number), under the name `user_column`
+            - `prompt`
+            - either `chosen` and `rejected`; or `responses` with `choice` (the index of the chosen response, from 0) or
+              `ratings` (one number for each response; higher is better), which become several weighted comparisons
+            - optional: `prompt_id` (default: a hash of the prompt), `split`, `weight`
+
+            A prompt or response is a string or a list of `{"role", "content"}` messages.
         source
-            The input's name in errors.
+            The name of the input in errors.
         user_column
-            The column of the users.
+            The name of the column with the users.
 
         Raises
         ------
         DataError
-            A row violates the contract (the error names row and column), or no comparison is left.
+            A row is not valid (the error names row and column), or there is no comparison.
         """
         return cls._from_rows((Row(source, number, record) for number, record in enumerate(records, 1)), user_column)
 
@@ -132,27 +142,31 @@ class Preferences(Comparisons):
     def from_files(
         cls, *paths: str | Path | DataFile, user_column: str = "user_id", may_be_empty: bool = False
     ) -> Preferences:
-        """Read files: JSON lines (also gzipped), JSON, CSV, Parquet, or folders.
+        """Read comparisons from files (JSON lines, JSON, CSV or Parquet, also gzipped) or folders.
 
         Parameters
         ----------
         *paths
-            Files; folders of such files, or of folders named `column=value` with such files in them, read in the
-            order of their names; or folders written by the `save_to_disk` of `datasets`.
+            Each path is one of:
+
+            - a file
+            - a folder of files, which are read in the order of their names
+            - a folder whose subfolders are named `column=value` and contain files
+            - a folder written by `save_to_disk` of the `datasets` library
         user_column
-            The column of the users.
+            The name of the column with the users.
         may_be_empty
-            Whether to accept files without a comparison, as one part of an input may be.
+            Accept input without any comparison. Needed when an input is read in parts and one part can be empty.
 
         Returns
         -------
         Preferences
-            The rows of all files, in the order given.
+            The comparisons of all paths, in the order given.
 
         Raises
         ------
         DataError
-            As `from_records`; or a file is missing, empty or unreadable.
+            For the reasons of `from_records`, or because a file is missing, empty or unreadable.
         """
         if not paths:
             raise DataError("no file was given", "name at least one file or folder", argument="paths")
@@ -163,38 +177,42 @@ class Preferences(Comparisons):
     def from_dataset(
         cls, dataset: datasets.Dataset | datasets.DatasetDict, user_column: str = "user_id"
     ) -> Preferences:
-        """Read a data set of the `datasets` library.
+        """Convert a data set of the `datasets` library.
 
         Parameters
         ----------
         dataset
-            The names of a `DatasetDict`'s splits become `split`, where validation counts as test.
+            The data set. If it is a `DatasetDict` with several splits, rows without a value in the column `split` get
+            the name of their split; validation counts as test.
         user_column
-            The column of the users.
+            The name of the column with the users.
 
         Raises
         ------
         DataError
-            As `from_records`.
+            For the reasons of `from_records`.
         """
         return cls._from_rows(dataset_rows(dataset, user_column), user_column)
 
     @classmethod
     def from_comparisons(cls, comparisons: Iterable[Comparison], summary: ReadingSummary | None = None) -> Preferences:
-        """Collect comparisons in normal form; without `summary`, each counts as one row read.
+        """Build `Preferences` from comparisons that are already checked.
 
-        The rows of the responses are in order of first appearance.
+        The rows of the responses are in order of first appearance. If `summary` is None, each comparison counts as one
+        row read.
         """
-        row_of: dict[bytes, int] = {}  # by digest: the texts themselves would have to be kept twice
-        ends = array("q")  # the chosen and the rejected row of each comparison
+        row_of: dict[bytes, int] = {}  # digest of a response -> its row; texts as keys would double the memory
+        ends = array("q")  # for each comparison the row of its chosen, then of its rejected response
         user_ids: list[str] = []
         prompt_ids: list[str] = []
         weights: list[float] = []
         splits: list[str | None] = []
 
+        # While `build_responses` consumes this generator, it also fills the lists above; they are complete afterwards.
         def distinct_responses() -> Iterator[tuple[Conversation, Conversation]]:
             for one in comparisons:
                 for response in (one.chosen, one.rejected):
+                    # The length separates the prompt from the response.
                     key = f"{len(one.prompt)} {conversation_key(one.prompt + response)}"
                     digest = blake2b(key.encode(), digest_size=16).digest()
                     if digest not in row_of:
@@ -223,22 +241,22 @@ class Preferences(Comparisons):
     def from_responses(
         cls, responses: Iterable[tuple[object, object]], comparisons: Comparisons, n_ties: int = 0
     ) -> Preferences:
-        """Join a list of responses and the comparisons between them, for users who all compare the same responses.
+        """Build `Preferences` from a list of responses and a table of the comparisons between them.
 
         Parameters
         ----------
         responses
-            The prompt and the response of each row, as strings or lists of messages. All rows stay, in their order,
-            also equal ones and those of no comparison.
+            The prompt and the response of each row, as strings or lists of messages. All rows are kept in their order,
+            including equal responses and responses that no comparison uses.
         comparisons
-            Comparisons between these rows.
+            The comparisons, which refer to the rows of `responses`.
         n_ties
-            Pairs left out as ties, for the summary.
+            Number of pairs of responses that gave no comparison because they are tied, for the summary.
 
         Raises
         ------
         DataError
-            A prompt or response violates the data contract, or a comparison points outside of the responses.
+            A prompt or response is not valid, or a comparison refers to a row that does not exist.
         """
         table = build_responses(
             (parse_prompt(prompt, f"prompt of response {number}"), parse_response(response, f"response {number}"))
@@ -260,22 +278,22 @@ class Preferences(Comparisons):
 
     @classmethod
     def read_parquet(cls, path: str | Path) -> Preferences:
-        """Read a file of `write_parquet`.
+        """Read a Parquet file that `write_parquet` wrote.
 
         Parameters
         ----------
         path
-            A Parquet file in the normal form; for any other, use `from_files`.
+            A Parquet file with exactly the columns of `table`. Use `from_files` for other Parquet files.
 
         Raises
         ------
         DataError
-            The file is missing, damaged, or not in the normal form.
+            The file is missing or damaged, or has other columns.
         """
         return cls.from_comparisons(_read_table(path))
 
     def write_parquet(self, path: str | Path) -> None:
-        """Write the self-contained table, whole or not at all; equal preferences give equal bytes.
+        """Write the property `table` to a Parquet file, atomically; equal preferences give identical bytes.
 
         Parameters
         ----------
@@ -294,10 +312,10 @@ class Preferences(Comparisons):
 
     @property
     def table(self) -> pa.Table:
-        """The self-contained Arrow table, built anew: each comparison with its texts.
+        """Arrow table with one row for each comparison, including its texts; built anew at each access.
 
-        Its columns: `user_id`, `prompt_id` (string), `prompt`, `chosen`, `rejected` (lists of {role, content}), `split`
-        (string, or null) and `weight` (float64).
+        Its columns are `user_id`, `prompt_id` (string), `prompt`, `chosen`, `rejected` (lists of {role, content}),
+        `split` (string or null) and `weight` (float64).
         """
         import pyarrow as pa
 
@@ -315,10 +333,10 @@ class Preferences(Comparisons):
         return pa.concat_tables(tables)
 
     def to_trl(self) -> datasets.Dataset:
-        """Return a data set in TRL's conversational preference format, which `from_dataset` reads back unchanged.
+        """Return a data set in TRL's conversational preference format; `from_dataset` reads it back unchanged.
 
-        `prompt`, `chosen` and `rejected` are lists of messages, which `DPOTrainer` and `RewardTrainer` take; the other
-        columns are those of `table`.
+        Its columns are those of `table`. The columns `prompt`, `chosen` and `rejected` are lists of messages, as TRL's
+        `DPOTrainer` and `RewardTrainer` expect.
         """
         import datasets
 
@@ -333,26 +351,32 @@ class Preferences(Comparisons):
         return {**super()._sizes(), "responses": len(self.responses)}
 
     def messages(self, column: Literal["prompt", "chosen", "rejected"]) -> list[Conversation]:
-        """Return the messages of one column, a conversation for each comparison; equal ones may be one object."""
+        """Return one column as a list of conversations, one for each comparison.
+
+        Equal conversations can be the same object.
+        """
+        # Both responses of a comparison have its prompt. Each row is converted once, however often it is used.
         rows = self.rejected if column == "rejected" else self.chosen
         used, index = np.unique(rows, return_inverse=True)
         found = read_messages(self.responses["prompt" if column == "prompt" else "response"].take(used))
         return [found[row] for row in index.reshape(-1).tolist()]
 
     def conversations(self, side: Literal["chosen", "rejected"]) -> list[Conversation]:
-        """Return for each comparison the whole conversation, prompt and response, of one side."""
+        """Return the whole conversation of each comparison: the prompt, then the chosen or the rejected response."""
         pairs = zip(self.messages("prompt"), self.messages(side), strict=True)
         return [prompt + response for prompt, response in pairs]
 
     def canonical(self) -> Preferences:
-        """Return the same comparisons over responses in an order that depends on the texts alone.
+        """Return the same comparisons, with the responses in an order that depends only on their texts.
 
-        This is the order of the rows of embeddings: equal responses are merged, those of no comparison dropped, and the
-        others sorted by the canonical JSON of the whole conversation (`lorerm.data.conversation.conversation_key`).
+        Rows of embeddings are in this order. Equal responses are merged, and responses that no comparison uses are
+        dropped. The rest is sorted by the canonical JSON of the whole conversation
+        (`lorerm.data.conversation.conversation_key`).
         """
         chosen, rejected = self.rows()
         used = np.unique(np.concatenate([chosen, rejected]))
         order, row = canonical_order(self.responses, used)
+        # `searchsorted` gives the index of an old row in `used`; `row` gives the new row at that index.
         return replace(
             self,
             chosen=row[np.searchsorted(used, chosen)],
@@ -365,6 +389,7 @@ class Preferences(Comparisons):
         n_rows = n_ties = 0
         source: str | None = None
 
+        # This generator also counts rows and ties. The counts are complete after `from_comparisons` has consumed it.
         def comparisons() -> Iterator[Comparison]:
             nonlocal n_rows, n_ties, source
             for row in rows:
@@ -385,7 +410,7 @@ class Preferences(Comparisons):
 
 @cache
 def _table_schema() -> pa.Schema:
-    """Return the columns of the self-contained table: those of a `Comparison`, in its order."""
+    """Return the schema of `Preferences.table`: the fields of `Comparison`, in their order."""
     import pyarrow as pa
 
     text, messages = pa.string(), pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -394,7 +419,7 @@ def _table_schema() -> pa.Schema:
 
 
 def _read_table(path: str | Path) -> Iterator[Comparison]:
-    """Read the comparisons of a Parquet file with exactly these columns, some rows at a time."""
+    """Yield the comparisons in a Parquet file, which must have exactly the columns of `_table_schema`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -411,7 +436,9 @@ def _read_table(path: str | Path) -> Iterator[Comparison]:
                 table = pa.Table.from_batches([batch])
                 for name in Comparison._fields:
                     if table[name].null_count and name != "split":
-                        raise DataError(f'column "{name}" has missing values', "write it again", file=path, column=name)
+                        raise DataError(
+                            f'column "{name}" has missing values', "write the file again", file=path, column=name
+                        )
                 columns = [
                     read_messages(column) if pa.types.is_list(column.type) else column.to_pylist() for column in table
                 ]
@@ -419,6 +446,6 @@ def _read_table(path: str | Path) -> Iterator[Comparison]:
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"the file is missing or not readable as Parquet ({first_line(error)})",
-            "check the path, or write it again",
+            "check the path, or write the file again",
             file=path,
         ) from error

@@ -1,4 +1,4 @@
-"""Tables of responses (Arrow): each row has a prompt and a response, as lists of messages."""
+"""Arrow tables of responses: each row has a prompt and a response, both as lists of messages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from lorerm.arrays import Ints
 
-# Bounds the Python objects alive at once while columns are built or read.
+# Number of rows converted to or from Python objects at a time, which bounds memory.
 _ROWS_PER_CHUNK = 10_000
 
 
 @cache
 def responses_schema() -> pa.Schema:
-    """Return the columns of a table of responses: `prompt` and `response`, as lists of messages.
+    """Return the schema of a table of responses: the columns `prompt` and `response`, which are lists of messages.
 
-    With 64-bit offsets: a column of 32-bit offsets cannot hold more than 2 GiB of text.
+    The offsets have 64 bits, since a column with 32-bit offsets cannot hold more than 2 GiB of text.
     """
     import pyarrow as pa
 
@@ -34,7 +34,7 @@ def responses_schema() -> pa.Schema:
 
 
 def build_responses(conversations: Iterable[tuple[Conversation, Conversation]]) -> pa.Table:
-    """Put (prompt, response) pairs, in their order, into a table of responses."""
+    """Build a table of responses from (prompt, response) pairs, in their order."""
     import pyarrow as pa
 
     pairs = iter(conversations)
@@ -46,7 +46,10 @@ def build_responses(conversations: Iterable[tuple[Conversation, Conversation]]) 
 
 
 def build_messages(conversations: Sequence[Conversation]) -> pa.Array[Any]:
-    """Build a column of messages from flat columns: several times faster than from nested Python objects."""
+    """Build an Arrow column of conversations.
+
+    It is built from flat columns of roles and contents, several times faster than from nested Python objects.
+    """
     import pyarrow as pa
 
     offsets, roles, contents = [0], [], []
@@ -61,7 +64,7 @@ def build_messages(conversations: Sequence[Conversation]) -> pa.Array[Any]:
 
 
 def read_messages(column: pa.ChunkedArray) -> list[Conversation]:
-    """Return the conversations of a column of messages."""
+    """Return the conversations in an Arrow column."""
     conversations: list[Conversation] = []
     for chunk in column.chunks:
         turns = chunk.flatten()
@@ -82,14 +85,16 @@ def read_responses(responses: pa.Table) -> Iterator[tuple[Conversation, Conversa
 
 
 def canonical_order(responses: pa.Table, used: Ints) -> tuple[Ints, Ints]:
-    """Sort the responses in the rows `used` (int64 [m], increasing) by their texts, and merge equal ones.
+    """Sort the responses in the rows `used` (int64 [m], increasing) by their texts, and merge equal responses.
 
-    The order is that of the canonical JSON of the whole conversation (prompt and response), then of the number of
-    messages in the prompt. It does not depend on the order of the input, and brings conversations that begin with the
-    same turns together, so that an encoder can compute them together.
+    The sort key is the canonical JSON of the whole conversation (prompt and response), then the number of messages in
+    the prompt. The order therefore does not depend on the order of the input. Conversations that begin with the same
+    turns are adjacent, so that an encoder can process them together.
 
-    Returns the kept rows in that order (int64 [R], one of each set of equal ones), and the index among them of each row
-    in `used` (int64 [m]).
+    Returns two arrays:
+
+    - the rows that are kept, in sorted order (int64 [R]); of equal responses the first row is kept
+    - for each row in `used`, the index of its response among the kept rows (int64 [m])
     """
     texts = read_responses(responses.take(used))
     keys = [(conversation_key(prompt + response), len(prompt)) for prompt, response in texts]

@@ -1,4 +1,4 @@
-"""The data contract: which columns one row of input may have, and the comparisons that it becomes."""
+"""The data contract: the columns that a row of input may have, and the comparisons that it becomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SPLITS = ("train_seen", "test_seen", "train_unseen", "test_unseen")
-"""The four splits in the order of every table: train or test prompts, then seen or unseen users."""
+"""The names of the four splits (train or test prompts, seen or unseen users), in the order in which they are listed."""
 
 SPLIT_NAMES = {
     "train_seen": "seen users, train prompts",
@@ -30,17 +30,18 @@ SPLIT_NAMES = {
     "train_unseen": "unseen users, few-shot prompts",
     "test_unseen": "unseen users, test prompts",
 }
-"""The four splits in words."""
+"""Name of each split -> its description."""
 
 TEST_SPLITS = ("test_seen", "test_unseen")
-"""The splits that accuracy is measured on."""
+"""The splits on which accuracy is measured."""
 
 UNUSED = "unused"
-"""The label of comparisons in no split."""
+"""The label of comparisons that are in no split."""
 
 COLUMNS = ("prompt", "chosen", "rejected", "responses", "choice", "ratings", "prompt_id", "split", "weight")
-"""The columns that are read beside the one of the users; others are ignored."""
+"""The columns that are read in addition to the column with the users; other columns are ignored."""
 
+# Split label in the input (lower case) -> its standard name.
 _SPLITS = {
     **{name: name for name in ("train", "test", *SPLITS, UNUSED)},
     **dict.fromkeys(("validation", "valid", "val", "dev"), "test"),
@@ -50,7 +51,7 @@ _SAME_FORM = 'store all responses the same way: strings, or lists of {"role", "c
 
 
 class Comparison(NamedTuple):
-    """One comparison in normal form: a user preferred one response to another on a prompt."""
+    """One comparison: a user preferred one response to another on a prompt."""
 
     user_id: str
     prompt_id: str
@@ -62,35 +63,43 @@ class Comparison(NamedTuple):
 
 
 class ParsedRow(NamedTuple):
-    """The comparisons of one row of the input."""
+    """The comparisons that one row of the input becomes."""
 
     comparisons: list[Comparison]
     ties: int
-    """pairs of responses left out because they were rated equal or have the same text"""
+    """number of pairs of responses that gave no comparison because their ratings or their texts are equal"""
 
 
 class Ordering(NamedTuple):
-    """Which of several responses a user preferred to which."""
+    """A user's preferences among several responses, as pairs of responses."""
 
     pairs: list[tuple[int, int]]
-    """(better, worse), as indices of the responses"""
+    """(index of the better response, index of the worse response)"""
     weight: float
-    """of each pair; they sum to 1, so that one choice, or one list of ratings, counts as one comparison"""
+    """the weight of each pair; the weights sum to 1, so that a choice or a list of ratings counts as one comparison"""
     ties: int
-    """pairs left out because they were rated equal or have the same text"""
+    """number of pairs left out because their ratings or their texts are equal"""
 
 
 def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
-    """Check one row of the input, and return the comparisons that it becomes (none where all responses are tied).
+    """Check one row of the input and return the comparisons that it becomes (none if all responses are tied).
 
-    A row is a mapping with the user, `prompt`, and either `chosen` and `rejected`, or `responses` with `choice` or
-    `ratings`; optionally with `prompt_id`, `split` and `weight`. A `DataError` names the column, not yet the row.
+    A row is a mapping with these columns:
+
+    - the user, under the name `user_column`
+    - `prompt`
+    - either `chosen` and `rejected`, or `responses` with `choice` or `ratings`
+    - optional: `prompt_id`, `split`, `weight`
+
+    Raises `DataError` if the row is not valid. The error has the column; the caller adds the row.
     """
     if not isinstance(record, Mapping):
         raise DataError(f"the row is a {type(record).__name__}", "give one object with named columns per row")
     if user_column not in record:
         raise missing_column(
-            user_column, record, f'name it "{user_column}", or say with user_column (--user-column) which it is'
+            user_column,
+            record,
+            f'name the column with the users "{user_column}", or give its name with user_column (--user-column)',
         )
     user_id = require_id(record[user_column], user_column)
     with _in_column("prompt"):
@@ -109,35 +118,38 @@ def parse_row(record: object, user_column: str = "user_id") -> ParsedRow:
 
 
 def parse_split(value: object) -> str | None:
-    """Return the name of a split: `train`, `test` (also for validation), one of the four splits, `unused`, or None."""
+    """Return the standard name of a split label: `train`, `test`, one of the four splits, or `unused`.
+
+    Validation counts as test. Return None if the value is missing or empty.
+    """
     if is_missing(value) or value == "":
         return None
     name = _SPLITS.get(value.strip().lower()) if isinstance(value, str) else None
     if name is None:
         raise DataError(
             f'column "split" is {value!r:.40}',
-            "use train, test or validation, or leave it out to have the data split at random",
+            "use train, test or validation, or leave the column out to split the data at random",
             column="split",
         )
     return name
 
 
 def parse_weight(value: object) -> float:
-    """Return the weight of a comparison: a positive finite number; 1 where there is none."""
+    """Return the weight of a comparison, a positive finite number. Return 1 if the value is missing."""
     if is_missing(value):
         return 1.0
     weight = as_number(value)
     if weight is None or weight <= 0:
         raise DataError(
             f'column "weight" is {describe(value)}',
-            "give a positive finite number, or leave it out for 1",
+            "give a positive finite number, or leave the value out for a weight of 1",
             column="weight",
         )
     return weight
 
 
 def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
-    """Compare the chosen one of k >= 2 responses with each of the others; `choice` is its index, from 0.
+    """Compare the chosen response with each other response, of k >= 2 in all; `choice` is its index, from 0.
 
     Examples
     --------
@@ -155,7 +167,7 @@ def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
 
 
 def order_by_ratings(responses: Sequence[str], ratings: object) -> Ordering:
-    """Compare each of k >= 2 responses with each that is rated lower; `ratings` are k finite numbers.
+    """Compare each of k >= 2 responses with each lower-rated response; `ratings` are k finite numbers.
 
     Examples
     --------
@@ -180,19 +192,19 @@ def order_by_ratings(responses: Sequence[str], ratings: object) -> Ordering:
 
 
 def missing_column(column: str, found: Iterable[object], remedy: str) -> DataError:
-    """Return the error for a column that the input does not have; it lists the columns that were found."""
+    """Return the error for a column that the input does not have. The error lists the columns that were found."""
     names = ", ".join(f'"{name}"' for name in found) or "none"
     return DataError(f'there is no column "{column}" (columns found: {names})', remedy, column=column)
 
 
 def _weigh(responses: Sequence[str], pairs: list[tuple[int, int]], ties: int) -> Ordering:
-    """Leave out pairs of equal text, and share the weight 1 among the others."""
+    """Leave out pairs of responses with equal texts; give the other pairs equal weights that sum to 1."""
     kept = [(better, worse) for better, worse in pairs if responses[better] != responses[worse]]
     return Ordering(kept, 1.0 / len(kept) if kept else 0.0, ties + len(pairs) - len(kept))
 
 
 def _parse_feedback(record: Mapping[str, object], prompt: Conversation) -> tuple[list[Conversation], Ordering]:
-    """Return the responses of a row, and which of them the user preferred to which."""
+    """Return the responses in a row, and the user's preferences among them."""
     given = [column for column in ("chosen", "rejected", "responses") if not is_missing(record.get(column))]
     if given == ["responses"]:
         return _parse_several(record, prompt)
@@ -203,15 +215,15 @@ def _parse_feedback(record: Mapping[str, object], prompt: Conversation) -> tuple
     )
     if chosen == rejected:
         raise DataError(
-            'columns "chosen" and "rejected" are the same',
-            "leave the row out: a tie says nothing about the user",
+            'columns "chosen" and "rejected" have the same text',
+            "leave the row out, since it shows no preference",
             column="rejected",
         )
     return [chosen, rejected], Ordering([(0, 1)], 1.0, 0)
 
 
 def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[list[Conversation], Ordering]:
-    """Return several responses, and the order that a choice among them or their ratings gives."""
+    """Return the entries of the column `responses`, and the preferences that `choice` or `ratings` gives."""
     values = as_list(record["responses"])
     if values is None or len(values) < 2:
         found = f"is {describe(record['responses'])}" if values is None else f"holds {len(values)} responses"
@@ -228,10 +240,10 @@ def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[
     keys = [conversation_key(response) for response in responses]
     choice, ratings = record.get("choice"), record.get("ratings")
     if is_missing(choice) == is_missing(ratings):
-        both = "neither" if is_missing(choice) else "both"
+        found = 'neither "choice" nor "ratings"' if is_missing(choice) else 'both "choice" and "ratings"'
         raise DataError(
-            f'columns "choice" and "ratings": {both} given beside "responses"',
-            "give the index of the chosen response, or one number for each response",
+            f'the row has "responses" with {found}',
+            'give either the index of the chosen response ("choice") or one number for each response ("ratings")',
             column="choice",
         )
     return responses, order_by_ratings(keys, ratings) if is_missing(choice) else order_by_choice(keys, choice)
@@ -239,7 +251,7 @@ def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[
 
 @contextmanager
 def _in_column(column: str) -> Iterator[None]:
-    """Give a `DataError` the column."""
+    """Add the column to any `DataError` raised inside the block."""
     try:
         yield
     except DataError as error:
@@ -247,20 +259,21 @@ def _in_column(column: str) -> Iterator[None]:
 
 
 def _parse_response(value: object, column: str, name: str, prompt: Conversation) -> Conversation:
-    """Parse a response, which may not begin by repeating the prompt; `name` is what errors call it."""
+    """Parse a response and check that it does not begin with the prompt; `name` describes the response in errors."""
     with _in_column(column):
         response = parse_response(value, name)
     if response[: len(prompt)] == prompt:
         raise DataError(
-            f"{name} repeats the turns of the prompt", "keep in it only what follows the prompt", column=column
+            f"{name} repeats the turns of the prompt", "give only the turns that follow the prompt", column=column
         )
     return response
 
 
 def _check_same_form(values: list[object], names: str, column: str) -> None:
-    """Refuse responses of which some are strings and some lists, or some the printed form of a list.
+    """Raise `DataError` if only some of the responses are strings, or only some are the printed form of a list.
 
-    A published pipeline stored one side as strings and the other as printed lists: the brackets showed the chosen one.
+    A published pipeline stored chosen responses as strings and rejected ones as printed lists, so that the brackets
+    showed which response was chosen.
     """
     are_strings = [isinstance(value, str) for value in values]
     if any(are_strings) and any(as_list(value) is not None for value in values):
@@ -270,10 +283,10 @@ def _check_same_form(values: list[object], names: str, column: str) -> None:
 
 
 def _required(record: Mapping[str, object], column: str) -> object:
-    """Return the value of a column; `DataError` where the row does not have the column, or has a null in it."""
+    """Return the value of a column. Raises `DataError` if the row has no such column, or its value is null."""
     if column not in record:
         other = ', or give "responses" with "choice" or "ratings"' if column == "chosen" else ""
-        raise missing_column(column, record, f'name it "{column}"{other}')
+        raise missing_column(column, record, f'add it, or rename the matching column to "{column}"{other}')
     if is_missing(record[column]):
-        raise DataError(f'column "{column}" is missing', "fill it, or leave the row out", column=column)
+        raise DataError(f'column "{column}" has no value', "give a value, or leave the row out", column=column)
     return record[column]

@@ -1,4 +1,4 @@
-"""Splits of comparisons by users and prompts: seen and unseen users, train and test prompts."""
+"""Split comparisons by users (seen or unseen) and by prompts (train or test)."""
 
 from __future__ import annotations
 
@@ -22,63 +22,63 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Comparisons)
 
-_NAMED = 5  # users whom a warning names
-# The side of a prompt's comparisons; dropped are train comparisons of a prompt that the data put on both sides.
+_NAMED = 5  # largest number of users that a warning names
+# The side of a comparison. If the data label a prompt as both train and test, its train comparisons are dropped.
 _TRAIN, _TEST, _DROPPED = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Split into seen and unseen users, train and test prompts."""
+    """Settings of the split into seen and unseen users and into train and test prompts."""
 
     unseen_users: float = 0.3
     """share of the users who are held out of training, in [0, 1)"""
     test_prompts: float = 0.3
     """share of the prompts that are held out of training, in (0, 1)"""
     seed: int = 0
-    """seed of the split; for `lorerm run` also of training"""
+    """seed of the split; `lorerm run` also uses it for training"""
     max_pairs_seen: int | None = 150
-    """largest number of training comparisons of a seen user"""
+    """largest number of training comparisons for each seen user"""
     max_pairs_unseen: int | None = 50
-    """largest number of few-shot comparisons of an unseen user"""
+    """largest number of few-shot comparisons for each unseen user"""
 
 
 @dataclass(frozen=True)
 class SplitSize:
-    """Numbers of users and comparisons of one split."""
+    """Number of users and number of comparisons in one split."""
 
     n_users: int
     n_pairs: int
 
     @property
     def mean_pairs(self) -> float:
-        """Mean number of comparisons of a user; 0 in an empty split."""
+        """Mean number of comparisons per user; 0 if the split is empty."""
         return self.n_pairs / max(self.n_users, 1)
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Sizes of the four splits, and counts of the comparisons and users that are in none."""
+    """Sizes of the four splits, and counts of the comparisons and users that are in no split."""
 
     sizes: Mapping[str, SplitSize]
-    """the size of each of the four splits"""
+    """name of each of the four splits -> its size"""
     n_users: int
-    """users in the data"""
+    """number of users in the data"""
     users_without_test: tuple[str, ...]
-    """users with train comparisons only: trained on but not tested on, in order of first appearance"""
+    """users with train comparisons but no test comparisons, in order of first appearance"""
     users_left_out: tuple[str, ...]
-    """users without a comparison in any split, since all of theirs are on test prompts, in order of first appearance"""
+    """users who are in no split because all their comparisons are on test prompts, in order of first appearance"""
     n_pairs_over_limit: int
-    """train comparisons beyond the most that one user may have"""
+    """number of train comparisons left out because their user has reached the limit"""
     n_prompts_on_both_sides: int
-    """prompts that the data put on both sides of train and test, whose train comparisons were dropped"""
+    """number of prompts that the data label as both train and test; their train comparisons are left out"""
     n_pairs_unused: int
-    """comparisons in no split, for whatever reason"""
+    """number of comparisons in no split, for any reason"""
     unseen_wanted: bool = True
-    """whether users were to be held out"""
+    """True if the split was meant to hold out users as unseen"""
 
     def warnings(self) -> list[str]:
-        """Return what a reader of the results should know, one sentence each; each names at most five users."""
+        """Return the warnings about this split, one sentence each. A sentence names at most five users."""
         sentences = []
         if self.users_without_test:
             sentences.append(
@@ -92,53 +92,53 @@ class SplitSummary:
             )
         if self.n_prompts_on_both_sides:
             sentences.append(
-                f"Prompts on both sides of train and test, whose train comparisons are left out: "
+                f"Prompts labelled as both train and test, whose train comparisons are left out: "
                 f"{self.n_prompts_on_both_sides:,}."
             )
         if self.n_pairs_over_limit:
             sentences.append(
-                f"Train comparisons beyond the most that one user may have, left out: {self.n_pairs_over_limit:,}."
+                f"Train comparisons left out because their user has reached the limit: {self.n_pairs_over_limit:,}."
             )
         if self.unseen_wanted and not self.sizes["test_unseen"].n_pairs:
             sentences.append(
-                "No user is held out as unseen, since fewer than two have comparisons on both train and test prompts: "
-                "the results say nothing about new users."
+                "No user is held out as unseen, since fewer than two users have comparisons on both train and test "
+                "prompts: the results say nothing about new users."
             )
         return sentences
 
 
 @dataclass(frozen=True)
 class Splits(Generic[T]):
-    """The four splits, of the type that was split; those of unseen users may be empty."""
+    """The four splits, each a table of the type that was split. The two splits of unseen users may be empty."""
 
     train_seen: T
-    """seen users on train prompts: the basis and their weights are fitted to these"""
+    """comparisons of seen users on train prompts, to which the basis and the seen users' weights are fitted"""
     test_seen: T
-    """seen users on test prompts"""
+    """comparisons of seen users on test prompts"""
     train_unseen: T
-    """unseen users on train prompts: their few-shot comparisons, to which their weights are adapted"""
+    """comparisons of unseen users on train prompts: the few-shot comparisons, to which their weights are adapted"""
     test_unseen: T
-    """unseen users on test prompts"""
+    """comparisons of unseen users on test prompts"""
     summary: SplitSummary = field(repr=False)
-    """sizes and counts; not printed, as it names users"""
+    """sizes and counts; not part of `repr`, since it contains user ids"""
 
     @classmethod
     def from_labels(cls, data: T, labels: Column, *, unseen_wanted: bool = True) -> Splits[T]:
-        """Split comparisons by labels already assigned.
+        """Split comparisons by given labels.
 
         Parameters
         ----------
         data
             The comparisons, [n].
         labels
-            The split of each comparison, or `unused`, [n]; as `assign_splits` returns them.
+            The split of each comparison, or `unused`, [n], as returned by `assign_splits`.
         unseen_wanted
             Whether to warn if no user is unseen.
 
         Raises
         ------
         DataError
-            There are not as many labels as comparisons, or a label is no split's name.
+            A label is not known, or the number of labels differs from the number of comparisons.
         """
         names = np.asarray(labels, dtype=object)
         if len(names) != len(data.user_ids):
@@ -169,39 +169,42 @@ def split(
 ) -> Splits[T]:
     """Split comparisons by users and by prompts.
 
-    Prompts are divided once for all users, so that no prompt is on both sides of train and test. Of the users with
-    comparisons on both sides, a share is unseen; all other users with train comparisons are seen, also those without
-    test comparisons. Which users and prompts are held out depends on the sets of users and prompts and on the seed, not
-    on the order of the rows.
+    Each prompt is either a train or a test prompt, for all users. Of the users with comparisons on both train and test
+    prompts, a share is unseen. All other users with comparisons on train prompts are seen, even if they have no test
+    comparisons. Which users and prompts are held out depends on the sets of users and prompts and on the seed, not on
+    the order of the rows.
 
     Parameters
     ----------
     data
-        `Preferences` or `EmbeddedPreferences`. Where their column `split` says `train` or `test`, it decides the side
-        of the prompt instead of the seed; a prompt that it puts on both sides keeps its test comparisons only. The
-        names of the four splits, which must then be given for all comparisons, are taken as they are.
+        `Preferences` or `EmbeddedPreferences`. Labels in their column `split` have this effect:
+
+        - `train` or `test` makes the prompt of the comparison a train or test prompt. If a prompt has both labels, it
+          is a test prompt, and the comparisons labelled `train` are left out.
+        - The names of the four splits are used as they are; every comparison must then have one, or `unused`.
+        - Prompts without a label are drawn by the seed.
     unseen_users
-        Share of the users with train and test comparisons that is held out, in [0, 1): at least one of them if it is
-        positive and there are two, and never all.
+        Share of the users to hold out, in [0, 1), of those with both train and test comparisons. If it is positive and
+        there are at least two such users, at least one is held out, but never all.
     test_prompts
-        Share of the prompts that is held out, in (0, 1): at least one, and never all.
+        Share of the prompts to hold out, in (0, 1). At least one prompt is held out, but never all.
     seed
-        Whole number from 0 on; the same seed gives the same split in every process.
+        Whole number of at least 0. The same seed gives the same split in every process.
     max_pairs_seen, max_pairs_unseen
-        Most train comparisons of a user, sampled without replacement; None for all. The sample of a user depends on the
-        seed and on that user's comparisons in their order, not on other users.
+        Largest number of train comparisons for each seen or unseen user, sampled without replacement; None for all. The
+        sample depends on the seed and on the user's own comparisons in their order, not on other users.
 
     Returns
     -------
     Splits
-        Four of the same type as `data`, and a summary, whose `warnings()` say what was left out.
+        Four tables of the type of `data`, and a summary whose `warnings()` report what was left out.
 
     Raises
     ------
     ConfigError
         An argument is out of its range.
     DataError
-        Nothing is left to train or to test on; or the given splits share a prompt between train and test, or a user
+        No train or no test comparisons are left; or the given splits share a prompt between train and test, or a user
         between seen and unseen.
     """
     labels = assign_splits(
@@ -228,27 +231,27 @@ def assign_splits(
     max_pairs_unseen: int | None = 50,
     given: Column | None = None,
 ) -> NDArray[np.str_]:
-    """Assign each comparison to one of the four splits, or to none, by the rules of `lorerm.split`.
+    """Assign each comparison to one of the four splits, or to `unused`, by the rules of `lorerm.split`.
 
-    The other arguments and the errors are those of `lorerm.split`.
+    See `lorerm.split` for the arguments that are not listed here, and for the errors.
 
     Parameters
     ----------
     user_ids, prompt_ids
         The user and the prompt of each comparison, [n].
     given
-        The column `split` of the data, [n].
+        The labels in the column `split` of the data, [n].
 
     Returns
     -------
     numpy.ndarray
-        [n] of `train_seen`, `test_seen`, `train_unseen`, `test_unseen` and `unused`.
+        For each comparison `train_seen`, `test_seen`, `train_unseen`, `test_unseen` or `unused`, [n].
     """
     _check_arguments(unseen_users, test_prompts, seed, max_pairs_seen, max_pairs_unseen)
     if not len(user_ids) == len(prompt_ids) == (len(user_ids) if given is None else len(given)):
         raise DataError(
             f"{len(user_ids)} users, {len(prompt_ids)} prompts and {len(user_ids if given is None else given)} splits",
-            "give one of each for every comparison",
+            "give one user, one prompt and one split for every comparison",
         )
     user_names, users = _index_sorted(user_ids)
     prompt_names, prompts = _index_sorted(prompt_ids)
@@ -266,7 +269,7 @@ def assign_splits(
     splits[(side == _TRAIN) & unseen[users]] = "train_unseen"
     splits[(side == _TEST) & ~unseen[users]] = "test_seen"
     splits[(side == _TEST) & unseen[users]] = "test_unseen"
-    splits[(n_train == 0)[users]] = UNUSED  # there is nothing to learn these users' weights from
+    splits[(n_train == 0)[users]] = UNUSED  # these users have no comparisons to learn their weights from
     for name, limit in (("train_seen", max_pairs_seen), ("train_unseen", max_pairs_unseen)):
         splits[_beyond_limit(np.flatnonzero(splits == name), users, user_names, limit, seed)] = UNUSED
     _check_something_left(splits)
@@ -282,7 +285,7 @@ def _check_arguments(
             raise ConfigError(f"{name} is {share!r}", f"give a share {least} and below 1", argument=name)
     whole = as_whole_number(seed)
     if whole is None or whole < 0:
-        raise ConfigError(f"seed is {seed!r}", "give a whole number from 0 on", argument="seed")
+        raise ConfigError(f"seed is {seed!r}", "give a whole number of at least 0", argument="seed")
     for name, limit in (("max_pairs_seen", max_pairs_seen), ("max_pairs_unseen", max_pairs_unseen)):
         if limit is not None and ((whole := as_whole_number(limit)) is None or whole < 1):
             raise ConfigError(
@@ -291,16 +294,17 @@ def _check_arguments(
 
 
 def _index_sorted(names: Column) -> tuple[list[str], Ints]:
-    """Return the distinct names in sorted order, and each entry's index among them."""
+    """Return the distinct names in sorted order, and for each entry the index of its name."""
     found, indices = index_distinct(names)
     order = sorted(range(len(found)), key=found.__getitem__)
+    # rank[i] is the sorted position of found[i]: the inverse permutation of `order`.
     rank = np.empty(len(found), dtype=np.int64)
     rank[order] = np.arange(len(found))
     return [found[index] for index in order], rank[indices]
 
 
 def _read_given(given: Column | None, n: int) -> NDArray[np.str_]:
-    """Check the given labels; an empty string means none."""
+    """Return the given labels by their standard names; an empty string means that there is no label."""
     if given is None:
         return np.full(n, "", dtype="<U12")
     known = {label: parse_split(label) or "" for label in dict.fromkeys(given)}
@@ -310,7 +314,10 @@ def _read_given(given: Column | None, n: int) -> NDArray[np.str_]:
 def _divide_prompts(
     prompts: Ints, n_prompts: int, labels: NDArray[np.str_], share: float, seed: int
 ) -> NDArray[np.int8]:
-    """Return the side of each comparison: as its label says, else its prompt's labels, else drawn by the seed."""
+    """Return the side of each comparison: `_TRAIN`, `_TEST` or `_DROPPED`.
+
+    The labels of a prompt determine its side. A prompt without labels is drawn by the seed.
+    """
     in_train, in_test = np.zeros(n_prompts, dtype=bool), np.zeros(n_prompts, dtype=bool)
     in_train[prompts[labels == "train"]] = True
     in_test[prompts[labels == "test"]] = True
@@ -323,7 +330,7 @@ def _divide_prompts(
 
 
 def _share_of(n: int, share: float) -> int:
-    """Round a positive share of n, such that both parts have at least one; of a single thing nothing is held out."""
+    """Return a positive share of n, rounded and from 1 to n - 1; return 0 if n is less than 2."""
     return min(max(round(share * n), 1), n - 1) if n > 1 else 0
 
 
@@ -336,7 +343,7 @@ def _draw_users(eligible: Bools, share: float, seed: int) -> Bools:
 
 
 def _beyond_limit(rows: Ints, users: Ints, names: list[str], limit: int | None, seed: int) -> Ints:
-    """Draw the rows to leave out, so that no user has more than the limit."""
+    """Return the rows to leave out, drawn at random, so that no user has more rows than the limit."""
     if limit is None or len(rows) == 0:
         return rows[:0]
     rows = rows[np.argsort(users[rows], kind="stable")]
@@ -344,7 +351,7 @@ def _beyond_limit(rows: Ints, users: Ints, names: list[str], limit: int | None, 
     left_out = [rows[:0]]
     for user, start, count in zip(present, starts, counts, strict=True):
         if count > limit:
-            # A generator of the user's own: other users do not change the draw.
+            # One generator for each user, so that other users do not change the draw.
             digest = hashlib.sha256(f"{seed}\n{names[user]}".encode()).digest()
             drawn = np.random.default_rng(int.from_bytes(digest, "big")).permutation(count)
             left_out.append(rows[start + drawn[limit:]])
@@ -354,11 +361,11 @@ def _beyond_limit(rows: Ints, users: Ints, names: list[str], limit: int | None, 
 def _check_given(
     labels: NDArray[np.str_], prompts: Ints, prompt_names: list[str], users: Ints, user_names: list[str]
 ) -> None:
-    """Refuse given splits that do not keep prompts and users apart, or that leave nothing to train or to test on."""
+    """Raise `DataError` if given splits are incomplete, share prompts or users, or lack train or test comparisons."""
     if not np.isin(labels, [*SPLITS, UNUSED]).all():
         raise DataError(
             'column "split" names one of the four splits for some comparisons only',
-            f"give one of {', '.join(SPLITS)} or {UNUSED} for every comparison, or train and test alone",
+            f"give one of {', '.join(SPLITS)} or {UNUSED} for every comparison, or use only train and test",
             column="split",
         )
     for what, indices, names, left, right in (
@@ -370,7 +377,7 @@ def _check_given(
             raise DataError(
                 f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
                 f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
-                f"put each {what} on one side, or leave the column out to split by the seed",
+                f"put each {what} on one side only, or leave the column out to split by the seed",
                 column="split",
             )
     _check_something_left(labels)
@@ -392,8 +399,11 @@ def _check_something_left(splits: NDArray[np.str_]) -> None:
 
 
 def _summarise(user_ids: Column, prompt_ids: Column, splits: NDArray[np.object_], unseen_wanted: bool) -> SplitSummary:
-    """Count; why a comparison is unused follows from the splits of its user's and its prompt's other comparisons."""
-    # Ids may be tuples, of which np.asarray would make a matrix.
+    """Count users and comparisons in the splits, and the unused comparisons by reason.
+
+    The reason is derived from the splits of the other comparisons of the same user and of the same prompt.
+    """
+    # Not np.asarray, which would turn ids that are tuples into a matrix.
     users, prompts = (np.fromiter(ids, dtype=object, count=len(ids)) for ids in (user_ids, prompt_ids))
     names = list(dict.fromkeys(users.tolist()))
     where = {name: splits == name for name in SPLITS}
@@ -402,6 +412,8 @@ def _summarise(user_ids: Column, prompt_ids: Column, splits: NDArray[np.object_]
     tested = set(users[in_test].tolist())
     test_prompts = set(prompts[in_test].tolist())
     unused = zip(users[splits == UNUSED].tolist(), prompts[splits == UNUSED].tolist(), strict=True)
+    # Prompts of the unused comparisons of users who are in a split. If such a prompt is a test prompt, the comparison
+    # was labelled as train; otherwise it was over the limit of its user.
     dropped = [prompt for user, prompt in unused if user in used]
     return SplitSummary(
         sizes={name: SplitSize(len(set(users[rows].tolist())), int(rows.sum())) for name, rows in where.items()},

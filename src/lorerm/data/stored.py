@@ -1,7 +1,7 @@
-"""Comparisons in a run folder: `comparisons.parquet`, and beside it `responses.parquet` with the texts.
+"""Read and write the comparisons of a run folder (`comparisons.parquet`) and their texts (`responses.parquet`).
 
-The rows of `responses.parquet` are in the order of `Preferences.canonical`, which is that of the rows of embeddings.
-The text of a response that was forgotten is empty, so that the other rows keep their numbers.
+The rows of `responses.parquet` are in the order of `Preferences.canonical`, as are the rows of the embeddings. If the
+text of a response was removed, because its users were forgotten, its row is empty. All other rows keep their numbers.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 COMPARISONS, RESPONSES = "comparisons.parquet", "responses.parquet"
 
-# Rows that Parquet keeps together; fixed, so that equal tables are equal bytes. Of responses, as many as are embedded
-# at a time.
+# Number of rows in one row group of the Parquet file. It is fixed, so that equal tables give identical bytes. A row
+# group of responses has as many rows as are embedded at a time.
 _ROWS_PER_GROUP = {COMPARISONS: 1 << 17, RESPONSES: 1 << 10}
 
 
 @cache
 def comparisons_schema() -> pa.Schema:
-    """Return the columns of `comparisons.parquet`."""
+    """Return the schema of `comparisons.parquet`."""
     import pyarrow as pa
 
     text, row = pa.string(), pa.int64()
@@ -46,7 +46,7 @@ def comparisons_schema() -> pa.Schema:
 
 
 def write_comparisons(run: str | Path, comparisons: Comparisons) -> None:
-    """Write `comparisons.parquet`; equal comparisons give equal bytes."""
+    """Write `comparisons.parquet` atomically; equal comparisons give identical bytes."""
     import pyarrow as pa
 
     chosen, rejected = comparisons.rows()
@@ -57,14 +57,17 @@ def write_comparisons(run: str | Path, comparisons: Comparisons) -> None:
 
 
 def write_preferences(run: str | Path, preferences: Preferences) -> None:
-    """Write `responses.parquet`, in canonical order, and `comparisons.parquet`; equal preferences give equal bytes."""
+    """Write `responses.parquet` (in canonical order), then `comparisons.parquet`.
+
+    Each file is written atomically. Equal preferences give identical bytes.
+    """
     ordered = preferences.canonical()
     write_table(Path(run) / RESPONSES, ordered.responses)
     write_comparisons(run, ordered)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write one of the two tables, whole or not at all."""
+    """Write one of the two Parquet files atomically."""
     import pyarrow.parquet as pq
 
     with atomic_path(path) as temporary:
@@ -72,7 +75,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def load_comparisons(run: str | Path) -> Comparisons:
-    """Read `comparisons.parquet`; `RunError` if it is missing or damaged."""
+    """Read `comparisons.parquet`. Raises `RunError` if the file is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -86,7 +89,7 @@ def load_comparisons(run: str | Path) -> Comparisons:
     return Comparisons(
         user_ids=_strings(table["user_id"]),
         prompt_ids=_strings(table["prompt_id"]),
-        # Copies, since Arrow's own memory is read-only, which torch warns of.
+        # Copies, since Arrow's memory is read-only, and torch warns of read-only arrays.
         chosen=table["chosen"].to_numpy().copy(),
         rejected=table["rejected"].to_numpy().copy(),
         weights=table["weight"].to_numpy().copy(),
@@ -95,7 +98,7 @@ def load_comparisons(run: str | Path) -> Comparisons:
 
 
 def load_preferences(run: str | Path) -> Preferences:
-    """Read the comparisons of a run folder with their texts; `RunError` if a file is missing or damaged."""
+    """Read the comparisons in a run folder with their texts. Raises `RunError` if a file is missing or damaged."""
     columns, responses = load_comparisons(run).columns(), StoredResponses(run).table()
     n = len(columns["chosen"])
     if columns["splits"] is None:
@@ -104,14 +107,15 @@ def load_preferences(run: str | Path) -> Preferences:
 
 
 def forget_users(run: str | Path, user_ids: Collection[str]) -> int:
-    """Remove some users' comparisons, and the texts of responses that only they compared; return how many comparisons.
+    """Remove the users' comparisons and the texts of the responses that only they compared.
 
-    The responses keep their rows. Interrupted between the two files, the same call completes it.
+    The row numbers of the responses do not change. If the call is interrupted between the two files, the same call
+    completes it. Return the number of comparisons removed.
     """
     comparisons = load_comparisons(run)
     kept = comparisons.without_users(user_ids)
     if (Path(run) / RESPONSES).exists():
-        # The texts first: until the comparisons are replaced, an interrupted call can be repeated.
+        # The texts first: as long as the old comparisons are there, an interrupted call can be repeated.
         _blank_texts(run, kept)
     if len(kept) < len(comparisons):
         write_comparisons(run, kept)
@@ -125,7 +129,7 @@ def _blank_texts(run: str | Path, kept: Comparisons) -> None:
     responses = StoredResponses(run).table()
     unused: Bools = np.ones(len(responses), dtype=bool)
     unused[np.concatenate(kept.rows())] = False
-    unused &= pc.list_value_length(responses["prompt"]).to_numpy() > 0
+    unused &= pc.list_value_length(responses["prompt"]).to_numpy() > 0  # not those that are empty already
     if not unused.any():
         return
     for number, field in enumerate(responses.schema):
@@ -135,9 +139,9 @@ def _blank_texts(run: str | Path, kept: Comparisons) -> None:
 
 
 class StoredResponses:
-    """The texts of a run folder's `responses.parquet`, read some rows at a time, so that memory stays bounded.
+    """Texts in the `responses.parquet` of a run folder, read some rows at a time, which bounds memory.
 
-    A missing or damaged file is a `RunError`, also later, when rows are read.
+    Raises `RunError` if the file is missing or damaged, when the object is created or when rows are read.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -146,14 +150,15 @@ class StoredResponses:
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             if file.schema_arrow != responses_schema():
                 raise damaged(self._path)
-        self._starts = np.cumsum([0, *groups])
+        self._starts = np.cumsum([0, *groups])  # the first row of each row group, then the number of rows
 
     def __len__(self) -> int:
-        """Return the number of rows R."""
+        """Return the number of rows."""
         return int(self._starts[-1])
 
     def conversations(self, rows: slice) -> list[Conversation]:
-        """Return the whole conversations of consecutive rows; an empty one where the response was forgotten."""
+        """Return the whole conversations in consecutive rows; a conversation is empty if its text was removed."""
+        # With side="right", the results are one larger than the indices of the first and the last row group needed.
         first, last = np.searchsorted(self._starts, [rows.start, rows.stop - 1], side="right").tolist()
         with self._open() as file:
             table = file.read_row_groups(list(range(first - 1, last)))
@@ -161,7 +166,7 @@ class StoredResponses:
         return [prompt + response for prompt, response in read_responses(some)]
 
     def table(self) -> pa.Table:
-        """Return all rows as a table of responses."""
+        """Return all rows as an Arrow table (`responses_schema`)."""
         with self._open() as file:
             return file.read().combine_chunks()
 
@@ -178,17 +183,18 @@ class StoredResponses:
 
 
 def damaged(path: Path) -> RunError:
-    """Return the error for a file of a run folder that is missing or cannot be read."""
+    """Return the error for a file in a run folder that is missing or cannot be read."""
     return RunError(
         "the file is missing or damaged",
-        "delete it and run the command that made it again: finished work is kept",
+        "delete the file if it exists, then run the command that writes it; finished work is kept",
         file=path,
     )
 
 
 def _strings(column: pa.ChunkedArray) -> Strings:
-    """Return a column as Python strings, in which equal strings are one object."""
+    """Return a column as Python strings, in which equal strings are one object; a null is None."""
     encoded = column.combine_chunks().dictionary_encode()
+    # None is the last entry of the dictionary; nulls get its index.
     known = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
     found: Strings = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
     return found

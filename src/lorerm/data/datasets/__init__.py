@@ -1,8 +1,11 @@
-"""Data sets known by name: one module per data set, and one line in this registry.
+"""Data sets that are loaded by name: one module for each data set, and the registry of these modules.
 
-A module has a frozen dataclass `Options`, whose attribute docstrings are the help texts of its command-line options,
-and a function `load(options, split)`, which returns `Loaded`. It imports nothing heavy at its top, since the command
-lists the options of all data sets.
+Each module defines:
+
+- a frozen dataclass `Options`; its attribute docstrings are the help texts of the data set's command-line options
+- a function `load(options, split)`, which returns `Loaded`
+
+A module must not import heavy packages at its top, since `lorerm run --help` lists the options of all data sets.
 """
 
 from __future__ import annotations
@@ -27,11 +30,11 @@ DATASETS: Mapping[str, str] = {
     "personalllm": "lorerm.data.datasets.personalllm",
     "community-alignment": "lorerm.data.datasets.community_alignment",
 }
-"""Name of the data set -> its module."""
+"""Name of each data set -> its module."""
 
 
 def dataset_options(name: str) -> type[Any]:
-    """Return the dataclass with the options of a data set."""
+    """Return the dataclass of the options that a data set has."""
     if name not in DATASETS:
         raise ConfigError(
             f"data set {name!r} is not known",
@@ -50,8 +53,8 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
     name
         One of `DATASETS`.
     **options
-        Fields of `dataset_options(name)`. Published data sets have `data` (local files) and `revision` (on the hub)
-        among them.
+        Fields of `dataset_options(name)`. All published data sets have the options `data` (local files) and `revision`
+        (a version of the data set on the hub).
 
     Returns
     -------
@@ -60,7 +63,7 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
     Raises
     ------
     ConfigError
-        No data set has that name, or it has no such option.
+        There is no data set of this name, or the data set has no such option.
     DataError
         The data set cannot be read.
 
@@ -74,18 +77,19 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
 
 
 def read_dataset(name: str, *, split: SplitConfig | None = None, **options: object) -> Loaded[Preferences]:
-    """Load a data set by its name, with an account of what was read and what was left out.
+    """Load a data set by its name, with a record of what was read and what was left out.
 
-    `split` says how a data set draws its own split; None is as published. `options` are as in `load_dataset`.
+    `split` has the settings for data sets that draw a split themselves; if it is None, they use their own settings.
+    `options` are the options of `load_dataset`.
     """
     found = dataset_options(name)
     known = [field.name for field in fields(found)]
     for option in options:
         if option not in known:
             raise ConfigError(
-                f"data set {name} has no option {option!r}", f"its options are {', '.join(known)}", argument=option
+                f"data set {name} has no option {option!r}", f"use its options: {', '.join(known)}", argument=option
             )
-    # Experiment files and the command line have lists, the options tuples.
+    # Experiment files and the command line give lists, but the options are tuples.
     values = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
     loaded: Loaded[Preferences] = import_module(DATASETS[name]).load(found(**values), split)
     return loaded

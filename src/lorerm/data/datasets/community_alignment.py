@@ -1,9 +1,9 @@
-"""Community Alignment: choices among four responses, of annotators in five languages (arXiv 2507.09650).
+"""Load Community Alignment: choices among four responses, made by annotators in five languages (arXiv 2507.09650).
 
-At each of up to four turns, an annotator prefers one of four responses, with which the conversation continues. It is
-compared with each of the three others; these comparisons share the weight 1. Conversations that begin with the same
-prompt (over 2,500 prompts were given to ten annotators or more) have one prompt id, so that all are in train or all in
-test.
+A conversation has up to four turns. At each turn, an annotator chooses one of four responses, and the conversation
+continues with it. The chosen response is compared with each of the three other responses; the weights of these three
+comparisons sum to 1. All conversations that begin with the same prompt have the same prompt id, so that a split puts
+them all in train or all in test. (Over 2,500 opening prompts were given to ten annotators or more.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RESPONSES = ("response_a", "response_b", "response_c", "response_d")
 _CONVERSATION_STEPS = {
     "language": "in other languages than those asked for",
     "empty": "without a first message",
-    "repeated": "that were read already",
+    "repeated": "with the id of a conversation already read",
 }
 _TURN_STEPS = {
     "unpreferred": "no response is preferred, or the preferred one is missing",
@@ -43,13 +43,15 @@ class Options(PublishedOptions):
     """Community Alignment."""
 
     languages: tuple[str, ...] | None = None
-    """take conversations in these languages alone, named as in the column `assigned_lang`: "en it"; None: all"""
+    """use only conversations in these languages, named as in the column `assigned_lang`, for instance "en it"; None:
+    all"""
 
 
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
-    """Load comparisons of every turn's preferred response with each other response; annotators are the users.
+    """Load the comparisons of the chosen with each other response, at every turn. The users are the annotators.
 
-    Local files are as on the hub: Parquet, CSV or JSON lines. The data set grows, so give a revision.
+    Local files have the columns of the data set on the hub, as Parquet, CSV or JSON lines. The data set on the hub
+    grows, so give a revision to load the same data again.
     """
     rows = raw_rows(REPOSITORY, options.data, options.revision)
     conversations, turns = Tally("conversations", _CONVERSATION_STEPS), Tally("turns", _TURN_STEPS)
@@ -74,7 +76,7 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
     if unknown:
         raise DataError(
             f"there is no conversation in {unknown[0]!r}",
-            f"choose among {', '.join(sorted(found)) or 'none'}",
+            f"choose from the languages of the data: {', '.join(sorted(found)) or 'none'}",
             file=rows.source,
             argument="languages",
         )
@@ -83,13 +85,13 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
 
 
 def _records(row: Row, tally: Tally) -> Iterator[dict[str, object]]:
-    """Yield a row of the data contract for each turn; its prompt has the earlier turns with preferred responses."""
+    """Yield one input row for each turn. Its prompt has the earlier turns with the chosen responses."""
     context: list[dict[str, str]] = []
     broken = False
     for turn in TURNS:
         prompt = column(row, f"{turn}_turn_prompt")
         if not (prompt or "").strip():
-            # The conversation may end before the fourth turn; a turn after a gap has no context.
+            # The conversation may end before the fourth turn. A turn after a missing turn has no complete context.
             broken = True
             continue
         tally.add()

@@ -1,4 +1,4 @@
-"""The result of reading a data set: comparisons, and an account of the rows that did not become comparisons."""
+"""The result of loading a data set: comparisons, and a record of the rows that did not become comparisons."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ C = TypeVar("C", bound=Comparisons, covariant=True)
 
 @dataclass(frozen=True)
 class Loaded(Generic[C]):
-    """Comparisons of a data set, as text or embedded, and where they came from."""
+    """Comparisons of a data set, as text or with embeddings, and a record of how they were read."""
 
     preferences: C
     source: str = ""
     """what was read: a repository at a commit, or local files"""
     reading: tuple[str, ...] = ()
-    """one line per step of the reading: how many rows it kept, and why it left others out"""
+    """one line for each step of the reading: how many rows it left out, why, and how many remain"""
     warnings: tuple[str, ...] = ()
-    """sentences about the comparisons that a report must show"""
+    """warnings about the comparisons, one sentence each, which every report shows"""
     text: Preferences | None = None
-    """the comparisons as text, for the leak check, where `preferences` are embeddings and the files hold the text"""
+    """the comparisons as text, for the leak check; given only if `preferences` has embeddings instead of texts and the
+    data set's files contain the texts"""
     lists_all_responses: bool = False
-    """whether row r of the responses is the r-th response of the data set's files, in their order"""
+    """True if the responses are exactly those of the data set's files, in file order, including responses that no
+    comparison uses"""
 
 
 class Tally:
-    """Counts of the rows that a loader leaves out, by the step that leaves them out.
+    """Numbers of the rows that a loader reads, and of those that each of its steps leaves out.
 
-    `unit` is the name of what is counted, in the plural; `steps` has the reason of each step, by its name and in order.
+    `unit` is the plural noun for what is counted. `steps` maps the name of each step to the reason for which the step
+    leaves rows out; `lines` reports the steps in this order.
 
     Examples
     --------
@@ -54,16 +57,16 @@ class Tally:
         self._read += count
 
     def drop(self, step: str, count: int = 1) -> None:
-        """Count rows that a step leaves out."""
+        """Count rows that the given step leaves out."""
         self._dropped[step] += count
 
     @property
     def left(self) -> int:
-        """The number of rows left after all steps."""
+        """Number of rows that remain after all steps."""
         return self._read - sum(self._dropped.values())
 
     def lines(self) -> tuple[str, ...]:
-        """Return one line for the rows read, and one for each step that left some out."""
+        """Return one line for the rows read, and one line for each step that left rows out."""
         left = self._read
         lines = [f"{self._unit} read: {left:,}"]
         for step, reason in self._steps.items():

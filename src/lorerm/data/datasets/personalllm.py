@@ -1,8 +1,8 @@
-"""PersonalLLM: simulated users who mix the scores of ten reward models (Zollo et al., 2024, arXiv 2409.20296).
+"""Load PersonalLLM: simulated users who mix the scores of ten reward models (Zollo et al., 2024, arXiv 2409.20296).
 
-Each prompt has eight responses, each scored by ten reward models. A simulated user is a vector w on the simplex; their
-score of a response is the dot product of its ten scores with w. Their one comparison on a prompt is the best response
-against the worst. All users compare the same responses.
+Each prompt has eight responses, and each response has a score from each of ten reward models. A simulated user is a
+vector w on the simplex. The user's score of a response is the dot product of w and the response's ten scores. On each
+prompt, a user has one comparison: the best response against the worst. All users compare the same responses.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ REWARD_MODELS = (
 )
 _STEPS = {
     "scores": "a score is missing or not finite",
-    "repeated": "a training prompt that is a test prompt too",
+    "repeated": "a train prompt that is also a test prompt",
 }
 
 
 class _Prompts(NamedTuple):
-    """All prompts of the train or of the test split, in their order."""
+    """All P prompts of the train or of the test split, in file order."""
 
     texts: list[tuple[str, str, list[str]]]
-    """(id, prompt, its eight responses)"""
+    """(prompt id, prompt, the eight responses)"""
     scores: Floats
-    """[P, 8, 10]; zeros where one is missing"""
+    """[P, 8, 10]: score of each response by each reward model; 0 if it is missing"""
     usable: Ints
-    """indices of the prompts that users compare responses to"""
+    """indices of the prompts on which users have comparisons"""
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,24 @@ class Options(PublishedOptions):
     """number of unseen users to draw"""
     concentration: float = 0.1
     """users are drawn from Dirichlet(concentration * 1_10); at 0.1, as published, one or two reward models dominate for
-    most users; the larger it is, the more alike users are"""
+    most users; a larger value makes users more alike"""
     seen_share: float = 0.005
-    """share of the train prompts on which a seen user has training comparisons: drawn for each user, rounded down, at
-    least one prompt"""
+    """share of the train prompts on which a seen user has training comparisons; the prompts are drawn for each user,
+    and their number is rounded down, but is at least one"""
     unseen_share: float = 0.001
-    """share of the train prompts on which an unseen user has few-shot comparisons: drawn likewise"""
+    """share of the train prompts on which an unseen user has few-shot comparisons; the prompts are drawn in the same
+    way as for seen users"""
 
 
 def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
-    """Draw users, and load their comparisons, each with its split.
+    """Draw simulated users and load their comparisons, each with its split.
 
-    Local files are a folder with the files of the train and of the test split. Of `split`, the seed decides the users
-    and their prompts. Test comparisons are on all test prompts.
+    Local files are a folder with the files of the train split and of the test split. The seed in `split` determines the
+    users and their train prompts; its other settings are ignored. Every user has test comparisons on all test prompts.
 
-    The responses are all eight of each train prompt in their order, then those of each test prompt. Of equally good, or
-    equally bad, responses the first is taken. A user to whom all eight are equal has no comparison on that prompt.
+    The result lists the eight responses of each train prompt, then those of each test prompt, in file order. If several
+    responses are equally good or equally bad, the first is used. If the best and the worst response have the same text,
+    or all eight scores are equal, there is no comparison.
     """
     seen_users, unseen_users = options.seen_users, options.unseen_users
     if seen_users < 1 or unseen_users < 0:
@@ -100,7 +102,11 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
     for name in ("concentration", "seen_share", "unseen_share"):
         value = getattr(options, name)
         if not value > 0 or (name != "concentration" and value > 1):
-            raise ConfigError(f"{name} is {value}", "give a positive number, and a share of at most 1", argument=name)
+            raise ConfigError(
+                f"{name} is {value}",
+                "give a positive number" + ("" if name == "concentration" else " of at most 1"),
+                argument=name,
+            )
     rows = raw_rows(REPOSITORY, options.data, options.revision)
     tally = Tally("prompts", _STEPS)
     train, test = _read(rows, tally)
@@ -116,13 +122,15 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
         _compare(test.scores, tastes, [test.usable] * len(names), N_RESPONSES * n_train),
     ]
     user, chosen, rejected = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    side = np.repeat([0, 1], [len(part[0]) for part in parts])
+    side = np.repeat([0, 1], [len(part[0]) for part in parts])  # 0: train prompts, 1: test prompts
+    # Indexed by 2 * side + (1 if the user is seen, else 0).
     labels = np.array(["train_unseen", "train_seen", "test_unseen", "test_seen"], dtype=object)
     texts = [*train.texts, *test.texts]
     codes: dict[str, int] = {}
+    # A number for the text of each response row: equal texts have equal numbers.
     text = np.array([codes.setdefault(response, len(codes)) for _, _, responses in texts for response in responses])
     decided = text[chosen] != text[rejected]
-    order = np.argsort(user[decided], kind="stable")
+    order = np.argsort(user[decided], kind="stable")  # by user; for each user, train comparisons come first
     user, chosen, rejected, side = (values[decided][order] for values in (user, chosen, rejected, side))
     preferences = Preferences.from_responses(
         ((prompt, response) for _, prompt, responses in texts for response in responses),
@@ -141,7 +149,11 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
 def _compare(
     scores: Floats, tastes: Floats, prompts_of: Sequence[Ints], first_row: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return user, best and worst response of each comparison, int32 [n]: one response twice where all are equal."""
+    """Return for each comparison the user, the row of the best and the row of the worst response (int32 [n]).
+
+    The responses of `prompts_of[user]` are in rows from `first_row` on, eight for each prompt. If all eight scores are
+    equal, the best and the worst row are the same.
+    """
     users, best, worst = [], [], []
     for user, prompts in enumerate(prompts_of):
         values = scores[prompts] @ tastes[user]
@@ -159,7 +171,9 @@ def _read(rows: RawRows, tally: Tally) -> tuple[_Prompts, _Prompts]:
     for label, row in rows:
         with of_published_layout(row):
             if label not in texts:
-                raise DataError("the file is neither of the train nor of the test split", "keep the files' names")
+                raise DataError(
+                    "the name of the file or split contains neither train nor test", "keep the published file names"
+                )
             responses = [_text(row, f"response_{i}") for i in range(1, N_RESPONSES + 1)]
             texts[label].append((str(column(row, "prompt_id")), _text(row, "prompt"), responses))
             scores[label].append(_scores(row))
@@ -188,7 +202,7 @@ def _text(row: Row, name: str) -> str:
 
 
 def _scores(row: Row) -> Floats:
-    """Return the scores [8, 10]; NaN where one is missing or not finite."""
+    """Return the scores [8, 10] of the responses in a row; NaN if a score is missing or not finite."""
     names = [[f"response_{i}_{model}" for model in REWARD_MODELS] for i in range(1, N_RESPONSES + 1)]
     given = [[as_number(column(row, name)) for name in of_response] for of_response in names]
     return np.array([[np.nan if value is None else value for value in values] for values in given])

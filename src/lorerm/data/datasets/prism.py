@@ -1,8 +1,8 @@
-"""PRISM: dialogues of 1,500 users from 75 countries with 21 language models (Kirk et al., 2024, arXiv 2404.16019).
+"""Load PRISM: dialogues of 1,500 users from 75 countries with 21 language models (Kirk et al., 2024, arXiv 2404.16019).
 
-At each turn a user sees several replies and chooses one, with which the dialogue continues. The prompt of a turn holds
-all earlier turns with the chosen replies. The chosen reply is compared with each rejected one; these comparisons share
-the weight 1. A dialogue is either in train or in test.
+At each turn, a user sees several replies and chooses one, and the dialogue continues with it. The prompt of a turn has
+all earlier turns with the chosen replies. The chosen reply is compared with each rejected reply; the weights of these
+comparisons sum to 1. All comparisons of a dialogue are in train, or all are in test.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ MAX_DIALOGUES_TOO_FEW = 5
 """Users with at most this number of dialogues are left out, as published."""
 
 _DIALOGUE_STEPS = {
-    "user": "of users who are not in the survey, or who completed no conversation by it",
+    "user": "of users who are not in the survey, or who completed no conversation according to it",
     "unqualified": "no turn has a message, a chosen and a rejected reply",
     "few": f"of users with {MAX_DIALOGUES_TOO_FEW} dialogues or fewer",
 }
 _TURN_STEPS = {
-    "broken": "the message or the chosen reply is missing there, or in an earlier turn of the dialogue",
+    "broken": "the message or the chosen reply is missing in this or an earlier turn of the dialogue",
     "unrejected": "no reply was rejected",
     "blank": "the messages are blank",
-    "same": "all rejected replies are the chosen one's text",
+    "same": "all rejected replies have the text of the chosen reply",
 }
 
 
 PUBLISHED_SPLIT = SplitConfig(unseen_users=0.2, test_prompts=0.5, seed=123)
-"""The split of the published code."""
+"""The settings with which the published code draws its split."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ class Options(PublishedOptions):
     """PRISM."""
 
     published_format: bool = False
-    """render comparisons as the published pipeline did: one per turn, the chosen reply as a string against the printed
-    list of all rejected ones; the brackets give the chosen reply away, so use it only to match a published table"""
+    """render comparisons as the published code did: one comparison for each turn, of the chosen reply as a string with
+    the printed list of all rejected replies; the brackets show which reply was chosen, so use this option only to
+    reproduce a published table"""
 
 
 class _Turn(NamedTuple):
@@ -72,8 +73,9 @@ class _Turn(NamedTuple):
 def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Load the comparisons of the users with more than five dialogues, each with its split.
 
-    Local files are a folder with `survey.jsonl` and `conversations.jsonl`. Where `split` is None, the splits are the
-    published ones; see `split_dialogues`. Users are in the order of their ids, as in the published code.
+    Local files are a folder with `survey.jsonl` and `conversations.jsonl`. If `split` is None, the split is the
+    published one (`PUBLISHED_SPLIT`, see `split_dialogues`). The comparisons are in the order of the user ids, as in
+    the published code.
     """
     commit = resolve(REPOSITORY, options.revision) if options.data is None else None
     survey = raw_file(REPOSITORY, "survey.jsonl", options.data, commit)
@@ -82,6 +84,8 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
     ]
     tally = Tally("dialogues", _DIALOGUE_STEPS)
     dialogues = _read_dialogues(raw_file(REPOSITORY, "conversations.jsonl", options.data, commit), users, tally)
+    # Leave out users without a usable dialogue (empty entry). Users without any dialogue in the file (no entry) stay,
+    # as they influence the shuffle in `split_dialogues`.
     users = [user for user in users if dialogues.get(user, True)]
     splits = split_dialogues(users, dialogues, split or PUBLISHED_SPLIT)
     tally.drop("few", sum(splits[name] == UNUSED for names in dialogues.values() for name in names))
@@ -98,8 +102,8 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
     warnings: tuple[str, ...] = ()
     if options.published_format:
         warnings = (
-            "The comparisons are rendered as published, rejected replies as a printed list: their accuracies measure "
-            "that format, not the users' preferences.",
+            "The comparisons are rendered as published, with the rejected replies as a printed list: accuracies on "
+            "them measure that format, not the users' preferences.",
         )
     preferences = Preferences.from_comparisons(comparisons, ReadingSummary(turns.left, len(comparisons)))
     return Loaded(preferences, source, (*tally.lines(), *turns.lines()), warnings)
@@ -108,12 +112,14 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
 def split_dialogues(
     users: Sequence[str], dialogues: Mapping[str, Mapping[str, object]], split: SplitConfig = PUBLISHED_SPLIT
 ) -> dict[str, str]:
-    """Draw the split of each dialogue as the published code does: name of the dialogue -> split.
+    """Draw the split of each dialogue as the published code does. Return a map from dialogue name to split.
 
-    `users` are in the order of the survey; `dialogues` has their dialogues by user and name, in the order of the file.
-    NumPy's legacy generator shuffles the users once; the first int(0.8 n) are seen. The dialogues of users with five
-    or fewer become `unused`. Then the dialogues of each other user are shuffled, seen users first; the first int(0.5 n)
-    are train. Other shares than 0.8 and 0.5 are those of `split`.
+    `users` are in the order of the survey. `dialogues` maps each user to a map whose keys are the names of the user's
+    dialogues, in file order. The steps are, with NumPy's legacy generator and the seed and shares in `split`:
+
+    1. Shuffle the users. The first int(n * (1 - unseen_users)) of the n users are seen.
+    2. Label all dialogues of users with five dialogues or fewer as `unused`.
+    3. For each other user, in shuffled order, shuffle the n dialogues. The first int(n * (1 - test_prompts)) are train.
     """
     rng = np.random.RandomState(split.seed)
     order = np.array(list(users))
@@ -132,9 +138,9 @@ def split_dialogues(
 
 
 def _read_dialogues(rows: Iterator[Row], users: Sequence[str], tally: Tally) -> dict[str, dict[str, tuple[_Turn, ...]]]:
-    """Return the dialogues that have a usable turn, by user and name, in the order of the file.
+    """Return the dialogues that have a usable turn, by user and name, in file order.
 
-    A user whose dialogues are all left out has an empty entry; a user without dialogues in the file has none.
+    A user whose dialogues are all left out has an empty entry; a user without dialogues in the file has no entry.
     """
     found: dict[str, dict[str, tuple[_Turn, ...]]] = {}
     known = set(users)
@@ -155,7 +161,7 @@ def _read_dialogues(rows: Iterator[Row], users: Sequence[str], tally: Tally) -> 
 
 
 def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
-    """Group the utterances of a dialogue by turn; utterances without content are left out."""
+    """Group the utterances of a dialogue by turn, and leave out utterances without content."""
     by_turn: dict[int, list[Mapping[str, Any]]] = {}
     for utterance in history:
         of_turn = by_turn.setdefault(int(utterance["turn"]), [])
@@ -174,9 +180,9 @@ def _read_turns(history: Sequence[Mapping[str, Any]]) -> tuple[_Turn, ...]:
 def _compare(
     dialogue: Sequence[_Turn], tally: Tally, published_format: bool
 ) -> Iterator[tuple[Conversation, Conversation, Conversation, float]]:
-    """Yield prompt, chosen reply, rejected reply and weight of the comparisons of each turn.
+    """Yield (prompt, chosen reply, rejected reply, weight) for every comparison in a dialogue, turn by turn.
 
-    The prompt holds the earlier turns with the chosen replies.
+    The prompt has the earlier turns with the chosen replies.
     """
     context: list[Message] = []
     broken = False

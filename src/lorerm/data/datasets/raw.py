@@ -1,6 +1,7 @@
 """Read the rows of a published data set as they are stored, from local files or from the Hugging Face hub.
 
-Local files are read without a network. On the hub, a revision is resolved to a commit, which is read and recorded.
+Local files are read without a network. On the hub, a revision is first resolved to a commit; the commit is then read,
+and recorded as the source.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
 
 OWN_FILES = "give the files of the data set as they were published"
-"""The remedy where local files are not those of the data set."""
+"""The remedy in errors about local files that are not files of the data set."""
 
-# No column has this name: readers then return all columns, since one that they look for is missing.
+# Given as the user column. No column has this name, and if the user column is missing, readers return all columns.
 _ALL_COLUMNS = ""
 
-# In this order, since a file called "train_valid.jsonl" is training data.
+# The first label that a name contains is used, so that a file called "train_valid.jsonl" is training data.
 _LABELS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class PublishedOptions:
-    """Where a published data set is read."""
+    """Options of every published data set: where to read it."""
 
     data: str | Path | None = None
     """local files in the layout that the data set has on the hub; None: the hub"""
     revision: str | None = None
-    """branch, tag or commit of the data set on the hub; None: the newest"""
+    """branch, tag or commit of the data set on the hub; None: the newest version"""
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,30 @@ class Repository:
 
     name: str
     revision: str | None = None
-    """the branch or ref that is read unless another is given; None is the main branch"""
+    """the branch or ref that is read by default; None is the main branch"""
     folder: str | None = None
-    """the folder whose files are read one by one; None has the `datasets` library load the repository"""
+    """the folder whose files are read one by one; if it is None, the `datasets` library loads the repository"""
 
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows as they are stored, with the split that each is in; they can be read once."""
+    """Rows as they are stored, each with its split. They can be iterated only once."""
 
     source: str
     """what is read: a local path, or a repository at a commit"""
     rows: Iterator[tuple[str | None, Row]]
-    """(split, row); the split is "train", "valid", "test", or None where no file name says it"""
+    """(split, row); the split is "train", "valid" or "test", or None if the file's path contains none of these"""
 
     def __iter__(self) -> Iterator[tuple[str | None, Row]]:
         return self.rows
 
 
 def raw_rows(repository: Repository, data: str | Path | None, revision: str | None = None) -> RawRows:
-    """Return the rows of a data set from local files, or from its repository on the hub where `data` is None.
+    """Return the rows of a data set, from local files or, if `data` is None, from its repository on the hub.
 
-    `data` is a file, a folder of files (also in folders within it), or a folder that `datasets` wrote. `revision` is a
-    branch, tag or commit on the hub. A missing path and a hub that cannot be read are a `DataError`.
+    `data` is a file, a folder of files (subfolders are searched, too), or a folder written by `save_to_disk` of the
+    `datasets` library. `revision` is a branch, tag or commit on the hub. Raises `DataError` if the path does not exist
+    or the hub cannot be read.
     """
     if data is not None:
         return _local_rows(Path(data), str(data))
@@ -90,7 +92,7 @@ def raw_rows(repository: Repository, data: str | Path | None, revision: str | No
 
 
 def raw_file(repository: Repository, name: str, data: str | Path | None, commit: str | None) -> Iterator[Row]:
-    """Return the rows of one named file, in the local folder `data`, or on the hub at a commit where it is None."""
+    """Return the rows of one file, from the local folder `data` or, if `data` is None, from the hub at `commit`."""
     if data is not None:
         path = Path(data) / name
         if not path.exists():
@@ -104,7 +106,7 @@ def raw_file(repository: Repository, name: str, data: str | Path | None, commit:
 
 
 def resolve(repository: Repository, revision: str | None) -> str:
-    """Return the commit that a revision on the hub points to now."""
+    """Return the commit to which a revision on the hub currently points."""
     from huggingface_hub import HfApi
 
     with _reading_hub(repository):
@@ -113,7 +115,7 @@ def resolve(repository: Repository, revision: str | None) -> str:
 
 
 def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
-    """Return the value of a column; `DataError` where the row has no such column."""
+    """Return the value of a column. Raises `DataError` if the row has no such column."""
     found = row.record if isinstance(row.record, Mapping) else {}
     if name not in found:
         raise missing_column(name, found, OWN_FILES).in_row(row.source, row.number)
@@ -122,7 +124,10 @@ def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
 
 @contextmanager
 def of_published_layout(row: Row) -> Iterator[None]:
-    """Raise errors on reading a row, and values of another type than in the data set, as a `DataError` of that row."""
+    """Raise any error inside the block as a `DataError` with the file and the row.
+
+    This covers errors caused by values of another type than in the published data set.
+    """
     try:
         yield
     except DataError as error:
@@ -162,7 +167,7 @@ def _dataset_rows(parts: Mapping[str, Any], source: str) -> RawRows:
 
 
 def _files(folder: Path) -> Sequence[Path]:
-    """List the files of known formats in a folder and in the folders within it; hidden ones are left out."""
+    """List the files of known formats in a folder and its subfolders, without hidden files and folders."""
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -173,14 +178,17 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _label(name: str) -> str | None:
-    """Return the split that is part of a name: that of a split, or the path of a file below the folder given."""
+    """Return the label of the split ("train", "valid" or "test") that a name contains. Return None if there is none.
+
+    The name is the name of a split or the relative path of a file. The file name is searched before its folders.
+    """
     folder, _, file = name.lower().rpartition("/")
     return next((label for text in (file, folder) for label in _LABELS if label in text), None)
 
 
 @contextmanager
 def _reading_hub(repository: Repository) -> Iterator[None]:
-    """Raise any error of the hub's clients as a `DataError` with a remedy."""
+    """Raise any error of the libraries that read from the hub as a `DataError` with a remedy."""
     try:
         yield
     except Exception as error:

@@ -1,10 +1,12 @@
-"""A simulated population: users with known tastes compare responses of different styles.
+"""Simulate a population: users with known tastes compare responses of different styles.
 
-Tastes are drawn as in PersonalLLM (Zollo et al., 2024): each user is a mixture, Dirichlet(0.1), of a few named tastes,
-so that one or two tastes dominate for most users. A named taste is a direction in the space of style attributes. The
-utility of a response to a user is linear in its style, by the user's taste, and in its quality, by one factor for all
-users. Comparisons follow the Bradley-Terry model on these utilities. The truth is therefore known, and
-`SimulatedPopulation.upper_bound` is the accuracy that no model can exceed by much.
+Tastes are drawn as in PersonalLLM (Zollo et al., 2024, arXiv 2409.20296): each user is a Dirichlet(0.1) mixture of
+named tastes, so that one or two tastes dominate for most users. A named taste is a direction in the space of style
+attributes. A user's utility of a response is linear in the response's style, with the user's taste as coefficients, and
+in its quality, with the same coefficient for all users. Comparisons follow the Bradley-Terry model on these utilities.
+
+The true utilities are therefore known. `SimulatedPopulation.upper_bound` is their accuracy, which no model can exceed
+by much.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ TASTES: dict[str, dict[str, float]] = {
     "playful": {"humour": 1.0, "formality": -0.4},
     "rich in examples": {"examples": 1.0, "length": 0.2},
 }
-"""The named tastes: which attributes each likes (positive) or dislikes (negative); scaled to unit length in use."""
+"""The named tastes: attributes of style that are liked (positive) or disliked (negative), scaled to unit length."""
 
-# Log-odds per standard deviation. With these values, the true utilities agree with about 87% of the comparisons, and
-# quality alone predicts about two in three.
+# Log-odds per standard deviation of style and of quality. With these values, the true utilities agree with about 87% of
+# the comparisons, and quality alone predicts about two in three.
 TASTE_STRENGTH = 3.5
 QUALITY_STRENGTH = 2.0
-CONCENTRATION = 0.1
-UNRELIABLE_SHARE = 0.03
+CONCENTRATION = 0.1  # of the Dirichlet distribution of the users' mixtures
+UNRELIABLE_SHARE = 0.03  # share of the users who have a low reliability
 LOW_RELIABILITY = 0.2
-MIN_COMPARISONS, MEDIAN_COMPARISONS, MAX_COMPARISONS = 8, 60, 200
-N_RESPONSES = 7
+MIN_COMPARISONS, MEDIAN_COMPARISONS, MAX_COMPARISONS = 8, 60, 200  # per user
+N_RESPONSES = 7  # per prompt
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedPopulation:
-    """Comparisons of simulated users, and the truth behind them."""
+    """Comparisons of simulated users, and the true values from which they were drawn."""
 
     preferences: Preferences
     """one row per comparison; user ids "annotator-000", prompt ids "prompt-000\""""
@@ -71,31 +73,35 @@ class SimulatedPopulation:
     user_ids: tuple[str, ...]
     """the N users"""
     tastes: np.ndarray
-    """[N, M] float64: each user's mixture; rows sum to 1"""
+    """[N, M] float64: each user's mixture of the named tastes; rows sum to 1"""
     reliability: np.ndarray
     """[N] float64: factor on the log-odds of each user's comparisons; 1 for most users, 0.2 for a few"""
     responses: tuple[StyledResponse, ...]
     """all R responses, with their latent style and quality"""
     chosen: np.ndarray
-    """[n] int64: row of `responses` that was preferred"""
+    """[n] int64: index in `responses` of each comparison's chosen response"""
     rejected: np.ndarray
-    """[n] int64: row of `responses` that was not"""
+    """[n] int64: index in `responses` of each comparison's rejected response"""
     true_margin: np.ndarray
-    """[n] float64: utility of the chosen minus that of the rejected response; negative where the user erred"""
+    """[n] float64: utility of the chosen response minus utility of the rejected response; negative if the user chose
+    the response of lower utility"""
 
     @cached_property
     def upper_bound(self) -> float:
-        """Accuracy of the true utilities, as the mean over users: no model can do much better."""
+        """Accuracy of the true utilities (mean over users). No model can exceed it by much."""
         users = np.asarray(self.preferences.user_ids)
         return float(np.mean([np.mean(self.true_margin[users == user] > 0) for user in self.user_ids]))
 
     def true_rewards(self, user_id: str) -> np.ndarray:
-        """Return the true utility of every response for a user: log-odds [R] float64, in the order of `responses`."""
+        """Return a user's true utility of every response, in the order of `responses` ([R] float64, log-odds)."""
         taste = self.tastes[self._row(user_id)]
         return _utilities(self.responses, taste[None] @ self.profiles)[:, 0]
 
     def taste_of(self, user_id: str) -> str:
-        """Return a user's largest taste, and others of 15% or more, in descending order: "brief, little warmth"."""
+        """Return the names of a user's main tastes in descending order, for instance "brief, little warmth".
+
+        These are the taste with the largest share, and all others with a share of at least 15%.
+        """
         taste = self.tastes[self._row(user_id)]
         order = np.argsort(-taste, kind="stable")
         names = list(TASTES)
@@ -111,7 +117,7 @@ class SimulatedPopulation:
 
 
 def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MEDIAN_COMPARISONS) -> SimulatedPopulation:
-    """Simulate users who compare responses by their own taste; equal arguments give equal bytes.
+    """Simulate users who compare responses by their own taste; equal input gives identical bytes.
 
     Parameters
     ----------
@@ -120,7 +126,7 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MED
     seed
         Seed of the texts, the tastes and the comparisons. The texts do not depend on `n_users`.
     median_comparisons
-        Median number of comparisons per user; the numbers are log-normal, cut at 8 and 200.
+        Median number of comparisons per user. The numbers are log-normal, clipped to the range from 8 to 200.
     """
     if n_users < 1:
         raise ConfigError(f"n_users is {n_users}", "give a number of at least 1", argument="n_users")
@@ -147,6 +153,7 @@ def simulate(n_users: int = 300, seed: int = 0, *, median_comparisons: int = MED
         margin = utilities[shown[:, 0], user] - utilities[shown[:, 1], user]
         first_wins = comparison_rng.random(n) < 1 / (1 + np.exp(-margin * reliability[user]))
         users += [user_ids[user]] * n
+        # Columns: the chosen, then the rejected response.
         pairs.append(np.where(first_wins[:, None], shown, shown[:, ::-1]))
         margins.append(np.where(first_wins, margin, -margin))
     chosen, rejected = np.concatenate(pairs).T.copy()
@@ -183,7 +190,7 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
 
 
 def _utilities(responses: tuple[StyledResponse, ...], directions: np.ndarray) -> np.ndarray:
-    """Return utilities [R, N] of responses for users who like the directions [N, A] in the space of attributes."""
+    """Return the utilities [R, N] of R responses to N users, whose tastes are directions [N, A] in style space."""
     styles = np.stack([response.style for response in responses])
     quality = np.array([response.quality for response in responses])
     utilities: np.ndarray = TASTE_STRENGTH * styles @ directions.T + QUALITY_STRENGTH * quality[:, None]
@@ -191,7 +198,11 @@ def _utilities(responses: tuple[StyledResponse, ...], directions: np.ndarray) ->
 
 
 def _draw_pairs(n: int, n_prompts: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw two different responses to each of n different prompts, as rows [n, 2]."""
+    """Draw n different prompts and two different responses to each. Return the indices of the responses [n, 2].
+
+    Response r to prompt q has the index `q * N_RESPONSES + r`.
+    """
+    # A shift by 1 to N_RESPONSES - 1, modulo N_RESPONSES, always gives another response.
     first = rng.integers(N_RESPONSES, size=n)
     second = (first + rng.integers(1, N_RESPONSES, size=n)) % N_RESPONSES
     return rng.permutation(n_prompts)[:n, None] * N_RESPONSES + np.stack([first, second], axis=1)

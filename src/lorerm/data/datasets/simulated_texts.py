@@ -1,8 +1,8 @@
-"""Texts of the simulated population: everyday questions, and responses to them in many styles.
+"""Compose the texts of the simulated population: everyday questions, and responses to them in many styles.
 
-The facts that a text states come from its topic (`simulated_topics.json`), its wording from pools of sentence patterns
+The facts in a text come from its topic (`simulated_topics.json`). The wording comes from pools of sentence patterns
 (`simulated_phrases.json`). Both are drawn with probabilities that depend on the style of the response. No attribute of
-style has one fixed phrase, so that the text shows the style only with noise.
+style always gives the same phrase, so that the text shows the style only with noise.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KINDS = ("how", "plan", "start", "mistakes", "choice", "trouble", "why")
-"""The kinds of question asked about every topic."""
+"""The kinds of questions; each kind is asked about every topic."""
 
 ATTRIBUTES = ("length", "formality", "directness", "warmth", "structure", "hedging", "examples", "humour")
-"""The attributes of style, in the order of `StyledResponse.style`; mean 0 and variance 1 before clipping at 2.5."""
+"""The attributes of style, in the order of `StyledResponse.style`.
 
-# Plausible, mild correlations: long responses are structured, warm ones joke, blunt ones hedge little.
+Each has mean 0 and variance 1 before it is clipped to [-2.5, 2.5].
+"""
+
+# Mild, plausible correlations: long responses are more structured, warm responses have more humour, direct responses
+# hedge less.
 _CORRELATIONS = {
     ("length", "structure"): 0.3,
     ("formality", "humour"): -0.3,
@@ -40,7 +44,7 @@ _CORRELATIONS = {
 
 
 class Topic(NamedTuple):
-    """The facts about one everyday subject that prompts and responses are made of."""
+    """Facts about one everyday subject, from which prompts and responses are composed."""
 
     task: str  # the subject as an imperative: "bake sourdough bread"
     doing: str  # the subject as a gerund
@@ -54,7 +58,7 @@ class Topic(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One prompt, with what is needed to respond to it."""
+    """One prompt, with the facts needed to compose responses to it."""
 
     prompt_id: str
     text: str
@@ -65,7 +69,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StyledResponse:
-    """One response to one prompt, with the latent values that its text was composed from."""
+    """One response to one prompt, with the latent style and quality from which its text was composed."""
 
     prompt_id: str
     prompt: str
@@ -73,7 +77,7 @@ class StyledResponse:
     style: np.ndarray
     """[8] float64, in the order of `ATTRIBUTES`"""
     quality: float
-    """how complete, specific and on-topic the response is; mean 0, variance 1 before clipping at 2.5"""
+    """how complete, specific and on-topic the response is; mean 0 and variance 1 before clipping to [-2.5, 2.5]"""
 
 
 @cache
@@ -83,12 +87,15 @@ def _read(name: str) -> Any:  # noqa: ANN401 - the content of a JSON file
 
 @cache
 def topics() -> tuple[Topic, ...]:
-    """Return the subjects, in the order of the file."""
+    """Return all topics, in file order."""
     return tuple(Topic(**entry) for entry in _read("topics"))
 
 
 def ask_questions(rng: np.random.Generator) -> tuple[Question, ...]:
-    """Return every kind of question about every topic, worded at random, in a shuffled order: "prompt-000", ..."""
+    """Return one question of every kind about every topic, worded at random and in random order.
+
+    The prompt ids are "prompt-000", "prompt-001" and so on, in this order.
+    """
     cases = [(topic, kind) for topic in topics() for kind in KINDS]
     questions = []
     for number, case in enumerate(rng.permutation(len(cases))):
@@ -106,7 +113,7 @@ def ask_questions(rng: np.random.Generator) -> tuple[Question, ...]:
 def write_responses(
     questions: Sequence[Question], n_responses: int, rng: np.random.Generator
 ) -> tuple[StyledResponse, ...]:
-    """Draw styles, qualities and wordings of `n_responses` different responses to each question.
+    """Compose `n_responses` different responses to each question, with random styles, qualities and wordings.
 
     Response r to question q has the index `q * n_responses + r`.
     """
@@ -124,6 +131,7 @@ def write_responses(
         for row in range(number * n_responses, (number + 1) * n_responses):
             traits = {"quality": qualities[row], **dict(zip(ATTRIBUTES, styles[row].tolist(), strict=True))}
             text = ""
+            # Try again if the text is equal to another response to this question.
             while not text or text in written:
                 text = _Writer(question, traits, rng).write()
             written.add(text)
@@ -132,14 +140,15 @@ def write_responses(
 
 
 class _Writer:
-    """Composer of one response: the points it makes, the remarks around them, and their layout.
+    """Composer of one response: its points, the remarks around them, and their layout.
 
-    Every method draws random numbers: another order of calls gives another text.
+    The methods draw random numbers, so that another order of calls gives another text.
     """
 
     def __init__(self, question: Question, traits: dict[str, float], rng: np.random.Generator) -> None:
         self.question, self.topic, self.traits, self.rng = question, question.topic, traits, rng
         self.used: set[str] = set()
+        # A "why" question contains one of the tips, which is not given again as advice.
         tips = [tip for i, tip in enumerate(self.topic.tips) if question.kind != "why" or i != question.tip]
         self.tips = [tips[i] for i in rng.permutation(len(tips))]
 
@@ -156,7 +165,7 @@ class _Writer:
         return bool(self.rng.random() < 1 / (1 + math.exp(-log_odds)))
 
     def fresh(self, pool: Sequence[str]) -> str:
-        """Draw a phrase, one that this response has not used if there is one."""
+        """Draw a phrase from the pool; if possible, one that this response has not used yet."""
         phrase = _pick([phrase for phrase in pool if phrase not in self.used] or pool, self.rng)
         self.used.add(phrase)
         return phrase
@@ -174,7 +183,7 @@ class _Writer:
     # sentences
 
     def say(self, pattern: str, **slots: str) -> str:
-        """Fill a pattern, and replace words by those of the response's register."""
+        """Fill in a sentence pattern, and replace words to match the response's register (formal or casual)."""
         text = pattern.format(task=self.topic.task, doing=self.topic.doing, goal=self.topic.goal, **slots)
         if self.happens(0, formality=-2.0):
             text = _substitute(text, "contractions")
@@ -200,13 +209,13 @@ class _Writer:
     # parts of a response
 
     def points(self) -> list[str]:
-        """Return the advice: specific if the response is good, vague or beside the question if it is poor."""
+        """Return the advice: specific in a good response, vague or off-topic in a poor one."""
         n = int(np.clip(round(4.0 + 2.2 * self.traits["length"] + 0.3 * self.rng.standard_normal()), 1, 9))
         points = self.direct_reply() if self.happens(2.0, quality=2.0) else []
         for tip in self.tips[: max(n - len(points), 0 if points else 1)]:
             if self.happens(1.2, quality=2.4):
                 points.append(self.point(*tip))
-            elif self.happens(-1.8):  # beside the question
+            elif self.happens(-1.8):  # off-topic: a tip of a random topic
                 points.append(self.point(*_pick(_pick(topics(), self.rng).tips, self.rng)))
             else:
                 points.append(self.say(self.phrase("vague")))
@@ -217,7 +226,7 @@ class _Writer:
         return points
 
     def direct_reply(self) -> list[str]:
-        """Return the sentences that respond to the question itself; none for general questions."""
+        """Return the sentences that respond directly to the question; an empty list if it asks for general advice."""
         topic, kind = self.topic, self.question.kind
         if kind == "choice":
             better, other, on_better, on_other = topic.choice
@@ -250,7 +259,7 @@ class _Writer:
         return sentences
 
     def notes(self) -> list[str]:
-        """Return examples, jokes, doubts and encouragement, in a shuffled order."""
+        """Return examples, jokes, hedges and encouragement, in random order."""
         sentences = []
         slots = {"imp": _pick(self.topic.tips, self.rng)[0], "pit": _pick(self.topic.pitfalls, self.rng)}
         for threshold in (-0.6, 1.2, 3.0):
@@ -300,7 +309,7 @@ class _Writer:
         return f"## {title}" if self.traits["structure"] > 1.4 else f"**{title}**"
 
     def in_order(self, number: int, point: str) -> str:
-        """Begin a sentence of running text with "First" or another word of order, or leave it as it is."""
+        """Put "First" or another ordering word before a sentence, or leave the sentence unchanged."""
         if not self.happens(-1.6, structure=0.6):
             return point
         return f"{'First' if number == 0 else self.phrase('order')}, {_decapitalise(point)}"
@@ -313,12 +322,12 @@ def _pick(pool: Sequence[T], rng: np.random.Generator) -> T:
 
 @cache
 def _pattern(name: str) -> re.Pattern[str]:
-    # Neither "it is." at a sentence's end nor "children's" may be replaced.
+    # A space or comma must follow, so that "it is." at the end of a sentence and "children's" are not replaced.
     return re.compile(r"\b(" + "|".join(map(re.escape, _read("phrases")[name])) + r")\b(?=[ ,])", re.IGNORECASE)
 
 
 def _substitute(text: str, name: str) -> str:
-    """Replace words by those of another register, keeping a capital first letter."""
+    """Replace words by their entries in the table `name`, for instance "contractions"; keep a capital first letter."""
     words = {key.lower(): value for key, value in _read("phrases")[name].items()}
 
     def replacement(match: re.Match[str]) -> str:
@@ -329,7 +338,7 @@ def _substitute(text: str, name: str) -> str:
 
 
 def _capitalise(text: str) -> str:
-    """Make the first letter a capital and leave the rest as it is."""
+    """Make the first letter a capital and leave the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 

@@ -1,7 +1,8 @@
-"""Reddit TLDR: which of two summaries of a post a worker preferred (Stiennon et al., 2020, arXiv 2009.01325).
+"""Load Reddit TLDR: which of two summaries of a post a worker preferred (Stiennon et al., 2020, arXiv 2009.01325).
 
-A worker is a user, the text of the post is the prompt, and a summary is a response, all verbatim. The published train
-and validation rows (`valid1` and `valid2` in the original files) are train and test.
+The workers are the users, the text of a post is the prompt, and the summaries are the responses; all texts are
+verbatim. The published train rows are train, and the published validation rows (`valid1` and `valid2` in the original
+files) are test.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
     from lorerm.data.splits import SplitConfig
 
-# `datasets` no longer runs the loading script of the repository, so the hub's conversion of it to Parquet is read.
+# The `datasets` library no longer runs the repository's loading script, so the hub's conversion to Parquet is read.
 REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
 _SPLITS = {"train": "train", "valid": "test", "valid1": "test", "valid2": "test", "validation": "test", "test": "test"}
 _STEPS = {
-    "article": "news articles of CNN/DM, not Reddit posts (include_cnn_dm takes them, the article as the prompt)",
+    "article": "news articles of CNN/DM, not Reddit posts (include_cnn_dm uses them, with the article as the prompt)",
     "blank": "no text to summarise",
     "same": "both summaries are the same text",
     "one_split": "of workers who are not in both published splits",
@@ -39,16 +40,16 @@ class Options(PublishedOptions):
     """Reddit TLDR."""
 
     include_cnn_dm: bool = False
-    """take comparisons on news articles, too"""
+    """use comparisons on news articles, too"""
     keep_shared_posts: bool = False
-    """keep the training comparisons on posts that are in both published splits, as published: train and test then share
-    prompts, and a warning counts them; otherwise the split drops and counts them"""
+    """keep the training comparisons on posts that are in both published splits, as published; train and test then share
+    prompts, and a warning gives their number; without this option, the split leaves these comparisons out"""
 
 
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
-    """Load the comparisons of the workers who are in both published splits; see `in_both_splits` for their order.
+    """Load the comparisons of the workers who are in both published splits; see `in_both_splits` for the order.
 
-    Local files are the original `comparisons/batch*.json`, or files as on the hub.
+    Local files are the original `comparisons/batch*.json`, or files with the layout of the data set on the hub.
     """
     rows = raw_rows(REPOSITORY, options.data, options.revision)
     tally = Tally("rows", _STEPS)
@@ -73,13 +74,14 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
     if options.keep_shared_posts:
         train, test = ({one.prompt_id for one in kept if one.split == split} for split in ("train", "test"))
         if shared := train & test:
-            # The id of a shared post differs between the splits, so that neither drops it.
+            # Give a shared post a different prompt id in train and in test. With one id, the later split would leave
+            # the train comparisons out.
             kept = [
                 one._replace(prompt_id=f"{one.prompt_id} ({one.split})") if one.prompt_id in shared else one
                 for one in kept
             ]
             warnings = (
-                f"Posts in both published splits, kept in both as published, so that test prompts are not all new: "
+                f"Posts in both published splits, kept in both as published, so that train and test share prompts: "
                 f"{len(shared):,}.",
             )
     return Loaded(Preferences.from_comparisons(kept), rows.source, tally.lines(), warnings)
@@ -88,7 +90,7 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
 def in_both_splits(comparisons: Sequence[Comparison]) -> list[int]:
     """Return the indices of the comparisons of users who are in both train and test.
 
-    Users are in ascending order of their number of training comparisons, as in the published code, then of their ids.
+    They are sorted by the user's number of training comparisons (ascending, as in the published code), then by user id.
     """
     n_train, n_test = (Counter(one.user_id for one in comparisons if one.split == split) for split in ("train", "test"))
     kept = [i for i, one in enumerate(comparisons) if n_train[one.user_id] and n_test[one.user_id]]
@@ -96,7 +98,7 @@ def in_both_splits(comparisons: Sequence[Comparison]) -> list[int]:
 
 
 def _read(row: Row, label: str | None, include_cnn_dm: bool) -> Comparison | str:
-    """Return one comparison, or the name of the step that leaves it out."""
+    """Return the comparison of a row, or the name of the step that leaves the row out."""
     info, summaries = column(row, "info"), column(row, "summaries")
     text = info.get("post")
     if text is None and info.get("article") is not None:
@@ -108,7 +110,7 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> Comparison | str
     choice = column(row, "choice")
     if len(summaries) != 2 or choice not in (0, 1):
         raise DataError(
-            f"choice is {choice!r} of {len(summaries)} summaries",
+            f"choice is {choice!r}, and there are {len(summaries)} summaries (expected: choice 0 or 1, two summaries)",
             "give the comparisons of summarize_from_feedback",
             column="choice",
         )

@@ -1,4 +1,4 @@
-"""Readers of feedback logs: one module per format, and one line in this registry."""
+"""Readers of feedback files: one module for each file format, and the registry of these modules."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FORMATS: Mapping[str, str] = {
     "Parquet": "lorerm.data.readers.parquet",
     "`datasets` folder": "lorerm.data.readers.datasets_folder",
 }
-"""Name of the format -> the module whose constant `FORMAT` reads it; imported when a file is to be read."""
+"""Name of each format -> the module that reads it (constant `FORMAT`), imported only when a file is read."""
 
 
 def all_formats() -> list[Format]:
-    """Return the formats, in the order of the registry."""
+    """Return all formats, in the order of the registry."""
     return [import_module(module).FORMAT for module in FORMATS.values()]
 
 
 def find_format(path: Path) -> Format | None:
-    """Return the format of a file or folder; None where no format recognises it."""
+    """Return the format of a file or folder. Return None if no format recognises it."""
     return next((one for one in all_formats() if one.recognises(path)), None)
 
 
 def known_suffixes() -> str:
-    """Return the ends of the names of files that can be read, for errors: ".jsonl, .csv (also with .gz)"."""
+    """Return the suffixes of the files that can be read, as text for errors: ".jsonl, .csv (also with .gz)"."""
     return f"{', '.join(suffix for one in all_formats() for suffix in one.suffixes)} (also with .gz)"

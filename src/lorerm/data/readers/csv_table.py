@@ -1,4 +1,4 @@
-"""CSV: comma-separated values under a header line; a value that is a JSON list is read as that list."""
+"""Read CSV: comma-separated values under a header line. A value that is a JSON list is read as a list."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_REMEDY = "quote values that hold commas, quotes or line breaks"
+_REMEDY = "put values that contain commas, quotes or line breaks into quotes"
 
 
 def _read(path: Path, _user_column: str) -> Iterator[Row]:
-    limit = csv.field_size_limit(2**31 - 1)  # responses can be longer than the module's 128 KiB
+    limit = csv.field_size_limit(2**31 - 1)  # responses can be longer than 128 KiB, the default limit of Python's csv
     try:
         with open_text(path) as stream:
             lines = [values for values in csv.reader(stream, strict=True) if values]
@@ -29,14 +29,14 @@ def _read(path: Path, _user_column: str) -> Iterator[Row]:
     for number, values in enumerate(rows, 1):
         if len(values) != len(header):
             raise DataError(
-                f"the row has {len(values)} values, the header {len(header)}", _REMEDY, file=path, row=number
+                f"the row has {len(values)} values, but the header has {len(header)}", _REMEDY, file=path, row=number
             )
         record = {column: _parse(column, value) for column, value in zip(header, values, strict=True)}
         yield Row(str(path), number, record)
 
 
 def _parse(column: str, text: str) -> object:
-    """Return a value with the type that its column has in the data contract; CSV stores text alone."""
+    """Convert a text to the type that its column has in the data contract, since CSV stores only text."""
     if column in ("prompt", "chosen", "rejected"):
         entries = _json_list(text)
         return entries if entries and all(isinstance(entry, dict) for entry in entries) else text

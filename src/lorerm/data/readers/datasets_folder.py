@@ -1,4 +1,4 @@
-"""Data sets of the `datasets` library: objects in memory, and folders that `save_to_disk` wrote."""
+"""Read data sets of the `datasets` library: objects in memory, and folders written by `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def dataset_rows(
     dataset: datasets.Dataset | datasets.DatasetDict, user_column: str, source: str = "dataset"
 ) -> Iterator[Row]:
-    """Yield the rows of a data set in memory; `source` is its name in errors.
+    """Yield the rows of a data set in memory. `source` is its name in errors.
 
-    Only the column of the users and those of the data contract are read. In rows without the column `split`, it becomes
-    the name of the split of a `DatasetDict` that has several.
+    Only the column with the users and the columns of the data contract are read. If a `DatasetDict` has several splits,
+    rows without a value in the column `split` get the name of their split.
     """
     if isinstance(dataset, Mapping):
         for name, part in dataset.items():
@@ -48,7 +48,7 @@ def dataset_rows(
 
 
 def load_folder(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
-    """Load a folder that `save_to_disk` wrote; `DataError` where it is damaged."""
+    """Load a folder written by `save_to_disk`. Raises `DataError` if it is damaged."""
     import pyarrow as pa
     from datasets import load_from_disk
 
@@ -66,7 +66,7 @@ def _split_label(name: str, source: str) -> str | None:
     except DataError:
         raise DataError(
             f"{source} has a split {name!r:.40}",
-            "name the splits train, validation or test, or give one of them only",
+            "name the splits train, validation or test, or give only one split",
             column="split",
         ) from None
 

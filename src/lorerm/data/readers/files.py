@@ -1,4 +1,4 @@
-"""Find the files of an input, and read their rows, whatever the format."""
+"""Find the files of an input and read their rows, for all file formats."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ from lorerm.errors import DataError, first_line
 if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"  # the value in the name of a partition's folder that stands for a null
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # as the value in a folder's name `column=value`, this means a null
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file to read, and the columns that the names of its folders give to all its rows."""
+    """A file to read, and the column values that the names of its folders give to all its rows."""
 
     path: Path
-    """a file, or a folder of a format that stores folders"""
+    """a file, or a folder if the format stores data as folders"""
     values: Mapping[str, str | None] = field(default_factory=dict)
-    """column -> value, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None is a null"""
+    """column -> value, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None means a null"""
 
 
 def data_files(path: Path) -> list[DataFile]:
     """List the files to read for a path, in the order of their names.
 
-    A file, or a folder that one format stores as a whole, is returned as it is. Of any other folder, the list has the
-    files in it; if there are none, those in its folders named `column=value` (as Hive, Spark and `pyarrow.dataset`
-    partition data), and in such folders within them. A folder without a file of a known format is a `DataError`.
+    - For a file, or for a folder that is itself in a known format: the path itself.
+    - For any other folder: the files in it.
+    - If a folder has no such files: the files in its subfolders named `column=value`, at any depth. Hive, Spark and
+      `pyarrow.dataset` partition data in this way.
+
+    Raises `DataError` if a folder has no file of a known format.
     """
     if not path.is_dir() or find_format(path) is not None:
         return [DataFile(path)]
     files = list(_files_in(path, {})) or list(_partitions(path, {}))
     if not files:
         raise DataError(
-            f"the folder is no saved data set, and holds no file ending in {known_suffixes()}",
+            f"the folder is not a saved data set, and it has no file ending in {known_suffixes()}",
             "check the path",
             file=path,
         )
@@ -66,8 +69,9 @@ def _partitions(folder: Path, values: Mapping[str, str | None]) -> Iterator[Data
 def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
     """Yield the rows of a file, or of the files of a folder (see `data_files`).
 
-    `user_column` is the column of the users: formats that store columns apart read only it and the columns of the data
-    contract. A file that is missing, unreadable, of an unknown format or without rows is a `DataError`.
+    `user_column` is the name of the column with the users. From columnar formats, only this column and the columns of
+    the data contract are read. Raises `DataError` if a file is missing, unreadable, of an unknown format, or has no
+    rows.
     """
     for file in [path] if isinstance(path, DataFile) else data_files(Path(path)):
         yield from _read_file(file, user_column)
@@ -82,13 +86,18 @@ def _read_file(file: DataFile, user_column: str) -> Iterator[Row]:
         ) from error
     except OSError as error:
         reason = error.strerror or first_line(error)
-        raise DataError(f"the file cannot be read ({reason})", "check the file", file=file.path) from error
+        raise DataError(
+            f"the file cannot be read ({reason})", "check the file and its permissions", file=file.path
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"the file is not UTF-8 text ({error.reason})", "save it as UTF-8", file=file.path) from error
 
 
 def _rows_of(file: DataFile, user_column: str) -> Iterator[Row]:
-    """Yield the rows of a file, each with the columns that the file's folders give; refuse a file without rows."""
+    """Yield the rows of a file, with the column values from the names of its folders.
+
+    Raises `DataError` if the file is missing, of an unknown format, or has no rows.
+    """
     found = find_format(file.path)
     if not file.path.exists():
         raise DataError("the file does not exist", "check the path", file=file.path)
@@ -101,4 +110,4 @@ def _rows_of(file: DataFile, user_column: str) -> Iterator[Row]:
             row.record.update(file.values)
         yield row
     if row is None:
-        raise DataError("the file holds no rows", "give a file with one row of feedback or more", file=file.path)
+        raise DataError("the file has no rows", "give a file with at least one row of feedback", file=file.path)

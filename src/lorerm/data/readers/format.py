@@ -1,4 +1,4 @@
-"""What a log format is made of, and what its reader needs: opened files and the choice of columns."""
+"""`Format`, the interface of a file format, and functions for its reader: open files, select columns."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPRESSED = ".gz"
-"""The end that the name of a gzipped file has after the end of its format."""
+"""The suffix of gzipped files; it follows the suffix of the format."""
 
 BATCH = 1000
-"""Rows of columnar formats that are turned into Python objects at a time, which bounds memory."""
+"""Number of rows that are converted from a columnar format to Python objects at a time, which bounds memory."""
 
 
 class Row(NamedTuple):
@@ -26,41 +26,48 @@ class Row(NamedTuple):
     source: str
     """the name of the input in errors"""
     number: int
-    """from 1; in files with one row a line, the number of the line"""
+    """number of the row, from 1; in files with one row on each line, the number of the line"""
     record: object
-    """a dict with a value for each column, if the input is valid"""
+    """column -> value, a dict if the input is valid"""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One log format. A module of this package has its format in the constant `FORMAT`."""
+    """A file format of feedback. Each module of this package defines one in its constant `FORMAT`."""
 
     read: Callable[[Path, str], Iterator[Row]]
-    """returns the rows of a file or folder; also takes the user column, so that columns not needed are not read"""
+    """returns the rows of a file or folder; its second argument is the user column, so that it can skip columns that
+    are not needed"""
     suffixes: tuple[str, ...] = ()
-    """the ends of the names of its files, in lower case; before `.gz` where a file is gzipped"""
+    """suffixes of the format's file names, in lower case, without `.gz`"""
     folder_markers: tuple[str, ...] = ()
-    """for a format that stores a folder: files of which at least one is in every such folder"""
+    """if the format stores data as folders: file names, at least one of which is in every such folder"""
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file (by its name) or folder (by the files in it) is of this format."""
+        """Return True if a file (by its name) or a folder (by the files in it) is in this format."""
         if path.is_dir():
             return any((path / marker).exists() for marker in self.folder_markers)
         return path.name.lower().removesuffix(COMPRESSED).endswith(self.suffixes)
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading, decompressed where its name ends in `.gz`."""
+    """Open a file for reading bytes. It is decompressed if its name ends in `.gz`."""
     return cast("BinaryIO", gzip.open(path)) if path.name.lower().endswith(COMPRESSED) else path.open("rb")
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 file, with or without a byte-order mark, line ends as they are; decompressed where it is gzipped."""
+    """Open a UTF-8 file for reading text. It is decompressed if its name ends in `.gz`.
+
+    A byte-order mark is skipped. Line ends are kept unchanged.
+    """
     return io.TextIOWrapper(open_binary(path), encoding="utf-8-sig", newline="")
 
 
 def needed_columns(found: list[str], user_column: str) -> list[str]:
-    """Return the columns that the data contract reads; all of them when one is missing, so that an error lists them."""
+    """Return those of the columns `found` that the data contract uses.
+
+    If a required column is missing, return all columns, so that the error can list them.
+    """
     if not {user_column, "prompt"} <= set(found) or not {"rejected", "responses"} & set(found):
         return found
     return [name for name in found if name in COLUMNS or name == user_column]

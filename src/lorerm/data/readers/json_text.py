@@ -1,4 +1,4 @@
-"""JSON: one object per line (blank lines are skipped); in a file ending in `.json` also one array of objects."""
+"""Read JSON: one object on each line (blank lines are skipped), or one array of objects if the suffix is `.json`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _parse(text: str, path: Path, row: int | None = None) -> Any:  # noqa: ANN40
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"the text is not JSON ({first_line(error)})", "write one JSON object per line", file=path, row=row
+            f"the text is not JSON ({first_line(error)})", "write one JSON object on each line", file=path, row=row
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Parquet: the columns of the data contract, in batches of rows."""
+"""Read Parquet: the columns of the data contract, in batches of rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _read(path: Path, user_column: str) -> Iterator[Row]:
                     yield Row(str(path), number, record)
     except pa.ArrowException as error:
         raise DataError(
-            f"the file is not a readable Parquet file ({first_line(error)})", "write it again", file=path
+            f"the file is not a readable Parquet file ({first_line(error)})", "write the file again", file=path
         ) from error
 
 
