@@ -265,7 +265,7 @@ def test_another_base_model_or_template_is_refused(personal, tiny_models, make_m
         to_sequence_classifier(model, folder, "b", chat_template=ENDS_WITH_TURN)
     moved = dataclasses.replace(model, encoder=dataclasses.replace(encoder.identity, model="elsewhere"))
     assert to_sequence_classifier(moved, folder, "b").config.num_labels == 1
-    with refused(ModelError, "dimension 32", "has 4"):
+    with refused(ModelError, "dimension 32", "dimension 4"):
         to_sequence_classifier(make_model(encoder=None), folder, "b")
     built_in = make_model(encoder=HashingEncoder().identity)
     with refused(ModelError, "'lorerm-hashing'"):

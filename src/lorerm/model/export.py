@@ -37,7 +37,7 @@ def to_sequence_classifier(
     model: ModelParameters,
     base: str,
     user_id: str | None = None,
-    **options: Any,  # noqa: ANN401 - those of `build_classifier`
+    **options: Any,  # noqa: ANN401 - arguments of `build_classifier`
 ) -> PreTrainedModel:
     """Return a sequence classifier: the base model with one user's reward, or the whole basis, as its head.
 

@@ -48,8 +48,9 @@ def solve(
     prior: WeightPrior,
     temperature: float = 1.0,
 ) -> Posterior:
-    """Compute the posterior of the weights of M = `n_users` users; for users without comparisons it is the prior.
+    """Compute the posterior of the weights of M = `n_users` users.
 
+    For a user without comparisons it is the prior (in `simplex` weight space, a Laplace approximation of the prior).
     The n comparisons are grouped by user:
 
     - `projected` [n, K] is d . V of each comparison;

@@ -56,7 +56,7 @@ class ProjectedComparisons:
     def concatenate(cls, parts: Sequence[ProjectedComparisons]) -> ProjectedComparisons:
         """Join the parts in the given order.
 
-        The result is grouped by user only if the user indices of each part are larger than those of the part before.
+        The result is grouped by user only if the user indices of each part are not smaller than in the part before.
         """
         columns = zip(*((part.projected, part.count, part.user) for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))

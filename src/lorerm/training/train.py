@@ -116,7 +116,7 @@ def possible_ranks(data: EmbeddedPreferences, ranks: Sequence[int], reference: M
 
 
 def _preferred(losses: Mapping[int, tuple[float, torch.Tensor | None]], ranks: Iterable[int]) -> int:
-    """Apply the rule of `choose_rank` to each rank's mean validation loss and, where known, its losses by user."""
+    """Apply the rule of `choose_rank` to each rank's mean validation loss and its losses by user (None if unknown)."""
     if not losses:
         return min(ranks, key=lambda rank: (rank == 0, rank))
     best = min(losses, key=lambda rank: (losses[rank][0], rank))
