@@ -57,8 +57,8 @@ def test_summaries_add_up_and_give_warnings():
     assert (summary.checked, summary.deviation) == (6, 2e-6)
     shortened, control = summary.warnings(1000, IDENTITY)
     assert "64 tokens" in shortened
-    assert shortened.endswith(": 3 of 1,000.")
-    assert control.endswith(": 4 of 1,000.")
+    assert ": 3 of 1,000." in shortened
+    assert ": 4 of 1,000." in control
     assert EncodingSummary().warnings(1000, IDENTITY) == []
 
 

@@ -40,7 +40,7 @@ def test_shape_dtype_and_identity(encoder):
 
 def test_there_is_no_reference_head_and_the_encoder_says_why(encoder):
     assert encoder.reference is None
-    assert "no reward model" in encoder.reference_reason
+    assert "built-in encoder" in encoder.reference_reason
 
 
 def test_only_the_response_is_embedded(encoder):

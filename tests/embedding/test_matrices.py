@@ -70,7 +70,7 @@ def test_a_stored_matrix_becomes_a_tensor(tmp_path, matrix):
     [
         (lambda path: path.unlink(), "safetensors"),
         (lambda path: path.write_bytes(b"no header at all"), "safetensors"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "cut off"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "truncated"),
         (lambda path: save_file({"other": torch.ones(2, 3)}, path), "'rows'"),
         (lambda path: save_file({"rows": torch.ones(2, 4)}, path), "[2, 4]"),
         (lambda path: save_file({"rows": torch.ones(2, 3).half()}, path), "F16"),

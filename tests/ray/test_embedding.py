@@ -71,7 +71,7 @@ def test_same_bytes_as_in_one_process_although_a_worker_dies(ray, tiny_model, sm
     conversations = preferences.conversations("chosen")[:20]
     found = []
     for each in (encoder, here):
-        with pytest.warns(UserWarning, match=r"longer than the 256 tokens .*: 10 of 20"):
+        with pytest.warns(UserWarning, match=r"longer than 256 tokens, .*: 10 of 20\."):
             found.append(each.encode(conversations))
     np.testing.assert_allclose(*found, atol=2e-5)
 

@@ -1,1 +1,1 @@
-"""Conversations to vectors: the encoders, and the store of responses and comparisons."""
+"""Encoders, which compute an embedding for each conversation, and the embeddings in a run folder."""

@@ -1,7 +1,8 @@
-"""Encoding in batches that are planned beforehand, so that an interrupted command can keep every finished batch.
+"""Encode conversations in batches. All batches are planned first, so that an interruption loses at most one batch.
 
-A `BatchEncoder`, such as `TransformersEncoder`, plans its own batches. Any other encoder runs on slices of the
-conversations. A `ShardEncoder`, such as `RayEncoder`, has whole shards of conversations encoded by other processes.
+- A `BatchEncoder`, such as `TransformersEncoder`, plans its own batches.
+- A `ShardEncoder`, such as `RayEncoder`, sends whole shards of conversations to other processes.
+- For any other encoder, a batch is a slice of the conversations.
 """
 
 from __future__ import annotations
@@ -18,30 +19,31 @@ from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.errors import DataError, ModelError
 
 N_CHECKED = 3
-"""Number of conversations of every shard that are embedded alone as well, to check the embeddings from batches."""
+"""Number of conversations per shard that are also embedded alone, to check the embeddings computed in batches."""
 EXACT_TYPES = ("float32", "float64")
+"""Number types in which batching changes embeddings only slightly, by at most `EXACT_DEVIATION`."""
 EXACT_DEVIATION = 1e-5
-"""Largest relative deviation that batching may cause in these types without a warning."""
-# Conversations per slice, for an encoder that plans no batches of its own.
+"""Largest relative deviation that batching may cause in an exact type without a warning."""
+# Conversations per batch, if the encoder does not plan its own batches.
 _SLICE = 256
 
 
 class InexactError(ModelError):
-    """An embedding from a batch deviates by more than rounding from that of the same conversation alone."""
+    """A conversation's embedding from a batch differs from its embedding alone by more than rounding."""
 
 
 @dataclass(frozen=True)
 class EncodingSummary:
-    """Counts and checks of encoding some conversations, from which its warnings are made."""
+    """Counts and check results from encoding conversations; `warnings` turns them into sentences."""
 
     shortened: int = 0
-    """number of conversations longer than the model's maximum, whose prompts lost text at the beginning"""
+    """number of conversations longer than the model's maximum; the beginning of their prompts was cut off"""
     control: int = 0
     """number of conversations whose text contains control tokens of the model"""
     checked: int = 0
-    """number of conversations that were also embedded alone, for comparison"""
+    """number of conversations that were also embedded alone, to check their embeddings from batches"""
     deviation: float = 0.0
-    """largest deviation found by that comparison, relative to the embedding's length"""
+    """largest deviation found by that check, relative to the norm of the embedding"""
 
     def __add__(self, other: EncodingSummary) -> EncodingSummary:
         return EncodingSummary(
@@ -52,33 +54,33 @@ class EncodingSummary:
         )
 
     def warnings(self, total: int, identity: EncoderIdentity) -> list[str]:
-        """Return the warnings to show, as sentences, for `total` conversations encoded by the encoder `identity`."""
+        """Return the warnings about encoding `total` conversations with the encoder `identity`, one sentence each."""
         found = []
         if self.shortened:
             found.append(
-                f"Conversations longer than the {identity.max_length} tokens that {identity.model} takes, embedded "
-                f"without the beginning of their prompts: {self.shortened:,} of {total:,}."
+                f"Conversations longer than {identity.max_length} tokens, the maximum for {identity.model}: "
+                f"{self.shortened:,} of {total:,}. They were embedded without the beginning of their prompts."
             )
         if self.control:
             found.append(
-                f"Conversations whose text contains control tokens of {identity.model}, which act as such: "
-                f"{self.control:,} of {total:,}."
+                f"Conversations whose text contains control tokens of {identity.model}: {self.control:,} of "
+                f"{total:,}. The model interprets them as control tokens, not as text."
             )
         if identity.dtype in EXACT_TYPES and self.deviation > EXACT_DEVIATION:
             found.append(
-                f"Embeddings computed in batches deviate by up to {self.deviation:.0e} of their length from those "
-                "computed one by one, which is more than rounding usually causes: batch_tokens=1 (--batch-tokens 1) "
-                "embeds one by one."
+                f"Embeddings computed in batches deviate by up to {self.deviation:.0e} of their norm from embeddings "
+                "computed one by one. Rounding usually causes less. To embed one by one, set batch_tokens=1 "
+                "(--batch-tokens 1)."
             )
         return found
 
 
 class Batch(Protocol):
-    """Some of the n conversations of a plan, which run together."""
+    """One batch of a plan: some of its n conversations, which are encoded together."""
 
     @property
     def indices(self) -> list[int]:
-        """Indices of the batch's conversations among the n, in the order in which their embeddings come."""
+        """Indices of the batch's conversations among the n, in the order of the computed embeddings."""
         ...
 
 
@@ -88,7 +90,7 @@ class Plan:
 
     batches: tuple[Batch, ...]
     summary: EncodingSummary
-    """what planning found: shortened conversations and control tokens"""
+    """counts that are known before a batch runs: shortened conversations, and conversations with control tokens"""
 
 
 @runtime_checkable
@@ -96,54 +98,54 @@ class BatchEncoder(Encoder, Protocol):
     """An encoder that plans its batches before it runs them."""
 
     def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
-        """Divide n conversations into batches, and mark `n_checked` random ones to be embedded alone as well.
+        """Divide n conversations into batches, and mark `n_checked` of them, drawn at random, for `check`.
 
-        The plan depends on the conversations only, not on what was planned or run before.
+        The plan depends on the conversations only, not on earlier calls.
         """
         ...
 
     def run(self, batch: Any) -> Floats32:  # noqa: ANN401 - the encoder's own type of batch
-        """Embed one batch of the plan: float32 [m, D], in the order of `batch.indices`."""
+        """Embed one batch of a plan: float32 [m, D], in the order of `batch.indices`."""
         ...
 
     def check(self, batch: Any, embeddings: Floats32) -> EncodingSummary:  # noqa: ANN401
-        """Embed the batch's marked conversations alone, and compare them with what `run` returned.
+        """Embed the batch's marked conversations alone, and compare the results with the embeddings from `run`.
 
-        A deviation larger than rounding can cause is an `InexactError`.
+        Raises `InexactError` if they differ by more than rounding can explain.
         """
         ...
 
 
 @runtime_checkable
 class ShardEncoder(Encoder, Protocol):
-    """An encoder that has several shards of conversations encoded at once, by other processes."""
+    """An encoder that encodes several shards of conversations in parallel, in other processes."""
 
     def encode_shards(
         self, shards: Iterable[Sequence[Conversation]]
     ) -> Generator[tuple[int, Callable[[], tuple[Floats32, EncodingSummary]]]]:
-        """Encode each shard as `encode_in_batches` does, and yield the shards as they are finished.
+        """Encode each shard with `encode_in_batches`, and yield the shards in the order in which they finish.
 
-        Yields the shard's index among those given, and a function that returns what `encode_in_batches` returned for
-        the shard, or raises what it raised.
+        Yields the index of the shard in `shards`, and a function. The function returns the embeddings and the summary
+        of the shard, or raises the error that encoding it raised.
         """
         ...
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """A batch for an encoder that plans none."""
+    """A batch for an encoder that does not plan its own batches."""
 
     indices: list[int]
     conversations: Sequence[Conversation]
 
 
 def running_settings(encoder: Encoder) -> dict[str, Any]:
-    """Return how an encoder runs, for a manifest: its attribute `running`, which not every encoder has."""
+    """Return an encoder's execution settings for a manifest: its attribute `running`, or {} if it has none."""
     return dict(getattr(encoder, "running", {}))
 
 
 def plan_encoding(encoder: Encoder, conversations: Sequence[Conversation], n_checked: int = N_CHECKED) -> Plan:
-    """Divide n conversations into batches for `encode_batch`: as a `BatchEncoder` plans them, otherwise into slices."""
+    """Divide n conversations into batches for `encode_batch`: the plan of a `BatchEncoder`, otherwise slices."""
     if isinstance(encoder, BatchEncoder):
         return encoder.plan(conversations, n_checked)
     indices = list(range(len(conversations)))
@@ -154,15 +156,15 @@ def plan_encoding(encoder: Encoder, conversations: Sequence[Conversation], n_che
 def encode_batch(encoder: Encoder, batch: Any) -> tuple[Floats32, EncodingSummary]:  # noqa: ANN401 - see `BatchEncoder`
     """Embed and check one batch of `plan_encoding`: float32 [m, D] in the order of `batch.indices`, and the summary.
 
-    An embedding with a NaN or infinite component is a `DataError`. `BatchEncoder.check` may raise an `InexactError`.
+    Raises `DataError` if an embedding has a NaN or infinite component. `BatchEncoder.check` may raise `InexactError`.
     """
     rows = encoder.run(batch) if isinstance(encoder, BatchEncoder) else encoder.encode(batch.conversations)
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if wrong.size:
         raise DataError(
-            f"{encoder.identity.model} gives NaN or infinite values for conversations[{batch.indices[wrong[0]]}] in "
+            f"{encoder.identity.model} computes NaN or infinite values for conversations[{batch.indices[wrong[0]]}] in "
             f"{encoder.identity.dtype}",
-            "embed with another dtype, such as bfloat16 or float32, or leave the conversation out",
+            "embed with another dtype, such as bfloat16 or float32, or remove the conversation",
             argument="dtype",
         )
     return rows, encoder.check(batch, rows) if isinstance(encoder, BatchEncoder) else EncodingSummary()
@@ -175,9 +177,9 @@ def encode_in_batches(
     progress: Progress | None = None,
     encode: Callable[[int, Any], tuple[Floats32, EncodingSummary]] | None = None,
 ) -> tuple[Floats32, EncodingSummary]:
-    """Embed n conversations batch by batch: float32 [n, D] in the order given, and the summary.
+    """Embed n conversations batch by batch: float32 [n, D] in their order, and the summary.
 
-    `encode` takes the index of a batch in the plan and the batch, in place of `encode_batch`.
+    `encode`, if given, replaces `encode_batch`. It is called with the index of the batch in the plan, and the batch.
     """
     plan = plan_encoding(encoder, conversations, n_checked)
     embeddings = np.empty((len(conversations), encoder.identity.dimension), dtype=np.float32)

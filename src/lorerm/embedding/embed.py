@@ -1,8 +1,9 @@
-"""Embedding of preferences: in memory, or into a run folder in bounded memory and safe to kill at any moment.
+"""Embed the conversations of comparisons, in memory or into a run folder.
 
-In a run folder, the conversations are embedded in the order of `responses.parquet`, a shard of them at a time. A shard
-is divided into batches as a whole, and every batch is stored as soon as it is computed. The division depends on the
-shard's conversations only, so that a repeated command runs the same batches and ends with the same bytes.
+In a run folder, the conversations are embedded one shard at a time, in the order of `responses.parquet`, so that memory
+is bounded. A shard is divided into batches, and every batch is stored as soon as it is computed: an interruption loses
+at most one batch. The division depends on the shard's conversations only, so that a repeated command runs the same
+batches, and equal input gives identical bytes.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ if TYPE_CHECKING:
     from lorerm.embedding.batch_encoder import Batch
     from lorerm.embedding.encoder import Encoder, Progress
 
-# How an encoder's error names one of the conversations that it was given.
+# How an encoder's error message refers to one of the conversations passed to it.
 _ENTRY = re.compile(r"conversations\[(\d+)\]")
 
 
 def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None = None) -> EmbeddedPreferences:
-    """Embed each distinct conversation once.
+    """Compute the embedding of each distinct conversation (a prompt with a response).
 
     Parameters
     ----------
@@ -66,17 +67,17 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     encoder
         For instance `HashingEncoder()` or `TransformersEncoder("ID_OR_PATH")`.
     progress
-        Called with (conversations done, conversations in all).
+        Called with (number of conversations done, number of all conversations).
 
     Returns
     -------
     EmbeddedPreferences
-        The n comparisons in their order.
+        The n comparisons, in the order of `preferences`, and the embeddings.
 
     Raises
     ------
     DataError, ModelError
-        If the encoder cannot embed a conversation, or returns NaN; the error names its user and prompt.
+        If the encoder cannot embed a conversation, or computes NaN. The error names the user and the prompt.
 
     Warns
     -----
@@ -92,7 +93,7 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
 def embed_with_summary(
     preferences: Preferences, encoder: Encoder, progress: Progress | None = None
 ) -> tuple[EmbeddedPreferences, EncodingSummary]:
-    """Embed as `embed` does, and return the summary that it would warn of."""
+    """Compute the same as `embed`; return the summary instead of issuing warnings."""
     ordered = preferences.canonical()
     total, summary, done = len(ordered.responses), EncodingSummary(), 0
     embeddings = np.empty((total, encoder.identity.dimension), dtype=np.float32)
@@ -126,12 +127,12 @@ def _encode_spans(
     parts: Sequence[slice],
     report: Callable[[int], None],
 ) -> Generator[tuple[int, Callable[[], tuple[Floats32, EncodingSummary]]]]:
-    """Yield the index of each part, and a function that returns the embeddings and the summary of its conversations."""
+    """Yield the index of each part, and a function that returns the embeddings and the summary of the part."""
     if isinstance(encoder, ShardEncoder):
         yield from encoder.encode_shards(conversations(rows) for rows in parts)
         return
     for number, rows in enumerate(parts):
-
+        # The default of `before` keeps this part's start: the function is called after the loop has gone on.
         def report_part(done: int, _: int, before: int = rows.start) -> None:
             report(before + done)
 
@@ -140,7 +141,7 @@ def _encode_spans(
 
 @contextmanager
 def _naming(describe: Callable[[int], str], rows: Ints) -> Iterator[None]:
-    """Replace `conversations[i]` in an encoder's errors by the user, prompt and side of the response in `rows[i]`."""
+    """Replace `conversations[i]` in an encoder's errors by the user, prompt and side of response `rows[i]`."""
     try:
         yield
     except (DataError, ModelError) as error:
@@ -149,13 +150,13 @@ def _naming(describe: Callable[[int], str], rows: Ints) -> Iterator[None]:
 
 
 def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = None) -> tuple[int, EncodingSummary]:
-    """Embed the texts of a run folder's `responses.parquet`; return the number of conversations and their summary.
+    """Embed the conversations in a run folder's `responses.parquet`; return their number and their summary.
 
-    Finished work is kept. After an interruption, an encoder that works in batches (`BatchEncoder`) repeats at most one
-    batch, and one that has shards encoded on other machines (`ShardEncoder`) repeats unfinished shards.
+    Finished work is kept: an interruption loses at most one batch or, with a `ShardEncoder`, the unfinished shards.
+    `progress` is called with (number of conversations done, number of all conversations).
 
-    `progress` is called with (conversations done, conversations in all). If the encoder cannot embed a conversation, or
-    returns NaN, the error names its user and prompt. Embeddings of another encoder in the folder are a `RunError`.
+    Raises `RunError` if the folder contains embeddings from another encoder. If the encoder cannot embed a
+    conversation, or computes NaN, the error names the user and the prompt.
     """
     folder = Path(run) / EMBEDDINGS
     check_encoder(run, encoder.identity)
@@ -166,7 +167,7 @@ def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = Non
     wanted = shards(folder, len(stored))
     if isinstance(encoder, ShardEncoder):
         work.encode_elsewhere(encoder, wanted)
-        work = replace(work, progress=None)  # all shards are finished: there is nothing to report
+        work = replace(work, progress=None)  # all shards are finished, and their progress is reported
     for path, rows in wanted:
         n, found = work.finish_shard(path, rows)
         n_conversations += n
@@ -183,7 +184,7 @@ class _RunWork:
     progress: Progress | None
 
     def finish_shard(self, path: Path, rows: slice) -> tuple[int, EncodingSummary]:
-        """Embed a shard unless it is finished; return its number of conversations and their summary."""
+        """Embed a shard unless it is finished; return the number of its conversations and their summary."""
         index, conversations, provenance = self._read(rows)
         summary = _finished_summary(path, provenance)
         if summary is None:
@@ -192,14 +193,14 @@ class _RunWork:
                 with _naming(self._describe, index + rows.start):
                     embeddings, summary = self._embed(conversations, batches, rows.start)
             except InexactError:
-                batches.remove()  # batches without a conversation that was checked may be wrong as well
+                batches.remove()  # unchecked batches may be wrong as well
                 raise
             _write(path, rows, index, provenance, embeddings, summary)
         self._report(rows.stop)
         return len(conversations), summary
 
     def encode_elsewhere(self, encoder: ShardEncoder, wanted: Iterable[tuple[Path, slice]]) -> None:
-        """Let the encoder's workers embed the unfinished shards, and write each as soon as it is finished."""
+        """Embed the unfinished shards in the encoder's other processes, and write each as soon as it is finished."""
         missing: list[tuple[Path, slice, Ints, dict[str, Any]]] = []
         done = 0
         for path, rows in wanted:
@@ -209,6 +210,7 @@ class _RunWork:
             else:
                 done += rows.stop - rows.start
         self._report(done)
+        # The conversations are read again, so that `missing` does not keep the texts of all shards in memory.
         with closing(encoder.encode_shards(self._read(rows)[1] for _, rows, _, _ in missing)) as encoded:
             for number, get in encoded:
                 path, rows, index, provenance = missing[number]
@@ -219,7 +221,7 @@ class _RunWork:
                 self._report(done)
 
     def _read(self, rows: slice) -> tuple[Ints, list[Conversation], dict[str, Any]]:
-        """Return a shard's conversations without forgotten ones, their indices in the shard, and its provenance."""
+        """Return the indices of a shard's undeleted conversations, these conversations, and the shard's provenance."""
         found = self.stored.conversations(rows)
         index = np.flatnonzero([len(conversation) > 0 for conversation in found])
         texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in found).encode())
@@ -229,7 +231,7 @@ class _RunWork:
     def _embed(
         self, conversations: Sequence[Conversation], batches: ShardBatches, before: int
     ) -> tuple[Floats32, EncodingSummary]:
-        """Embed a shard's conversations batch by batch, except for finished batches."""
+        """Embed a shard's conversations batch by batch; finished batches are read from their files."""
 
         def encode(number: int, batch: Batch) -> tuple[Floats32, EncodingSummary]:
             part = batches.read(number, batch)
@@ -252,7 +254,7 @@ class _RunWork:
 
 
 def _finished_summary(path: Path, provenance: dict[str, Any]) -> EncodingSummary | None:
-    """Return the summary in a shard's metadata; None if it is of other texts, of another encoder, or missing."""
+    """Return the summary in a shard's metadata. Return None if the file is missing or has another provenance."""
     found = read_provenance(path)
     summary = found.pop("remarks", None)
     return None if summary is None or found != provenance else EncodingSummary(**summary)
@@ -261,7 +263,7 @@ def _finished_summary(path: Path, provenance: dict[str, Any]) -> EncodingSummary
 def _write(
     path: Path, rows: slice, index: Ints, provenance: dict[str, Any], embeddings: Floats32, summary: EncodingSummary
 ) -> None:
-    """Write a shard, with zeros for responses that were forgotten, and remove its batches."""
+    """Write a shard, with zeros for responses whose text was deleted, and remove its batches."""
     import torch
 
     matrix = np.zeros((rows.stop - rows.start, embeddings.shape[1]), dtype=np.float32)

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 class EmbeddedPreferences(Comparisons):
     """Comparisons between rows of a matrix of response embeddings.
 
-    Make one with `from_arrays`, `lorerm.embed` or `load`, which check the columns and the matrix.
+    Create one with `from_arrays`, `lorerm.embed` or `load`. They validate the columns and the matrix.
 
     Parameters
     ----------
     user_ids
         Length n: the user of each comparison.
     prompt_ids
-        Length n: the prompt of both responses; train and test never share a prompt.
+        Length n: the id of the prompt that both responses reply to. Train and test never share a prompt.
     chosen, rejected
         Int [n]: rows of `responses`.
     weights
-        Float64 [n]: how much each comparison counts among its user's.
+        Float64 [n]: the weight of each comparison relative to the user's other comparisons.
     splits
-        Length n: the split that each comparison was assigned to, or None if none was.
+        Length n: the split of each comparison; None if no split was assigned to any comparison.
     responses
         Float [R, D], torch or NumPy, any float dtype: the embedding of each distinct conversation (prompt and
-        response); or a `StoredMatrix`, whose rows stay on disk.
+        response). A `StoredMatrix` is also possible; its rows stay on disk.
     encoder
         The identity of the encoder that made the embeddings, or None if they were given as arrays.
     reference
@@ -62,12 +62,12 @@ class EmbeddedPreferences(Comparisons):
         splits: Column | None = None,
         reference: Matrix | None = None,
     ) -> EmbeddedPreferences:
-        """Check arrays and put them together; see the class for shapes.
+        """Validate arrays and combine them into one object. The class docstring gives the shapes.
 
-        NumPy arrays and torch tensors are kept as they are; pandas and Arrow columns become NumPy arrays, without a
-        copy where their layout allows it.
+        NumPy arrays and torch tensors are kept as they are. Pandas and Arrow columns become NumPy arrays, without a
+        copy if their layout allows it.
 
-        Without `prompt_ids`, each unordered pair of responses counts as a prompt of its own.
+        Without `prompt_ids`, each distinct pair of responses, in either order, is treated as one prompt.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class EmbeddedPreferences(Comparisons):
         encoder: EncoderIdentity | None = None,
         reference: Matrix | None = None,
     ) -> EmbeddedPreferences:
-        """Join comparisons and the matrix that has their responses, after the checks of `from_arrays`."""
+        """Combine comparisons with the matrix of their responses; makes the same checks as `from_arrays`."""
         responses = as_matrix(responses)
         if len(responses.shape) != 2 or 0 in responses.shape:
             raise DataError(
@@ -110,12 +110,16 @@ class EmbeddedPreferences(Comparisons):
         Raises
         ------
         RunError
-            If the folder holds no finished embeddings, those of another version, or a damaged file.
+            If the embeddings in the folder are missing, unfinished, damaged, or in the format of another lorerm
+            version.
         """
         return cls.join(*read_store(run))
 
     def with_reference(self, reference: Matrix) -> EmbeddedPreferences:
-        """Replace the reward head: any float dtype, [D] or [1, D]; `DataError` if it has another dimension."""
+        """Return a copy with another reward head: [D] or [1, D], any float dtype.
+
+        Raises `DataError` if the head does not have D entries, or if one of them is NaN or infinite.
+        """
         return replace(self, reference=as_reference(reference, self.dimension))
 
     @property

@@ -1,7 +1,7 @@
-"""The built-in encoder: hashed words, hashed character n-grams, and counts of style; nothing to download or fit.
+"""The built-in encoder: hashed words, hashed character n-grams, and style features. It needs no download and no fit.
 
-It embeds the last assistant turn only, because both responses of a comparison have the same prompt. It has no state:
-a text gets the same vector in every run.
+It embeds the last turn of a conversation only, because both responses of a comparison have the same prompt. A text
+gets the same vector in every run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lorerm.embedding import text_patterns as patterns
 from lorerm.embedding.encoder import EncoderIdentity, EncoderSettings, Execution, Progress
 
 NAME = "lorerm-hashing"
-# Every change that gives a text another vector raises it.
+# Increase VERSION with every change that alters the vector of any text.
 VERSION = "1"
 WORD_FEATURES, LETTER_FEATURES = 512, 256
 _BATCH = 2048
@@ -43,12 +43,12 @@ _COUNTED = {
     "because": patterns.any_of(*patterns.REASONS, "which means"),
     "negations": re.compile(r"\b(?:not|no|never)\b|n't\b", re.IGNORECASE),
 }
-# See `_style`.
+# The length of the list that `_style` returns.
 _STYLE_FEATURES = 4 + 2 * len(_COUNTED)
 
 
 class HashingEncoder:
-    """Encoder without a model: hashed words, hashed character n-grams, and counts of style (scikit-learn)."""
+    """Encoder without a model: hashed words, hashed character n-grams, and style features (with scikit-learn)."""
 
     def __init__(self) -> None:
         from sklearn.feature_extraction.text import HashingVectorizer
@@ -60,7 +60,7 @@ class HashingEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """Everything that decides the embeddings."""
+        """Everything that determines the embeddings."""
         return EncoderIdentity(
             model=NAME,
             revision=VERSION,
@@ -73,13 +73,13 @@ class HashingEncoder:
 
     @property
     def reference(self) -> None:
-        """None: there is no reference head."""
+        """None, because the encoder has no reference head."""
         return
 
     @property
     def reference_reason(self) -> str:
         """Why there is no reference head."""
-        return "the built-in encoder is no reward model"
+        return "the built-in encoder is not a reward model"
 
     def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
         """Embed n conversations: float32 [n, D]."""
@@ -106,12 +106,12 @@ class HashingSettings(EncoderSettings):
 
     @classmethod
     def of_identity(cls, identity: EncoderIdentity) -> HashingSettings | None:
-        """Return the settings if the identity is that of the built-in encoder, of any version."""
+        """Return the settings if the identity belongs to any version of the built-in encoder, otherwise None."""
         return cls() if identity.model == NAME else None
 
 
 def _style(text: str) -> list[float]:
-    """Return four measures of length and variety, and each count twice: log(1 + count), and per word."""
+    """Return four measures of length and vocabulary, log(1 + count) of each pattern, and each count per word."""
     words = patterns.WORD.findall(text)
     n_words = max(1, len(words))
     counts = np.array([len(pattern.findall(text)) for pattern in _COUNTED.values()], dtype=np.float64)

@@ -1,7 +1,8 @@
-"""Matrices of embeddings, in memory or on disk: reading of rows, conversion and checks.
+"""Matrices of embeddings, in memory or on disk: read rows, convert and validate.
 
-`StoredMatrix` reads rows into buffers rather than mapping the file: pages of a mapped file count as resident memory
-for as long as the system keeps them, and a mapped file that was cut off ends the process instead of raising an error.
+`StoredMatrix` reads rows into buffers and does not map the file into memory, for two reasons. Pages of a mapped file
+count as resident memory for as long as the system keeps them. If a mapped file is truncated, reading it ends the
+process instead of raising an error.
 """
 
 from __future__ import annotations
@@ -26,41 +27,41 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats32, Ints
 
 Matrix: TypeAlias = "NDArray[Any] | torch.Tensor | StoredMatrix"
-"""A matrix of floats in any of the forms that `EmbeddedPreferences` takes."""
+"""A matrix of floats in any of the forms that `EmbeddedPreferences` accepts."""
 
-# A stored matrix of at least so many elements stays on disk: 1 GiB as float32.
+# A matrix in files stays on disk if it has at least this many elements (1 GiB as float32).
 LARGE = 1 << 28
-# The safetensors names of the dtypes of embeddings, and torch's names.
+# The supported dtypes of embeddings: their names in safetensors files, and in torch.
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-# The limit that the safetensors library itself puts on a file's header, in bytes.
+# Maximum size of a file's header in bytes; the safetensors library has the same limit.
 _LONGEST_HEADER = 100_000_000
-# Elements checked for NaN at a time: bounds the memory of the check where the matrix is on disk (16 MiB as float32).
+# Number of elements checked for NaN at a time, to limit the memory for a matrix on disk (16 MiB as float32).
 _CHECKED_ELEMENTS = 1 << 22
 
 
 class UnreadableFileError(DataError):
-    """A file that is missing, cut off, or does not hold the expected tensor."""
+    """A file is missing or truncated, or does not contain the expected tensor."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(problem, "write it again, or give a safetensors file with one float matrix", file=path)
+        super().__init__(problem, "write the file again, or give a safetensors file with one float matrix", file=path)
         self.path = path
 
 
 class _Part(NamedTuple):
     path: Path
-    start: int  # of the tensor's bytes in the file
+    start: int  # offset of the tensor's first byte in the file
     shape: tuple[int, ...]
     dtype: str
 
 
 class StoredMatrix:
-    """A matrix [R, D] on disk: the rows of the tensor `name` in several safetensors files, one file after the other.
+    """A matrix [R, D] on disk: the rows of the tensor `name` in several safetensors files, concatenated.
 
-    Indexing with a slice, or with int [m] row numbers in any order, reads these rows: a torch tensor [m, D] in the
-    dtype of the files. Nothing is kept in memory, and no file stays open.
+    Indexing with a slice, or with row numbers (int [m], in any order), reads these rows into a torch tensor [m, D] in
+    the dtype of the files. No rows are kept in memory, and no file stays open.
 
-    It is an `UnreadableFileError` if a file cannot be read, or its tensor is not a float matrix with the columns and
-    dtype of the others; also later, if a file was removed or cut off when its rows are read.
+    Raises `UnreadableFileError` if a file cannot be read, or if the tensors are not float matrices with equal dtypes
+    and numbers of columns. Indexing raises it too, if a file has been removed or truncated since.
     """
 
     def __init__(self, paths: Sequence[str | Path], name: str) -> None:
@@ -70,8 +71,8 @@ class StoredMatrix:
             if len(part.shape) != 2 or part.shape[1] != first.shape[1] or part.dtype != first.dtype:
                 raise UnreadableFileError(
                     part.path,
-                    f"it holds {part.dtype} {list(part.shape)}, which is no part of a matrix of {first.dtype} with "
-                    f"{first.shape[-1]} columns",
+                    f"the tensor has dtype {part.dtype} and shape {list(part.shape)}, expected a matrix of "
+                    f"{first.dtype} with {first.shape[-1]} columns",
                 )
         self._ends = list(accumulate(part.shape[0] for part in self._parts))
         self.shape = (self._ends[-1], first.shape[1])
@@ -89,25 +90,27 @@ class StoredMatrix:
         return self.shape[0]
 
     def __getitem__(self, index: slice | Ints | torch.Tensor) -> torch.Tensor:
-        """Read rows: a slice of them, or those numbered in `index` (int [m])."""
+        """Read the rows of a slice, or the rows whose numbers are in `index` (int [m])."""
         import torch
 
         rows = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index, dtype=np.int64)
         read = torch.empty(len(rows), self.shape[1], dtype=self.dtype)
         buffer = memoryview(read.view(torch.uint8).numpy().reshape(-1).data)
         length = self.shape[1] * read.element_size()
-        # Consecutive rows are read at once.
+        # `bounds` divides `rows` into runs of consecutive numbers, each of which is read at once. With prepend=-2 the
+        # first bound is always 0.
         bounds = [*np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist(), len(rows)]
         for begin, end in pairwise(bounds):
             self._read(int(rows[begin]), buffer[begin * length : end * length], length)
         return read
 
     def _read(self, row: int, buffer: memoryview, length: int) -> None:
-        """Fill the buffer with rows of `length` bytes each, from `row` on."""
+        """Fill the buffer with consecutive rows of `length` bytes each, starting with row `row`."""
         number = bisect_right(self._ends, row)
         while buffer:
             part, end = self._parts[number], self._ends[number]
             here = buffer[: (end - row) * length]
+            # The file has the rows from `end - part.shape[0]` to `end - 1`.
             offset = part.start + (row - end + part.shape[0]) * length
             try:
                 with part.path.open("rb") as file:
@@ -116,34 +119,35 @@ class StoredMatrix:
             except OSError as error:
                 raise UnreadableFileError(part.path, f"the file cannot be read ({error.strerror})") from error
             if got < len(here):
-                raise UnreadableFileError(part.path, "the file is cut off")
+                raise UnreadableFileError(part.path, "the file is truncated")
             buffer, row, number = buffer[len(here) :], end, number + 1
 
 
 def _read_part(path: Path, name: str) -> _Part:
-    """Read from a file's header where its tensor `name` begins, its shape and its dtype."""
+    """Read the offset, shape and dtype of the tensor `name` from the header of a safetensors file."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             entry = json.loads(file.read(min(length, _LONGEST_HEADER))).get(name)
     except (OSError, ValueError, AttributeError) as error:
-        raise UnreadableFileError(path, "it is not a readable safetensors file") from error
+        raise UnreadableFileError(path, "the file is not a readable safetensors file") from error
     try:
         shape, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UnreadableFileError(path, f"it holds no tensor {name!r}") from error
+        raise UnreadableFileError(path, f"the file has no tensor {name!r}") from error
     if dtype not in DTYPES:
-        raise UnreadableFileError(path, f"it holds numbers of type {dtype}")
+        raise UnreadableFileError(path, f"the tensor {name!r} has dtype {dtype}, which is not supported")
     if 8 + length + end > path.stat().st_size:
-        raise UnreadableFileError(path, "the file is cut off")
+        raise UnreadableFileError(path, "the file is truncated")
     return _Part(path, 8 + length + begin, shape, dtype)
 
 
 def as_matrix(values: Any) -> Matrix:  # noqa: ANN401 - any object that looks like a matrix
-    """Return a matrix as it is or, from a pandas frame, Arrow table or column of Arrow lists, as a NumPy array.
+    """Convert a pandas frame, an Arrow table or an Arrow column of lists to NumPy; return other matrices unchanged.
 
-    Memory is shared where the layout allows it: for pandas frames of one dtype, and Arrow's lists of one length. An
-    Arrow column with a missing list, or with lists of different lengths, is a `DataError`.
+    Memory is shared if the layout allows it: for pandas frames of one dtype, and for Arrow lists of equal length.
+
+    Raises `DataError` if an Arrow list is missing, or if the lists differ in length.
     """
     if hasattr(values, "combine_chunks"):
         values = values.combine_chunks()
@@ -157,9 +161,9 @@ def as_matrix(values: Any) -> Matrix:  # noqa: ANN401 - any object that looks li
 
 def _from_arrow_lists(values: Any) -> NDArray[Any]:  # noqa: ANN401 - an Arrow array of lists
     if values.null_count:
-        # Flattening would drop it, and the rows after it would move up.
+        # Flattening would drop the missing row, and the rows after it would move up.
         row = values.is_null().index(True).as_py()
-        raise DataError(f"responses row {row} is missing", "give every row", argument="responses")
+        raise DataError(f"responses row {row} is missing", "give a list of numbers for every row", argument="responses")
     flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
     if not str(values.type).startswith("fixed_size_list"):
         lengths = np.diff(values.offsets.to_numpy())
@@ -167,28 +171,28 @@ def _from_arrow_lists(values: Any) -> NDArray[Any]:  # noqa: ANN401 - an Arrow a
             row = int(np.flatnonzero(lengths != lengths[0])[0])
             raise DataError(
                 f"responses row {row} has {lengths[row]} numbers, row 0 has {lengths[0]}",
-                "give rows of one length",
+                "give rows of equal length",
                 argument="responses",
             )
     return flat.reshape(len(values), -1)
 
 
 def as_tensor(values: Matrix | Sequence[float]) -> torch.Tensor:
-    """Return numbers as a tensor to read from, which shares their memory where possible; a stored matrix is read."""
+    """Return numbers as a read-only tensor that shares their memory if possible; read a stored matrix completely."""
     import torch
 
     if isinstance(values, StoredMatrix):
         return values[:]
     with warnings.catch_warnings():
-        # torch warns of arrays that are read-only, as those of a mapped file; the tensor is never written to.
+        # torch warns about read-only arrays, such as those of a mapped file. The tensor is never written to.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
         return torch.as_tensor(values).detach()
 
 
 def as_reference(reference: Matrix, dimension: int) -> Floats32:
-    """Return a reward head of any float dtype, [D] or [1, D], as float32 [D].
+    """Convert a reward head, [D] or [1, D] of any float dtype, to float32 [D].
 
-    It is a `DataError` if it does not have `dimension` entries, or one is NaN or infinite.
+    Raises `DataError` if it does not have `dimension` entries, or if one of them is NaN or infinite.
     """
     head: Floats32 = as_tensor(reference).float().cpu().numpy().reshape(-1)
     if head.size == dimension and np.isfinite(head).all():
@@ -196,27 +200,28 @@ def as_reference(reference: Matrix, dimension: int) -> Floats32:
     raise DataError(
         f"reference has {head.size} entries, responses have dimension {dimension}"
         if head.size != dimension
-        else "reference holds NaN or infinite values",
+        else "reference has NaN or infinite values",
         "give the reward head of the model that made the embeddings, as a finite vector [D]",
         argument="reference",
     )
 
 
 def check_finite(responses: Matrix) -> None:
-    """Raise `DataError` if a matrix holds NaN or infinite values; the error names the first such row."""
+    """Raise `DataError` if a matrix has NaN or infinite values; the error names the first such row."""
     import torch
 
     n_rows = max(1, _CHECKED_ELEMENTS // responses.shape[1])
     for start in range(0, len(responses), n_rows):
         rows = as_tensor(responses[start : start + n_rows])
-        # One sum is fast, and not finite if an entry is not; a sum of finite entries can also overflow.
+        # A sum is fast, and finite only if all entries are. A sum of finite entries can overflow: the entries are
+        # checked below.
         if bool(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32)).isfinite()):
             continue
         finite = torch.isfinite(rows).all(dim=1)
         if not bool(finite.all()):
             row = start + int(torch.nonzero(~finite)[0])
             raise DataError(
-                f"responses row {row} holds NaN or infinite values",
-                "embed that response again, or drop its comparisons",
+                f"responses row {row} has NaN or infinite values",
+                "embed that response again, or remove its comparisons",
                 argument="responses",
             )

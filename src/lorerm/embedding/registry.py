@@ -1,7 +1,8 @@
-"""The encoders known by name: an encoder is one module with a subclass of `EncoderSettings`, and one line here.
+"""The registry of encoders: the name of each encoder, and the class of its settings.
 
-The settings of an encoder give the command its options (`lorerm embed --help`). Those that decide the embeddings are
-recorded in the run's manifest, from which later verbs build the same encoder again.
+To add an encoder, write a module with a subclass of `EncoderSettings`, and add a line to `ENCODERS`. The fields of the
+class become options of the command (`lorerm embed --help`). The settings are recorded in the run's manifest, from which
+later subcommands build the same encoder again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from lorerm.embedding.encoder import Encoder, EncoderIdentity, EncoderSettings
 from lorerm.errors import ConfigError, ModelError
 
 BUILT_IN = "hashing"
-"""The encoder that is used where neither an encoder nor a model is named: it needs no download."""
+"""The encoder that is used if neither an encoder nor a model is named. It needs no download."""
 WITH_MODEL = "transformers"
-"""The encoder that is used where a model is named, but no encoder."""
+"""The encoder that is used if a model is named, but no encoder."""
 
-# The settings of each encoder, as "module:class"; the module is imported when they are needed.
+# The class of each encoder's settings, as "module:class". The module is imported only when it is needed.
 ENCODERS = {
     BUILT_IN: "lorerm.embedding.hashing:HashingSettings",
     WITH_MODEL: "lorerm.embedding.transformers.last_token:TransformersSettings",
@@ -27,12 +28,12 @@ ENCODERS = {
 
 
 def implied_encoder(settings: Mapping[str, Any]) -> str:
-    """Return the encoder meant by settings that name none: `WITH_MODEL` if they name a model, otherwise `BUILT_IN`."""
+    """Return the encoder for settings that name no encoder: `WITH_MODEL` if they name a model, otherwise `BUILT_IN`."""
     return BUILT_IN if settings.get("model") is None else WITH_MODEL
 
 
 def settings_class(name: str) -> type[EncoderSettings]:
-    """Return the class of an encoder's settings; an unknown name is a `ConfigError`."""
+    """Return the class of an encoder's settings. Raises `ConfigError` if no encoder has this name."""
     if name not in ENCODERS:
         raise ConfigError(f"encoder {name!r} is unknown", f"choose one of {', '.join(ENCODERS)}", argument="encoder")
     module, _, found = ENCODERS[name].partition(":")
@@ -40,14 +41,15 @@ def settings_class(name: str) -> type[EncoderSettings]:
 
 
 def setting_names() -> tuple[str, ...]:
-    """Return the names of the settings of all encoders."""
+    """Return the names of the settings of all encoders, each name once."""
     return tuple(dict.fromkeys(field.name for name in ENCODERS for field in fields(settings_class(name))))
 
 
 def record_settings(settings: EncoderSettings) -> dict[str, Any]:
-    """Return settings as values that JSON can hold, for a manifest.
+    """Return settings as JSON-serialisable values, for a manifest.
 
-    They name the encoder only where `implied_encoder` would not find it, as the runs of earlier versions do.
+    The entry `encoder` is left out if `implied_encoder` finds the encoder without it. Manifests of earlier versions
+    have no such entry.
     """
     name = next(name for name in ENCODERS if settings_class(name) is type(settings))
     values = {"model": None, **asdict(settings)}
@@ -55,9 +57,9 @@ def record_settings(settings: EncoderSettings) -> dict[str, Any]:
 
 
 def read_settings(recorded: Mapping[str, Any]) -> EncoderSettings:
-    """Read what `record_settings` returned.
+    """Create settings from the values that `record_settings` returned.
 
-    An unknown encoder is a `ConfigError`, an unknown setting a `ModelError`.
+    Raises `ConfigError` if the encoder is unknown, and `ModelError` if the encoder has no setting of a recorded name.
     """
     name = recorded.get("encoder") or implied_encoder(recorded)
     found = settings_class(name)
@@ -66,16 +68,16 @@ def read_settings(recorded: Mapping[str, Any]) -> EncoderSettings:
     if unknown := sorted(values.keys() - names):
         raise ModelError(
             f"the encoder {name!r} has no setting {unknown[0]!r}",
-            "use the version of lorerm that recorded it",
+            "use the version of lorerm that recorded this setting",
             argument=unknown[0],
         )
     return found(**values)
 
 
 def pin_settings(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSettings:
-    """Replace what can change its meaning, such as a branch or an automatic dtype, by its value in `identity`.
+    """Replace settings whose meaning can change, such as a branch or an automatic dtype, by the values in `identity`.
 
-    `identity` is that of an encoder built from the settings. An encoder built from the result has the same identity.
+    `identity` must come from an encoder built from `settings`. An encoder built from the result has the same identity.
     """
     resolved = type(settings).of_identity(identity)
     values = {} if resolved is None else asdict(resolved)
@@ -83,24 +85,24 @@ def pin_settings(settings: EncoderSettings, identity: EncoderIdentity) -> Encode
 
 
 def identify_settings(identity: EncoderIdentity) -> EncoderSettings:
-    """Return settings of the encoder with an identity, such as a saved model's.
+    """Return settings that build an encoder with this identity, for instance the identity in a saved model.
 
-    If no registered encoder has such an identity, that is a `ModelError`.
+    Raises `ModelError` if no registered encoder can have such an identity.
     """
     for name in ENCODERS:
         settings = settings_class(name).of_identity(identity)
         if settings is not None:
             return settings
     raise ModelError(
-        f"no encoder of this version gives embeddings like those of {identity.model!r} (pooling {identity.pooling!r})",
-        "use the version of lorerm that made them",
+        f"no encoder of this version can compute the embeddings of {identity.model!r} (pooling {identity.pooling!r})",
+        "use the version of lorerm that computed the embeddings",
     )
 
 
 def build_encoder(recorded: Mapping[str, Any], execution: Mapping[str, Any] | None = None) -> Encoder:
-    """Build the encoder of settings that `record_settings` returned.
+    """Build an encoder from the values that `record_settings` returned.
 
-    `execution` says how it runs; values that are settings of other encoders only are ignored.
+    `execution` contains execution settings; settings that only other encoders have are ignored.
     """
     settings = read_settings(recorded)
     return settings.build(settings.read_execution(execution or {}))

@@ -1,10 +1,10 @@
-"""The embeddings of a run folder: files under `embeddings/`, which hold a matrix with one row for each response.
+"""The embeddings in a run folder: a matrix with one row per response, in files under `embeddings/`.
 
-- `embeddings-00001-of-00003.safetensors`: a shard, tensor `responses` [rows, D], written whole or not at all. Its
-  metadata name the encoder and a hash of the texts, so that a repeated command keeps the shards of the same input only.
-- `embeddings-00001-of-00003/`: the finished batches of a shard that is not finished.
-- `reference.safetensors`: tensor `reference` [D], if the encoder has a reward head.
-- `encoder.json`: the encoder's identity. It is written last: its presence means that the matrix is complete.
+- `embeddings-00001-of-00003.safetensors`: a shard with the tensor `responses` [rows, D], written atomically. Its
+  metadata contain the encoder's identity and a hash of the texts; a repeated command keeps a shard if both are equal.
+- `embeddings-00001-of-00003/`: the finished batches of an unfinished shard.
+- `reference.safetensors`: the tensor `reference` [D], if the encoder has a reward head.
+- `encoder.json`: the encoder's identity. It is written last: if it exists, the matrix is complete.
 
 The comparisons between the rows are in `comparisons.parquet` (`lorerm.data.stored`).
 """
@@ -41,19 +41,19 @@ FORMAT_VERSION = 1
 EMBEDDINGS = "embeddings"
 ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
 RESPONSES = "responses"
-# Few enough that a shard of the largest models fits in memory, many enough that few prompts are in two shards.
+# Small enough that a shard of the largest models fits in memory, large enough that few prompts are in two shards.
 SHARD_ROWS = 1024
-# The name of the metadata's one entry; with several, safetensors writes them in an order that differs between runs.
+# The only key in a file's metadata. With several keys, safetensors writes them in an order that differs between runs.
 _PROVENANCE = "made_of"
 
 
 def spans(n_rows: int) -> list[slice]:
-    """Divide the rows of a matrix into shards."""
+    """Return the row range of each shard of a matrix with `n_rows` rows."""
     return [slice(start, min(start + SHARD_ROWS, n_rows)) for start in range(0, n_rows, SHARD_ROWS)]
 
 
 def shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
-    """Return the files of a matrix of `n_rows`, at least one, each with its rows."""
+    """Return the path and the row range of each shard of a matrix with `n_rows` rows; there is at least one shard."""
     parts = spans(n_rows) or [slice(0, 0)]
     return [
         (folder / f"embeddings-{number:05d}-of-{len(parts):05d}.safetensors", rows)
@@ -62,17 +62,22 @@ def shards(folder: Path, n_rows: int) -> list[tuple[Path, slice]]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder if it does not exist."""
+    """Make a folder, and its parents, if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
-            f"the folder cannot be made ({error.strerror})", "move away what has its name", file=folder
+            f"the folder cannot be made ({error.strerror})",
+            "if a file has this name, rename it; otherwise check permissions and disk space",
+            file=folder,
         ) from error
 
 
 def write_tensor(path: Path, name: str, tensor: torch.Tensor, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write one tensor, and as metadata what it was made from, as JSON-able values; equal ones give equal bytes."""
+    """Write one tensor to a safetensors file, atomically; equal input gives identical bytes.
+
+    `provenance` (JSON-serialisable) describes what the tensor was computed from, and is stored as metadata.
+    """
     from safetensors.torch import save
 
     metadata = None if provenance is None else {_PROVENANCE: json.dumps(provenance, sort_keys=True)}
@@ -81,7 +86,7 @@ def write_tensor(path: Path, name: str, tensor: torch.Tensor, provenance: Mappin
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Return the provenance in a file's metadata; empty if it has none, or the file is missing or cut off."""
+    """Return the provenance in a file's metadata. Return {} if it has none, or the file is missing or truncated."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -94,15 +99,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ShardBatches:
-    """The finished batches of an unfinished shard, one file each, so that an interruption costs one batch."""
+    """The finished batches of an unfinished shard, one file each: an interruption loses at most one batch."""
 
     folder: Path
-    """a folder without other files"""
+    """the folder of the batches, which contains no other files"""
     provenance: Mapping[str, Any]
-    """JSON-able values that determine the shard's rows; a batch of anything else is not read"""
+    """JSON-serialisable values that determine the shard's rows; a batch with other values is not read"""
 
     def write(self, number: int, batch: Batch, embeddings: Floats32, summary: EncodingSummary) -> None:
-        """Store the embeddings of batch `number` of the plan, float32 [m, D], whole or not at all."""
+        """Write the embeddings of batch `number` of the plan, float32 [m, D], and their summary, atomically."""
         import torch
 
         provenance = {**self._of(batch), "remarks": asdict(summary)}
@@ -111,7 +116,7 @@ class ShardBatches:
         write_tensor(self._path(number), RESPONSES, torch.from_numpy(embeddings), provenance)
 
     def read(self, number: int, batch: Batch) -> tuple[Floats32, EncodingSummary] | None:
-        """Return what `write` stored; None if it is missing, damaged, or of another batch."""
+        """Return the embeddings and summary from `write`. Return None if missing, damaged, or from another batch."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -128,7 +133,7 @@ class ShardBatches:
         return (embeddings, summary) if found == self._of(batch) else None
 
     def remove(self) -> None:
-        """Remove all batches, once the shard is complete."""
+        """Remove all batches. To be called when the shard is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
@@ -143,7 +148,7 @@ def _checksum(embeddings: Floats32, provenance: Mapping[str, Any]) -> str:
 
 
 def store_matrix(run: str | Path, responses: Matrix, reference: Floats32 | None) -> None:
-    """Write a matrix of embeddings [R, D] made elsewhere into a run folder, in its own dtype."""
+    """Write embeddings [R, D] that another program computed into a run folder, in their own dtype."""
     folder = Path(run) / EMBEDDINGS
     check_finite(responses)
     make_folder(folder)
@@ -156,7 +161,10 @@ def store_matrix(run: str | Path, responses: Matrix, reference: Floats32 | None)
 def finish(
     run: Path, n_rows: int, identity: EncoderIdentity | None, reference: Floats32 | None, reason: str | None
 ) -> None:
-    """Write the reference head and the encoder's identity, and remove files that an attempt on other input left."""
+    """Write the reference head and `encoder.json`, and remove files left by an attempt with other input.
+
+    `identity` is None for imported embeddings. `reason` says why there is no reference head.
+    """
     import torch
 
     expected = {path for path, _ in shards(run / EMBEDDINGS, n_rows)}
@@ -180,7 +188,7 @@ def finish(
 
 
 def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
-    """Raise `RunError` if the folder holds embeddings, finished or not, of another encoder."""
+    """Raise `RunError` if the run folder contains embeddings from another encoder, finished or unfinished."""
     folder = Path(run) / EMBEDDINGS
     if (folder / ENCODER).exists():
         made_by = _read_encoder(folder / ENCODER)[0]
@@ -197,16 +205,18 @@ def check_encoder(run: str | Path, identity: EncoderIdentity) -> None:
         if was.endswith(now):
             now += " with other settings or another version"
         raise RunError(
-            f"the run holds {was}, not {now}", f"choose another run folder, or delete {folder}", file=Path(run)
+            f"the run contains {was}, but the encoder computes embeddings {now}",
+            f"choose another run folder, or delete {folder}",
+            file=Path(run),
         )
 
 
 def read_store(
     run: str | Path,
 ) -> tuple[Comparisons, torch.Tensor | StoredMatrix, EncoderIdentity | None, Floats32 | None]:
-    """Return a run folder's comparisons, embeddings (a large matrix stays on disk), encoder and reference head.
+    """Return a run folder's comparisons, embeddings, encoder identity and reference head; a large matrix stays on disk.
 
-    It is a `RunError` if the folder holds no finished embeddings, those of another version, or a damaged file.
+    Raises `RunError` if the embeddings are missing, unfinished, damaged, or in the format of another lorerm version.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -214,7 +224,7 @@ def read_store(
     run = Path(run)
     if not (run / EMBEDDINGS / ENCODER).exists() or not (run / COMPARISONS).exists():
         raise RunError(
-            "the run holds no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first", file=run
+            "the run has no finished embeddings", "run `lorerm embed` or `lorerm import-embeddings` first", file=run
         )
     identity, n_rows, _ = _read_encoder(run / EMBEDDINGS / ENCODER)
     comparisons, responses = load_comparisons(run), _read_matrix(run / EMBEDDINGS, n_rows)
@@ -226,14 +236,14 @@ def read_store(
 
 
 def reference_reason(run: str | Path) -> str | None:
-    """Return why the run's encoder has no reference head; None if it has one."""
+    """Return the reason why the run's encoder has no reference head. Return None if it has one."""
     return _read_encoder(Path(run) / EMBEDDINGS / ENCODER)[2]
 
 
 def zero_unused_rows(run: str | Path, comparisons: Comparisons) -> int:
-    """Set the embeddings of responses of no comparison to 0, so that nothing is left of them; return their number.
+    """Set the embeddings of responses that no comparison uses to 0; return how many were not 0 before.
 
-    The other rows keep their numbers. Each shard is replaced whole.
+    The other rows keep their numbers. Each shard is replaced atomically.
     """
     import torch
     from safetensors import safe_open
@@ -244,6 +254,7 @@ def zero_unused_rows(run: str | Path, comparisons: Comparisons) -> int:
     for path in sorted((Path(run) / EMBEDDINGS).glob("embeddings-*.safetensors")):
         with safe_open(path, framework="pt") as shard:
             responses, metadata = shard.get_tensor(RESPONSES), shard.metadata()
+        # `used - start` are row numbers within this shard; numbers from other shards are outside its range.
         unused = np.setdiff1d(np.arange(len(responses)), used - start)
         unused = unused[responses[torch.from_numpy(unused)].any(dim=1).numpy()]
         start += len(responses)
@@ -261,8 +272,8 @@ def _read_encoder(path: Path) -> tuple[EncoderIdentity | None, int, str | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (version := content["format_version"]) != FORMAT_VERSION:
             raise RunError(
-                f"the embeddings have format {version}, this version of lorerm reads {FORMAT_VERSION}",
-                "use the version that made them, or make the run again",
+                f"the embeddings have format version {version}, this version of lorerm reads {FORMAT_VERSION}",
+                "use the version of lorerm that wrote the embeddings, or create the run again",
                 file=path,
             )
         identity = None if content["encoder"] is None else EncoderIdentity.from_dict(content["encoder"])

@@ -1,7 +1,7 @@
 """Regular expressions for countable properties of a text, such as its words, questions and hedges.
 
-The built-in encoder and the axes of a report count matches of them. The features of that encoder are such counts, so
-that a change of a pattern that it uses needs a new version of the encoder.
+The built-in encoder and the style axes of a report count their matches. If you change a pattern that the encoder uses,
+increase `VERSION` in `lorerm.embedding.hashing`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REASONS = ("because", "since", "therefore", "thus", "hence", "so that")
 
 
 def any_of(*words: str) -> re.Pattern[str]:
-    """Return the pattern of any of some words (regular expressions) in either case."""
+    """Return a pattern that matches any of the words (regular expressions), in upper or lower case."""
     return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
 
 

@@ -1,1 +1,1 @@
-"""Embedding and adaptation on several processes or machines, through Ray."""
+"""Embed conversations and adapt users in several processes or on several machines, with Ray."""

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from lorerm.model.user_weights import UserWeights
     from lorerm.training.config import AdaptationConfig
 
-# With several partitions for each worker, all workers end at about the same time.
+# With several partitions per worker, all workers finish at about the same time.
 _PARTITIONS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
 class AdaptedUsers:
-    """Weights of adapted users, and a summary of the feedback they were fitted to."""
+    """Fitted weights of users, with the number of their comparisons and warnings about their feedback."""
 
     users: UserWeights
     n_pairs: int
-    """number of their comparisons"""
+    """number of comparisons to which the weights were fitted"""
     warnings: tuple[str, ...]
-    """sentences to show to the user of the command"""
+    """warnings about the feedback and its embedding, one sentence each"""
 
 
 def adapt_on_cluster(
@@ -51,48 +51,48 @@ def adapt_on_cluster(
     gpus: bool = True,
     progress: Progress | None = None,
 ) -> AdaptedUsers:
-    """Fit the weights of all users in Parquet files, as `embed` and `adapt` do, on the workers of a cluster.
+    """Fit the weights of all users in Parquet files on the workers of a Ray cluster, with `embed` and `adapt`.
 
-    The users are divided into partitions. One worker embeds and fits all feedback of a partition, so that a
-    conversation that several users judged is embedded once per partition.
+    The users are divided into partitions. One worker embeds all feedback of a partition and fits its users. If several
+    users of a partition compared the same conversation, it is embedded only once.
 
     Parameters
     ----------
     model
-        As for `adapt`.
+        The model, as in `adapt`.
     paths
-        Parquet files, or folders of them, which may be partitioned (`user_id=u7/...`). The workers read them by the
-        same paths.
+        Parquet files, or folders of Parquet files. The folders may be partitioned (`user_id=u7/...`). The workers must
+        have the files under the same paths.
     make_encoder
-        Builds the encoder that the model was trained on; every worker calls it once.
+        Builds the encoder with which the model was trained. It is called once on every worker.
     config
-        As for `adapt`, with the default recipe.
+        The settings, as in `adapt`; the recipe must be "default".
     cluster
-        Where to run; None is `Cluster()`.
+        The cluster to run on; None means `Cluster()`.
     user_column
         The column with the users' ids.
     gpus
-        Whether the encoder runs on GPUs where there are some.
+        Whether the encoder runs on GPUs if the cluster has any.
     progress
-        Called with (partitions done, partitions in all).
+        Called with (number of partitions done, number of all partitions).
 
     Returns
     -------
     AdaptedUsers
-        In the order in which the users first appear in the files.
+        The users, in the order of their first appearance in the files.
 
     Raises
     ------
     ConfigError
-        If the recipe is the paper's, whose random start depends on all users together.
+        If the recipe is not "default": the other recipes draw one random start for all users together.
     DataError, ModelError
-        As `Preferences.from_files`, `embed` and `adapt` raise them.
+        If `Preferences.from_files`, `embed` or `adapt` raises them.
     RunError
-        If there is no cluster, or it fails.
+        If the cluster cannot be reached, or fails.
     """
     if config.recipe != "default":
         raise ConfigError(
-            f"recipe {config.recipe!r} draws the start of all users at once, and cannot be divided among workers",
+            f"recipe {config.recipe!r} draws one random start for all users, and cannot be divided among workers",
             "use --engine local",
             argument="recipe",
         )
@@ -116,13 +116,13 @@ def adapt_on_cluster(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The result of a partition."""
+    """The result for one partition."""
 
     users: UserWeights | None
-    """None where the partition has nothing but ties"""
+    """None if the partition has no comparisons, only ties"""
     n_pairs: int
     summary: ReadingSummary
-    """of all files of the partition"""
+    """counts for all rows in the partition's files, including the rows of users in other partitions"""
     n_conversations: int
     encoding: EncodingSummary
 
@@ -144,7 +144,8 @@ def _fit(
 
 
 def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
-    """Remove the users, which no worker needs; clone the slices, which would be pickled with the whole tensor."""
+    """Return the model without its users, which no worker needs."""
+    # Without `clone`, the empty slices would be pickled together with the whole tensors.
     covariance = None if model.covariance is None else model.covariance[:0].clone()
     return replace(model, weights=model.weights[:0].clone(), user_ids=(), covariance=covariance, validation_loss=None)
 
@@ -152,13 +153,14 @@ def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
 def _merge(
     partitions: Sequence[Partition], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
 ) -> AdaptedUsers:
-    """Merge the users of all partitions, in the order of `user_ids`."""
+    """Merge the results of all partitions, with the users in the order of `user_ids`."""
+    # Only the first partition that reads a file counts the file's rows.
     read = [part.summary for partition, part in zip(partitions, fitted, strict=True) if partition.first]
     counts = {name: sum(getattr(part, name) for part in read) for name in ("n_rows", "n_pairs", "n_ties")}
     summary = replace(read[0], **counts)
     summary.check()
     found = reduce(lambda users, more: users.merge(more), (part.users for part in fitted if part.users is not None))
-    known = set(found.user_ids)  # users who have nothing but ties are not adapted
+    known = set(found.user_ids)  # users who have only ties get no weights
     users = found.select([user for user in user_ids if user in known])
     warnings = summary.warnings()
     if encoder is not None:

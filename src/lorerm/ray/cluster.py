@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start one, and divide it among workers."""
+"""Connect to a Ray cluster or start one, and determine the number and the resources of its workers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from lorerm.errors import ConfigError, RunError, first_line
 
-# Ray itself tries for more than five minutes, and then ends the process.
+# Time limit for a connection. Ray itself tries for more than five minutes, and then ends the process.
 _CONNECT_SECONDS = 10
-# Ray sends no usage statistics. Its log of this process is off: it would go to standard error, with errors that are
-# none.
+# Ray sends no usage statistics. Its log of this process is off, because Ray would write it to standard error, including
+# messages about errors that are harmless.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
@@ -26,15 +26,15 @@ class Cluster:
     """The cluster to run on, and the number of workers."""
 
     address: str | None = None
-    """HOST:PORT of a running cluster that this machine is part of, or "auto"; None is the value of RAY_ADDRESS or,
-    without it, a local cluster that is started for the work and shut down after it"""
+    """HOST:PORT of a running cluster that includes this machine, or "auto" to find it; None: the value of RAY_ADDRESS
+    or, if that is not set, a local cluster that is started for the work and shut down after it"""
     n_workers: int | None = None
-    """number of workers; None is one per GPU, or one per node if the work uses no GPU or there is none"""
+    """number of workers; None: one per GPU, or one per node if the work uses no GPU or the cluster has none"""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The number of workers, and what each of them reserves."""
+    """The number of workers, and the CPUs and GPUs that each worker reserves."""
 
     number: int
     cpus: int
@@ -43,24 +43,25 @@ class Workers:
 
 @contextmanager
 def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
-    """Connect to a cluster, or start one, and yield the workers that it has room for; shut down what was started.
+    """Connect to a cluster or start one, and yield its workers; at the end, shut down what was started.
 
     Parameters
     ----------
     cluster
-        Which cluster. If this process is connected already, the address is ignored, and the process stays connected.
+        The address and the number of workers. If this process is already connected to a cluster, the address is
+        ignored, and the process stays connected.
     gpus
-        Whether the work uses GPUs where there are some.
+        Whether the work uses GPUs if the cluster has any.
 
     Raises
     ------
     ConfigError
-        If the cluster has no room for as many workers.
+        If the cluster has too few GPUs or CPUs for the number of workers.
     RunError
         If Ray is not installed, or the cluster cannot be reached.
     """
     ray = import_ray()
-    # Ray prints reports of workers that died; standard output is for results.
+    # Ray prints reports about dead workers to standard output, which must contain results only.
     with redirect_stdout(sys.stderr), _environment():
         was_connected = ray.is_initialized()
         if not was_connected:
@@ -74,8 +75,8 @@ def connected(cluster: Cluster, *, gpus: bool) -> Iterator[Workers]:
                 ray.shutdown()
 
 
-def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
-    """Import Ray; without it, raise an error that names the extra to install."""
+def import_ray() -> Any:  # noqa: ANN401 - a module that may be missing
+    """Import Ray. Raises `RunError` if it is not installed."""
     try:
         import ray.data
 
@@ -88,10 +89,10 @@ def import_ray() -> Any:  # noqa: ANN401 - a module that may not be there
 
 
 def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus: bool) -> Workers:
-    """Divide a cluster among workers.
+    """Determine the number of workers on a cluster, and the CPUs and GPUs of each worker.
 
-    `nodes` are those of `ray.nodes()`, and `wanted` is the number of workers as in `Cluster`. If there are fewer GPUs,
-    or CPUs, than workers, that is a `ConfigError`.
+    `nodes` is the result of `ray.nodes()`; `wanted` is `Cluster.n_workers`. Raises `ConfigError` if there are more
+    workers than GPUs or, if no GPUs are used, than CPUs.
     """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     on_gpus = [(int(found["GPU"]), int(found.get("CPU", 0))) for found in resources if found.get("GPU", 0) >= 1]
@@ -101,16 +102,17 @@ def plan_workers(nodes: Sequence[Mapping[str, Any]], wanted: int | None, *, gpus
     default = total if uses_gpus else len(on_cpus)
     number = default if wanted is None else wanted
     if not 0 < number <= total:
-        unit = "GPUs, one" if uses_gpus else "CPUs, at least one"
+        unit = "GPUs; each worker needs one" if uses_gpus else "CPUs; each worker needs at least one"
         remedy = f"choose 1 to {total} (--ray-workers)" if total else "choose another cluster (--ray-address)"
         raise ConfigError(
-            f"the number of workers is {number}, and the cluster has {total} {unit} for each worker",
+            f"the number of workers is {number}, and the cluster has {total} {unit}",
             remedy + (", or use no GPUs (--device cpu)" if uses_gpus else ""),
             argument="ray_workers",
         )
     if uses_gpus:
+        # One CPU per worker, or none if a node has fewer CPUs than GPUs.
         return Workers(number, cpus=min(1, *(n_cpus // n_gpus for n_gpus, n_cpus in on_gpus)), gpus=1)
-    # The largest number of CPUs for each worker with which all of them have room.
+    # The largest number of CPUs per worker for which all workers fit on the nodes.
     cpus = next(n for n in range(max(on_cpus), 0, -1) if sum(n_cpus // n for n_cpus in on_cpus) >= number)
     return Workers(number, cpus=cpus, gpus=0)
 
@@ -119,25 +121,26 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:  # n
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None or address == "local":
         options |= {"address": "local", "include_dashboard": False}
+        # A worker needs at least one CPU, so more workers than CPUs need a larger number than the machine has.
         options["num_cpus"] = max(os.cpu_count() or 1, n_workers or 1)
     else:
         options["address"] = address
         _check_reachable(address)
     try:
         ray.init(**options)
-    # Ray ends the process where a cluster does not answer.
+    # If a cluster does not answer, Ray ends the process with SystemExit.
     except (SystemExit, Exception) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise RunError(
             f"{where} cannot be {'reached' if address else 'started'} ({first_line(error)[:200]})",
-            "check `ray status` there, and that Ray and Python have the same versions on all its machines"
+            "run `ray status` on the cluster, and check that all its machines have the same versions of Ray and Python"
             if address
             else "see the logs in /tmp/ray/session_latest/logs",
         ) from error
 
 
 def _check_reachable(address: str) -> None:
-    """Raise within seconds where Ray would wait for minutes."""
+    """Raise an error within 10 seconds if the cluster cannot be reached; Ray would wait for minutes."""
     if address == "auto":
         return
     host, separator, port = address.rpartition(":")
@@ -152,14 +155,14 @@ def _check_reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise RunError(
             f"the Ray cluster at {address} cannot be reached ({error})",
-            "check the address (--ray-address, RAY_ADDRESS) and `ray status` there",
+            "check the address (--ray-address, RAY_ADDRESS), and run `ray status` on the cluster",
             argument="ray_address",
         ) from error
 
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Set the variables of `_ENVIRONMENT` that are not set, for the processes that are started within the context."""
+    """Set the variables in `_ENVIRONMENT` that are not set yet, for processes that are started within the context."""
     added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
     try:

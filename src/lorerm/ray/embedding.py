@@ -1,4 +1,4 @@
-"""Embed conversations on a Ray cluster: every worker has the encoder, and embeds one shard at a time."""
+"""Embed conversations on a Ray cluster: every worker builds the encoder, and embeds one shard at a time."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from lorerm.ray.cluster import Workers
 from lorerm.ray.tasks import cluster_error, run_tasks
 
 Embedded = tuple[Floats32, EncodingSummary]
-# Identity, reference head, the reason why there is none, and how the encoder runs.
+# Of an encoder: identity, reference head, the reason why there is no reference head, and execution settings.
 Description = tuple[EncoderIdentity, Floats32 | None, str | None, dict[str, Any]]
 
 
 class RayEncoder:
-    """Encoder that has conversations embedded by the workers of a Ray cluster.
+    """Encoder that runs on the workers of a Ray cluster.
 
-    Its embeddings are those of the encoder that the workers build. A worker plans and embeds a whole shard, as this
-    process would, so that equal machines give equal bytes.
+    Every worker builds the same encoder. A worker plans and embeds whole shards exactly as this process would, so that
+    equal input gives identical bytes on equal machines.
 
     Parameters
     ----------
     make_encoder
-        Builds the encoder; every worker calls it once. It is pickled.
+        Builds the encoder. It is pickled, and called once on every worker.
     workers
-        How many there are, and what each reserves, as `connected` yields them; the encoder works inside that context.
+        The workers that `connected` yields. The encoder can be used only within that context.
 
     Attributes
     ----------
     identity, reference, reference_reason
-        Those of the encoder that a worker built, see `Encoder`.
+        The attributes of the encoder that a worker built; see `Encoder`.
     running
-        How the workers run, and how many there are.
+        The execution settings of that encoder, and the number of workers.
 
     Raises
     ------
     ModelError, ConfigError
-        As `make_encoder` raises them on a worker.
+        If `make_encoder` raises them on a worker.
     RunError
         If the cluster fails.
     """
@@ -53,11 +53,11 @@ class RayEncoder:
     def __init__(self, make_encoder: Callable[[], Encoder], workers: Workers) -> None:
         self._make_encoder, self._workers = make_encoder, workers
         self.identity, reference, self.reference_reason, running = _describe(make_encoder, workers)
-        self.reference = None if reference is None else reference.copy()  # Ray's arrays cannot be written to
+        self.reference = None if reference is None else reference.copy()  # arrays from Ray are read-only
         self.running = {**running, "engine": "ray", "workers": workers.number}
 
     def encode_shards(self, shards: Iterable[Sequence[Conversation]]) -> Generator[tuple[int, Callable[[], Embedded]]]:
-        """Encode each shard on a worker, and yield the shards as they are finished; see `ShardEncoder`."""
+        """Encode each shard on a worker; yield the shards in the order in which they finish. See `ShardEncoder`."""
         expected, make_encoder = self.identity, self._make_encoder
 
         def set_up() -> Callable[[Sequence[Conversation]], Embedded]:
@@ -65,14 +65,14 @@ class RayEncoder:
             if encoder.identity != expected:
                 raise RunError(
                     f"workers have different encoders: {encoder.identity} on one, {expected} on another",
-                    "give all machines the same model, and choose --revision and --dtype",
+                    "install the same model on all machines, and set --revision and --dtype",
                 )
             return lambda conversations: encode_in_batches(encoder, conversations)
 
         return run_tasks(set_up, shards, self._workers)
 
     def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
-        """Embed n conversations: float32 [n, D], in the order given; warns as `TransformersEncoder.encode` does."""
+        """Embed n conversations: float32 [n, D], in their order; warns as `TransformersEncoder.encode` does."""
         embeddings = np.empty((len(conversations), self.identity.dimension), dtype=np.float32)
         shards = spans(len(conversations))
         summary, done = EncodingSummary(), 0
@@ -89,7 +89,7 @@ class RayEncoder:
 
 
 def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> Description:
-    """Describe the encoder that a worker builds, because its model may not fit into the memory of this machine."""
+    """Build the encoder on a worker and return its description; the model may not fit into this machine's memory."""
     import ray
 
     def describe() -> Description | LorermError:
@@ -99,7 +99,7 @@ def _describe(make_encoder: Callable[[], Encoder], workers: Workers) -> Descript
             return error
         return encoder.identity, encoder.reference, encoder.reference_reason, running_settings(encoder)
 
-    # max_calls=1 ends the process, so that its memory is free before the workers load the model.
+    # max_calls=1 ends the worker process after the call. So its memory is free before the workers load the model.
     task = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_calls=1)(describe)
     try:
         found: Description | LorermError = ray.get(task.remote())

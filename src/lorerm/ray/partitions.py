@@ -1,4 +1,4 @@
-"""Divide the users of Parquet files into partitions, so that one worker of a cluster reads all feedback of a user."""
+"""Divide the users in Parquet files into partitions, so that one worker of a cluster reads all feedback of a user."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ from lorerm.errors import DataError, first_line
 Item = TypeVar("Item")
 
 MAX_ROWS = 10_000
-"""Maximum number of rows of a partition: with two embeddings each of dimension 4096 in float32, 320 MB."""
+"""Maximum number of rows per partition. With two embeddings per row, of dimension 4096 in float32, they take 320 MB."""
 
 _ROWS_PER_READ = 100_000
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Some users, and all files with feedback of theirs."""
+    """Some users, and all files that contain feedback from them."""
 
     files: tuple[DataFile, ...]
-    """in the order of the input"""
+    """the files, in the order of the input"""
     users: frozenset[str] | None
-    """the users of the files that belong to the partition; None is all of them"""
+    """the users in the partition; None: all users in the files"""
     first: bool = True
-    """whether no partition before this one reads the same files"""
+    """whether this is the first partition that reads these files"""
 
 
 def partition_users(
     files: Sequence[DataFile], user_column: str, n_partitions: int, max_rows: int = MAX_ROWS
 ) -> tuple[list[Partition], tuple[str, ...]]:
-    """Divide the users of Parquet files into partitions; only the column of the users is read.
+    """Return partitions of the users in Parquet files, and all users in the order of their first appearance.
 
-    A partition has at most `max_rows` rows, unless a single user has more. There are at least `n_partitions`, if there
-    are as many users. The second result is all users, in order of first appearance.
-
-    Files that have no user in common with other files stay whole. So where the folders are partitioned by user, every
-    file is read once. A file with many rows, or with users that other files have too, is read once per partition of its
-    users.
+    - Only the column of the users is read.
+    - There are about `n_partitions` partitions of equal size, or more. If a few users have most of the rows, there can
+      be fewer. A partition has at most `max_rows` rows, unless a single user has more.
+    - Files that have users in common form a group. A large group is divided by users; then each of its partitions reads
+      all its files. A small group stays whole. So if folders are partitioned by user, every file is read only once.
     """
     counts = [_count_users(file, user_column) for file in files]
     size = max(1, min(max_rows, sum(rows.total() for rows in counts) // n_partitions))
@@ -62,26 +61,28 @@ def partition_users(
 
 
 def _count_users(file: DataFile, user_column: str) -> Counter[str]:
-    """Return the number of rows of each user of a file, in order of first appearance."""
+    """Return the number of rows of each user in a file, in the order of first appearance."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not file.path.name.lower().endswith(".parquet"):
         raise DataError(
-            "it is not a Parquet file, and --engine ray reads no others",
+            "the file is not a Parquet file, and --engine ray reads only Parquet files",
             "write the feedback as Parquet, or use --engine local",
             file=file.path,
         )
     counts: Counter[str] = Counter()
     try:
         with pq.ParquetFile(file.path) as parquet:
-            if user_column in file.values:
+            if user_column in file.values:  # the folder's name, such as user_id=u7, gives the user of all rows
                 if parquet.metadata.num_rows:
                     counts[require_id(file.values[user_column], user_column)] = parquet.metadata.num_rows
                 return counts
             if user_column not in parquet.schema_arrow.names:
                 raise missing_column(
-                    user_column, parquet.schema_arrow.names, "say with user_column (--user-column) which it is"
+                    user_column,
+                    parquet.schema_arrow.names,
+                    "give the name of the users' column with user_column (--user-column)",
                 )
             for batch in parquet.iter_batches(_ROWS_PER_READ, columns=[user_column]):
                 for entry in batch.column(0).value_counts().to_pylist():
@@ -99,11 +100,12 @@ def _count_users(file: DataFile, user_column: str) -> Counter[str]:
 def _file_groups(
     files: Sequence[DataFile], counts: Sequence[Counter[str]]
 ) -> Iterable[tuple[list[DataFile], Counter[str]]]:
-    """Group files by the users that they have in common, directly or through other files; add up their counts."""
+    """Group files that have users in common, directly or through other files; add up the counts in each group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     first: dict[str, int] = {}  # the first file of each user
+    # Each edge connects a file with the first file of one of its users.
     edges = [(file, first.setdefault(user, file)) for file, rows in enumerate(counts) for user in rows]
     ends = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(len(files), len(files)))
@@ -116,7 +118,7 @@ def _file_groups(
 
 
 def _pack(items: Iterable[tuple[Item, int]], max_rows: int) -> list[list[Item]]:
-    """Divide items, each with its number of rows, into parts of at most `max_rows` rows; a larger item is a part."""
+    """Divide items, each with its number of rows, into parts of at most `max_rows` rows or of one larger item."""
     parts: list[list[Item]] = []
     size = 0
     for item, n_rows in items:

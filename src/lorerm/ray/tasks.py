@@ -1,4 +1,4 @@
-"""Run tasks on the workers of a Ray cluster: actors of Ray Data, each of which is set up once and runs many tasks."""
+"""Run tasks on the workers of a Ray cluster: actors of Ray Data that are set up once and run many tasks each."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# How often a task is attempted, and a worker started, before the work fails: a task that kills each of its workers, for
-# instance by taking too much memory, would otherwise be attempted for ever.
+# Maximum number of attempts per task, and of starts per worker. Without a limit, a task that kills each of its workers,
+# for instance by using too much memory, would be attempted forever.
 _MAX_ATTEMPTS = 4
-# By default Ray Data gives up if no task ends for half an hour, which one task on a slow machine can take.
+# By default Ray Data gives up if no task ends for half an hour. On a slow machine, one task can take longer.
 _NO_PROGRESS_TIMEOUT = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
 
 
 def run_tasks(
     set_up: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], workers: Workers
 ) -> Generator[tuple[int, Callable[[], Result]]]:
-    """Run every task on one of the workers, in the context of `connected`.
+    """Run every task on one of the workers, and yield the tasks in the order in which they finish.
 
-    Every worker calls `set_up` once, which returns the function that runs a task; it is pickled, and so are the tasks.
-    They wait in Ray's object store, which moves to disk what does not fit into its memory. Yields the index of each
-    task, in the order in which they end, and a function that returns the task's result or raises its error.
+    Yields the index of the task, and a function that returns the task's result or raises its error. The generator can
+    be used only within the context of `connected`.
 
-    If a worker dies, Ray starts another, which runs the task again. A task that raises an error is not run again. A
-    `RunError` is raised if the workers have another version of lorerm, the cluster fails, or workers die again and
-    again while they run the same task or before they run any.
+    - Every worker calls `set_up` once, which returns the function that runs a task.
+    - `set_up` and the tasks are pickled. The tasks wait in Ray's object store, which moves them to disk if its memory
+      is full.
+    - If a worker dies, Ray starts another, which runs the task again. A task that raises an error is not run again.
+
+    Raises `RunError` if the workers have another version of lorerm, if the cluster fails, or if workers die repeatedly
+    while they run the same task or before they run any task.
     """
     import pyarrow as pa
     import ray.data
@@ -81,11 +84,11 @@ def run_tasks(
 
 
 def cluster_error(error: BaseException) -> RunError:
-    """Return the error of one line to raise for an error of Ray itself."""
+    """Convert an error that Ray raised to a `RunError`, with the last line of its message."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return RunError(
         f"the Ray cluster failed ({lines[-1].strip()[:300]})",
-        "see its logs (/tmp/ray/session_latest/logs) and run the same command again; finished work is kept",
+        "see Ray's logs (/tmp/ray/session_latest/logs) and run the same command again",
     )
 
 
@@ -96,33 +99,33 @@ def _get(result: Any, error: Exception | None, traceback_on_worker: str) -> Any:
 
 
 class _TracebackOnWorkerError(Exception):
-    """Carries the traceback on the worker as text."""
+    """The traceback of an error on a worker, as text; it is the cause of the error raised here."""
 
 
 class _Attempts:
-    """Counts started tasks and workers, in an actor of its own that survives the workers."""
+    """Counts attempts of tasks and starts of workers. It runs in its own actor, which survives the workers."""
 
     def __init__(self, max_starts: int) -> None:
         self._starts, self._max_starts = 0, max_starts
         self._attempts: dict[int, int] = {}
 
     def may_start(self) -> bool:
-        """Count the start of a worker; return False once so many have died while starting."""
+        """Count the start of a worker; return False if more than `max_starts` workers in a row died while starting."""
         self._starts += 1
         return self._starts <= self._max_starts
 
     def started(self) -> None:
-        """Reset the count, because a worker was set up."""
+        """Reset the count of starts, because a worker was set up."""
         self._starts = 0
 
     def begin(self, index: int) -> int:
-        """Count an attempt of a task, and return how many there are by now."""
+        """Count an attempt of a task, and return the number of its attempts so far."""
         self._attempts[index] = self._attempts.get(index, 0) + 1
         return self._attempts[index]
 
 
 class _Worker:
-    """The class of Ray Data's actors."""
+    """A worker: the class that Ray Data instantiates in each actor."""
 
     def __init__(
         self,
@@ -137,12 +140,12 @@ class _Worker:
         self._failure: tuple[Exception, str] | None = None
         if version != __version__:
             error = RunError(
-                f"the cluster's workers have lorerm {__version__}, this is lorerm {version}",
+                f"the cluster's workers have lorerm {__version__}, this process has lorerm {version}",
                 "install the same version on all machines",
             )
             self._failure = error, ""
         elif not ray.get(attempts.may_start.remote()):
-            self._failure = _workers_died("again and again while starting"), ""
+            self._failure = _workers_died("repeatedly while starting"), ""
         else:
             try:
                 self._run = set_up()
@@ -151,7 +154,7 @@ class _Worker:
             ray.get(attempts.started.remote())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Run the one task of the batch."""
+        """Run the batch's only task, and return its index and its pickled result or error."""
         import pyarrow as pa
 
         import ray
@@ -165,7 +168,7 @@ class _Worker:
         return pa.table({"index": [index], "outcome": pa.array([pickle.dumps(outcome)], pa.large_binary())})
 
     def _result_or_error(self, task: bytes) -> tuple[Any, Exception | None, str]:
-        """Run a task. An error is returned, because Ray would write it, with users' texts in it, to its logs."""
+        """Run a task. An error is returned, not raised: Ray would write it to its logs, with any users' texts in it."""
         if self._failure is not None:
             return None, *self._failure
         try:
@@ -177,13 +180,13 @@ class _Worker:
 def _workers_died(how_often: str) -> RunError:
     return RunError(
         f"workers of the cluster died {how_often}",
-        "look for the reason in Ray's logs (out of memory?) and run the same command again; finished work is kept",
+        "find the reason in Ray's logs, for instance too little memory, and run the same command again",
     )
 
 
 @contextmanager
 def _quiet_ray_data(ray: Any) -> Iterator[None]:  # noqa: ANN401 - the module
-    """Turn off the progress bars, notes and deprecation warnings that Ray Data writes to the terminal."""
+    """Turn off the progress bars, log messages and deprecation warnings that Ray Data writes to the terminal."""
     logger = logging.getLogger("ray.data")
     level = logger.level
     with warnings.catch_warnings():
@@ -192,7 +195,7 @@ def _quiet_ray_data(ray: Any) -> Iterator[None]:  # noqa: ANN401 - the module
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     if _NO_PROGRESS_TIMEOUT not in os.environ:
-        context.execution_no_progress_timeout_s = -1
+        context.execution_no_progress_timeout_s = -1  # no time limit
     context.execution_options.preserve_order = False
     with ray.data.DataContext.current(context):
         logger.setLevel(logging.ERROR)

@@ -93,5 +93,5 @@ def test_embeddings_of_two_models_are_refused(tmp_path):
     train = load_pickle(paths[0])
     train["worker00"][0]["embeddings"]["losing"] = [torch.ones(4)]
     paths[0].write_bytes(pickle.dumps(train))
-    with refused(DataError, "of 4 and of 6 numbers"):
+    with refused(DataError, "dimension 4 and 6"):
         read_published_pickles(paths)

@@ -128,7 +128,7 @@ def test_no_conversations(encoder):
 def test_prompt_beyond_the_models_positions_is_shortened_and_reported(tiny_models):
     encoder = TransformersEncoder(str(tiny_models.folder(positions=64)))
     assert encoder.identity.max_length == 64
-    with pytest.warns(UserWarning, match=r"longer than the 64 tokens .*: 1 of 2"):
+    with pytest.warns(UserWarning, match=r"longer than 64 tokens, .*: 1 of 2\."):
         embedded = encoder.encode([chat("word " * 200, "Yes."), CONVERSATIONS[1]])
     assert np.isfinite(embedded).all()
 
@@ -296,7 +296,7 @@ def test_attention_that_takes_no_tree_mask_runs_plain_batches(tiny_models, encod
     """For instance FlashAttention 2, which takes no mask but the causal one."""
     monkeypatch.setattr(forward, "_BOOLEAN_MASK", "none")
     plain = TransformersEncoder(str(tiny_models.folder()))
-    assert "attention 'sdpa' takes no mask that is a tree" in plain.running["unshared_reason"]
+    assert "attention 'sdpa' does not accept the mask of a prefix tree" in plain.running["unshared_reason"]
     assert not plain.running["shares_prefixes"]
     conversations = [*CONVERSATIONS, *(chat("How do I bake bread?", f"{number}.") for number in range(6))]
     batches = plain.plan(conversations).batches

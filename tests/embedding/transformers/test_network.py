@@ -191,7 +191,7 @@ def test_model_without_named_architecture_is_a_backbone(copy):
     config = json.loads((copy / "config.json").read_text())
     del config["architectures"]
     (copy / "config.json").write_text(json.dumps(config))
-    assert "no named architecture" in load(copy).headless_reason
+    assert "without a named architecture" in load(copy).headless_reason
 
 
 def test_automatic_dtype_is_the_checkpoints(copy):

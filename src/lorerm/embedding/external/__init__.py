@@ -1,1 +1,1 @@
-"""Embeddings that were computed elsewhere, read from files."""
+"""Readers for files of embeddings that other programs computed."""

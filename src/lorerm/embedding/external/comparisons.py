@@ -1,4 +1,4 @@
-"""Read comparisons between the rows of an embedding matrix from a log file."""
+"""Read comparisons between the rows of an embedding matrix from a feedback file."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ _LARGEST_ROW = np.iinfo(np.int64).max
 
 
 def read_comparisons(path: str | Path) -> Comparisons:
-    """Read comparisons whose responses are rows of a matrix; whether the matrix has these rows is not checked.
+    """Read comparisons whose responses are given by their row numbers in a matrix.
 
-    The log file has the columns `user_id`, `chosen`, `rejected` (rows of the matrix, from 0), and optionally
-    `prompt_id`, `weight` and `split`. Ids stay as they are written: 007 is another user than 7. A `DataError` names the
-    file, row and column, and repeats no text of the file.
+    The file has the columns `user_id`, `chosen` and `rejected` (row numbers, counted from 0), and optionally
+    `prompt_id`, `weight` and `split`. Whether the matrix has these rows is not checked. Ids are kept as they are
+    written: 007 and 7 are different users.
+
+    Raises `DataError` if a row is invalid. The error names the file, row and column, but quotes no text of the file.
     """
     user_ids, chosen, rejected, prompt_ids, weights, splits = zip(
         *map(_parse_row, read_rows(path, "user_id")), strict=True
@@ -35,8 +37,8 @@ def read_comparisons(path: str | Path) -> Comparisons:
     lacking = prompt_ids.count(None)
     if 0 < lacking < len(prompt_ids):
         raise DataError(
-            f"{lacking:,} rows have no prompt_id, the others have",
-            "give it in all rows or in none",
+            f"{lacking:,} rows have no prompt_id, but the other rows have one",
+            "give a prompt_id in all rows or in no row",
             file=path,
             column="prompt_id",
         )
@@ -58,7 +60,7 @@ def _parse_row(row: Row) -> tuple[str, int, int, str | None, float, str | None]:
 
 
 def _parse(record: object) -> tuple[str, int, int, str | None, float, str | None]:
-    """Return user, chosen row, rejected row, prompt, weight and split of a comparison."""
+    """Return the user, chosen row, rejected row, prompt, weight and split of a comparison."""
     if not isinstance(record, Mapping):
         raise DataError(f"the row is a {type(record).__name__}", "give one object with named columns per row")
     for name in _REQUIRED:
@@ -81,7 +83,7 @@ def _parse_row_number(value: object, column: str) -> int:
     if number is None or abs(number) > _LARGEST_ROW:
         raise DataError(
             f'column "{column}" is {describe(value)}',
-            "give the row of the response in the matrix, counted from 0",
+            "give the row number of the response in the matrix, counted from 0",
             column=column,
         )
     return number

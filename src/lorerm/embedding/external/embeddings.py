@@ -1,4 +1,4 @@
-"""Read embeddings that other programs made, together with the comparisons between their rows."""
+"""Read embeddings that other programs computed, together with the comparisons between their rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def read_matrix_and_comparisons(
     matrix: Path, comparisons: Path, reference: Path | None = None
 ) -> Loaded[EmbeddedPreferences]:
-    """Read a safetensors matrix, the log of comparisons between its rows, and the reward head from its own file."""
+    """Read a safetensors matrix, a feedback file with comparisons between its rows, and the reward head.
+
+    The head is read from the file `reference` if it is given, otherwise from the file of the matrix, if that has one.
+    """
     responses, head = read_matrix_file(matrix)
     if reference is not None:
         head = read_reference_file(reference)
@@ -39,11 +42,13 @@ def read_matrix_and_comparisons(
 def read_for_dataset(
     matrices: Sequence[Path], loaded: Loaded[Preferences], reference: Path | None = None
 ) -> Loaded[EmbeddedPreferences]:
-    """Read the embeddings of all responses of a data set whose users compare the same ones.
+    """Read the embeddings of all responses of a data set that has a fixed list of responses, such as PersonalLLM.
 
-    `matrices` are the files of the train and of the test prompts, with "train" and "test" in their names: for
-    PersonalLLM [8 x prompts, D] each, the responses of a prompt one after the other, in the order of the data set.
-    `loaded` is the data set as its loader returns it, `reference` a file with the reward head.
+    `matrices` are two files, one for the train prompts and one for the test prompts, with "train" and "test" in their
+    names. Their rows are in the order of the data set. For PersonalLLM each matrix is [8 x prompts, D], with the 8
+    responses to a prompt one after the other.
+
+    `loaded` is the data set as its loader returns it; `reference` is a file with the reward head.
     """
     preferences = loaded.preferences
     if not loaded.lists_all_responses:
@@ -53,15 +58,15 @@ def read_for_dataset(
     paths = [_the_one(matrices, "train"), _the_one(matrices, "test")]
     name, *others = dict.fromkeys(map(matrix_name, paths))
     if others:
-        raise DataError(f"the matrices are called {name} and {others[0]}", "give both the same name", file=paths[1])
+        raise DataError(f"the matrices have the names {name} and {others[0]}", "give both the same name", file=paths[1])
     stored = StoredMatrix(paths, name)
     n_train, n_rows = len(StoredMatrix(paths[:1], name)), len(preferences.responses)
     on_train = np.char.startswith(preferences.splits.astype(str), "train")
     if len(stored) != n_rows or not np.array_equal(preferences.chosen < n_train, on_train):
         raise DataError(
-            f"{paths[0].name} and {paths[1].name} hold {n_train:,} and {len(stored) - n_train:,} rows, "
+            f"{paths[0].name} and {paths[1].name} have {n_train:,} and {len(stored) - n_train:,} rows, "
             f"{loaded.source} has {n_rows:,} responses in all",
-            "give the embeddings of every response of the same revision, in its order",
+            "give the embeddings of all responses of the same revision of the data set, in its order",
         )
     head = None if reference is None else read_reference_file(reference)
     embedded = EmbeddedPreferences.join(preferences, load_unless_large(stored), reference=head)

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def read_matrix_file(path: str | Path) -> tuple[torch.Tensor | StoredMatrix, torch.Tensor | None]:
-    """Return the matrix [R, D] of a file, and the tensor `reference` beside it (the reward head), or None."""
+    """Return a file's matrix [R, D] and its tensor `reference` (the reward head); None if it has no such tensor."""
     matrix = load_unless_large(StoredMatrix([path], matrix_name(path)))
     return matrix, _read_tensor(path, "reference") if "reference" in _float_shapes(path) else None
 
 
 def load_unless_large(matrix: StoredMatrix) -> torch.Tensor | StoredMatrix:
-    """Return the rows of a matrix; or, if they would take 1 GiB or more as float32, the matrix on disk."""
+    """Read a matrix into memory; but if it would take 1 GiB or more as float32, return it unread."""
     return matrix if prod(matrix.shape) >= LARGE else matrix[:]
 
 
 def matrix_name(path: str | Path) -> str:
-    """Return the name of the matrix in a file: `responses`, or that of the only matrix."""
+    """Return the name of the matrix in a file: `responses`, otherwise the name of the only matrix."""
     shapes = _float_shapes(path)
     matrices = [name for name, shape in shapes.items() if len(shape) == 2 and name != "reference"]
     found = ["responses"] if "responses" in matrices else matrices
@@ -36,7 +36,7 @@ def matrix_name(path: str | Path) -> str:
 
 
 def read_reference_file(path: str | Path) -> torch.Tensor:
-    """Return the reward head [D] in a file: the tensor `reference`, `score.weight`, or the only one."""
+    """Return the reward head [D] in a file: the tensor `reference`, `score.weight`, or the only float tensor."""
     shapes = _float_shapes(path)
     only = shapes if len(shapes) == 1 else ()
     name = next((name for name in ("reference", "score.weight", *only) if name in shapes), None)

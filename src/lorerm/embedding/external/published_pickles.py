@@ -1,10 +1,13 @@
-"""Read the pickles that the published LoRe scripts write: embeddings of Reddit TLDR and of PRISM, with their texts.
+"""Read the pickle files written by the scripts that the authors of the LoRe paper (arXiv 2504.14439) published.
+
+They contain the embeddings and texts of one of two data sets:
 
 - TLDR (`tldr_embeddings_train.pkl`, `tldr_embeddings_val.pkl`): worker -> list of {text, winning_summary,
   losing_summary, embeddings: {winning: [tensor [D]], losing: [tensor [D]]}}.
 - PRISM (`train_embeddings.pkl`, `test_embeddings.pkl`): list of {prompt, extra_info: {user_id, dialog_id, turn_nb,
   seen, split, chosen_utterance, rejected_utterance, chosen_conv_embedding, rejected_conv_embedding}}. The rejected
-  utterances are lists that were embedded in their printed form, which gives the chosen response away.
+  utterances are lists of strings. The scripts embedded them as printed, with brackets, which reveals the rejected
+  response.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ if TYPE_CHECKING:
     import torch
 
 _TLDR_STEPS = {
-    "blank": "no text to summarise (CNN/DM articles, which the published code embedded as empty posts)",
+    "blank": "no text to summarise (CNN/DM articles, which the published scripts embedded as empty posts)",
     "same": "both summaries are the same text",
-    "one_split": "of workers who are not in both splits",
+    "one_split": "the worker is not in both splits",
 }
 
 
@@ -41,9 +44,9 @@ class _Entry(NamedTuple):
 
 
 def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]:
-    """Read the published pickles of the train and of the test split of one data set.
+    """Read the published pickle files of one data set: the train split and the test split.
 
-    Of TLDR, the file with "val" or "test" in its name is the test split.
+    For TLDR, a file with "val" or "test" in its name is the test split, any other file the train split.
     """
     tally = Tally("pairs", _TLDR_STEPS)
     entries: list[_Entry] = []
@@ -55,9 +58,9 @@ def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DataError(
-                f"the file does not have the layout of the published scripts "
+                f"the file does not have the layout that the published scripts write "
                 f"({type(error).__name__}: {first_line(error):.100})",
-                "give the embeddings of Reddit TLDR or PRISM",
+                "give the pickle files that the published scripts write for Reddit TLDR or PRISM",
                 file=path,
             ) from error
     if {entry.comparison.split for entry in entries} <= {"train", "test"}:
@@ -65,13 +68,13 @@ def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]
         tally.drop("one_split", len(entries) - len(kept))
         entries = [entries[index] for index in kept]
     if not entries:
-        raise DataError("the files hold no user with comparisons in both splits", "give the files of both splits")
+        raise DataError("the files contain no user with comparisons in both splits", "give the files of both splits")
     warnings: tuple[str, ...] = ()
     sides = ((entry.comparison.chosen, entry.comparison.rejected) for entry in entries)
     if any([is_stringified_list(side[0]["content"]) for side in pair] == [False, True] for pair in sides):
         warnings = (
-            "Rejected replies were embedded as printed lists, the chosen ones as plain text: accuracies on these "
-            "embeddings measure that format, not the users' preferences.",
+            "Rejected responses were embedded as printed lists, chosen responses as plain text. Accuracies on these "
+            "embeddings measure this format, not the users' preferences.",
         )
     text = Preferences.from_comparisons(entry.comparison for entry in entries)
     embedded = EmbeddedPreferences.join(text, _matrix(entries, text))
@@ -79,6 +82,7 @@ def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]
 
 
 def _tldr(content: Mapping[Any, Any], split: str, tally: Tally) -> Iterator[_Entry]:
+    """Yield the entries of a TLDR file; `tally` counts the pairs while the entries are consumed."""
     for worker, pairs in content.items():
         for pair in pairs:
             tally.add()
@@ -97,10 +101,11 @@ def _tldr(content: Mapping[Any, Any], split: str, tally: Tally) -> Iterator[_Ent
 
 
 def _prism(content: Iterable[Any], tally: Tally) -> Iterator[_Entry]:
+    """Yield the entries of a PRISM file; `tally` counts the pairs while the entries are consumed."""
     for entry in content:
         info = entry["extra_info"]
         split = f"{info['split']}_{'seen' if info['seen'] else 'unseen'}"
-        # `str`, as the chat template printed the rejected utterances: a list of strings with its brackets.
+        # `str` gives the text that the scripts embedded: their chat template printed a list with its brackets.
         chosen, rejected = (_response(str(info[f"{side}_utterance"])) for side in ("chosen", "rejected"))
         embeddings = [_embedding(info[f"{side}_conv_embedding"]) for side in ("chosen", "rejected")]
         prompt = parse_messages(entry["prompt"], "prompt", "user")
@@ -124,7 +129,7 @@ def _embedding(value: object) -> torch.Tensor:
 
 
 def _matrix(entries: Sequence[_Entry], text: Preferences) -> torch.Tensor:
-    """Return the embeddings of the responses of `text`, whose comparisons are those of the entries."""
+    """Return the embeddings of the responses of `text`, row by row; its comparisons are in the order of `entries`."""
     import torch
 
     embeddings: dict[int, torch.Tensor] = {}
@@ -134,7 +139,8 @@ def _matrix(entries: Sequence[_Entry], text: Preferences) -> torch.Tensor:
     lengths = sorted({len(embedding) for embedding in embeddings.values()})
     if len(lengths) > 1:
         raise DataError(
-            f"the files hold embeddings of {lengths[0]} and of {lengths[-1]} numbers", "give those of one model"
+            f"the files contain embeddings of dimension {lengths[0]} and {lengths[-1]}",
+            "give embeddings from one model",
         )
     return torch.stack([embeddings[row] for row in range(len(embeddings))])
 

@@ -1,7 +1,7 @@
-"""Read pickles that hold only containers and tensors, and refuse all others.
+"""Read pickle files that contain only containers and tensors, and reject all others.
 
-Reading a pickle can run any code that the file names. Here it can only build lists, dictionaries, strings, numbers and
-tensors: any other name is refused before it is looked up, so that no code of the file runs.
+In general, reading a pickle can run any code that the file names. This reader builds only lists, dictionaries, sets,
+strings, numbers and tensors. It rejects any other name before looking it up, so that no code of the file runs.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _CONTAINERS = {
     ("builtins", "dict"): dict,
     ("builtins", "set"): set,
 }
-# In errors of torch.load on a file that torch.save wrote: the name that the file asks for.
+# Finds the name that a file written by torch.save asks for, in the error message of torch.load.
 _ASKED_OF_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
 
 
 class _ForeignError(pickle.UnpicklingError):
-    """A name in a pickle that is neither a container nor a tensor."""
+    """A pickle asks for a name that is neither a container nor a part of a tensor."""
 
 
 class _ContainersAndTensors(pickle.Unpickler):
-    """Unpickler that looks up containers and the parts of tensors, and no other name."""
+    """Unpickler that looks up the names of containers and of the parts of tensors only."""
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the class above
-        """Return a container, or a function that builds a tensor."""
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
+        """Return a container class or a function that builds a tensor. Raises `_ForeignError` for any other name."""
         if (module, name) in _CONTAINERS:
             return _CONTAINERS[module, name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -55,16 +55,16 @@ def _load_only(file: BinaryIO) -> Any:  # noqa: ANN401 - the content of the file
 
 
 def _load_storage(data: bytes) -> Any:  # noqa: ANN401 - a storage of torch
-    """Read the numbers of a tensor, which are a pickle within the pickle."""
+    """Read the numbers of a tensor, which are stored as a pickle within the pickle."""
     import torch
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the file
-    """Read a pickle of containers and tensors, written by `pickle.dump` or `torch.save`; tensors are put on the CPU.
+    """Read a pickle of containers and tensors that `pickle.dump` or `torch.save` wrote; tensors are put on the CPU.
 
-    A file that is missing or damaged, or holds anything else, is a `DataError`.
+    Raises `DataError` if the file is missing or damaged, or contains anything else.
     """
     import torch
 
@@ -81,9 +81,9 @@ def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the f
         if isinstance(error, _ForeignError) or asked:
             name = asked[1] if asked else str(error)
             problem = f"the file asks for {name}, which is neither a container nor a tensor"
-            raise DataError(problem, "do not trust this file", file=path) from None
+            raise DataError(problem, "do not use this file", file=path) from None
         raise DataError(
-            f"the file is damaged, or holds more than containers and tensors ({first_line(error):.120})",
-            "do not trust this file, or make it again",
+            f"the file is damaged, or contains more than containers and tensors ({first_line(error):.120})",
+            "do not use this file; if it is your own, write it again",
             file=path,
         ) from error

@@ -1,1 +1,1 @@
-"""The encoder for language models and reward models that the transformers library loads."""
+"""The encoder for language models and reward models, which are loaded with the transformers library."""

@@ -1,7 +1,7 @@
-"""Plan batches of token sequences: sequences to prefix trees, prefix trees to batches.
+"""Plan batches of token sequences: group sequences into prefix trees, and prefix trees into batches.
 
-A plan depends on the set of conversations only, not on their order or on earlier calls, so that an interrupted run can
-continue between two batches and end with the same bytes.
+A plan depends on the set of sequences only, not on their order or on earlier calls. So an interrupted run can continue
+after any batch, and equal input gives identical bytes.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from random import Random
 
 from lorerm.embedding.transformers.prefix_tree import TokenIds, TreeRow, n_shared
 
-# The largest share of a batch's tokens that may be padding: rows of like length are found for nearly all.
+# Maximum share of padding among a batch's tokens. It can be low: nearly every row has others of similar length.
 _MAX_PADDING = 0.05
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """How far a model lets sequences run together without a change of their embeddings."""
+    """The limits within which a model can run sequences together without changing their embeddings."""
 
     unshared_reason: str | None
-    """Why every sequence must be a row of its own, as a clause; None where a prefix tree may run as one row."""
+    """The reason why every sequence must run as its own row, as a clause; None if a prefix tree can run as one row."""
     break_even: int
-    """At how many attended keys attention costs as much as the rest of the model, per token."""
+    """The number of attended keys at which attention costs as much as the rest of a layer, per token."""
     longest_in_tree: int | None = None
-    """The longest sequence that may run in a tree; None is any."""
+    """The maximum length of a sequence in a tree with others; None: no limit."""
     longest_in_batch: int | None = None
-    """The longest sequence that may run beside others; None is any."""
+    """The maximum length of a sequence in a batch with others; None: no limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,30 +37,30 @@ class TokenBatch:
 
     rows: tuple[TreeRow, ...]
     checked: tuple[tuple[int, int], ...] = ()
-    """Sequences to embed alone as well, for comparison: (index of the row, index of the sequence in it)."""
+    """Sequences that are also embedded alone, as a check: (index of the row, index of the sequence in the row)."""
 
     @property
     def members(self) -> list[tuple[int, ...]]:
-        """Indices of the conversations that have each sequence, row by row."""
+        """For each sequence, row by row: the indices of the conversations with these token ids."""
         return [indices for row in self.rows for indices in row.members]
 
     @property
     def indices(self) -> list[int]:
-        """Indices of the conversations, in the order in which their embeddings come."""
+        """Indices of the conversations, in the order of the computed embeddings."""
         return [index for indices in self.members for index in indices]
 
     @property
     def length(self) -> int:
-        """Tokens of the longest row."""
+        """The number of tokens in the longest row."""
         return max(map(len, self.rows))
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that the model runs, padding included."""
+        """The number of tokens that the model processes, including padding."""
         return self.length * len(self.rows)
 
     def halves(self) -> tuple[TokenBatch, TokenBatch] | None:
-        """Split into two smaller batches of the same conversations in the same order; None for a single sequence."""
+        """Split the batch into two, without changing the order. Return None if it has only one sequence."""
         if len(self.rows) > 1:
             middle = len(self.rows) // 2
             return TokenBatch(self.rows[:middle]), TokenBatch(self.rows[middle:])
@@ -78,9 +78,10 @@ def plan_batches(
 ) -> tuple[TokenBatch, ...]:
     """Divide n token sequences into batches; equal sequences run once.
 
-    A batch has at most `batch_tokens` tokens, padding included; a longer sequence runs alone. `n_checked` sequences are
-    marked for a check, drawn at random from those that run beside others; the draw depends on the sequences only. The
-    largest batch comes first, so that a batch too large for the memory fails at once.
+    - A batch has at most `batch_tokens` tokens, including padding. A longer sequence runs alone.
+    - `n_checked` sequences are marked for a check. They are drawn at random from the sequences that do not run alone;
+      the draw depends on the sequences only.
+    - The largest batch comes first, so that a batch that is too large for the memory fails at once.
     """
     copies: dict[TokenIds, list[int]] = {}
     for index, sequence in enumerate(sequences):
@@ -96,8 +97,8 @@ def plan_batches(
 def _grow_trees(members: Mapping[TokenIds, tuple[int, ...]], sharing: Sharing, batch_tokens: int) -> list[TreeRow]:
     """Divide sequences in ascending order into rows.
 
-    A row of T tokens costs T (break_even + T), because each token attends over all T, masked ones included. A sequence
-    joins the row before it where that costs no more than a row of its own.
+    A row of T tokens costs T (break_even + T), because each token attends over all T tokens, even masked ones. A
+    sequence joins the previous row if that costs no more than a row of its own.
     """
 
     def cost(size: int) -> int:
@@ -120,12 +121,12 @@ def _grow_trees(members: Mapping[TokenIds, tuple[int, ...]], sharing: Sharing, b
 
 
 def _pack(rows: list[TreeRow], batch_tokens: int, longest: int | None = None) -> list[TokenBatch]:
-    """Put rows of like length into batches; a row longer than `longest` runs alone."""
+    """Group rows of similar length into batches; a row longer than `longest` runs alone."""
     batches: list[list[TreeRow]] = []
     used = 0  # tokens of the last batch that are not padding
     for row in sorted(rows, key=len, reverse=True):
         if batches:
-            tokens = len(batches[-1][0]) * (len(batches[-1]) + 1)
+            tokens = len(batches[-1][0]) * (len(batches[-1]) + 1)  # the first row of a batch is its longest
             alone = longest is not None and len(batches[-1][0]) > longest
             if tokens <= batch_tokens and used + len(row) >= (1 - _MAX_PADDING) * tokens and not alone:
                 batches[-1].append(row)
@@ -139,7 +140,7 @@ def _pack(rows: list[TreeRow], batch_tokens: int, longest: int | None = None) ->
 def _mark_checked(
     batches: list[TokenBatch], members: Mapping[TokenIds, tuple[int, ...]], n_checked: int
 ) -> tuple[TokenBatch, ...]:
-    """Mark random sequences that run beside others; all sequences together seed the draw."""
+    """Mark `n_checked` random sequences that do not run alone; the seed is a hash of all sequences."""
     candidates = [
         (batch, row_index, sequence_index)
         for batch in batches

@@ -1,4 +1,4 @@
-"""Turn conversations into token ids: render the chat template, cut prompts that are too long, tokenize."""
+"""Convert conversations to token ids: render the chat template, shorten prompts that are too long, tokenize."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lorerm.data.conversation import Conversation, Message, storable
 from lorerm.errors import DataError, ModelError
 
 PINNED_DATE = "26 Jul 2024"
-"""The date given to every template that prints today's: the fallback date of Llama 3's template."""
+"""The date given to every template that prints the current date. Llama 3's template has it as its fallback."""
 
 _PINNED_FIELDS = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%a": "Fri", "%A": "Friday",
     "%-d": "26", "%-m": "7", "%H": "00", "%M": "00", "%S": "00", "%I": "12", "%p": "AM",
 }  # fmt: skip
 
-# A macro at the top of a template hides transformers' function of the same name, which reads the clock; transformers
-# passes no function of ours on to the template. The newline after the block belongs to the block (trim_blocks), so that
-# the template after it still begins at the start of a line.
+# Templates read the clock with `strftime_now`, a function of transformers, which passes no function of ours to the
+# template. A macro of the same name at the top of the template hides it. The newline after the macro is not rendered
+# (trim_blocks), so that the template after it still begins at the start of a line.
 _PINNED_CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
     + "".join(f" | replace('{field}', '{value}')" for field, value in _PINNED_FIELDS.items())
@@ -31,25 +31,25 @@ _PINNED_CLOCK = (
 
 @dataclass(frozen=True)
 class RenderedChats:
-    """Conversations as token ids, and which of them deserve a warning."""
+    """Conversations as token ids, and the indices of conversations to warn about."""
 
     token_ids: list[tuple[int, ...]]
     """The token ids of each conversation, in order."""
     shortened: list[int]
-    """Indices of the conversations that were too long, whose prompts lost text at the beginning."""
+    """Indices of the conversations that were too long; the beginning of their prompts was cut off."""
     control: list[int]
-    """Indices of the conversations whose text contains control tokens, which act as such."""
+    """Indices of the conversations whose text contains control tokens, which the model interprets as such."""
 
 
 class ChatTokenizer:
     """Renders conversations with a chat template and tokenizes the result.
 
-    - The template writes all special tokens, also the one at the beginning; the tokenizer adds none.
-    - A template that prints today's date always prints 26 July 2024; otherwise embeddings would change overnight.
-    - A lone surrogate, which no tokenizer takes, is replaced by U+FFFD.
+    - The template writes all special tokens, including the one at the beginning; the tokenizer adds none.
+    - A template that prints the current date always prints 26 July 2024. Otherwise embeddings would change every day.
+    - A lone surrogate, which no tokenizer accepts, is replaced by U+FFFD.
 
-    `chat_template` is a Jinja template to use instead of the tokenizer's own; without either, that is a `ModelError`.
-    `model` names the model in errors.
+    `chat_template` is a Jinja template that replaces the tokenizer's own. `model` is the name in error messages. Raises
+    `ModelError` if there is no chat template.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | None, model: str) -> None:  # noqa: ANN401 - untyped library
@@ -69,20 +69,20 @@ class ChatTokenizer:
 
     @property
     def pinned_template(self) -> str:
-        """The template with the date fixed in its own text, for a tokenizer that is used without lorerm."""
+        """The template with the fixed date written into it, for a tokenizer that is used without lorerm."""
         day = f'{{% set date_string = "{PINNED_DATE}" %}}\n' if "date_string" in self.template else ""
         return day + self._pinned
 
     @property
     def template_hash(self) -> str:
-        """SHA-256 of the chat template's text, in hexadecimal digits."""
+        """SHA-256 of the text of the chat template, in hexadecimal digits."""
         return hashlib.sha256(self.template.encode()).hexdigest()
 
     def render(self, conversations: Sequence[Conversation], max_length: int | None = None) -> RenderedChats:
-        """Turn conversations into token ids, at most `max_length` of each.
+        """Convert conversations to token ids, at most `max_length` per conversation.
 
-        A longer conversation loses text at the beginning of its prompt, see `shorten`. A conversation is a `DataError`
-        if it is too long even without its prompt, or if the template refuses it or renders it as an empty text.
+        A longer conversation loses text at the beginning of its prompt; see `shorten`. Raises `DataError` if a
+        conversation is too long even without its prompt, or if the template rejects it or renders it as an empty text.
         """
         if not conversations:
             return RenderedChats([], [], [])
@@ -91,7 +91,7 @@ class ChatTokenizer:
             if not ids:
                 raise DataError(
                     f"the chat template of {self._model} renders conversations[{index}] as an empty text",
-                    "leave the conversation out, or check the template",
+                    "remove the conversation, or check the template",
                 )
         shortened = [index for index, ids in enumerate(token_ids) if max_length is not None and len(ids) > max_length]
         for index in shortened:
@@ -108,9 +108,9 @@ class ChatTokenizer:
             shorter = shorten(conversation, len(ids) - max_length, self._tokenizer)
             if shorter is None:
                 raise DataError(
-                    f"conversations[{index}] has {len(ids)} tokens even without its prompt's text, more than the "
-                    f"{max_length} that {self._model} takes",
-                    "leave the conversation out, or choose a larger max_length or another model",
+                    f"conversations[{index}] has {len(ids)} tokens even without the text of its prompt, more than the "
+                    f"maximum of {max_length} for {self._model}",
+                    "remove the conversation, or choose a larger max_length or another model",
                 )
             conversation = shorter
             (ids,) = self._tokenize([self._text(index, conversation)])
@@ -137,21 +137,22 @@ class ChatTokenizer:
             ) from error
         except (TemplateError, ValueError, TypeError) as error:
             raise DataError(
-                f"the chat template of {self._model} refuses conversations[{index}] ({' '.join(str(error).split())})",
-                "give its turns the roles and the order that the template expects, or choose another template",
+                f"the chat template of {self._model} rejects conversations[{index}] ({' '.join(str(error).split())})",
+                "use the roles and the order of turns that the template expects, or choose another template",
             ) from error
         return storable(text)
 
 
 def shorten(conversation: Conversation, excess: int, tokenizer: Any) -> Conversation | None:  # noqa: ANN401 - untyped library
-    """Cut about `excess` tokens, at least one character, off the beginning of a conversation's text.
+    """Remove about `excess` tokens, at least one character, from the beginning of a conversation's text.
 
-    System turns and the last turn, which is the response, are never cut. The text is cut before the chat template is
-    applied, because the special tokens around it must stay whole. A turn whose text is cut off completely stays as an
-    empty turn. If the turn that replies to it is empty as well, both are removed, so that roles still alternate.
+    - System turns are never cut, nor is the last turn, which is the response.
+    - The text is cut before the chat template is applied, because the special tokens around it must stay whole.
+    - A turn whose text is removed completely stays as an empty turn. If the reply to it is empty as well, both are
+      removed, so that roles still alternate.
 
-    Returns None where there is nothing left to cut. The result may still be a few tokens too long, as tokens can join
-    differently around the cut: then call again.
+    Return None if there is nothing left to cut. The result may still be a few tokens too long, because tokenization can
+    change at the cut. In this case, call the function again.
     """
     messages = list(conversation)
     for index, message in enumerate(messages[:-1]):
@@ -167,8 +168,9 @@ def shorten(conversation: Conversation, excess: int, tokenizer: Any) -> Conversa
 
 
 def _cut_position(text: str, excess: int, tokenizer: Any) -> tuple[int, int]:  # noqa: ANN401
-    """Return the index of the character after the text's first `excess` tokens, and how many tokens come before it."""
-    if not tokenizer.is_fast:  # such a tokenizer gives no character offsets
+    """Return the number of characters in a text's first `excess` tokens, and the number of these tokens."""
+    # Slow tokenizers give no character offsets. All tokens are then assumed to be equally long; the cut is rounded up.
+    if not tokenizer.is_fast:
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         n_tokens = max(len(ids), 1)
         return min(len(text), max(1, -(-len(text) * excess // n_tokens))), min(excess, n_tokens)
@@ -179,10 +181,10 @@ def _cut_position(text: str, excess: int, tokenizer: Any) -> tuple[int, int]:  #
 
 
 def _without_empty_exchanges(messages: list[Message]) -> Conversation:
-    """Remove the oldest user turns, each with the reply to it, as long as both have no text left."""
+    """Remove the oldest user turns together with their replies, as long as both have no text."""
     kept = list(messages)
     first = next((index for index, message in enumerate(kept) if message["role"] != "system"), len(kept))
-    # At least one turn stays before the last, which responds to it.
+    # At least one turn before the response is kept.
     while first + 3 < len(kept) and not kept[first]["content"] and not kept[first + 1]["content"]:
         if (kept[first]["role"], kept[first + 1]["role"]) != ("user", "assistant"):
             break

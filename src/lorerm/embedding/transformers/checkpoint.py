@@ -1,4 +1,4 @@
-"""Find a model in a folder or on the hub, determine its version, and explain why a model cannot be loaded."""
+"""Find a model in a folder or on the hub, determine its version, and convert loading errors to `ModelError`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WHOLE_FILES = (
     "merges.txt",
     "*.py",
 )
-"""Files of a model folder, besides the weights, that can change an embedding; the chat template has its own hash."""
+"""Files of a model folder, other than the weights and the chat template, that can change an embedding."""
 
 _SAMPLES_PER_FILE = 1024
 _SAMPLE_BYTES = 4096
@@ -31,21 +31,21 @@ _SAMPLE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that was found, and its version."""
+    """Location and version of a model that was found."""
 
     source: str
-    """The argument of ``from_pretrained``: the folder, or the id on the hub."""
+    """The argument for ``from_pretrained``: the path of the folder, or the id on the hub."""
     commit: str | None
-    """The commit to load from the hub; None for a folder."""
+    """The commit to load from the hub. If it is unknown: the requested revision. None for a folder."""
     revision: str | None
-    """The version, as part of the encoder's identity: the commit, or the folder's fingerprint."""
+    """The version in the encoder's identity: the commit, or the folder's fingerprint. None if it is unknown."""
 
 
 def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
     """Find a model in a folder or on the hub, and determine its version.
 
-    `model` is the path of a folder, or an id on the hub with a branch, tag or commit as `revision`. If there is no such
-    model, or its weights are stored as pickles only, that is a `ModelError`.
+    `model` is the path of a folder or an id on the hub; `revision` is a branch, tag or commit on the hub. Raises
+    `ModelError` if there is no such model, or if a folder contains no safetensors weights.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -59,22 +59,24 @@ def find_checkpoint(model: str, revision: str | None) -> Checkpoint:
         return Checkpoint(str(folder), commit=None, revision=fingerprint(folder))
     if folder.exists():
         raise ModelError(
-            f"{model} is a file, not a model folder", "name the folder that contains its config.json", argument="model"
+            f"{model} is a file, not a model folder", "give the folder that contains config.json", argument="model"
         )
     if model.startswith((".", "~", os.sep)) or (model.count("/") > 1):
         raise ModelError(
-            f"there is no model folder {model}", "check the path, or name a model on the hub", argument="model"
+            f"there is no model folder {model}",
+            "check the path, or give the id of a model on the hub",
+            argument="model",
         )
     commit = _resolve_commit(model, revision)
     return Checkpoint(model, commit=commit or revision, revision=commit)
 
 
 def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of what decides a local model's embeddings, reading a few megabytes of each file of weights.
+    """Return a SHA-256 of the files that determine a local model's embeddings, with samples of the weights.
 
-    Small files are hashed in full. Of each file of weights, the hash covers the size, the header (name, type and shape
-    of every tensor) and 1024 blocks of 4 KiB spread evenly from end to end, so that another training run or a merged
-    adapter changes it. The folder's path does not change it.
+    The files in `_WHOLE_FILES` are hashed completely. Of each file of weights, the hash covers the size, the header
+    (name, dtype and shape of every tensor), and 1024 blocks of 4 KiB, evenly spaced over the file. So the hash changes
+    with another training run or a merged adapter. It does not change with the folder's path.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in _WHOLE_FILES for path in folder.glob(pattern)}):
@@ -95,20 +97,20 @@ def fingerprint(folder: Path) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that the memory of the GPU or of the computer is exhausted."""
+    """Return whether an error means that the GPU or the computer is out of memory."""
     import torch
 
-    # torch has no class for the computer's own memory. It says "can't allocate memory"; the system, where a file of
-    # weights is read, says "Cannot allocate memory".
+    # torch has no exception class for the computer's memory, only the message "can't allocate memory". If a file of
+    # weights is being read, the operating system's message is "Cannot allocate memory".
     messages = ("can't allocate memory", "Cannot allocate memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Context in which transformers loads a model: without output, and any error becomes a `ModelError` with a remedy.
+    """Context in which transformers loads a model: silences its output, and converts any error to a `ModelError`.
 
-    transformers writes progress bars and reports on weights to standard error; a library leaves that to its caller.
+    By default transformers writes progress bars and reports about the weights to standard error.
     """
     from transformers.utils import logging
 
@@ -119,7 +121,7 @@ def loading(model: str) -> Iterator[None]:
         yield
     except LorermError:
         raise
-    except Exception as error:  # transformers and the hub client raise nearly every class there is
+    except Exception as error:  # transformers and the hub client raise exceptions of many classes
         reason = first_line(error).rstrip(".: ")
         raise ModelError(f"model {model} could not be loaded ({reason:.200})", _remedy(error)) from error
     finally:
@@ -132,17 +134,17 @@ def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} is not a model folder, because it has no config.json",
-            "name the folder that save_pretrained wrote, or a model on the hub",
+            "give the folder that save_pretrained wrote, or the id of a model on the hub",
             argument="model",
         )
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
         found = f"its weights only as a pickle ({pickles[0]})" if pickles else "no weights (*.safetensors)"
-        raise ModelError(f"model folder {folder} has {found}", "save them as safetensors", argument="model")
+        raise ModelError(f"model folder {folder} has {found}", "save the weights as safetensors", argument="model")
 
 
 def _resolve_commit(model: str, revision: str | None) -> str | None:
-    """Return the commit of a model on the hub, or in the hub's cache; None if it is unknown."""
+    """Return the commit of a model on the hub, or in the local cache of the hub. Return None if it is unknown."""
     from transformers.utils.hub import cached_file
 
     with loading(model):
@@ -154,11 +156,11 @@ def _resolve_commit(model: str, revision: str | None) -> str | None:
 def _remedy(error: Exception) -> str:
     text = str(error)
     if is_out_of_memory(error):
-        return "free some memory, choose bfloat16 as dtype, or use a larger device"
+        return "free some memory, set dtype to bfloat16, or use a device with more memory"
     if "trust_remote_code" in text:
-        return "read the code that comes with it, and pass trust_remote_code=True if you trust it"
+        return "read the Python code of the model; if you trust it, set trust_remote_code=True (--trust-remote-code)"
     if ".safetensors" in text:
-        return "choose a model whose weights are safetensors, or convert it and name the folder"
+        return "choose a model with safetensors weights, or convert the weights and give the folder"
     if isinstance(error, ImportError):
-        return "install what is missing, or choose another attn_implementation (--attn)"
-    return "check its name, its files and the network, or name a folder that contains the model"
+        return "install the missing package, or choose another attn_implementation (--attn)"
+    return "check the model's name, its files and the network connection, or give a folder that contains the model"

@@ -1,4 +1,4 @@
-"""Embed conversations by the last hidden state of their last token, with any decoder that transformers loads."""
+"""Embed a conversation as the last hidden state of its last token, with any decoder that transformers can load."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
 POOLING = "last-token"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
-"""Default of the maximum number of tokens per batch."""
-# A call of `encode` checks at most one in 16 conversations: a check in every ranking of a few would double its time.
+"""Defaults of the maximum number of tokens per batch."""
+# `encode` checks at most one in 16 conversations. A check in every call for a few conversations, such as a ranking of
+# responses, would double the time of these calls.
 _CONVERSATIONS_PER_CHECK = 16
 
 
 class TransformersEncoder:
-    """Encoder that embeds conversations by the last hidden state of their last token.
+    """Encoder that embeds a conversation as the last hidden state of its last token.
 
-    The embedding is the backbone's ``last_hidden_state``, after the final norm, at the last token of the rendered chat,
-    whatever that token is. A sequence classifier pools the same token, so that ``embedding @ reference`` is the reward
+    The embedding is the backbone's ``last_hidden_state`` (after the final norm) at the last token of the rendered chat,
+    whatever that token is. A sequence classifier reads the same token, so that ``embedding @ reference`` is the reward
     model's own logit.
 
-    Equal conversations run once. A beginning that several conversations share, such as their prompt, is computed once
-    for all of them where the model allows it (`prefix_tree.py`).
+    Equal conversations run once. If the model allows it, a beginning that several conversations share, such as their
+    prompt, is computed once for all of them (`prefix_tree.py`).
 
     Parameters
     ----------
@@ -52,16 +53,16 @@ class TransformersEncoder:
         "float32", "bfloat16", "float16", or "auto": the checkpoint's own type on a GPU, float32 on a CPU, where narrow
         types are slow. Embeddings are returned as float32 in any case.
     device
-        A torch device; by default the GPU where there is one.
+        A torch device; by default the GPU if there is one, otherwise the CPU.
     max_length
         The maximum number of tokens of a conversation; by default the number of positions of the model. A longer
-        conversation loses text at the beginning of its prompt, with a warning; a too long response is an error.
+        conversation loses text at the beginning of its prompt, with a warning. A response that is too long is an error.
     batch_tokens
         The maximum number of tokens per batch; by default 16,384 on a GPU, 2,048 on a CPU. A longer conversation runs
-        alone; with 1, every conversation does. A batch that does not fit into memory is halved.
+        alone; with batch_tokens=1, every conversation runs alone. A batch that does not fit into memory is halved.
     attn_implementation
-        As in ``from_pretrained``, for instance "sdpa" or "flash_attention_2". Shared beginnings are computed once with
-        "sdpa" and "eager" only.
+        As in ``from_pretrained``, for instance "sdpa" or "flash_attention_2". Only with "sdpa" and "eager", shared
+        beginnings are computed once.
     chat_template
         The text of a Jinja template to use instead of the tokenizer's own.
     trust_remote_code
@@ -72,7 +73,7 @@ class TransformersEncoder:
     ConfigError
         If an argument is out of its range.
     ModelError
-        If the model cannot be loaded, is no decoder, or has no chat template.
+        If the model cannot be loaded, is not a decoder, or has no chat template.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class TransformersEncoder:
             options["revision"] = checkpoint.commit
         with loading(model):
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **options)
-        # Its errors come before the weights are loaded, which can take minutes.
+        # Created before the weights are loaded, which can take minutes, so that its errors are raised at once.
         self._chat = ChatTokenizer(tokenizer, chat_template, model)
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
@@ -115,8 +116,8 @@ class TransformersEncoder:
             network.module.to(device)
             self._forward = Forward(network.backbone, device)
             config = network.module.config.get_text_config()
-            # Two sequences that differ in the second token show whether the model is a decoder, and one of them whether
-            # its reward is its head times the embedding.
+            # The two rows of `probe` differ in the second token only. In a decoder, the states of their first token are
+            # equal. The first row also shows whether the reward is the product of the head and the embedding.
             tokens = [token for token in range(1, 6) if token != config.pad_token_id][:4]
             probe = torch.tensor([[tokens[0], tokens[1]], [tokens[0], tokens[2]]], device=device)
             states = self._forward.states(probe, torch.ones_like(probe))
@@ -136,7 +137,7 @@ class TransformersEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """Everything that decides the embeddings: the model and its version, chat template, dtype, maximum length."""
+        """Everything that determines the embeddings: model, version, chat template, dtype and maximum length."""
         return self._identity
 
     @property
@@ -146,12 +147,12 @@ class TransformersEncoder:
 
     @property
     def reference_reason(self) -> str | None:
-        """Why there is no reference head; None where there is one."""
+        """Why there is no reference head; None if there is one."""
         return self._reference_reason
 
     @property
     def running(self) -> dict[str, Any]:
-        """How it runs, as JSON-able values; these settings change embeddings by rounding at most."""
+        """Execution settings, as JSON-serialisable values; they change embeddings by rounding at most."""
         return {
             "device": str(self._forward.device),
             "attention": self._forward.attention,
@@ -161,7 +162,7 @@ class TransformersEncoder:
         }
 
     def encode(self, conversations: Sequence[Conversation], progress: Progress | None = None) -> Floats32:
-        """Embed conversations; those with equal token ids run once.
+        """Embed conversations; conversations with equal token ids run once.
 
         Parameters
         ----------
@@ -173,7 +174,8 @@ class TransformersEncoder:
         Returns
         -------
         numpy.ndarray
-            float32 [n, D], in the order given. The other conversations of the call change a row by rounding only.
+            float32 [n, D], in the order of the conversations. A row depends on its own conversation only, except for
+            rounding.
 
         Raises
         ------
@@ -183,7 +185,7 @@ class TransformersEncoder:
         ModelError
             If a single conversation does not fit into memory.
         InexactError
-            If an embedding from a batch deviates from that of the same conversation alone by more than rounding.
+            If a conversation's embedding from a batch differs from its embedding alone by more than rounding.
 
         Warns
         -----
@@ -197,21 +199,22 @@ class TransformersEncoder:
         return embeddings
 
     def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
-        """Divide n conversations into the batches that `run` takes; mark `n_checked` to be embedded alone as well."""
+        """Divide n conversations into batches for `run`, and mark `n_checked` of them, drawn at random, for `check`."""
         chats = self._chat.render(conversations, self._identity.max_length)
         batches = plan_batches(chats.token_ids, self._sharing, self._batch_tokens, n_checked)
         return Plan(batches, EncodingSummary(len(chats.shortened), len(chats.control)))
 
     def run(self, batch: TokenBatch) -> Floats32:
-        """Embed one of the plan's batches: float32 [m, D], in the order of `batch.indices`."""
+        """Embed one batch of a plan: float32 [m, D], in the order of `batch.indices`."""
+        # Conversations with equal token ids get copies of one embedding.
         embeddings: Floats32 = np.repeat(self._states(batch).numpy(), [len(each) for each in batch.members], axis=0)
         return embeddings
 
     def check(self, batch: TokenBatch, embeddings: Floats32) -> EncodingSummary:
-        """Embed the batch's marked conversations alone, and compare them with what `run` returned.
+        """Embed the batch's marked conversations alone, and compare the results with the embeddings from `run`.
 
-        The summary has their number and the largest relative deviation. One that is larger than rounding can cause is
-        an `InexactError`.
+        The summary has their number and the largest relative deviation. Raises `InexactError` if a deviation is larger
+        than rounding can explain.
         """
         import torch
 
@@ -221,18 +224,18 @@ class TransformersEncoder:
             first = row.members[sequence_index][0]
             alone = self._forward.run_alone(row.sequences[sequence_index])
             found = deviation(torch.from_numpy(embeddings[indices.index(first)]), alone, self._identity.dtype)
-            if not found <= MAX_DEVIATION[self._identity.dtype]:
+            if not found <= MAX_DEVIATION[self._identity.dtype]:  # also true for NaN
                 raise InexactError(
-                    f"the embedding of conversations[{first}] from a batch deviates by {found:.1e} of its length from "
-                    "that of the same conversation alone",
-                    "give batch_tokens=1 (--batch-tokens 1), which embeds one by one",
+                    f"the embedding of conversations[{first}] computed in a batch deviates by {found:.1e} of its norm "
+                    "from its embedding computed alone, which is more than rounding can explain",
+                    "set batch_tokens=1 (--batch-tokens 1) to embed conversations one by one",
                     argument="batch_tokens",
                 )
             summary += EncodingSummary(checked=1, deviation=found)
         return summary
 
     def _states(self, batch: TokenBatch) -> torch.Tensor:
-        """Return the last state of every sequence, float32 [S, D]; halve a batch that does not fit into memory."""
+        """Return the last hidden state of every sequence, float32 [S, D]; halve a batch that exceeds the memory."""
         import torch
 
         try:
@@ -243,11 +246,11 @@ class TransformersEncoder:
             halves = batch.halves()
             if halves is None:
                 raise ModelError(
-                    f"conversations[{batch.indices[0]}], of {batch.length} tokens, does not fit into the memory of "
-                    f"{self._forward.device.type} beside {self._identity.model}",
-                    "lower max_length, choose bfloat16 as dtype, or use a larger device",
+                    f"conversations[{batch.indices[0]}], with {batch.length} tokens, does not fit into the memory of "
+                    f"{self._forward.device.type} together with {self._identity.model}",
+                    "lower max_length, set dtype to bfloat16, or use a device with more memory",
                 ) from error
-        # Outside the handler, whose exception keeps the failed attempt's tensors alive.
+        # Not in the `except` block, because the exception keeps the failed attempt's tensors in memory.
         if self._forward.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self._states(half) for half in halves])
@@ -255,10 +258,10 @@ class TransformersEncoder:
 
 @dataclass(frozen=True)
 class TransformersExecution(Execution):
-    """Running the encoder."""
+    """Execution of the encoder."""
 
     device: str | None = field(default=None, metadata={"metavar": "DEVICE"})
-    """where the model runs, for instance cpu or cuda:1; None: cuda if there is a GPU, otherwise cpu"""
+    """device on which the model runs, for instance cpu or cuda:1; None: cuda if there is a GPU, otherwise cpu"""
     batch_tokens: int | None = None
     """maximum number of tokens per batch; None: 16384 on a GPU, 2048 on a CPU"""
     trust_remote_code: bool = False
@@ -266,28 +269,28 @@ class TransformersExecution(Execution):
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether the encoder runs on a GPU where there is one."""
+        """Whether the encoder runs on a GPU if there is one."""
         return self.device is None or self.device.startswith("cuda")
 
 
 @dataclass(frozen=True)
 class TransformersSettings(EncoderSettings):
-    """Encoder of a reward model or language model, through transformers."""
+    """Encoder based on a reward model or language model (transformers library)."""
 
     execution: ClassVar[type[Execution]] = TransformersExecution
 
     model: str = field(metadata={"metavar": "ID_OR_PATH"})
-    """a reward model or language model, as an id on the hub or the path of a folder"""
+    """a reward model or language model: an id on the Hugging Face hub, or the path of a folder"""
     revision: str | None = field(default=None, metadata={"metavar": "REVISION"})
     """branch, tag or commit of the model on the hub; None: the main branch"""
     dtype: DType = "auto"
-    """number type; auto means the checkpoint's own on a GPU and float32 on a CPU"""
+    """number type; auto: the number type of the checkpoint on a GPU, float32 on a CPU"""
     max_length: int | None = None
     """maximum number of tokens of a conversation; None: the model's number of positions"""
     attn: Literal["sdpa", "flash_attention_2", "eager"] | None = None
     """attention implementation; None: the model's default"""
     chat_template: str | None = field(default=None, metadata={"metavar": "FILE", "file": True})
-    """a Jinja chat template; None: the tokenizer's own"""
+    """a Jinja chat template; None: the tokenizer's chat template"""
 
     def build(self, execution: TransformersExecution) -> TransformersEncoder:
         """Load the model."""
@@ -296,7 +299,7 @@ class TransformersSettings(EncoderSettings):
 
     @classmethod
     def of_identity(cls, identity: EncoderIdentity) -> TransformersSettings | None:
-        """Return the settings of a model with this pooling; a folder takes no revision."""
+        """Return the settings if the identity has last-token pooling, otherwise None. A folder has no revision."""
         if identity.pooling != POOLING:
             return None
         return cls(
@@ -308,7 +311,7 @@ class TransformersSettings(EncoderSettings):
 
 
 def _choose_max_length(max_length: int | None, positions: int | None) -> int | None:
-    """Return the maximum length asked for, by default the model's number of positions; None is any length."""
+    """Return a valid `max_length`, by default the model's number of positions. None means no limit."""
     if max_length is None:
         return positions
     if max_length < 1 or (positions is not None and max_length > positions):
@@ -320,11 +323,14 @@ def _choose_max_length(max_length: int | None, positions: int | None) -> int | N
 
 
 def _check_causal(states: torch.Tensor, model: str) -> None:
-    """Refuse a model whose tokens attend to later ones, given states [2, 2, D] of inputs that differ in the second."""
+    """Raise `ModelError` if tokens attend to later tokens.
+
+    `states` [2, 2, D] are the hidden states of two sequences that differ in the second token only.
+    """
     difference = (states[0, 0] - states[1, 0]).float().norm()
     if difference > 0.01 * states[0, 0].float().norm():
         raise ModelError(
-            f"{model} is not a decoder: its tokens attend to later ones",
+            f"{model} is not a decoder: its tokens attend to later tokens",
             "choose a reward model or language model that is a decoder",
             argument="model",
         )

@@ -1,4 +1,4 @@
-"""Load a model's weights, and read its reference head: the direction by which a reward model scores responses."""
+"""Load a model's weights, and read its reference head: the linear layer with which a reward model scores responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, by default the GPU where there is one."""
+    """Return `device` as a torch device; by default the GPU if there is one, otherwise the CPU."""
     import torch
 
     if device is None:
@@ -26,12 +26,12 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(
-            f"device {device!r} is unknown", "give cpu, cuda, cuda:1 or the like", argument="device"
+            f"device {device!r} is unknown", "give a torch device, such as cpu, cuda or cuda:1", argument="device"
         ) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"device {device!r} is not available, because torch finds no GPU",
-            "give device=cpu, or none",
+            "set device=cpu (--device cpu), or leave the device out",
             argument="device",
         )
     return chosen
@@ -42,18 +42,20 @@ class Network:
     """A model in memory, in evaluation mode."""
 
     module: Any
-    """The model with its head, if it has one."""
+    """The complete model, with its head if it has one."""
     backbone: Any
-    """The part of it that ends in the last hidden state."""
+    """The part of the model that ends in the last hidden state."""
     headless_reason: str | None
-    """Why there can be no reference head; None where there may be one."""
+    """Why there is no reference head; None if there may be one."""
 
 
 def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) -> Network:
     """Load a model's weights: as a sequence classifier if it is one, otherwise without any head.
 
-    `model` names it in errors, and `options` are further arguments of ``from_pretrained``. A model with an encoder and
-    a decoder is a `ModelError`, and so are missing weights of the backbone, which transformers would draw at random.
+    `model` is the name in error messages; `options` are further arguments for ``from_pretrained``.
+
+    Raises `ModelError` if the model has both an encoder and a decoder, or if weights of its backbone are missing:
+    transformers would draw missing weights at random.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -62,7 +64,7 @@ def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) ->
         raise ModelError(
             f"{model} has both an encoder and a decoder", "choose a reward model or language model that is a decoder"
         )
-    architecture = (config.architectures or ["a model of no named architecture"])[0]
+    architecture = (config.architectures or ["a model without a named architecture"])[0]
     classifier = architecture.endswith("ForSequenceClassification")
     module, report = (AutoModelForSequenceClassification if classifier else AutoModel).from_pretrained(
         checkpoint.source, use_safetensors=True, output_loading_info=True, **options
@@ -79,7 +81,7 @@ def load_network(model: str, checkpoint: Checkpoint, options: dict[str, Any]) ->
     if not classifier:
         reason = f"{architecture} is not a sequence classifier with a head `score`"
     elif "score.weight" in report["missing_keys"]:
-        reason = f"the weights of {model} hold no `score`"
+        reason = f"the weights of {model} contain no `score`"
     elif extra := sorted(name for name in report["unexpected_keys"] if name.startswith("score.")):
         reason = f"the head of {model} has a part that {architecture} does not read ({extra[0]})"
     return Network(module.eval(), backbone, reason)
@@ -90,8 +92,9 @@ def read_reference(
 ) -> tuple[Floats32 | None, str | None]:
     """Return a reward model's head as float32 [D], or None and the reason as a clause without a full stop.
 
-    A head counts only if the model's own reward is its product with the embedding. That is tested on one sequence:
-    its token ids, int [1, L] on the model's device, the last of which is no pad token, and its last hidden state [D].
+    A head is returned only if the model's own reward is the product of head and embedding. This is tested on one
+    sequence: `token_ids`, int [1, L] on the model's device, and its last hidden state `state` [D]. The last token must
+    not be the pad token.
     """
     if network.headless_reason is not None:
         return None, network.headless_reason
@@ -104,8 +107,8 @@ def read_reference(
 def read_reference_head(model: PreTrainedModel) -> tuple[Floats32 | None, str | None]:
     """Return ``score.weight[0]`` as float32 [D] if the head is a linear layer ``score`` with one output and no bias.
 
-    Otherwise return None and the reason. A constant bias would cancel in differences of rewards, but not in the rewards
-    themselves.
+    Otherwise return None and the reason. A bias is excluded although it cancels in differences of rewards, because it
+    changes the rewards themselves.
     """
     import torch
 
@@ -119,22 +122,22 @@ def read_reference_head(model: PreTrainedModel) -> tuple[Floats32 | None, str | 
     if head.out_features != 1:
         return None, f"the head of {name} has {head.out_features} outputs instead of one reward"
     if head.bias is not None and bool(torch.any(head.bias != 0)):
-        return None, f"the head of {name} has a bias, which a direction cannot express"
+        return None, f"the head of {name} has a bias, which a reward direction cannot represent"
     return head.weight[0].detach().to("cpu", torch.float32, copy=True).numpy(), None
 
 
 def rewards_follow_head(model: PreTrainedModel, head: Floats32, token_ids: torch.Tensor, state: torch.Tensor) -> bool:
-    """Return whether a model's own reward is its head times the last token's state, up to the rounding of its dtype.
+    """Return whether a model's own reward is the product of its head and the last token's state, up to rounding.
 
-    Code that comes with a model may do something else, for instance squash the reward. Arguments as for
-    `read_reference`.
+    Code that comes with a model may compute something else, for instance squash the reward. The arguments are the same
+    as in `read_reference`.
     """
     import torch
 
     with torch.inference_mode():
         reward = float(model(input_ids=token_ids, attention_mask=torch.ones_like(token_ids)).logits)
     embedding = state.float().cpu().numpy()
-    # A reward computed in bfloat16 (8 bits, each result rounded by up to 0.4%) is off by a few of these, and by a share
-    # of the product of the norms where its terms cancel.
+    # Tolerance. In bfloat16 each operation has a relative error of up to 0.4%. The first term allows a few times that.
+    # The second term, a share of the product of the norms, allows for terms of the reward that cancel.
     rounding = 0.02 * abs(reward) + 1e-3 * float(np.linalg.norm(embedding) * np.linalg.norm(head))
     return abs(float(embedding @ head) - reward) <= rounding

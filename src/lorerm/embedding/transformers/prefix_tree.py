@@ -1,7 +1,7 @@
-"""Prefix trees of token sequences: a beginning that several sequences share is computed once.
+"""Prefix trees of token sequences: a prefix that several sequences share is computed only once.
 
-A tree is laid out depth first as one row of tokens. A token's position is its depth, and it attends to its ancestors
-and itself. That is exactly what it would attend to if its sequence ran alone, so that one forward call gives each
+A tree is laid out depth first as one row of tokens. A token's position is its depth. A token attends to its ancestors
+and itself: exactly the tokens it would attend to if its sequence ran alone. So one forward call computes for each
 sequence the hidden states it would have alone.
 """
 
@@ -28,16 +28,16 @@ def n_shared(first: TokenIds, second: TokenIds) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TreeRow:
-    """The prefix tree of S different sequences, as one row of T tokens."""
+    """The prefix tree of S distinct sequences, as one row of T tokens."""
 
     sequences: tuple[TokenIds, ...]
-    """in ascending order, so that neighbours share most"""
+    """the sequences in ascending order, so that neighbours share the longest prefixes"""
     members: tuple[tuple[int, ...], ...]
-    """indices of the conversations that have each sequence; several where token ids are equal"""
+    """for each sequence, the indices of the conversations with these token ids"""
 
     @cached_property
     def shared(self) -> tuple[int, ...]:
-        """Length S: the number of tokens that each sequence shares with the one before it; the others are its own."""
+        """Length S: the number of tokens shared with the previous sequence; a sequence's later tokens are its own."""
         return (0, *(n_shared(first, second) for first, second in pairwise(self.sequences)))
 
     def __len__(self) -> int:
@@ -46,27 +46,28 @@ class TreeRow:
 
     @property
     def tokens(self) -> Ints:
-        """Token ids, int64 [T]: the own tokens of each sequence."""
+        """Token ids, int64 [T]: the concatenation of each sequence's own tokens."""
         return np.concatenate([np.array(sequence[n:], dtype=np.int64) for sequence, n in self._with_shared()])
 
     @property
     def depth(self) -> Ints:
-        """Position of each token in its sequences, int64 [T], from 0."""
+        """Position of each token in its sequence, int64 [T], counted from 0."""
         return np.concatenate([np.arange(n, len(sequence), dtype=np.int64) for sequence, n in self._with_shared()])
 
     @property
     def ends(self) -> list[int]:
-        """Index of the last token of each sequence."""
+        """Length S: the index in the row of each sequence's last token."""
         ends: list[int] = (np.cumsum([len(sequence) - n for sequence, n in self._with_shared()]) - 1).tolist()
         return ends
 
     def visible(self) -> Bools:
-        """Return the attention mask, bool [T, T]: whether the token of a row attends to the token of a column."""
+        """Return the attention mask, bool [T, T]: entry (i, j) is True if token i attends to token j."""
         mask = np.zeros((len(self), len(self)), dtype=np.bool_)
-        path: Ints = np.empty(0, dtype=np.int64)  # indices of a sequence's tokens in the row
+        path: Ints = np.empty(0, dtype=np.int64)  # row indices of a sequence's tokens, from its first token
         for (sequence, n), end in zip(self._with_shared(), self.ends, strict=True):
             own = np.arange(end + 1 - len(sequence) + n, end + 1)
             path = np.concatenate([path[:n], own])
+            # A sequence's own token number k attends to the n shared tokens, and to the own tokens from 0 to k.
             mask[np.ix_(own, path)] = np.tri(len(own), len(path), n, dtype=np.bool_)
         return mask
 
