@@ -52,7 +52,7 @@ def parse_id(value: object, column: str) -> str | None:
             value.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f'column "{column}" holds a lone surrogate, which UTF-8 cannot store',
+                f'column "{column}" contains a lone surrogate, which UTF-8 cannot store',
                 "correct the encoding of the text",
                 column=column,
             ) from None

@@ -252,7 +252,7 @@ def _as_rows(column: Vector, name: str) -> Ints:
 
 def _as_weights(weights: Column | None, n: int) -> Floats:
     if weights is None:
-        return np.broadcast_to(np.float64(1), n)  # a view of one number takes no memory
+        return np.broadcast_to(np.float64(1), n)  # a view that repeats one number takes no memory
     found = np.asarray(weights, dtype=np.float64)
     unusable = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
     if unusable.size:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
 
 _MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then about 0.005
-_MIN_COMPARISONS = 20  # at least half of them to fit a scorer on, and half of them to measure it on
+_MIN_COMPARISONS = 20  # half of this number is needed to fit a scorer, and half to measure it
 
 # A scorer gives a warning if its accuracy exceeds a baseline by a quarter of the baseline's errors (from 0.5 to 0.625,
 # from 0.7 to 0.775) and by two standard errors more. For the lengths, the baseline is the better of two rules: the

@@ -178,7 +178,7 @@ def order_by_ratings(responses: Sequence[str], ratings: object) -> Ordering:
     numbers = [number for number in map(as_number, given) if number is not None]
     if not len(numbers) == len(given) == len(responses):
         raise DataError(
-            'column "ratings" does not hold one finite number for each response',
+            'column "ratings" does not have one finite number for each response',
             f"give a list of {len(responses)} numbers, or leave out the responses that were not rated",
             column="ratings",
         )
@@ -226,7 +226,7 @@ def _parse_several(record: Mapping[str, object], prompt: Conversation) -> tuple[
     """Return the entries of the column `responses`, and the preferences that `choice` or `ratings` gives."""
     values = as_list(record["responses"])
     if values is None or len(values) < 2:
-        found = f"is {describe(record['responses'])}" if values is None else f"holds {len(values)} responses"
+        found = f"is {describe(record['responses'])}" if values is None else f"has {len(values)} responses"
         raise DataError(
             f'column "responses" {found}',
             "give the list of all responses that were shown, at least two, or leave the row out",

@@ -67,7 +67,7 @@ def test_incomplete_turns_are_counted_and_end_the_conversation(tmp_path):
     assert loaded.reading[:3] == (
         "conversations read: 6",
         "1 left out, without a first message: 5 remain",
-        "1 left out, that were read already: 4 remain",
+        "1 left out, with the id of a conversation already read: 4 remain",
     )
     assert [line.split(" left out")[0] for line in loaded.reading[4:]] == ["1", "1", "2"]
     assert list(dict.fromkeys(loaded.preferences.user_ids)) == ["a1", "a2", "a4"]

@@ -141,7 +141,7 @@ def test_prompt_in_both_splits_is_tested_only(tmp_path):
     train, test = rows("train", 4), rows("test", 2)
     train[1]["prompt"] = test[0]["prompt"]
     loaded = load(write(tmp_path, train, test), seen_users=3, unseen_users=0, seen_share=1.0)
-    assert "1 left out, a training prompt that is a test prompt too: 5 remain" in loaded.reading
+    assert "1 left out, a train prompt that is also a test prompt: 5 remain" in loaded.reading
 
 
 def test_seed_decides_users_and_prompts(sample):

@@ -187,7 +187,7 @@ def test_dialogue_without_any_whole_turn_is_dropped(tmp_path):
 def test_rejected_reply_of_the_chosen_text_is_a_tie(tmp_path):
     same = (*WHOLE[:2], utterance(0, "model", "Hi.", chosen=False))
     loaded = load(write(tmp_path, odd(x=same)))
-    assert "1 left out, all rejected replies are the chosen one's text: 8 remain" in loaded.reading
+    assert "1 left out, all rejected replies have the text of the chosen reply: 8 remain" in loaded.reading
 
 
 def test_dialogues_of_unknown_users_are_counted(tmp_path):

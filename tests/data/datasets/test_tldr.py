@@ -111,9 +111,9 @@ def test_files_of_the_hub_give_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"choice": 2}, "choice is 2 of 2"),
+        ({"choice": 2}, "summaries: 2, choice: 2"),
         ({"split": "tomorrow"}, "'tomorrow'"),
-        ({"summaries": [{"text": "alone"}]}, "choice is 0 of 1"),
+        ({"summaries": [{"text": "alone"}]}, "summaries: 1, choice: 0"),
         ({"summaries": [{"text": "one"}, {"note": "no text"}]}, "KeyError: 'text'"),
         ({"info": "a post"}, "AttributeError"),
     ],

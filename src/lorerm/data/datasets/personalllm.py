@@ -104,7 +104,7 @@ def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferenc
         if not value > 0 or (name != "concentration" and value > 1):
             raise ConfigError(
                 f"{name} is {value}",
-                "give a positive number" + ("" if name == "concentration" else " of at most 1"),
+                "give a positive number; a share must be at most 1",
                 argument=name,
             )
     rows = raw_rows(REPOSITORY, options.data, options.revision)

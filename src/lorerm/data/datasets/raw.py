@@ -96,7 +96,7 @@ def raw_file(repository: Repository, name: str, data: str | Path | None, commit:
     if data is not None:
         path = Path(data) / name
         if not path.exists():
-            raise DataError("the file does not exist", f"give a folder that holds {name}", file=path)
+            raise DataError("the file does not exist", f"give a folder that contains {name}", file=path)
     else:
         from huggingface_hub import hf_hub_download
 
@@ -149,7 +149,7 @@ def _local_rows(path: Path, source: str) -> RawRows:
         return _dataset_rows(saved if isinstance(saved, Mapping) else {"": saved}, source)
     files = _files(path) if path.is_dir() else [path]
     if not files:
-        raise DataError(f"the folder holds no file ending in {known_suffixes()}", OWN_FILES, file=path)
+        raise DataError(f"the folder has no file ending in {known_suffixes()}", OWN_FILES, file=path)
     labels = [_label(file.relative_to(path.parent).as_posix()) for file in files]
     parts = zip(labels, files, strict=True)
     return RawRows(source, ((label, row) for label, file in parts for row in read_rows(file, _ALL_COLUMNS)))

@@ -110,7 +110,7 @@ def _read(row: Row, label: str | None, include_cnn_dm: bool) -> Comparison | str
     choice = column(row, "choice")
     if len(summaries) != 2 or choice not in (0, 1):
         raise DataError(
-            f"choice is {choice!r}, and there are {len(summaries)} summaries (expected: choice 0 or 1, two summaries)",
+            f"summaries: {len(summaries)}, choice: {choice!r}; but a row has 2 summaries and choice 0 or 1",
             "give the comparisons of summarize_from_feedback",
             column="choice",
         )
