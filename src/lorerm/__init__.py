@@ -1,4 +1,4 @@
-"""Personal reward models, learned from the comparisons of many users (LoRe, arXiv 2504.14439)."""
+"""Personal reward models, learned from comparisons of responses by many users (LoRe, arXiv 2504.14439)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _located(file: str | Path, row: int) -> Iterator[None]:
 
 
 def _parse_candidate(record: object) -> tuple[Any, list[Any], bool]:
-    """Return the prompt, the responses, and whether a single response is scored instead of a list ranked."""
+    """Return the prompt, the responses, and True for a row with a single `response`, False for a list `responses`."""
     if not isinstance(record, Mapping) or "prompt" not in record or not {"response", "responses"} & record.keys():
         raise DataError("the row is not a candidate", 'give JSON with "prompt", and "response" or "responses"')
     single = "responses" not in record

@@ -1,9 +1,10 @@
 """The embeddings in a run folder: a matrix with one row per response, in files under `embeddings/`.
 
 - `embeddings-00001-of-00003.safetensors`: a shard with the tensor `responses` [rows, D], written atomically. Its
-  metadata contain the encoder's identity and a hash of the texts; a repeated command keeps a shard if both are equal.
+  metadata contain the encoder's identity and a hash of the texts. If the command is repeated, a shard is kept if both
+  match the current ones.
 - `embeddings-00001-of-00003/`: the finished batches of an unfinished shard.
-- `reference.safetensors`: the tensor `reference` [D], if the encoder has a reward head.
+- `reference.safetensors`: the tensor `reference` [D], the encoder's own reward head (reference head), if it has one.
 - `encoder.json`: the encoder's identity. It is written last: if it exists, the matrix is complete.
 
 The comparisons between the rows are in `comparisons.parquet` (`lorerm.data.stored`).
@@ -41,7 +42,8 @@ FORMAT_VERSION = 1
 EMBEDDINGS = "embeddings"
 ENCODER, REFERENCE = "encoder.json", "reference.safetensors"
 RESPONSES = "responses"
-# Small enough that a shard of the largest models fits in memory, large enough that few prompts are in two shards.
+# Small enough that a shard of embeddings fits in memory even for the largest D; large enough that few prompts have
+# their responses in two shards.
 SHARD_ROWS = 1024
 # The only key in a file's metadata. With several keys, safetensors writes them in an order that differs between runs.
 _PROVENANCE = "made_of"
@@ -107,7 +109,7 @@ class ShardBatches:
     """JSON-serialisable values that determine the shard's rows; a batch with other values is not read"""
 
     def write(self, number: int, batch: Batch, embeddings: Floats32, summary: EncodingSummary) -> None:
-        """Write the embeddings of batch `number` of the plan, float32 [m, D], and their summary, atomically."""
+        """Write the embeddings [m, D] of the shard's batch with index `number`, and their summary, atomically."""
         import torch
 
         provenance = {**self._of(batch), "remarks": asdict(summary)}
@@ -243,7 +245,7 @@ def reference_reason(run: str | Path) -> str | None:
 def zero_unused_rows(run: str | Path, comparisons: Comparisons) -> int:
     """Set the embeddings of responses that no comparison uses to 0; return how many were not 0 before.
 
-    The other rows keep their numbers. Each shard is replaced atomically.
+    No row is removed, so row indices stay valid. Each shard is replaced atomically.
     """
     import torch
     from safetensors import safe_open

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _NODES = 64
 # Number of times that an interval is halved: enough to reach the resolution of float64.
 _BISECTIONS = 60
-# Elements of the largest temporary array, [pairs, candidates]: it is computed in blocks of pairs of about 16 MB.
+# Maximum number of elements of a block of the array [pairs, candidates], which is computed block by block (16 MB each).
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -64,7 +64,7 @@ def choose_question(
 ) -> Question | None:
     """Return the most informative pair of candidates, or None if no pair is likely to change their ranking.
 
-    `embeddings` [C, D] are the candidates' embeddings; `posterior` contains the mean [K] and the covariance [K, K] of
+    `embeddings` [N, D] are those of the N candidates; `posterior` contains the mean [K] and the covariance [K, K] of
     the user's weights. The other arguments are described at `LowRankRewardModel.next_question`. The probability of a
     changed ranking considers the next choice only, not a series of choices.
     """
@@ -159,7 +159,7 @@ def _change(
     probability: torch.Tensor,
     top: int,
 ) -> torch.Tensor:
-    """Return for each pair the probability that its choice changes the order of the best `top`: float64 [P]."""
+    """Return for each pair the probability that the user's choice changes the order of the best `top`: float64 [P]."""
     rewards = candidates @ weights
     order = rewards.argsort(descending=True, stable=True)[:top]
     total = torch.zeros_like(mean)

@@ -121,7 +121,7 @@ def _connect(ray: Any, address: str | None, n_workers: int | None) -> None:  # n
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None or address == "local":
         options |= {"address": "local", "include_dashboard": False}
-        # A worker needs at least one CPU, so more workers than CPUs need a larger number than the machine has.
+        # Each worker reserves at least one CPU. With more workers than CPUs, one CPU per worker is declared to Ray.
         options["num_cpus"] = max(os.cpu_count() or 1, n_workers or 1)
     else:
         options["address"] = address

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def report_blocks(report: Report) -> list[RenderableType]:
     """Return the report for a `rich.console.Console`: the summary, and the table of all splits.
 
-    The rank that validation chose is marked. The rows below the line are the focus rank with other weights.
+    The rank that validation chose is marked. The rows below the line repeat the rank that the report
+    discusses (`Report.focus_rank`) with other weights than each user's own.
     """
     from rich.padding import Padding
     from rich.text import Text

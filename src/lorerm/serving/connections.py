@@ -24,7 +24,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)
-        self._bytes = 0  # received since the request began or, if later, since the last part of its body
+        self._bytes = 0  # received since the request began; set back to 0 at each part of its body
         self._in_head = False
         self._timer: asyncio.TimerHandle | None = None
 

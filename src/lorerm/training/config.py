@@ -14,10 +14,11 @@ from lorerm.training.registry import RECIPES, load_recipe
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings for training the basis and the weights of the seen users."""
+    """Settings for training the basis (the K reward directions) and the weights of the training users (seen users)."""
 
     rank: int | Literal["auto"] = "auto"
-    """number of reward directions K: 0 is the reference head, 1 one Bradley-Terry model; "auto": validation chooses"""
+    """number of reward directions K; 0: the encoder's own reward head; 1: a single Bradley-Terry model for all users;
+    "auto": chosen by validation loss"""
     recipe: str = field(default="default", metadata={"choices": RECIPES})
     """"default" (regularised, settings chosen on validation comparisons), "paper" or "paper-cosine" (as published)"""
     seed: int = 0

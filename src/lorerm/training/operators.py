@@ -158,7 +158,7 @@ def sparse_product(
     columns, order = columns.sort(stable=True)
     step = max(1, _SPAN_ELEMENTS // matrix.shape[1])
     for first in range(0, len(matrix), step):
-        # Entries begin to end, in order of columns, multiply the rows of this block.
+        # After sorting by column, the entries at positions `begin` to `end` multiply the rows of this block.
         begin, end = torch.searchsorted(columns, torch.tensor([first, first + step])).tolist()
         own = order[begin:end]
         block = matrix[first : first + step]
@@ -234,7 +234,7 @@ def _in_spans(n_rows: int, shape: tuple[int, ...], work: Callable[[int, int], Fl
     """Return the sum of `work(first, last)` over consecutive spans, in an order that does not depend on threads."""
     rows = _rows_per_block(shape)
     span = rows * max(1, _SPAN_ELEMENTS // (rows * shape[1]))
-    # Rows of a partial sum: the smallest number of whole spans that gives at most `_PARTS` partial sums.
+    # Rows per partial sum: a multiple of `span`, as small as possible with at most `_PARTS` partial sums.
     part = span * -(-n_rows // (span * _PARTS))
 
     def sum_of_part(first: int) -> Floats32:

@@ -89,7 +89,7 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank with the smallest validation loss, or a non-personal rank (0 or 1) if it is hardly better.
+    """Return the rank with the smallest validation loss, unless rank 0 or 1 (the same for all users) is about as good.
 
     - If the best rank improves on ranks 0 and 1 by more than one standard error over users, it is chosen.
     - Otherwise the smallest non-personal rank on which it does not improve by that much is chosen.

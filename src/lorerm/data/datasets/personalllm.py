@@ -71,12 +71,12 @@ class Options(PublishedOptions):
     """PersonalLLM."""
 
     seen_users: int = 1000
-    """number of seen users to draw"""
+    """number of seen users (who have training comparisons) to draw"""
     unseen_users: int = 500
-    """number of unseen users to draw"""
+    """number of unseen users (who have few-shot comparisons only) to draw"""
     concentration: float = 0.1
-    """users are drawn from Dirichlet(concentration * 1_10); at 0.1, as published, one or two reward models dominate for
-    most users; a larger value makes users more alike"""
+    """parameter of the symmetric Dirichlet distribution over the ten reward models, from which users are drawn; at 0.1,
+    as published, one or two reward models dominate for most users; a larger value makes users more alike"""
     seen_share: float = 0.005
     """share of the train prompts on which a seen user has training comparisons; the prompts are drawn for each user,
     and their number is rounded down, but is at least one"""
@@ -88,8 +88,9 @@ class Options(PublishedOptions):
 def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Draw simulated users and load their comparisons, each with its split.
 
-    Local files are a folder with the files of the train split and of the test split. The seed in `split` determines the
-    users and their train prompts; its other settings are ignored. Every user has test comparisons on all test prompts.
+    Local data are a folder that contains the files of both the train and the test split. The seed in `split` determines
+    the users and their train prompts; its other settings are ignored. Every user has test comparisons on all test
+    prompts.
 
     The result lists the eight responses of each train prompt, then those of each test prompt, in file order. If several
     responses are equally good or equally bad, the first is used. If the best and the worst response have the same text,

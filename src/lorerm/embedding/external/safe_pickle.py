@@ -1,7 +1,8 @@
 """Read pickle files that contain only containers and tensors, and reject all others.
 
-In general, reading a pickle can run any code that the file names. This reader builds only lists, dictionaries, sets,
-strings, numbers and tensors. It rejects any other name before looking it up, so that no code of the file runs.
+A pickle refers to classes and functions by name, and reading it can call any of them. This reader allows only the names
+that lists, dictionaries, sets, strings, numbers and tensors need. It rejects every other name without importing it, so
+that no code chosen by the file runs.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _CONTAINERS = {
     ("builtins", "dict"): dict,
     ("builtins", "set"): set,
 }
-# Finds the name that a file written by torch.save asks for, in the error message of torch.load.
+# Extracts, from an error message of torch.load, the name of the class or function that was not allowed.
 _ASKED_OF_TORCH = re.compile(r"\bGLOBAL ([\w.]+)")
 
 
 class _ForeignError(pickle.UnpicklingError):
-    """A pickle asks for a name that is neither a container nor a part of a tensor."""
+    """A pickle refers to a class or function that containers and tensors do not need."""
 
 
 class _ContainersAndTensors(pickle.Unpickler):
@@ -80,7 +81,7 @@ def load_pickle(path: str | Path) -> Any:  # noqa: ANN401 - the content of the f
         asked = _ASKED_OF_TORCH.search(str(error))
         if isinstance(error, _ForeignError) or asked:
             name = asked[1] if asked else str(error)
-            problem = f"the file asks for {name}, which is neither a container nor a tensor"
+            problem = f"the file refers to {name}, but only containers and tensors are allowed"
             raise DataError(problem, "do not use this file", file=path) from None
         raise DataError(
             f"the file is damaged, or contains more than containers and tensors ({first_line(error):.120})",

@@ -1,4 +1,8 @@
-"""The figure of accuracy by rank, for personal weights, the population model and the reference head."""
+"""Figure of accuracy by rank.
+
+It shows three models: each user's own weights (personal weights), one reward for all users (the population model), and
+the encoder's own reward head (the reference head).
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,7 @@ def _draw_panel(ax: Axes, report: Report, name: str) -> None:
     fitted = _marks([row for row in rows if row.rank > 0], name, position, shift=-_APART / 2)
     if fitted:
         _draw_line(ax, fitted, color=ACCENT, marker="o")
-        if 1 in position:  # rank 1 has no personal weights: draw an open circle
+        if 1 in position:  # at rank 1 all users share one direction, nothing is personal: an open circle
             single = [mark for mark in fitted if mark[0] == position[1] - _APART / 2]
             _draw_line(ax, single, color=ACCENT, marker="o", hollow=True)
         names[PERSONAL if rows[-1].rank > 1 else SINGLE] = fitted[-1][1]
@@ -86,7 +90,7 @@ def _draw_panel(ax: Axes, report: Report, name: str) -> None:
 def _marks(
     rows: Sequence[RankRow | Control], name: str, position: Mapping[int, float], shift: float = 0.0
 ) -> list[Mark]:
-    """Return the marks of ranks or controls on one split; rows without an accuracy are left out."""
+    """Return the marks of report rows (ranks, or ranks with other weights) on one split, if they have an accuracy."""
     found = [(position[row.rank] + shift, row.accuracy(name)) for row in rows]
     return [
         (x, 100 * estimate.mean, estimate.ci95 and (100 * estimate.ci95[0], 100 * estimate.ci95[1]))

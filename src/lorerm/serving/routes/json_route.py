@@ -92,7 +92,7 @@ async def read_body(request: Request, model: type[_Body]) -> _Body:
     try:
         return model.from_json(content)
     except ValidationError as error:
-        if error.error_count() > _MAX_ERRORS:  # such as unknown fields
+        if error.error_count() > _MAX_ERRORS:  # for instance thousands of unknown fields
             problem = f"the body has more than {_MAX_ERRORS} errors"
             raise DataError(problem, "compare it with the description at /openapi.json") from None
         errors = error.errors(include_url=False, include_context=False, include_input=False)

@@ -26,7 +26,7 @@ class DefaultRecipe(Recipe):
     weight_space = "free"
 
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:
-        """Return the trainer; without a reference head the shared direction is penalised towards 0."""
+        """Return the trainer; it penalises the shared direction towards `reference`, or towards 0 if that is None."""
         from lorerm.training.regularized_trainer import RegularizedTrainer
 
         return RegularizedTrainer(data, config, reference, differences=self.differences)

@@ -1,4 +1,4 @@
-"""The recipe `paper-cosine`: LoRe_regularized as published, with the constants of the authors' code for PRISM."""
+"""The recipe `paper-cosine`: LoRe_regularized (arXiv 2504.14439), with the constants of the authors' code for PRISM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class PaperCosineRecipe(PaperRecipe):
-    """Two Adam optimisers in alternation, and a penalty on the basis: its cosine distance from the reference head.
+    """Adam steps on the weights and on the basis alternate, with a penalty on the basis.
+
+    The penalty is the mean cosine distance of the reward directions from the encoder's own reward head.
 
     New users are adapted by the recipe `paper`, with the learning rate given here.
     """
