@@ -107,6 +107,6 @@ def test_manifest_records_the_encoder_and_how_it_ran(lorerm, tmp_path, reward_mo
     assert 0 <= result["remarks"]["deviation"] < 1e-5
     (warning,) = result["warnings"]
     assert "256 tokens" in warning
-    assert warning.endswith(f": 2 of {result['n_conversations']}.")
+    assert f": 2 of {result['n_conversations']}." in warning
     assert f"warning: {warning}" in outcome.err
     assert warning in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]
