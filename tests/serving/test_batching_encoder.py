@@ -126,6 +126,22 @@ def test_a_cancelled_request_does_not_cancel_others():
     assert encoder.calls == [[talk(1)]]
 
 
+def test_closing_cancels_conversations_that_wait_or_are_being_encoded():
+    async def work(batching, encoder):
+        encoder.go.clear()
+        running = asyncio.create_task(batching.embed([talk(1)]))
+        await called(encoder, 1)
+        waiting = asyncio.create_task(batching.embed([talk(2)]))
+        await asyncio.sleep(0)
+        threading.Timer(0.05, encoder.go.set).start()  # `close` blocks the event loop until the encoder returns
+        batching.close()
+        return await asyncio.gather(running, waiting, return_exceptions=True)
+
+    found, encoder = run_with(work)
+    assert [type(one) for one in found] == [asyncio.CancelledError] * 2
+    assert encoder.calls == [[talk(1)]]
+
+
 def test_the_queue_is_limited(monkeypatch):
     monkeypatch.setattr(module, "MAX_WAITING", 3)
 

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database",
         default=os.environ.get("LORERM_DATABASE", "sqlite:///lorerm.sqlite"),
         metavar="URL",
-        help="database of users' feedback: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME "
-        "(default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
+        help="database of users' feedback: sqlite:///FILE, or postgresql://USER@HOST/NAME with the password in "
+        "$PGPASSWORD (default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
     )
     parser.add_argument(
         "--embeddings-only", action="store_true", help="load no encoder; accept embeddings instead of texts"

@@ -40,7 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         end_with_parent()
         with ExitStack() as until_end:
             app.state.shared = State.open(settings, metrics, until_end)
-            # The objects that exist now are needed until the end. The garbage collector skips frozen objects.
+            # The objects that exist now are needed until the process ends. Freezing excludes them from all later
+            # garbage collections.
             gc.collect()
             gc.freeze()
             yield
@@ -52,9 +53,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
-        # The address of a redirect would contain the request's `Host` header, and http:// even behind a TLS proxy.
+        # No redirect for a path with a surplus slash: its address would contain the request's `Host` header, and
+        # http:// even behind a TLS proxy.
         redirect_slashes=False,
-        # A flat list, most requested routes first: starlette tests them in order, and nested routers are slower.
+        # Starlette tests routes in order, so the most requested come first. Nested routers would be slower than a list.
         routes=[*ranking.router.routes, *users.router.routes, *status.router.routes],
         middleware=ordered_middleware(settings, metrics),
         # These two replace FastAPI's own handlers. All other exceptions reach the middleware `ErrorResponses`.

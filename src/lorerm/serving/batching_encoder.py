@@ -41,13 +41,13 @@ class BatchingEncoder:
         self._waiting: _Requested = {}
         self._running: _Requested = {}
         self._work: asyncio.Task[None] | None = None
-        # torch's number of threads is read now and set in the encoder's thread. While user weights are fitted, that
-        # number is 1, and a thread that uses torch for the first time then would keep it.
+        # Read torch's number of threads now, and set it in the encoder's thread. Otherwise the thread would keep the
+        # number that applies when it first uses torch, which is 1 if user weights are being fitted at that time.
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
     async def embed(self, conversations: Sequence[Conversation]) -> Floats32:
-        """Return the embeddings of conversations, float32 [n, D]. Raises `ApiError` if too many are waiting already."""
+        """Return the embeddings of conversations, float32 [n, D]. Raises `ApiError` if too many are already waiting."""
         keys = [hashlib.sha256(conversation_key(each).encode()).digest() for each in conversations]
         found: dict[bytes, Floats32] = {}
         awaited: dict[bytes, asyncio.Future[Floats32]] = {}
@@ -57,15 +57,17 @@ class BatchingEncoder:
                 found[key] = self._cache[key]
             elif key not in awaited:
                 awaited[key] = self._request(key, conversation)
-        # Shielded: if this request is cancelled, other requests may still wait for the same conversation.
+        # Shield the future: if this request is cancelled, other requests may still wait for the same conversation.
         for key, future in awaited.items():
             found[key] = await asyncio.shield(future)
         return np.stack([found[key] for key in keys])
 
     def close(self) -> None:
-        """Stop the encoder, and cancel the conversations that are being encoded."""
+        """Stop the encoder, and cancel the conversations that wait or are being encoded."""
         if self._work is not None:
             self._work.cancel()
+        for _, future in (*self._waiting.values(), *self._running.values()):
+            future.cancel()
         self._thread.shutdown(cancel_futures=True)
 
     def _request(self, key: bytes, conversation: Conversation) -> asyncio.Future[Floats32]:
@@ -94,10 +96,6 @@ class BatchingEncoder:
         conversations = [self._running[key][0] for key in keys]
         try:
             rows = await loop.run_in_executor(self._thread, self._encoder.encode, conversations)
-        except asyncio.CancelledError:
-            for key in keys:
-                self._running[key][1].cancel()
-            raise
         except Exception as error:
             if len(keys) > 1 and isinstance(error, LorermError):
                 for key in keys:
@@ -118,6 +116,6 @@ class BatchingEncoder:
 
 
 def _retrieve_exception(future: asyncio.Future[Floats32]) -> None:
-    """Retrieve a future's exception: if all requests for it were cancelled, asyncio would log it as never retrieved."""
+    """Retrieve a future's exception. If all requests for it were cancelled, asyncio would log it as never retrieved."""
     with suppress(asyncio.CancelledError):
         future.exception()

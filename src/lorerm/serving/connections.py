@@ -20,7 +20,7 @@ For the first request they count from the start of the connection.
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """Connection of uvicorn with these limits. uvicorn itself waits for headers, and stores them, without a limit."""
+    """A uvicorn connection with these limits. Without them, uvicorn waits for headers, and stores them, without end."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)

@@ -1,7 +1,7 @@
 """The database of users' feedback, in SQLite or PostgreSQL: connections, tables, migration, erasure of deleted rows.
 
-For each comparison the database stores the embedding difference projected on the model's basis, but no text and no
-embedding.
+For each comparison the database stores K numbers: the difference between the two embeddings, projected on the model's
+basis (its K reward directions). It stores no text and no embedding.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from lorerm.errors import ConfigError, first_line
 
 CONNECTIONS = 8
-"""Number of connections of a process, and of the threads that use them."""
+"""Number of database connections that a process keeps open, and of the threads that use them."""
 _POOL = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 2}
 # Seconds to wait for another writer, or for PostgreSQL to respond.
 _PATIENCE = 20
-_MIGRATION_LOCK = 0x6C6F7265  # key of an advisory lock in PostgreSQL: an arbitrary number ("lore" in ASCII)
+_MIGRATION_LOCK = 0x6C6F7265  # key of a PostgreSQL advisory lock: an arbitrary number ("lore" in ASCII)
 
 metadata = sa.MetaData()
 
@@ -35,7 +35,7 @@ users = sa.Table(
     metadata,
     sa.Column("model", sa.String(32), primary_key=True, doc="fingerprint of the model"),
     sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number that every change replaces"),
+    sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number, replaced at every change"),
     sa.Column("version", sa.Integer, nullable=False, doc="number of requests with feedback"),
 )
 
@@ -66,7 +66,7 @@ erasures = sa.Table(
 
 
 class Database:
-    """The database at a URL, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
+    """The database at a URL, `sqlite:///FILE` or `postgresql://USER@HOST/NAME` (with the password in `PGPASSWORD`).
 
     It connects at the first query, so that a process can start while PostgreSQL is down.
     """
@@ -178,7 +178,7 @@ class Database:
                 raise _error(problem, "upgrade lorerm") from error
 
 
-def _error(problem: str, remedy: str = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME") -> ConfigError:
+def _error(problem: str, remedy: str = "give sqlite:///FILE or postgresql://USER@HOST/NAME") -> ConfigError:
     return ConfigError(problem, remedy, argument="database")
 
 
@@ -200,7 +200,7 @@ def _parse(url: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     try:
-        # Created here so that only its owner can read it. SQLite gives its log the same permissions.
+        # Create the file here, so that only its owner can read it. SQLite gives its log the same permissions.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise _error(f"the database {path} cannot be created ({error.strerror})", "give another path") from error

@@ -1,4 +1,4 @@
-"""Embeddings of the documents in a request: embeddings sent by the client are decoded, texts are encoded."""
+"""Embeddings of the documents (responses) in a request: texts are encoded, embeddings from the client are decoded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def embed_documents(
 ) -> Floats32:
     """Return the embeddings of documents (values of type `schemas.Document`), float32 [n, D].
 
-    Numbers too large for float32 become infinite. If a document is an embedding, its prompt may be None. If `encoder`
-    is None, only embeddings are accepted.
+    `prompts` has the prompt of each document; it may be None if the document is an embedding. If `encoder` is None,
+    only embeddings are accepted. Numbers too large for float32 become infinite.
     """
     texts = [index for index, document in enumerate(documents) if type(document) is not EmbeddingDocument]
     if not texts:
@@ -38,7 +38,7 @@ async def embed_documents(
 
 
 def decode(vectors: Sequence[bytes | list[float]], dimension: int) -> Floats32:
-    """Decode embeddings, sent as bytes or numbers, to float32 [n, D]. Raises `DataError` if one has not D numbers."""
+    """Decode embeddings, sent as bytes or numbers, to float32 [n, D]. Raises `DataError` if a length is not D."""
     if all(type(vector) is bytes and len(vector) == 4 * dimension for vector in vectors):
         return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(-1, dimension)  # type: ignore[arg-type]
     return np.stack([_decode_one(vector, dimension) for vector in vectors])
@@ -57,7 +57,7 @@ def _decode_one(vector: bytes | list[float], dimension: int) -> Floats32:
     length, rest = divmod(len(vector), 4) if isinstance(vector, bytes) else (len(vector), 0)
     if rest or length != dimension:
         raise DataError(
-            f"an embedding has {length} numbers{' and some bytes' if rest else ''} instead of {dimension}",
+            f"an embedding has {length} numbers{' and an incomplete one' if rest else ''} instead of {dimension}",
             "embed with the encoder that the model was trained on, and send float32",
         )
     if isinstance(vector, bytes):

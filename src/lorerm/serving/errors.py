@@ -21,7 +21,8 @@ from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, R
 log = logging.getLogger("lorerm.serving")
 
 _RETRY_AFTER = {"Retry-After": "1"}
-# The first matching type determines the response.
+# Error type, status and code of the response; the first type that matches is used. "model_cannot": the model cannot do
+# what the request asks for. "run_cannot": the server cannot change the model's files.
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
     (FolderBusyError, 503, "busy"),

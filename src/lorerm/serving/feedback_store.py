@@ -30,7 +30,7 @@ class FeedbackBatch:
     projected: Floats32
     """float32 [n, K]: for each comparison the embedding difference (chosen minus rejected) times the basis."""
     weights: Floats32
-    """float32 [n]: as how many comparisons each one counts."""
+    """float32 [n]: the weight of each comparison; weight 2 has the effect of two equal comparisons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class StoredFeedback:
     """All feedback of one user."""
 
     stamp: int | None = None
-    """Random number that every change replaces, so that an equal stamp means equal feedback. None if there is none."""
+    """Random number, replaced at every change: equal stamps mean equal feedback. None if there is no feedback."""
     batches: tuple[FeedbackBatch, ...] = ()
 
 
@@ -51,7 +51,7 @@ class FeedbackStore:
     """The model's fingerprint."""
 
     def stamp(self, user: str) -> int | None:
-        """Return the stamp of a user's feedback, or None if there is none. With SQLite, use one thread only."""
+        """Return the stamp of a user's feedback; None if there is none. With SQLite, call it from one thread only."""
         if self.database.is_sqlite:
             row = self.database.reader.execute(_STAMP, (self.model, user)).fetchone()
             return None if row is None else int(row[0])

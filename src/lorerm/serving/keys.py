@@ -62,7 +62,8 @@ def is_known(authorization: bytes, hashes: Sequence[str]) -> bool:
     if scheme.lower() != b"bearer":
         return False
     given = hashlib.sha256(key.strip()).hexdigest()
-    return sum(hmac.compare_digest(given, known) for known in hashes) > 0  # without stopping at the first match
+    # All hashes are compared, also after a match, so that the time does not show which one matched.
+    return sum(hmac.compare_digest(given, known) for known in hashes) > 0
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,7 @@
-"""The reward model of a server, loaded from a run, a model folder or the hub, with the users in the model's files."""
+"""The server's reward model, loaded from a run folder, a model folder or the hub, with the users in the model's files.
+
+A run folder is what `lorerm run` writes; a model folder is what `save_pretrained` writes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from lorerm.serving.settings import Settings
 
 log = logging.getLogger("lorerm.serving")
 
-# Seconds to wait for another process that writes into the folder.
+# Seconds to wait while another process writes into the folder.
 _PATIENCE = 20.0
 # Two changes of a folder that are this many seconds apart have different modification times: kernels round these times
 # to a few milliseconds.
@@ -38,10 +41,10 @@ _TICK = 0.05
 
 
 class ModelFiles:
-    """The files of a model: a run, a folder written by `save_pretrained`, or a model on the hub.
+    """The files of a model: in a run folder, in a folder written by `save_pretrained`, or on the hub.
 
-    Opening a run finishes an interrupted removal of users. A model on the hub is loaded without its users, because they
-    could not be removed there.
+    Opening a run folder finishes an interrupted removal of users. A model on the hub is loaded without its users,
+    because they could not be removed there.
     """
 
     folder: Path | None = None
@@ -123,8 +126,8 @@ class LoadedModel:
                 self.file_users = model.users()
             else:
                 log.error(
-                    "the model folder contains a different model now: restart the server; until then, the users in "
-                    "its files are unknown"
+                    "the model folder now contains a different model: restart the server; until then, it treats the "
+                    "users in the folder as unknown"
                 )
                 self.file_users = self.file_users.select([])
             self._signature = signature
@@ -158,8 +161,8 @@ class LoadedModel:
     def _read(self) -> tuple[tuple[int, int] | None, LowRankRewardModel]:
         """Return the folder's signature (see `_sign`), and the model read after that."""
         signature = self._sign()
-        # A change that follows within _TICK could leave the signature as it is, so wait until the last change is older.
-        # If the folder's time is far in the future, because clocks differ, don't wait.
+        # Two changes within _TICK can have the same signature, so wait until the last change is older than that. If the
+        # folder's time is far in the future, because clocks differ, don't wait.
         while signature is not None and abs(time.time() - signature[1] / 1e9) < _TICK:
             time.sleep(_TICK)
             signature = self._sign()

@@ -17,7 +17,7 @@ from lorerm.serving.keys import is_known, is_loopback
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.settings import Settings
 
-# Status that the metrics count if the client closed the connection before the response.
+# Status recorded in the metrics if the client closes the connection before the response.
 _CLIENT_CLOSED = 499
 # Paths that need no API key, because their responses contain nothing about users.
 _PUBLIC = ("/health", "/ready")
@@ -173,7 +173,8 @@ class BodySizeLimit(_HttpMiddleware):
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        # A number of 20 digits exceeds every limit; the conversion of a very long number would fail.
+        # The first 20 digits are enough, since a number of 20 digits exceeds every limit. The conversion of a very long
+        # number would fail.
         self._check(int(declared[:20]) if declared.isdigit() else 0)
         received = 0
 

@@ -1,4 +1,4 @@
-"""The next question to a user (which two candidates to compare), and the accuracy that the model expects."""
+"""The next question to a user (which two candidates to compare), and the expected accuracy of the predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def next_question(
 ) -> QuestionResponse:
     """Choose the most informative pair of candidates from their embeddings [C, D].
 
-    If `user` is None, the population model is used.
+    If `user` is None, the population model is used: the prior, which describes a user without feedback.
     """
     posterior, candidates = _posterior(model, user), torch.from_numpy(embeddings)
     accuracy = expected_accuracy(model, posterior, candidates)
@@ -54,7 +54,7 @@ def _posterior(model: LowRankRewardModel, user: User | None) -> Posterior:
         return posterior_of(model, None)
     if user.covariance is None:
         raise ModelError(
-            "the user's weights have no posterior covariance, so that no question can be chosen",
+            "the user's weights have no covariance, which the choice of a question needs",
             "delete the user, then send the user's feedback to this server",
         )
     return Posterior(torch.from_numpy(user.weights).double(), torch.from_numpy(user.covariance).double())

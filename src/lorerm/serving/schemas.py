@@ -139,9 +139,9 @@ class RewardRequest(RequestBody):
 
     model: str | None = None
     user: Name | None = None
-    """The user for whom rewards are computed; null: the population model is used."""
+    """The user for whom rewards are computed; null: a user without feedback (the population model)."""
     population: bool = False
-    """Whether to use the population model if the user is unknown, instead of an error."""
+    """If the user is unknown: true uses the population model; false is an error."""
 
 
 class RerankRequest(RewardRequest):
@@ -238,7 +238,7 @@ class Comparison(StrictRequest):
     chosen: Document
     rejected: Document
     weight: Weight = 1.0
-    """As how many comparisons this one counts."""
+    """Weight of the comparison; weight 2 has the effect of two equal comparisons."""
 
     def compared(self) -> tuple[list[Any], list[tuple[int, int]]]:
         """Return the responses, and the comparisons as indices (chosen, rejected) into them."""
@@ -248,7 +248,7 @@ class Comparison(StrictRequest):
 class Choice(StrictRequest):
     """One response chosen among several.
 
-    It counts as preferred to each other response. Together these comparisons have the weight of one.
+    The chosen response is compared with each other response. Together, these comparisons count as one.
     """
 
     prompt: Text | None = None
@@ -257,7 +257,7 @@ class Choice(StrictRequest):
     chosen: Annotated[int, Field(ge=0)]
     """The index of the chosen response, from 0."""
     weight: Weight = 1.0
-    """As how many comparisons the choice counts."""
+    """Weight of the choice; weight 2 has the effect of two equal choices."""
 
     @model_validator(mode="after")
     def _chosen_is_an_index(self) -> Choice:
@@ -289,7 +289,7 @@ class FeedbackRequest(StrictRequest):
     answers: Annotated[list[Feedback], Field(min_length=1, max_length=MAX_FEEDBACK, fail_fast=True)]
     """Comparisons, and choices among several responses."""
     idempotency_key: Name | None = None
-    """The same as the header `Idempotency-Key`: a request that is sent twice with the same key counts once."""
+    """Same as the header `Idempotency-Key`: if a request is sent twice with the same key, it counts once."""
 
 
 class UserResponse(ResponsePart):
@@ -299,9 +299,9 @@ class UserResponse(ResponsePart):
     weights: list[float]
     """[K], the posterior mean."""
     standard_deviation: list[float] | None
-    """[K], the posterior standard deviation of each weight; null if the model's recipe has no posterior."""
+    """[K], the posterior standard deviation of each weight; null if the adaptation computed no posterior."""
     covariance: list[list[float]] | None
-    """[K, K], the posterior covariance; null if the model's recipe has no posterior."""
+    """[K, K], the posterior covariance; null if the adaptation computed no posterior."""
     answers: int
     """How many comparisons and choices this server has received from the user."""
     version: int
@@ -326,7 +326,7 @@ class QuestionRequest(StrictRequest):
     ) = None
     """The pairs to choose from, as indices of candidates; null: all pairs."""
     top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
-    """The ranking counts as changed if the order of this many best candidates changes; null: of all candidates."""
+    """How many of the best candidates matter: only if their order changes, the ranking counts as changed; null: all."""
     stop_below: Annotated[float, Field(ge=0, le=1)] = 0.05
     """No question is returned if every pair changes the ranking with a probability below this."""
 
@@ -339,7 +339,7 @@ class Question(ResponsePart):
     second: int
     """The index of the other candidate."""
     information: float
-    """Information about the user's weights that the comparison is expected to give, in nats."""
+    """Expected information of the comparison about the user's weights, in nats."""
     probability: float
     """Probability that the user prefers the first candidate."""
     change: float
@@ -353,8 +353,8 @@ class QuestionResponse(ResponsePart):
     question: Question | None
     """The pair to compare; null if no comparison is likely enough to change the ranking."""
     expected_accuracy: float
-    """Expected accuracy of the model's predictions of which candidate the user prefers: the mean of max(p, 1 - p) over
-    all pairs of candidates, where p is the probability that the user prefers the first."""
+    """How often the model expects to predict correctly which of two candidates the user prefers: the mean of
+    max(p, 1 - p) over all pairs of candidates, where p is the probability that the user prefers the first."""
 
 
 # The server
@@ -376,7 +376,7 @@ class ModelCard(ResponsePart):
     encoder: str | None
     """The encoder that embeds texts; null: the server accepts embeddings only."""
     fingerprint: str
-    """Hash of the basis, the prior, the temperature and the encoder. The server uses feedback stored for this hash."""
+    """Hash of the basis, prior, temperature and encoder. The server uses only feedback stored for this hash."""
 
 
 class ModelList(ResponsePart):
@@ -387,6 +387,6 @@ class ModelList(ResponsePart):
 
 
 class Status(ResponsePart):
-    """Status of a server that works."""
+    """Body of the responses of /health and /ready."""
 
     status: Literal["ok"] = "ok"

@@ -1,4 +1,4 @@
-"""Settings of a server, which its processes read as JSON from an environment variable."""
+"""Settings of a server. Its processes read them as JSON from an environment variable."""
 
 from __future__ import annotations
 

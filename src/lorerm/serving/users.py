@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 MAX_BATCHES = 10_000
 """Maximum number of requests with feedback for one user: each request reads the feedback of all earlier ones."""
-# Attempts to store feedback. One fails only if another request for the same user succeeded at the same time.
+# Attempts to store feedback. An attempt fails only if another request for the same user succeeded at the same time.
 _ATTEMPTS = 50
 
 
@@ -40,7 +40,7 @@ class User:
     n_feedback: int
     """Number of comparisons and choices received by this server."""
     version: int
-    """Number of requests with this feedback."""
+    """Number of requests in which this feedback was received."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class Users:
                     if earlier.digest != batch.digest:
                         problem = "the idempotency key was already used for different feedback"
                         raise ApiError(409, "key_reused", problem, "use a new key")
-                    # The request was sent before: return the weights as they were after that.
+                    # The request was sent before: return the weights as they were after it.
                     return self._fit(user_id, file_users, stored.batches[:number]), None
             if len(stored.batches) >= MAX_BATCHES:
                 problem = f"the user has feedback from {MAX_BATCHES:,} requests, which is the maximum"
@@ -166,7 +166,8 @@ class Users:
             new = ProjectedComparisons(projected, weights, of_user)
             try:
                 fitted = fitted.add([user_id], new, model.prior, model.temperature)
-            except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # huge numbers: rounding loses the prior
+            # With huge embeddings, rounding loses the prior, and the posterior precision is singular.
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
                 raise not_computable() from None
         mean = fitted.weights[0].numpy()
         covariance = None if fitted.covariance is None else fitted.covariance[0].numpy()

@@ -39,7 +39,7 @@ async def rerank(request: Request, body: RerankRequest) -> dict[str, Any]:
 @router.post("/v1/score", operation_id="score", response_model=ScoreResponse)
 @router.post("/score", include_in_schema=False)
 async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
-    """Return the reward of each document for a user: one query for all, or one query for each document."""
+    """Return the reward of each document for a user. The request has one query for all documents, or one for each."""
     state = state_of(request)
     documents, prompts = _as_list(body.documents), _as_list(body.queries)
     if len(prompts) == 1:
@@ -60,7 +60,10 @@ async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
 
 
 async def _weights(state: State, asked: RewardRequest) -> tuple[str | None, Floats32]:
-    """Return the user whose weights are used (None: the population model) and the weights [K]."""
+    """Return the id of the user whose weights are used, and the weights [K].
+
+    The id is None if they are the population weights: the prior mean, used if a request names no user.
+    """
     if asked.model is not None and asked.model != state.model.name:
         remedy = f"set `model` to {state.model.name!r}, or leave it out"
         raise ApiError(404, "unknown_model", "the server has no model with the requested name", remedy)

@@ -26,7 +26,7 @@ from lorerm.serving.schemas import (
 from lorerm.serving.state import State, state_of
 from lorerm.serving.users import User
 
-# Maximum of a projected comparison's coordinates divided by the temperature. Embeddings of encoders stay far below it.
+# Largest coordinate of a projected comparison, in units of the temperature. Embeddings of an encoder stay far below it.
 _MAX_LOG_ODDS = 1e6
 
 router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=documented(409))
@@ -47,7 +47,7 @@ async def add_feedback(
 
 @router.get("/{user}", operation_id="get_user", responses=documented(404))
 async def get_user(user: UserInPath, request: Request, population: Annotated[bool, Query()] = False) -> UserResponse:
-    """Return a user's weights. If the user is unknown and `population` is true, return the population weights."""
+    """Return a user's weights. If the user is unknown and `population` is true, return the mean of the prior."""
     users = state_of(request).users
     found = await users.find(user)
     if found is None and population:
@@ -79,7 +79,7 @@ async def next_question_of_texts(
 
 @router.post("/{user}/next-question", operation_id="next_question")
 async def next_question_of_documents(user: UserInPath, request: Request, body: QuestionRequest) -> QuestionResponse:
-    """Choose two of several candidates for the user to compare next. An unknown user gets the population model."""
+    """Choose two of several candidates for the user to compare next. For an unknown user, the prior is used."""
     return await _next_question(user, body, state_of(request))
 
 
