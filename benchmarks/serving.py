@@ -320,7 +320,7 @@ class Server:
 
 @contextlib.contextmanager
 def listening(core: int, command: list[str], port: int, log: Path) -> Iterator[Server]:
-    """Start a server on one core, wait until it accepts connections, and end it after the `with` block."""
+    """Start a server on one core, wait until it answers, and end it after the `with` block."""
     if hasattr(os, "sched_setaffinity"):
         command = ["taskset", "-c", str(core), *command]
     with log.open("wb") as lines:
@@ -330,8 +330,10 @@ def listening(core: int, command: list[str], port: int, log: Path) -> Iterator[S
             for _ in range(600):
                 if process.poll() is not None:
                     raise SystemExit(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 60) as probe:
+                    probe.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    if probe.recv(1):
+                        break
                 time.sleep(0.1)
             yield Server(port, process)
         finally:

@@ -21,11 +21,10 @@ def settings_of(tmp_path, monkeypatch):
     return lambda *arguments: read_settings(build_parser().parse_args(["serve", *map(str, arguments)]))
 
 
-def test_a_run_is_served_with_its_encoder(settings_of, done, tmp_path):
+def test_a_run_is_served_with_its_encoder(settings_of, done):
     settings = settings_of(done)
     assert settings.encoder == {"model": None}
     assert settings.database == "sqlite:///lorerm.sqlite"
-    assert (tmp_path / "lorerm.sqlite").exists()
     assert settings_of(done, "--embeddings-only").encoder is None
 
 
@@ -77,12 +76,12 @@ def test_database_and_keys_can_come_from_the_environment(settings_of, done, tmp_
 )
 def test_bad_settings_are_refused(refuses, done, tmp_path, monkeypatch, arguments, names):
     monkeypatch.chdir(tmp_path)
-    refuses("serve", done, *arguments, names=names)
+    refuses("serve", done, "--port", "0", *arguments, names=names)
 
 
 def test_a_folder_without_a_model(refuses, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refuses("serve", tmp_path, error=ModelError, names=[tmp_path])
+    refuses("serve", tmp_path, "--port", "0", error=ModelError, names=[tmp_path])
 
 
 def test_a_new_key_is_printed_with_its_line(lorerm):

@@ -6,14 +6,12 @@ import logging
 from dataclasses import replace
 
 from lorerm.serving.app import create_app
-from lorerm.serving.settings import ENVIRONMENT
 
 FEEDBACK = {"answers": [{"prompt": "What of bread?", "chosen": "It is good.", "rejected": "Well, it depends."}]}
 
 
-def test_settings_come_from_the_environment(settings, monkeypatch):
-    monkeypatch.setenv(ENVIRONMENT, replace(settings, docs=True).to_json())
-    assert "/docs" in {route.path for route in create_app().routes}
+def test_the_page_docs_is_optional(settings):
+    assert "/docs" in {route.path for route in create_app(replace(settings, docs=True)).routes}
     assert "/docs" not in {route.path for route in create_app(settings).routes}
 
 

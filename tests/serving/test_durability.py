@@ -78,7 +78,7 @@ class Trial:
         self._arguments = (folder, "--database", url, "--embeddings-only", "--workers", workers)
         self._database = url
         self.server = Process(*self._arguments)
-        self.server.wait_until_ready()
+        self.server.check_ready()
         rng = random.Random(0)  # noqa: S311
         rows = [[rng.gauss(0, 0.05) for _ in range(808)] for _ in range(CLIENTS)]
         self._writers = [Writer(n, lambda: self.server.url, base64_of(rows[n])) for n in range(CLIENTS)]

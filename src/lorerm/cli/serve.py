@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,17 +96,15 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
-    """Return the server's settings, after a check that they open the database and the model."""
-    from lorerm.serving.database import Database
+    """Return the server's settings."""
     from lorerm.serving.keys import read_keys
-    from lorerm.serving.loaded_model import LoadedModel
     from lorerm.serving.settings import Settings
 
     for name, (_, _, least, _, _) in _NUMBERS.items():
         value = getattr(parsed, name.replace("-", "_"))
         if not value >= least:
             raise ConfigError(f"--{name} is {value}", f"give {least} or more", argument=name)
-    settings = Settings(
+    return Settings(
         path=parsed.path,
         database=parsed.database,
         rank=parsed.rank,
@@ -123,13 +119,6 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
     )
-    # Both are opened here, so that an error is printed as one line. Each process of the server opens them again and
-    # loads the encoder. Only this function prepares the database: a process that replaces a failed one must be able to
-    # start while the database is down.
-    with closing(Database(settings.database)) as database:
-        database.prepare()
-    LoadedModel(replace(settings, encoder=None))
-    return settings
 
 
 def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:

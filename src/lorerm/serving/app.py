@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,26 +17,22 @@ from lorerm._version import __version__
 from lorerm.serving.errors import handle_error
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.middleware import ordered_middleware
-from lorerm.serving.processes import end_with_parent
 from lorerm.serving.routes import ranking, status, users
-from lorerm.serving.settings import ENVIRONMENT, Settings
+from lorerm.serving.settings import Settings
 from lorerm.serving.state import State
 
 PAGE = Path(__file__).parent / "page"
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """Build the ASGI application.
 
-    If `settings` is None, they are read from the environment variable that `lorerm serve` sets. The model is loaded
-    when the application starts. The database must have been prepared (`Database.prepare`).
+    The model is loaded when the application starts. The database must have been prepared (`Database.prepare`).
     """
-    settings = settings or Settings.from_json(os.environ[ENVIRONMENT])
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        end_with_parent()
         with ExitStack() as until_end:
             app.state.shared = State.open(settings, metrics, until_end)
             # The objects that exist now are needed until the process ends. Freezing excludes them from all later

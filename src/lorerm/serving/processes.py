@@ -1,97 +1,113 @@
-"""The server's processes: one, or several workers that share a socket and end with the process that started them."""
+"""The server's processes: a supervisor that listens on the address, and workers that answer on its socket."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
 
-from lorerm.errors import ConfigError, RunError
+from lorerm.errors import ConfigError
 from lorerm.serving.connections import LimitedConnection
+from lorerm.serving.database import Database
 from lorerm.serving.keys import is_loopback
-from lorerm.serving.settings import ENVIRONMENT, METRICS_FOLDER, Settings
+from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.settings import METRICS_FOLDER, Settings
+from lorerm.serving.supervisor import Heartbeat, Supervisor
 
 _MAX_CONNECTIONS = 1000
+# Connections that the kernel accepts before a worker takes them.
+_BACKLOG = 2048
 # Seconds until an idle connection is closed, and seconds that requests have to finish when the server stops.
 _KEEP_ALIVE, _GRACE = 5, 10
-# Seconds until a worker that does not respond is killed. On a busy machine the imports alone can take long.
-_WORKER_PATIENCE = 60
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal stops the process. The address is printed once the socket is bound."""
+    """Serve until a signal stops the process. The address is printed once the server is ready."""
     if not settings.keys and not is_loopback(host):
         problem = f"--host {host} makes the server reachable from other machines, but there are no API keys"
         remedy = "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out"
         raise ConfigError(problem, remedy, argument="api-keys")
-    config = configure("lorerm.serving.app:create_app", host, port, factory=True, workers=settings.workers)
-    os.environ[ENVIRONMENT] = settings.to_json()
-    listening = _bind(config)
-    name = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Serving {settings.path} on http://{name}:{listening.getsockname()[1]}\n")
-    sys.stdout.flush()
-    try:
-        if settings.workers == 1:
-            uvicorn.Server(config).run(sockets=[listening])
-        else:
-            with tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
-                os.environ[METRICS_FOLDER] = folder
-                Multiprocess(config, sockets=[listening]).run()
-    except KeyboardInterrupt:  # Ctrl+C, the usual way to stop the server
-        return
-    except SystemExit:
-        raise RunError("the server could not start", "see the message above") from None
+    # The socket comes first, so that a second server on the same port ends before it touches the database.
+    with closing(_listen(host, port)) as listening, tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
+        check(settings)
+        os.environ[METRICS_FOLDER] = folder
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listening.getsockname()[1]}"
+
+        def announce() -> None:
+            sys.stdout.write(f"Serving {settings.path} on {address}\n")
+            sys.stdout.flush()
+
+        Supervisor(_work, (settings, listening), settings.workers, announce, listening.close).run()
 
 
-def configure(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
+def check(settings: Settings) -> None:
+    """Prepare the database and load the model, so that an error in them is printed as one line.
+
+    Each worker opens them again and loads the encoder. Only this function prepares the database: a worker that
+    replaces a failed one must be able to start while the database is down.
+    """
+    with closing(Database(settings.database)) as database:
+        database.prepare()
+    LoadedModel(replace(settings, encoder=None))
+
+
+def configure(app: Any, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
     """Return uvicorn's configuration for an ASGI application; `options` are further settings of uvicorn."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,  # paths contain user ids
         server_header=False,
         http=LimitedConnection,
         ws="none",
+        backlog=_BACKLOG,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
-        timeout_worker_healthcheck=_WORKER_PATIENCE,
         **options,
     )
 
 
-def end_with_parent() -> None:
-    """If this process is a worker, end it when the process that started it ends, even if that process is killed."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+class _Server(uvicorn.Server):
+    """Server that sends signs of life from its event loop, the first one when it is ready."""
 
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+    def __init__(self, config: uvicorn.Config, heartbeat: Heartbeat) -> None:
+        super().__init__(config)
+        self._heartbeat = heartbeat
 
-    threading.Thread(target=watch, daemon=True, name="parent").start()
+    async def on_tick(self, counter: int) -> bool:
+        """Send a sign of life once a second: uvicorn calls this every 0.1 s, for the first time when it is ready."""
+        if counter % 10 == 0:
+            self._heartbeat.send()
+        return await super().on_tick(counter)
 
 
-def _bind(config: uvicorn.Config) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def _work(heartbeat: Heartbeat, settings: Settings, listening: socket.socket) -> None:
+    """Answer requests in a worker process until it is ended."""
+    # Imported here because the supervisor does not need it, and prometheus-client must find METRICS_FOLDER.
+    from lorerm.serving.app import create_app
+
+    _Server(configure(create_app(settings)), heartbeat).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address. Raises `ConfigError` if another server listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((config.host, config.port))
+        listening.bind((host, port))
+        # SO_REUSEADDR lets a second socket bind to the same address until one of the two listens.
+        listening.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listening.close()
-        problem = f"the address --host {config.host} --port {config.port} cannot be used ({error})"
+        problem = f"the address --host {host} --port {port} cannot be used ({error})"
         raise ConfigError(problem, "choose another port or host", argument="port") from error
-    listening.set_inheritable(True)
     return listening

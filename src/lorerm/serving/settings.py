@@ -1,14 +1,11 @@
-"""Settings of a server. Its processes read them as JSON from an environment variable."""
+"""Settings of a server. Its supervisor passes them to the workers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-ENVIRONMENT = "LORERM_SERVE_SETTINGS"
-"""The environment variable in which the processes of a server find its settings, as JSON."""
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable with the folder in which several processes share their metrics.
 
@@ -18,7 +15,7 @@ prometheus_client reads it when it is imported, so set it before that.
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a server. All values are JSON-serialisable."""
+    """Settings of a server."""
 
     path: str
     """A run folder, a model's folder, or its id on the hub."""
@@ -46,13 +43,3 @@ class Settings:
     """Whether to serve the page /docs, which loads scripts from the web."""
     running: Mapping[str, Any] = field(default_factory=dict)
     """Execution settings of the encoder: device, batch_tokens, trust_remote_code."""
-
-    def to_json(self) -> str:
-        """Return the settings as JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Settings:
-        """Read what `to_json` returned."""
-        values = json.loads(text)
-        return cls(**{**values, "keys": tuple(values["keys"]), "origins": tuple(values["origins"])})

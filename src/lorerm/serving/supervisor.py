@@ -1,0 +1,271 @@
+"""Supervisor of worker processes: starts them, replaces those that end or hang, and stops them on a signal."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from lorerm.errors import RunError
+
+log = logging.getLogger("lorerm.serving")
+
+# A new interpreter for each worker: torch's threads do not survive a fork.
+_SPAWN = multiprocessing.get_context("spawn")
+# A worker that served for fewer seconds than the first number ended early. If it had become ready, it is replaced at
+# once. While replacements end early too, they start after delays that double from the second to the third number.
+_EARLY, _FIRST_DELAY, _MAX_DELAY = 10.0, 0.5, 30.0
+# Seconds without a sign of life after which a worker is killed. On a busy machine a long computation can delay signs.
+_PATIENCE = 60.0
+# Seconds that workers have to end after SIGTERM. They let requests finish for 10 s (`processes._GRACE`).
+_TIME_TO_STOP = 20.0
+_CHECK_INTERVAL = 1.0
+
+
+class Heartbeat:
+    """Signs of life that a worker sends to its supervisor. The first one says that the worker is ready."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self) -> None:
+        """Send a sign of life; takes microseconds, and never waits."""
+        # If the supervisor does not read, or has ended, the sign is lost.
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._connection.fileno(), b".")
+
+    def prepare(self) -> None:
+        """Make `send` fail, instead of wait, when the pipe is full."""
+        os.set_blocking(self._connection.fileno(), False)
+
+
+class Worker:
+    """A worker process, as its supervisor sees it.
+
+    `target` is called in the process with a `Heartbeat` and the arguments. It must be importable.
+    """
+
+    def __init__(self, target: Callable[..., object], arguments: Sequence[Any]) -> None:
+        self.beats, writer = _SPAWN.Pipe(duplex=False)
+        self.process = _SPAWN.Process(target=_run, args=(target, Heartbeat(writer), arguments))
+        # Ctrl+C in a terminal interrupts all processes. Workers end only when the supervisor ends them, so this signal
+        # is blocked in them, from their beginning: a new process inherits the blocked signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            writer.close()
+        self.ready_since: float | None = None
+        self._last_beat = time.monotonic()
+
+    def note_beats(self) -> None:
+        """Read the signs of life that have arrived."""
+        if self.beats.poll():
+            with suppress(OSError):
+                if os.read(self.beats.fileno(), 65536):
+                    self._last_beat = time.monotonic()
+                    self.ready_since = self.ready_since or self._last_beat
+
+    def is_hung(self) -> bool:
+        """Return whether a worker that was ready has sent no sign of life for a long time."""
+        return self.ready_since is not None and time.monotonic() - self._last_beat > _PATIENCE
+
+    def ended_early(self) -> bool:
+        """Return whether a worker that has ended was not ready for long."""
+        return self.ready_since is None or time.monotonic() - self.ready_since < _EARLY
+
+    def stop(self) -> None:
+        """Ask the process to finish its requests and end."""
+        if self.process.is_alive():
+            self.process.terminate()
+
+    def close(self) -> None:
+        """Kill the process if it still runs, and release its resources."""
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        self.process.close()
+        self.beats.close()
+
+
+class _Slot:
+    """One of the workers that there should be, with the delay until it is started again."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.start_at = 0.0
+        self.n_early = 0
+        self.could_start = True
+        """Whether the last worker became ready."""
+
+    def note_end(self, worker: Worker) -> float:
+        """Set when the next worker starts, and return the delay in seconds."""
+        self.worker, self.could_start = None, worker.ready_since is not None
+        self.n_early = self.n_early + 1 if worker.ended_early() else 0
+        at_once = self.could_start and self.n_early < 2
+        delay = 0.0 if at_once else min(_FIRST_DELAY * 2.0 ** min(self.n_early - 1, 10), _MAX_DELAY)
+        self.start_at = time.monotonic() + delay
+        return delay
+
+
+class Supervisor:
+    """Keeps a number of workers running until a signal (SIGINT, SIGTERM) ends it.
+
+    A worker that ends is replaced, and the others are left alone. Workers that end early are started again after
+    growing delays.
+
+    Parameters
+    ----------
+    target, arguments
+        A function that serves until its process gets SIGTERM, and its arguments after the `Heartbeat`.
+    n_workers
+        The number of workers.
+    on_ready, on_stop
+        Called once, when the first worker is ready, and before the workers are stopped.
+    """
+
+    def __init__(
+        self,
+        target: Callable[..., object],
+        arguments: Sequence[Any],
+        n_workers: int,
+        on_ready: Callable[[], object],
+        on_stop: Callable[[], object],
+    ) -> None:
+        self._target, self._arguments = target, tuple(arguments)
+        self._on_ready, self._on_stop = on_ready, on_stop
+        self._slots = [_Slot() for _ in range(n_workers)]
+        self._is_ready = False
+
+    def run(self) -> None:
+        """Run until a signal. Raises `RunError` if no worker is left, because none of them could start."""
+        with _received_signals() as signals:
+            try:
+                while not self._must_stop(signals):
+                    self._start_workers()
+                    self._wait(signals)
+                    self._note_beats()
+                    self._note_ends()
+            finally:
+                self._on_stop()
+                self._stop(signals)
+
+    def _must_stop(self, signals: _Signals) -> bool:
+        return bool({signal.SIGINT, signal.SIGTERM} & set(signals.take()))
+
+    def _start_workers(self) -> None:
+        for slot in self._slots:
+            if slot.worker is None and time.monotonic() >= slot.start_at:
+                slot.worker = Worker(self._target, self._arguments)
+
+    def _wait(self, signals: _Signals) -> None:
+        """Wait for a signal, a sign of life or the end of a worker, at most until the next check is due."""
+        workers = self._workers()
+        wait([signals.reader, *(w.process.sentinel for w in workers), *(w.beats for w in workers)], _CHECK_INTERVAL)
+
+    def _note_beats(self) -> None:
+        for worker in self._workers():
+            worker.note_beats()
+            if worker.is_hung():
+                log.error("worker %s does not respond: it is killed", worker.process.pid)
+                worker.process.kill()
+                worker.process.join()
+            if worker.ready_since is not None and not self._is_ready:
+                self._is_ready = True
+                self._on_ready()
+
+    def _note_ends(self) -> None:
+        for slot in self._slots:
+            worker = slot.worker
+            if worker is not None and not worker.process.is_alive():
+                pid, code = worker.process.pid, worker.process.exitcode
+                delay = slot.note_end(worker)
+                worker.close()
+                if not self._is_ready:
+                    raise RunError("the server could not start", "see the message above")
+                log.warning("worker %s ended (%s): another one starts in %g s", pid, _reason(code), delay)
+        if not any(slot.worker is not None or slot.could_start for slot in self._slots):
+            problem = "no worker is left: the workers that should replace them could not start"
+            raise RunError(problem, "see the messages above, and start the server again")
+
+    def _workers(self) -> list[Worker]:
+        return [slot.worker for slot in self._slots if slot.worker is not None]
+
+    def _stop(self, signals: _Signals) -> None:
+        """End all workers: let them finish their requests, unless a second signal arrives or they take too long."""
+        workers = self._workers()
+        for worker in workers:
+            worker.stop()
+        deadline = time.monotonic() + _TIME_TO_STOP
+        while time.monotonic() < deadline and not self._must_stop(signals):
+            running = [worker.process.sentinel for worker in workers if worker.process.is_alive()]
+            if not running:
+                break
+            wait([signals.reader, *running], deadline - time.monotonic())
+        for worker in workers:
+            worker.close()
+
+
+class _Signals:
+    """Signals that have arrived, readable from a pipe so that `wait` can wait for them too."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self._writer, False)
+
+    def note(self, number: int, _: object) -> None:
+        """Handle a signal: note its number."""
+        with suppress(BlockingIOError):
+            os.write(self._writer, bytes([number]))
+
+    def take(self) -> list[int]:
+        """Return the numbers of the signals that have arrived since the last call."""
+        with suppress(BlockingIOError):
+            return list(os.read(self.reader, 4096))
+        return []
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+@contextmanager
+def _received_signals() -> Iterator[_Signals]:
+    """Collect SIGINT and SIGTERM, instead of ending the process, while the context lasts."""
+    signals = _Signals()
+    before = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signals.close()
+
+
+def _run(target: Callable[..., object], heartbeat: Heartbeat, arguments: Sequence[Any]) -> None:
+    """Call the target in a worker process, which ends when its supervisor ends, even if that is killed."""
+    threading.Thread(target=_end_with_supervisor, daemon=True, name="supervisor").start()
+    heartbeat.prepare()
+    target(heartbeat, *arguments)
+
+
+def _end_with_supervisor() -> None:
+    supervisor = multiprocessing.parent_process()
+    assert supervisor is not None  # noqa: S101 - a worker has one
+    supervisor.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _reason(code: int | None) -> str:
+    """Return why a process ended, from its exit code: a negative one is a signal's number."""
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,0 +1,29 @@
+"""Worker processes for the tests of the supervisor, which can import this module because it is beside conftest.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def work(heartbeat, folder: Path) -> None:
+    """Be ready at once, and note in the folder when the process starts and when it is asked to end.
+
+    Files in the folder change this: `broken` makes the process end before it is ready, `brief` makes it end when it is
+    ready.
+    """
+    if (folder / "broken").exists():
+        sys.exit(3)
+    stopping = []
+    signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    (folder / f"{os.getpid()}.started").touch()
+    heartbeat.send()
+    if (folder / "brief").exists():
+        sys.exit(4)
+    while not stopping:
+        heartbeat.send()
+        time.sleep(0.02)
+    (folder / f"{os.getpid()}.finished").touch()
