@@ -156,7 +156,7 @@ def test_articles_are_left_out_and_counted_unless_asked_for(lorerm, tmp_path):
     rows = [tldr_row("worker01", f"Article {i}.", "train", "good", "bad", cnn=True) for i in range(3)]
     write_jsonl(sample / "batch0_cnndm.json", rows)
     out = lorerm("prepare", "tldr", "--data", sample, "--out", tmp_path / "a").out
-    assert "3 left out, news articles of CNN/DM" in out
+    assert "3 left out, on news articles (CNN/DM)" in out
     assert (
         "news articles"
         not in lorerm("prepare", "tldr", "--data", sample, "--out", tmp_path / "b", "--include-cnn-dm").out

@@ -295,6 +295,16 @@ def test_dropped_and_limited_comparisons_are_counted_apart():
     assert [sentence.rpartition(": ")[2] for sentence in summary.warnings()] == ["1.", "3."]
 
 
+def test_comparisons_that_the_data_label_as_unused_are_counted_as_such():
+    rows = [("a", "p", "train_seen"), ("a", "q", "test_seen"), ("b", "p", "train_unseen"), ("b", "q", "test_unseen")]
+    rows += [("a", "q", "unused"), ("b", "r", "unused"), ("c", "p", "unused")]
+    summary = split(preferences(rows)).summary
+    assert summary.n_pairs_labelled_unused == summary.n_pairs_unused == 3
+    assert (summary.n_pairs_over_limit, summary.n_prompts_on_both_sides, summary.users_left_out) == (0, 0, ())
+    (warning,) = summary.warnings()
+    assert "unused: 3" in warning
+
+
 @pytest.mark.parametrize(("share", "n_warnings"), [(0.3, 1), (0.0, 0)])
 def test_warns_if_no_user_is_unseen_although_some_were_wanted(share, n_warnings):
     splits = split(preferences([("x", "p", "train"), ("x", "q", "test")]), unseen_users=share)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound="Comparisons")
 
-# Number of names indexed at a time, which bounds memory.
+# Number of names that are indexed at a time; it bounds memory.
 _NUMBERED_ROWS = 1 << 20
 
 
@@ -66,7 +66,7 @@ class Comparisons:
         NumPy arrays, torch tensors and lists are kept unchanged. Pandas and Arrow columns become NumPy arrays, without
         a copy if their memory layout allows it.
 
-        If `prompt_ids` is None, each unordered pair of responses counts as a separate prompt.
+        If `prompt_ids` is None, each distinct pair of responses (in either order) counts as a prompt of its own.
 
         Raises `DataError` if a column is not valid; the error names the argument.
         """
@@ -194,9 +194,9 @@ class Comparisons:
 
 
 class UnorderedPairs(Sequence[str]):
-    """Sequence of prompt ids, one for each unordered pair of rows: "3_7" for rows 3 and 7, and for rows 7 and 3.
+    """Prompt ids made from the two response rows of each comparison: "3_7" for rows 3 and 7, in either order.
 
-    A string is built only when it is read, which saves memory.
+    Each string is built only when it is read, which saves memory.
     """
 
     def __init__(self, left: Ints, right: Ints) -> None:
@@ -226,7 +226,7 @@ def index_distinct(names: Column) -> tuple[tuple[str, ...], Ints]:
 
 
 def as_strings(values: Any) -> Strings:  # noqa: ANN401 - any iterable of str or None
-    """Return strings as an array of Python objects, in which equal strings are one object."""
+    """Return strings as an array of Python objects; equal strings share one object, which saves memory."""
     known: dict[str | None, str | None] = {}
     found = [known.setdefault(value, value) for value in values]
     return np.fromiter(found, dtype=object, count=len(found))

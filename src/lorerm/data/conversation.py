@@ -94,8 +94,8 @@ def conversation_key(conversation: Conversation) -> str:
 def is_stringified_list(text: str) -> bool:
     """Return True if a response is the printed form of a list of strings or of messages.
 
-    In one published data set only the rejected responses have this form. There the brackets reveal which response was
-    chosen (a label leak).
+    In one published data set, only the rejected responses have this form, so that the brackets reveal which response
+    was chosen (a label leak).
 
     Examples
     --------

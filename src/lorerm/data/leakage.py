@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from lorerm.data.preferences import Preferences
 
 _MAX_COMPARISONS = 20_000  # bounds the time to a few seconds; standard errors are then about 0.005
-_MIN_COMPARISONS = 20  # half of this number is needed to fit a scorer, and half to measure it
+_MIN_COMPARISONS = 20  # a scorer needs half of this number to be fitted, and half to be measured
 
-# A scorer gives a warning if its accuracy exceeds a baseline by a quarter of the baseline's errors (from 0.5 to 0.625,
-# from 0.7 to 0.775) and by two standard errors more. For the lengths, the baseline is the better of two rules: the
-# longer response is always chosen, or the shorter one is. For the format, the baseline is chance. On clean data
-# (UKPConvArg1, simulated preferences for length) the lengths gain nothing over their baseline, and the format gains at
-# most 0.06; a rendering fault gains 0.4 or more.
+# A scorer gives a warning if its accuracy exceeds a threshold by more than two standard errors. The threshold is the
+# accuracy of a baseline plus a quarter of the baseline's error rate (0.625 for a baseline of 0.5, 0.775 for 0.7). For
+# the lengths, the baseline is the better of two rules: always the longer response, or always the shorter one. For the
+# format, the baseline is chance. On clean data (UKPConvArg1, simulated preferences for length) the lengths gain nothing
+# over their baseline, and the format gains at most 0.06; a rendering fault gains 0.4 or more.
 _SUSPECT_GAIN = 0.25
 _STANDARD_ERRORS = 2.0
-# Users with a strong preference for longer or shorter responses follow it in about 85% of their comparisons, but not in
-# 90%. A share of 90% gives a warning if it is also two standard errors above 85%.
+# Users who strongly prefer longer or shorter responses follow this preference in about 85% of their comparisons. A
+# share of 90% or more gives a warning if it is also two standard errors above 85%.
 _NEARLY_ALL = 0.9
 _STRONG_PREFERENCE = 0.85
 
@@ -115,7 +115,7 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     longer = np.sign(lengths[:, 0] - lengths[:, 1])
     share = float(np.mean((longer + 1) / 2)) if len(longer) else 0.5
     prompts = np.unique(preferences.prompt_ids.astype(str), return_inverse=True)[1]
-    # Half of the prompts: every second one of a random permutation of their numbers.
+    # Hold out half of the prompts: every second one in a random permutation of their numbers.
     held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
     by_length = by_format = (0.5, 0.5)
     by_rule = max(share, 1 - share)
@@ -139,7 +139,7 @@ def _length_scores(lengths: Floats, held_out: Bools, seed: int) -> Floats:
     scorer = DecisionTreeClassifier(max_leaf_nodes=24, min_samples_leaf=10, random_state=seed)
     scorer.fit(features(np.concatenate([fitted, flipped])), np.repeat([1, 0], len(fitted)))
     tested = lengths[held_out]
-    # Difference between the predictions for both orders of the two responses: the order itself has no influence.
+    # Subtract the predictions for the two orders of the responses, so that the order itself has no influence.
     forward, backward = (scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1]))
     return np.asarray(forward - backward, dtype=np.float64)
 
@@ -160,7 +160,7 @@ def _format_scores(features: Floats, weights: Floats, held_out: Bools) -> Floats
 
 
 def _balance(longer: Floats) -> Floats:
-    """Return weights with which the longer and the shorter response are chosen equally often, if both cases occur."""
+    """Return weights of the comparisons such that those with the longer response chosen weigh as much as the rest."""
     weights = np.ones(len(longer))
     n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
     if n_longer and n_shorter:

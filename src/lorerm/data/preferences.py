@@ -39,7 +39,7 @@ _ROWS_READ = 1_000  # number of rows of a Parquet file converted to Python objec
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """Numbers of the rows read from an input, of the comparisons that they became, and of ties.
+    """Counts of the rows read from an input, of the comparisons that they became, and of ties.
 
     A comparison that occurs twice in the input is kept twice, since the user made it twice.
     """
@@ -89,7 +89,7 @@ class Preferences(Comparisons):
     responses
         An Arrow table with one row for each response. Its columns `prompt` and `response` are lists of {role, content}.
     summary
-        Counts of the input as it was read. A selection keeps the counts of the whole input.
+        Counts of the input as it was read. `select` keeps them unchanged.
 
     Examples
     --------
@@ -369,8 +369,8 @@ class Preferences(Comparisons):
     def canonical(self) -> Preferences:
         """Return the same comparisons, with the responses in an order that depends only on their texts.
 
-        Rows of embeddings are in this order. Equal responses are merged, and responses that no comparison uses are
-        dropped. The rest is sorted by the canonical JSON of the whole conversation
+        Embeddings are stored in this order. Equal responses are merged, and responses that no comparison uses are
+        dropped. The other responses are sorted by the canonical JSON of the whole conversation
         (`lorerm.data.conversation.conversation_key`).
         """
         chosen, rejected = self.rows()

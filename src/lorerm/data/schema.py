@@ -1,4 +1,4 @@
-"""The data contract: the columns that a row of input may have, and the comparisons that it becomes."""
+"""The rules for input rows: which columns a row may have, and which comparisons it becomes."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def parse_weight(value: object) -> float:
 
 
 def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
-    """Compare the chosen response with each other response, of k >= 2 in all; `choice` is its index, from 0.
+    """Compare the chosen response with each other response. There are at least two; `choice` is an index, from 0.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
 
 
 def order_by_ratings(responses: Sequence[str], ratings: object) -> Ordering:
-    """Compare each of k >= 2 responses with each lower-rated response; `ratings` are k finite numbers.
+    """Compare each response with each lower-rated response. `ratings` has one finite number for each response.
 
     Examples
     --------
@@ -272,8 +272,8 @@ def _parse_response(value: object, column: str, name: str, prompt: Conversation)
 def _check_same_form(values: list[object], names: str, column: str) -> None:
     """Raise `DataError` if only some of the responses are strings, or only some are the printed form of a list.
 
-    A published pipeline stored chosen responses as strings and rejected ones as printed lists, so that the brackets
-    showed which response was chosen.
+    One published data set stores chosen responses as strings and rejected ones as printed lists, so that the brackets
+    reveal which response was chosen.
     """
     are_strings = [isinstance(value, str) for value in values]
     if any(are_strings) and any(as_list(value) is not None for value in values):

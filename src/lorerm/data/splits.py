@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Comparisons)
 
 _NAMED = 5  # largest number of users that a warning names
-# The side of a comparison. If the data label a prompt as both train and test, its train comparisons are dropped.
+# The side (train or test) of a comparison. If the data label a prompt as both, its train comparisons are dropped.
 _TRAIN, _TEST, _DROPPED = 0, 1, 2
 
 
@@ -72,6 +72,8 @@ class SplitSummary:
     """number of train comparisons left out because their user has reached the limit"""
     n_prompts_on_both_sides: int
     """number of prompts that the data label as both train and test; their train comparisons are left out"""
+    n_pairs_labelled_unused: int
+    """number of comparisons that the data label as unused"""
     n_pairs_unused: int
     """number of comparisons in no split, for any reason"""
     unseen_wanted: bool = True
@@ -99,6 +101,10 @@ class SplitSummary:
             sentences.append(
                 f"Train comparisons left out because their user has reached the limit: {self.n_pairs_over_limit:,}."
             )
+        if self.n_pairs_labelled_unused:
+            sentences.append(
+                f"Comparisons left out because the data label them as {UNUSED}: {self.n_pairs_labelled_unused:,}."
+            )
         if self.unseen_wanted and not self.sizes["test_unseen"].n_pairs:
             sentences.append(
                 "No user is held out as unseen, since fewer than two users have comparisons on both train and test "
@@ -112,11 +118,11 @@ class Splits(Generic[T]):
     """The four splits, each a table of the type that was split. The two splits of unseen users may be empty."""
 
     train_seen: T
-    """comparisons of seen users on train prompts, to which the basis and the seen users' weights are fitted"""
+    """comparisons of seen users on train prompts, to which the reward directions and these users' weights are fitted"""
     test_seen: T
     """comparisons of seen users on test prompts"""
     train_unseen: T
-    """comparisons of unseen users on train prompts: the few-shot comparisons, to which their weights are adapted"""
+    """comparisons of unseen users on train prompts (few-shot comparisons), to which these users' weights are fitted"""
     test_unseen: T
     """comparisons of unseen users on test prompts"""
     summary: SplitSummary = field(repr=False)
@@ -155,7 +161,7 @@ class Splits(Generic[T]):
                 argument="labels",
             )
         parts = {name: data.select(np.flatnonzero(names == name)) for name in SPLITS}
-        return cls(**parts, summary=_summarise(data.user_ids, data.prompt_ids, names, unseen_wanted))
+        return cls(**parts, summary=_summarise(data, names, unseen_wanted))
 
 
 def split(
@@ -181,11 +187,12 @@ def split(
 
         - `train` or `test` makes the prompt of the comparison a train or test prompt. If a prompt has both labels, it
           is a test prompt, and the comparisons labelled `train` are left out.
-        - The names of the four splits are used as they are; every comparison must then have one, or `unused`.
+        - If any comparison has the name of one of the four splits or `unused`, all must have such a label, and the
+          labels are used unchanged.
         - Prompts without a label are drawn by the seed.
     unseen_users
-        Share of the users to hold out, in [0, 1), of those with both train and test comparisons. If it is positive and
-        there are at least two such users, at least one is held out, but never all.
+        Share to hold out of the users who have both train and test comparisons, in [0, 1). If it is positive and there
+        are at least two such users, at least one is held out, but never all.
     test_prompts
         Share of the prompts to hold out, in (0, 1). At least one prompt is held out, but never all.
     seed
@@ -398,31 +405,36 @@ def _check_something_left(splits: NDArray[np.str_]) -> None:
         )
 
 
-def _summarise(user_ids: Column, prompt_ids: Column, splits: NDArray[np.object_], unseen_wanted: bool) -> SplitSummary:
+def _summarise(data: Comparisons, splits: NDArray[np.object_], unseen_wanted: bool) -> SplitSummary:
     """Count users and comparisons in the splits, and the unused comparisons by reason.
 
-    The reason is derived from the splits of the other comparisons of the same user and of the same prompt.
+    If the data do not label an unused comparison as unused, the reason is derived from the splits of the other
+    comparisons of the same user and of the same prompt.
     """
     # Not np.asarray, which would turn ids that are tuples into a matrix.
-    users, prompts = (np.fromiter(ids, dtype=object, count=len(ids)) for ids in (user_ids, prompt_ids))
+    users, prompts = (np.fromiter(ids, dtype=object, count=len(ids)) for ids in (data.user_ids, data.prompt_ids))
+    given: Column = [None] * len(data) if data.splits is None else data.splits
+    unused = splits == UNUSED
+    unlabelled = unused & np.fromiter((label != UNUSED for label in given), dtype=bool, count=len(given))
     names = list(dict.fromkeys(users.tolist()))
     where = {name: splits == name for name in SPLITS}
     in_test = np.logical_or.reduce([where[name] for name in TEST_SPLITS])
     used = set(users[splits != UNUSED].tolist())
     tested = set(users[in_test].tolist())
     test_prompts = set(prompts[in_test].tolist())
-    unused = zip(users[splits == UNUSED].tolist(), prompts[splits == UNUSED].tolist(), strict=True)
-    # Prompts of the unused comparisons of users who are in a split. If such a prompt is a test prompt, the comparison
-    # was labelled as train; otherwise it was over the limit of its user.
-    dropped = [prompt for user, prompt in unused if user in used]
+    left_out = list(zip(users[unlabelled].tolist(), prompts[unlabelled].tolist(), strict=True))
+    # Prompts of the comparisons left out although their user is in a split. If such a prompt is a test prompt, the
+    # comparison was labelled as train; otherwise it was over the limit of its user.
+    dropped = [prompt for user, prompt in left_out if user in used]
     return SplitSummary(
         sizes={name: SplitSize(len(set(users[rows].tolist())), int(rows.sum())) for name, rows in where.items()},
         n_users=len(names),
         users_without_test=tuple(name for name in names if name in used and name not in tested),
-        users_left_out=tuple(name for name in names if name not in used),
+        users_left_out=tuple(dict.fromkeys(user for user, _ in left_out if user not in used)),
         n_pairs_over_limit=sum(prompt not in test_prompts for prompt in dropped),
         n_prompts_on_both_sides=len(test_prompts.intersection(dropped)),
-        n_pairs_unused=int((splits == UNUSED).sum()),
+        n_pairs_labelled_unused=int((unused & ~unlabelled).sum()),
+        n_pairs_unused=int(unused.sum()),
         unseen_wanted=unseen_wanted,
     )
 

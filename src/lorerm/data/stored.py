@@ -1,7 +1,8 @@
 """Read and write the comparisons of a run folder (`comparisons.parquet`) and their texts (`responses.parquet`).
 
-The rows of `responses.parquet` are in the order of `Preferences.canonical`, as are the rows of the embeddings. If the
-text of a response was removed, because its users were forgotten, its row is empty. All other rows keep their numbers.
+A run folder is the folder into which `lorerm run` writes. The rows of `responses.parquet`, and those of the embeddings,
+are in the order of `Preferences.canonical`. If the users of a response were forgotten, the row of its text is empty,
+and all other rows keep their numbers.
 """
 
 from __future__ import annotations

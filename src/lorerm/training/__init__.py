@@ -1,1 +1,1 @@
-"""Training and adaptation: objectives, recipes, and the choice of settings on a validation split."""
+"""Training of reward models and adaptation to new users: objectives, recipes (training methods), choice of settings."""

@@ -1,4 +1,4 @@
-"""Adaptation: fit the weights of new users to their comparisons, given the basis."""
+"""Adaptation: fit the weights of new users to their comparisons. The basis (the reward directions) stays fixed."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def adapt(
         Settings of the adaptation; None is the default recipe, the posterior under the model's prior.
     keep_comparisons
         Whether to keep the K projections of each comparison with the weights, so that `UserWeights.update` can add
-        later comparisons exactly. Ignored by the published adaptation, which computes no posterior.
+        later comparisons exactly. Ignored by recipe "paper", which computes no posterior.
 
     Raises
     ------
     DataError
         If the embeddings and the model differ in dimension or encoder.
     ConfigError
-        If the published adaptation is selected, but the model's weights are not on the simplex.
+        If recipe "paper" is selected, but the model's weights are not on the simplex (at least 0, with sum 1).
     """
     config = config or AdaptationConfig()
     check_embeddings(model, data)

@@ -1,5 +1,8 @@
 """Empirical-Bayes prior over user weights: a Gaussian mixture fitted to the training users.
 
+The first weight of a user belongs to the direction that all users share. It is called the user's reliability, because
+it measures how consistently the user follows that direction.
+
 Each user's log-likelihood is approximated by a quadratic function around the user's weights under an initial Gaussian
 prior. The mixture is then fitted by expectation maximisation, with closed-form steps on K x K matrices and no further
 pass over the comparisons (extreme deconvolution: Bovy, Hogg & Roweis 2011, arXiv 0905.2979). A mixture fitted to the
@@ -39,7 +42,7 @@ class Likelihoods:
     linear: torch.Tensor
     """float64 [M, K]"""
     weights: torch.Tensor
-    """float64 [M, K]: the points of expansion"""
+    """float64 [M, K]: the weights around which each likelihood is expanded"""
 
     @classmethod
     def around(
@@ -56,7 +59,7 @@ class Likelihoods:
         return cls(information, gradient + (information @ weights[:, :, None])[:, :, 0], weights)
 
     def thinned(self, most: int) -> Likelihoods:
-        """Return the likelihoods of at most `most` users, evenly spaced."""
+        """Return the likelihoods of at most `most` users, at evenly spaced positions."""
         n_users = len(self.weights)
         if n_users <= most:
             return self
@@ -99,9 +102,9 @@ def fit_mixture(
     """Fit a mixture to the training users: maximum likelihood, with shrinkage of the covariances, from a k-means start.
 
     There are at most `MAX_COMPONENTS` components, and at most one per `USERS_PER_COMPONENT` users. They start with the
-    covariance of `initial`, scaled down. The first weight is a user's reliability: if `reliability_learnt` is False, it
-    has the mean and variance of `initial` in all components and is independent of the other weights. If `thorough` is
-    False, at most a quarter of the steps are made, which is enough to compare penalty strengths.
+    covariance of `initial`, scaled down. If `reliability_learnt` is False, the reliability (the first weight) has the
+    mean and variance of `initial` in all components and is independent of the other weights. If `thorough` is False, at
+    most a quarter of the steps are made, which is enough to compare penalty strengths.
     """
     from sklearn.cluster import KMeans
 
@@ -127,9 +130,9 @@ def fit_mixture(
 
 
 def scale_mixture(mixture: Mixture, prior_scale: float, *, reliability_learnt: bool) -> Mixture:
-    """Return the mixture with its covariance, within and between components, multiplied by `prior_scale`.
+    """Multiply the covariance of a mixture, both within and between components, by `prior_scale`; keep the mean.
 
-    If `reliability_learnt` is False, the variance of the reliability is not multiplied.
+    If `reliability_learnt` is False, the variance of the reliability (the first weight) is not multiplied.
     """
     mean, _ = mixture.moments()
     covariances = prior_scale * mixture.covariances

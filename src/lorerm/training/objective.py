@@ -2,8 +2,8 @@
 
 The model is P(chosen > rejected | u) = sigmoid(d . V w_u / s): d is the embedding of the chosen response minus that of
 the rejected one, V the basis [D, K], w_u the weights of user u, and s the temperature. The loss is a weighted sum of
-negative log-likelihoods. In the published loss (LoRe, arXiv 2504.14439, section 3) it is the mean over users of each
-user's mean.
+negative log-likelihoods. The published loss (LoRe, arXiv 2504.14439, section 3) is the mean over users of each user's
+mean negative log-likelihood.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def logistic_loss(
     """
     margin = (projected * of_pair).sum(dim=1)
     margin = (margin if offset is None else margin + offset) / temperature
-    # Not log(sigmoid(m)), which underflows, nor softplus, which jumps by 2e-9 where torch makes it linear.
+    # log(sigmoid(m)) would underflow. torch's softplus would jump by 2e-9 at the value from which on it is linear.
     loss = -torch.dot(torch.nn.functional.logsigmoid(margin), pair_weight)
     return loss, torch.sigmoid(-margin) * pair_weight * (-1.0 / temperature)
 

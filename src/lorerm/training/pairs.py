@@ -1,4 +1,4 @@
-"""Comparisons prepared for training: grouped by user, with the matrix products that the recipes need.
+"""Comparisons packed for training: grouped by user, with the matrix products that the training methods need.
 
 The embeddings are stored in the cheaper of two forms:
 
@@ -48,7 +48,7 @@ class PackedPairs:
     user: torch.Tensor
     """int64 [n], non-decreasing: the index in `user_ids` of each comparison's user"""
     weight: torch.Tensor
-    """float32 [n]: the weight of each comparison in its user's mean; the weights of each user sum to 1"""
+    """float32 [n]: the weight of each comparison in its user's mean loss; the weights of each user sum to 1"""
     count: torch.Tensor
     """float64 [n]: the weight of each comparison in the likelihood, as given in the data"""
     user_ids: tuple[str, ...]

@@ -45,7 +45,7 @@ _PROGRESS_EVERY = 50
 
 
 class PaperFit(NamedTuple):
-    """Reward directions [K, D] and weights [N, K] on the simplex."""
+    """Reward directions [K, D] and user weights [N, K], which are at least 0 and sum to 1 for each user (simplex)."""
 
     basis: torch.Tensor
     weights: torch.Tensor
@@ -77,7 +77,7 @@ class PaperTrainer(Trainer):
         if len(mean) == 1:
             prior = WeightPrior.fixed(mean)
         else:
-            # If directions were dropped, rows sum to less than 1; the prior is on the simplex of the others.
+            # If directions were dropped, rows sum to less than 1; the prior is on the simplex of the remaining ones.
             prior = WeightPrior(mean / mean.sum(), concentration=simplex_concentration(fit.weights))
         return Trained(fit.basis.t().contiguous(), fit.weights, prior, TEMPERATURE, self.validate(rank))
 
@@ -93,7 +93,7 @@ class PaperTrainer(Trainer):
             torch.manual_seed(self.config.seed)
             weights.append(self._few_shot(pairs.project(fit.basis), pairs.user, pairs.weight, pairs.n_users))
         margins = validation.margins(fit.basis, torch.cat(weights))
-        # At the best temperature, because the published one gives over-confident probabilities.
+        # Score at the best temperature, because the published one gives over-confident probabilities.
         return validation.score(margins, best_temperature(margins, validation.held_out.weight))
 
 

@@ -25,7 +25,10 @@ class RecipeSettings(Protocol):
 
     @property
     def adaptation_settings(self) -> frozenset[str] | None:
-        """Fields of `AdaptationConfig` used in addition to `recipe` and `seed`; None if it cannot name this recipe."""
+        """Fields of `AdaptationConfig` that the recipe uses in addition to `recipe` and `seed`.
+
+        None if an `AdaptationConfig` cannot name this recipe.
+        """
         ...
 
 

@@ -23,7 +23,8 @@ class RegularizedTrainer(Trainer):
     """Trainer of the default recipe; see `regularized`, `selection` and `refinement` for its parts."""
 
     def _fit(self, rank: int, progress: Progress | None) -> Trained:
-        # Ranks are compared without refinements, to save time: their number is chosen only for a rank that is trained.
+        # To save time, ranks are compared without basis refinements (refits under the posterior of the weights). The
+        # number of refinements is chosen only for a rank that is trained.
         choice = selection.choose_refinements(self._scaled_validation, self._choice(rank), self._target)
         fit, strengths = self._shared, self._rescaled(choice.strengths)
         if strengths.personal is not None:

@@ -1,7 +1,11 @@
 """Choice of the default recipe's settings on the validation split.
 
 Penalty strengths are tried from strong to weak, each fit starting from the previous one. The temperature, the prior
-over weights and the number of basis refinements are chosen on the same split.
+over weights and the number of basis refinements (refits under the posterior of the weights) are chosen on the same
+split.
+
+The first weight of a user belongs to the direction that all users share. It is called the user's reliability, because
+it measures how consistently the user follows that direction.
 """
 
 from __future__ import annotations
@@ -53,10 +57,11 @@ class Choice:
     strengths: Strengths
     """the penalty strengths"""
     prior_scale: float = 1.0
-    """factor on the between-user covariance of the prior; it corrects the covariance for new comparisons, because
-    weights vary more on the comparisons that the directions were fitted to"""
+    """factor on the between-user covariance of the prior: weights vary less on new comparisons than on those to which
+    the directions and the prior were fitted"""
     reliability_learnt: bool = False
-    """whether the mixture also describes the reliability, which otherwise has a fixed mean and variance"""
+    """whether the mixture also describes the reliability (the first weight), which otherwise has a fixed mean and
+    variance"""
     temperature: float = 1.0
     """the number by which the shared direction is divided to make rewards log-odds"""
     score: Score | None = None
@@ -202,7 +207,7 @@ def choose_personal(validation: Validation, shared: Choice, path: PersonalPath, 
 
 @torch_on_one_thread()
 def refine_once(pairs: PackedPairs, fit: Fit, choice: Choice, target: torch.Tensor, steps: int = MAX_STEPS) -> Fit:
-    """Return the fit after one basis refinement, under a mixture prior fitted with its reliability and not scaled."""
+    """Return the fit after one basis refinement; its prior is an unscaled mixture that includes the reliability."""
     if not len(fit.directions):
         return fit
     projected = pairs.project(fit.basis)

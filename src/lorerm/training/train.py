@@ -43,7 +43,8 @@ def train(
     config
         Settings of the training; None is the default recipe with the rank that validation chooses.
     reference
-        Float [D]: the reward head of the encoder; None takes `data.reference`, which can also be None.
+        Float [D]: the reference head, which is the encoder's own reward head (a linear layer). None takes
+        `data.reference`, which can also be None.
     progress
         Called with a label such as "rank 2", the steps done, and the number of steps.
 
@@ -89,10 +90,13 @@ def train_ranks(
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank with the smallest validation loss, unless rank 0 or 1 (the same for all users) is about as good.
+    """Return the rank with the smallest validation loss, unless rank 0 or 1 is about as good.
+
+    Rank 0 (the encoder's own reward head) and rank 1 (one direction for all users) are not personal.
+
 
     - If the best rank improves on ranks 0 and 1 by more than one standard error over users, it is chosen.
-    - Otherwise the smallest non-personal rank on which it does not improve by that much is chosen.
+    - Otherwise, the smaller of the ranks 0 and 1 on which it does not improve by that much is chosen.
     - If losses by user are missing (models saved without users), any smaller mean loss counts as an improvement.
     - Without a validation split, the smallest rank of at least 1 is chosen.
     """

@@ -1,4 +1,7 @@
-"""Base class of the recipes' trainers. It packs the comparisons, makes the validation split and trains rank 0."""
+"""Base class of the trainers. It packs the comparisons, holds out the validation split, and trains rank 0.
+
+Rank 0 is the reference head: the encoder's own reward head, of which only the temperature is fitted.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,9 @@ class Trainer(ABC):
         """The reference head [1, D] and the temperature at which it fits the training comparisons best."""
         if self.reference is None:
             raise ConfigError(
-                "rank 0 is the reference head alone, and none is given", "choose a rank of at least 1", argument="rank"
+                "rank 0 is the encoder's own reward head, and none is given",
+                "choose a rank of at least 1",
+                argument="rank",
             )
         head = self.reference[None]
         return head, best_temperature(self.pairs.project(head)[:, 0], self.pairs.weight)

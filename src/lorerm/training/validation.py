@@ -1,6 +1,7 @@
 """The validation split: users and prompts that are held out of the training data to choose settings.
 
-It is made like the split for the evaluation: a share of the users is unseen, and a share of the prompts is for testing.
+It is made like the split for the evaluation: a share of the users is unseen (not trained on), and a share of the
+prompts is for testing.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ class Validation:
     train: PackedPairs
     """the seen users' comparisons on train prompts"""
     few_shot: PackedPairs | None
-    """the unseen users' comparisons on train prompts; None without unseen users"""
+    """the unseen users' comparisons on train prompts, to which their weights are fitted; None without unseen users"""
     held_out: PackedPairs
     """all users' comparisons on test prompts"""
     row: torch.Tensor
-    """int64: for each user of `held_out`, the row in a matrix of weights; it contains the users of `train`, then those
-    of `few_shot`"""
+    """int64: for each user of `held_out`, the row in a matrix that has the weights of the users of `train`, then of
+    `few_shot`"""
     train_share: float
     """the number of comparisons in `train`, divided by the number in the training data"""
 

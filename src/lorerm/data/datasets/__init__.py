@@ -5,7 +5,7 @@ Each module defines:
 - a frozen dataclass `Options`; its attribute docstrings are the help texts of the data set's command-line options
 - a function `load(options, split)`, which returns `Loaded`
 
-A module must not import heavy packages at its top, since `lorerm run --help` lists the options of all data sets.
+A module must not import slow packages at its top, since `lorerm run --help` imports the modules of all data sets.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def load_dataset(name: str, **options: Any) -> Preferences:  # noqa: ANN401 - of
 def read_dataset(name: str, *, split: SplitConfig | None = None, **options: object) -> Loaded[Preferences]:
     """Load a data set by its name, with a record of what was read and what was left out.
 
-    `split` has the settings for data sets that draw a split themselves; if it is None, they use their own settings.
+    `split` is used only by data sets that draw a split themselves; if it is None, they use their own settings.
     `options` are the options of `load_dataset`.
     """
     found = dataset_options(name)

@@ -43,12 +43,12 @@ class Options(PublishedOptions):
     """Community Alignment."""
 
     languages: tuple[str, ...] | None = None
-    """use only conversations in these languages, named as in the column `assigned_lang`, for instance "en it"; None:
+    """languages whose conversations are used, as in the data set's column `assigned_lang`, for instance "en it"; None:
     all"""
 
 
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
-    """Load the comparisons of the chosen with each other response, at every turn. The users are the annotators.
+    """Load the comparisons of the chosen response with each other response, at every turn; users are the annotators.
 
     Local files have the columns of the data set on the hub, as Parquet, CSV or JSON lines. The data set on the hub
     grows, so give a revision to load the same data again.

@@ -25,15 +25,15 @@ class Loaded(Generic[C]):
     warnings: tuple[str, ...] = ()
     """warnings about the comparisons, one sentence each, which every report shows"""
     text: Preferences | None = None
-    """the comparisons as text, for the leak check; given only if `preferences` has embeddings instead of texts and the
-    data set's files contain the texts"""
+    """the comparisons as text, for the leak check (can length or format alone predict the chosen response?); given only
+    if `preferences` has embeddings instead of texts, and the data set's files contain the texts"""
     lists_all_responses: bool = False
     """True if the responses are exactly those of the data set's files, in file order, including responses that no
     comparison uses"""
 
 
 class Tally:
-    """Numbers of the rows that a loader reads, and of those that each of its steps leaves out.
+    """Counts of the rows that a loader reads, and of the rows that each of its steps leaves out.
 
     `unit` is the plural noun for what is counted. `steps` maps the name of each step to the reason for which the step
     leaves rows out; `lines` reports the steps in this order.

@@ -75,14 +75,15 @@ class Options(PublishedOptions):
     unseen_users: int = 500
     """number of unseen users (who have few-shot comparisons only) to draw"""
     concentration: float = 0.1
-    """parameter of the symmetric Dirichlet distribution over the ten reward models, from which users are drawn; at 0.1,
-    as published, one or two reward models dominate for most users; a larger value makes users more alike"""
+    """how alike the users are: the parameter of the symmetric Dirichlet distribution from which each user's mixture of
+    the ten reward models is drawn; at 0.1, as published, one or two reward models dominate; larger values make users
+    more alike"""
     seen_share: float = 0.005
-    """share of the train prompts on which a seen user has training comparisons; the prompts are drawn for each user,
-    and their number is rounded down, but is at least one"""
+    """share of the train prompts on which each seen user has training comparisons (at least one prompt); the prompts
+    are drawn at random for each user"""
     unseen_share: float = 0.001
-    """share of the train prompts on which an unseen user has few-shot comparisons; the prompts are drawn in the same
-    way as for seen users"""
+    """share of the train prompts on which each unseen user has few-shot comparisons (at least one prompt); the prompts
+    are drawn at random for each user"""
 
 
 def load(options: Options, split: SplitConfig | None = None) -> Loaded[Preferences]:

@@ -59,9 +59,8 @@ class Options(PublishedOptions):
     """PRISM."""
 
     published_format: bool = False
-    """render comparisons as the published code did: one comparison for each turn, of the chosen reply as a string with
-    the printed list of all rejected replies; the brackets show which reply was chosen, so use this option only to
-    reproduce a published table"""
+    """compare the chosen reply with the printed list of all rejected replies, as the published code did; the brackets
+    of the list reveal which reply was chosen, so use this option only to reproduce a published table"""
 
 
 class _Turn(NamedTuple):
@@ -115,7 +114,7 @@ def split_dialogues(
     """Draw the split of each dialogue as the published code does. Return a map from dialogue name to split.
 
     `users` are in the order of the survey. `dialogues` maps each user to a map whose keys are the names of the user's
-    dialogues, in file order. The steps are, with NumPy's legacy generator and the seed and shares in `split`:
+    dialogues, in file order. Random numbers come from NumPy's legacy generator with the seed in `split`. The steps are:
 
     1. Shuffle the users. The first int(n * (1 - unseen_users)) of the n users are seen.
     2. Label all dialogues of users with five dialogues or fewer as `unused`.

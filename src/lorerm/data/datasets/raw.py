@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 OWN_FILES = "give the files of the data set as they were published"
 """The remedy in errors about local files that are not files of the data set."""
 
-# Given as the user column. No column has this name, and if the user column is missing, readers return all columns.
+# Given to readers as the name of the user column. No column has this name, and readers return all columns if the user
+# column is missing.
 _ALL_COLUMNS = ""
 
 # The first label that a name contains is used, so that a file called "train_valid.jsonl" is training data.
@@ -38,7 +39,7 @@ class PublishedOptions:
     """Options of every published data set: where to read it."""
 
     data: str | Path | None = None
-    """local files in the layout that the data set has on the hub; None: the hub"""
+    """local files of the data set, with the same names and columns as on the hub; None: read from the hub"""
     revision: str | None = None
     """branch, tag or commit of the data set on the hub; None: the newest version"""
 
@@ -126,7 +127,7 @@ def column(row: Row, name: str) -> Any:  # noqa: ANN401 - as the file has it
 def of_published_layout(row: Row) -> Iterator[None]:
     """Raise any error inside the block as a `DataError` with the file and the row.
 
-    This covers errors caused by values of another type than in the published data set.
+    An `AttributeError`, `TypeError` and the like mean that a value has another type than in the published data set.
     """
     try:
         yield

@@ -46,8 +46,8 @@ TASTES: dict[str, dict[str, float]] = {
 TASTE_STRENGTH = 3.5
 QUALITY_STRENGTH = 2.0
 CONCENTRATION = 0.1  # of the Dirichlet distribution of the users' mixtures
-UNRELIABLE_SHARE = 0.03  # share of the users who have a low reliability
-LOW_RELIABILITY = 0.2
+UNRELIABLE_SHARE = 0.03  # share of the users whose comparisons are mostly noise
+LOW_RELIABILITY = 0.2  # factor on the log-odds of these users' comparisons
 MIN_COMPARISONS, MEDIAN_COMPARISONS, MAX_COMPARISONS = 8, 60, 200  # per user
 N_RESPONSES = 7  # per prompt
 
@@ -69,7 +69,7 @@ class SimulatedPopulation:
     preferences: Preferences
     """one row per comparison; user ids "annotator-000", prompt ids "prompt-000\""""
     profiles: np.ndarray
-    """[M, A] float64: each of the M `TASTES` as a unit direction over the A `ATTRIBUTES` of style"""
+    """[M, A] float64: each of the M `TASTES` as a unit vector over the A `ATTRIBUTES` of style"""
     user_ids: tuple[str, ...]
     """the N users"""
     tastes: np.ndarray

@@ -1,8 +1,8 @@
 """Compose the texts of the simulated population: everyday questions, and responses to them in many styles.
 
 The facts in a text come from its topic (`simulated_topics.json`). The wording comes from pools of sentence patterns
-(`simulated_phrases.json`). Both are drawn with probabilities that depend on the style of the response. No attribute of
-style always gives the same phrase, so that the text shows the style only with noise.
+(`simulated_phrases.json`). Both are drawn with probabilities that depend on the style of the response, so that the text
+shows the style only with noise.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REPOSITORY = Repository("openai/summarize_from_feedback", "refs/convert/parquet", "comparisons")
 _SPLITS = {"train": "train", "valid": "test", "valid1": "test", "valid2": "test", "validation": "test", "test": "test"}
 _STEPS = {
-    "article": "news articles of CNN/DM, not Reddit posts (include_cnn_dm uses them, with the article as the prompt)",
+    "article": "on news articles (CNN/DM) instead of Reddit posts; the option include_cnn_dm uses them",
     "blank": "no text to summarise",
     "same": "both summaries are the same text",
     "one_split": "of workers who are not in both published splits",
@@ -40,10 +40,10 @@ class Options(PublishedOptions):
     """Reddit TLDR."""
 
     include_cnn_dm: bool = False
-    """use comparisons on news articles, too"""
+    """also use the comparisons of summaries of news articles (CNN/DM)"""
     keep_shared_posts: bool = False
-    """keep the training comparisons on posts that are in both published splits, as published; train and test then share
-    prompts, and a warning gives their number; without this option, the split leaves these comparisons out"""
+    """keep the train comparisons of posts that are also test posts, as the published code did; by default they are left
+    out, since train and test would share prompts"""
 
 
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:

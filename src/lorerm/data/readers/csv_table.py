@@ -36,7 +36,7 @@ def _read(path: Path, _user_column: str) -> Iterator[Row]:
 
 
 def _parse(column: str, text: str) -> object:
-    """Convert a text to the type that its column has in the data contract, since CSV stores only text."""
+    """Convert a text to the type that its column must have (`lorerm.data.schema`), since CSV stores only text."""
     if column in ("prompt", "chosen", "rejected"):
         entries = _json_list(text)
         return entries if entries and all(isinstance(entry, dict) for entry in entries) else text

@@ -16,7 +16,7 @@ from lorerm.errors import DataError, first_line
 if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"  # as the value in a folder's name `column=value`, this means a null
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder `column=value`, this value means a null
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def _partitions(folder: Path, values: Mapping[str, str | None]) -> Iterator[Data
 def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
     """Yield the rows of a file, or of the files of a folder (see `data_files`).
 
-    `user_column` is the name of the column with the users. From columnar formats, only this column and the columns of
-    the data contract are read. Raises `DataError` if a file is missing, unreadable, of an unknown format, or has no
-    rows.
+    `user_column` is the name of the column with the users. From Parquet files and `datasets` folders, only this column
+    and those in `lorerm.data.schema.COLUMNS` are read. Raises `DataError` if a file is missing, unreadable, of an
+    unknown format, or has no rows.
     """
     for file in [path] if isinstance(path, DataFile) else data_files(Path(path)):
         yield from _read_file(file, user_column)

@@ -17,7 +17,7 @@ COMPRESSED = ".gz"
 """The suffix of gzipped files; it follows the suffix of the format."""
 
 BATCH = 1000
-"""Number of rows that are converted from a columnar format to Python objects at a time, which bounds memory."""
+"""Number of rows of a table that are converted to Python objects at a time; it bounds memory."""
 
 
 class Row(NamedTuple):
@@ -64,7 +64,7 @@ def open_text(path: Path) -> TextIO:
 
 
 def needed_columns(found: list[str], user_column: str) -> list[str]:
-    """Return those of the columns `found` that the data contract uses.
+    """Return those of the columns `found` that are used: the user column, and those in `lorerm.data.schema.COLUMNS`.
 
     If a required column is missing, return all columns, so that the error can list them.
     """

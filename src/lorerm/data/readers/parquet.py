@@ -1,4 +1,4 @@
-"""Read Parquet: the columns of the data contract, in batches of rows."""
+"""Read Parquet files: only the columns that are used, in batches of rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Training recipes: each is one module in this package, and one line in `lorerm.training.registry`.
 
-A recipe defines its settings, its training and its adaptation to new users. Its module imports torch and the algorithms
-only inside methods, so that configurations and `--help` do not load them.
+A recipe is a complete training method: its settings, the training, and the adaptation to new users. Its module imports
+torch and the algorithms only inside methods, so that configurations and `--help` do not load them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Recipe(ABC):
     """A training method and its adaptation to new users.
 
-    A subclass defines `weight_space` and `trainer`. By default there are no settings, and new users get the
-    posterior under the trained model's prior.
+    A subclass defines `weight_space` and `trainer`. By default, a recipe has no settings of its own, and adaptation
+    computes the posterior of a new user's weights under the trained model's prior.
     """
 
     training_settings: ClassVar[frozenset[str]] = frozenset()
@@ -40,7 +40,7 @@ class Recipe(ABC):
     """fields of `AdaptationConfig` used in addition to `recipe` and `seed`; None if an `AdaptationConfig` cannot name
     this recipe"""
     weight_space: ClassVar[WeightSpace]
-    """the weight space of models of rank 2 or more"""
+    """the weight space of models of rank 2 or more: "simplex" (weights are at least 0 and sum to 1) or "free\""""
     differences: ClassVar[bool | None] = None
     """whether comparisons are stored as differences of embeddings; None takes the cheaper form"""
     quick_adaptation: ClassVar[bool] = True
@@ -49,7 +49,7 @@ class Recipe(ABC):
     """default value of `TrainingConfig.alpha`, the strength of the regulariser; None if there is no regulariser"""
 
     def needs_reference(self, config: TrainingConfig) -> bool:  # noqa: ARG002 - used in subclasses
-        """Return whether training at ranks above 0 needs the reference head."""
+        """Return whether training at ranks above 0 needs the reference head (the encoder's own reward head)."""
         return False
 
     @abstractmethod
@@ -63,7 +63,8 @@ class Recipe(ABC):
         config
             The settings; the rank is ignored.
         reference
-            Float32 [D], the reference head; can be None only if `needs_reference` returns False.
+            Float32 [D], the reference head (the encoder's own reward head); can be None only if `needs_reference`
+            returns False.
         """
 
     def adaptation(self, config: TrainingConfig) -> AdaptationConfig:

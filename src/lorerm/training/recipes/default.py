@@ -1,4 +1,7 @@
-"""The default recipe: a regularised shared direction and low-rank deviations, with settings chosen by validation."""
+"""The default recipe: a reward direction shared by all users, and low-rank personal deviations from it.
+
+Both are regularised. The settings are chosen on a validation split (comparisons held out of training).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class DefaultRecipe(Recipe):
-    """Ridge penalties on the directions, a mixture prior over user weights, and posterior means as weights.
+    """Training with ridge penalties on the directions and a mixture prior over user weights.
 
-    `steps` bounds the L-BFGS iterations of each fit on the full training data. Validation
-    chooses the penalty strengths, so that `alpha` is not a setting.
+    The weights are posterior means. `steps` bounds the L-BFGS iterations of each fit on the full training data.
+    Validation chooses the penalty strengths, so that `alpha` is not a setting.
     """
 
     training_settings = frozenset({"steps"})
@@ -26,7 +29,7 @@ class DefaultRecipe(Recipe):
     weight_space = "free"
 
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:
-        """Return the trainer; it penalises the shared direction towards `reference`, or towards 0 if that is None."""
+        """Return the trainer; a penalty pulls the shared direction towards `reference`, or towards 0 if it is None."""
         from lorerm.training.regularized_trainer import RegularizedTrainer
 
         return RegularizedTrainer(data, config, reference, differences=self.differences)

@@ -38,7 +38,7 @@ class PaperRecipe(Recipe):
     few_shot_learning_rate = 0.1
 
     def needs_reference(self, config: TrainingConfig) -> bool:
-        """Return whether there is an l2 penalty, which pulls the basis towards the reference head."""
+        """Return whether there is an l2 penalty, which pulls the basis towards the encoder's own reward head."""
         return self._alpha(config) > 0
 
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class PaperCosineRecipe(PaperRecipe):
     """Adam steps on the weights and on the basis alternate, with a penalty on the basis.
 
-    The penalty is the mean cosine distance of the reward directions from the encoder's own reward head.
+    The penalty is the mean cosine distance of the reward directions from the reference head (the encoder's own reward
+    head).
 
     New users are adapted by the recipe `paper`, with the learning rate given here.
     """
