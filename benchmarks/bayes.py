@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from lorerm.training.pairs import PackedPairs
-from populations import COMMON, RANK
+from populations import RANK
 
 if TYPE_CHECKING:
     from populations import Population
@@ -46,14 +46,17 @@ def posterior_thetas(population: Population, sweeps: int = SWEEPS) -> dict[str, 
     seen = PackedPairs.pack(population.splits.train_seen, differences=True)
     unseen = PackedPairs.pack(population.splits.train_unseen)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    basis = population.basis.float().clone()
+    # In these coordinates, the prior of the directions is the standard normal distribution.
+    coordinates = population.coordinates
+    matrix = seen.matrix @ coordinates
+    standard = coordinates.t() @ population.basis / coordinates.square().sum(dim=0)[:, None]
     mixtures = torch.stack([population.weights[user] for user in seen.user_ids]).float()
-    together = (1 - COMMON) * torch.eye(RANK, dtype=torch.float64) + COMMON
-    precision = torch.linalg.inv(together * population.basis.double().square().mean()).float()
-    mean_seen = torch.zeros(seen.n_users, len(basis))
-    mean_unseen = torch.zeros(unseen.n_users, len(basis))
+    precision = population.precision.float()
+    mean_seen = torch.zeros(seen.n_users, len(coordinates))
+    mean_unseen = torch.zeros(unseen.n_users, len(coordinates))
     for sweep in range(sweeps):
-        _draw_basis(basis, seen.matrix, mixtures[seen.user], precision, generator)
+        _draw_basis(standard, matrix, mixtures[seen.user], precision, generator)
+        basis = coordinates @ standard
         drawn = torch.from_numpy(population.signal.mixtures(_DRAWS, rng)).float()
         likelihood = _likelihood(seen, basis, drawn)
         if sweep >= sweeps // 3:

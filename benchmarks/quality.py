@@ -3,6 +3,7 @@
     python benchmarks/quality.py RESULTS                              # all simulated populations, seeds 11 to 15
     python benchmarks/quality.py RESULTS --ukp FOLDER                 # and the real users of UKPConvArg1
     python benchmarks/quality.py RESULTS --only TLDR --seeds 11 12    # a part
+    python benchmarks/quality.py RESULTS --only FAMILY                # one population in several coordinates
     python benchmarks/quality.py RESULTS --again                      # the default recipe and two upper bounds again
     python benchmarks/quality.py RESULTS --curve --only "TLDR, flat"  # only the few-shot curve, printed
     python benchmarks/quality.py RESULTS --table                      # only the tables of the stored results
@@ -31,7 +32,7 @@ from lorerm.training import paper
 from lorerm.training.pairs import PackedPairs
 from lorerm.training.recipes import adaptation_for
 from lorerm.training.recipes.paper_cosine import PaperCosineRecipe
-from populations import COMMON, RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
+from populations import FAMILY, RANK, SHAPES, SIGNALS, Population, plant, ukpconvarg1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,16 +45,20 @@ SAMPLES = 20_000  # number of mixtures drawn from the prior to compute posterior
 SHOTS = (0, 1, 2, 5, 10, 20, 50)
 DRAWS = 5000
 # Populations for which the upper bound of all methods is computed, by sampling from the posterior (takes minutes).
-SAMPLED = (SIGNALS["strong"], SIGNALS["even mixtures"])
+SAMPLED = (SIGNALS["strong"], SIGNALS["even mixtures"], SIGNALS["moderate mixtures"])
 # The default recipe, and the methods that it is compared with.
 OURS, OTHERS = "default, rank auto", ("K=1, default", "paper, K=1", "paper, K=5", "signed factors", "ideal points")
 
 
 def signals_of(shape: str) -> list[str]:
-    """Return the signals that a shape is measured with: nearly all for the smallest shape, two for the other shapes."""
+    """Return the signals that a shape is measured with: several for the shape "TLDR", one or two for each other."""
     if shape == "TLDR, white":
         return ["even mixtures"]
-    return [signal for signal in SIGNALS if signal != "even mixtures"] if shape == "TLDR" else ["strong", "absent"]
+    if shape in FAMILY:
+        return ["moderate mixtures"]
+    return (
+        [signal for signal in SIGNALS if not signal.endswith("mixtures")] if shape == "TLDR" else ["strong", "absent"]
+    )
 
 
 def measure(population: Population, *, ours_alone: bool) -> dict[str, dict[str, dict[str, float]]]:
@@ -147,22 +152,21 @@ def basis_given_mixtures(population: Population) -> torch.Tensor:
     be learnt from the comparisons.
     """
     pairs = PackedPairs.pack(population.splits.train_seen, differences=True)
-    matrix, truth = pairs.matrix.double(), population.basis.double()
+    coordinates = population.coordinates.double()
+    matrix = pairs.matrix.double() @ coordinates
     own = torch.stack([population.weights[user] for user in pairs.user_ids]).double()[pairs.user]
-    together = (1 - COMMON) * torch.eye(RANK, dtype=torch.float64) + COMMON
-    precision = torch.linalg.inv(together * truth.square().mean())
-    basis = torch.zeros_like(truth, requires_grad=True)
+    basis = torch.zeros(matrix.shape[1], RANK, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([basis], max_iter=500, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
     def objective() -> torch.Tensor:
         optimiser.zero_grad()
         likelihood = torch.nn.functional.logsigmoid(((matrix @ basis) * own).sum(dim=1)).sum()
-        loss = 0.5 * ((basis @ precision) * basis).sum() - likelihood
+        loss = 0.5 * ((basis @ population.precision) * basis).sum() - likelihood
         loss.backward()
         return loss
 
     optimiser.step(objective)
-    return basis.detach().float()
+    return (coordinates @ basis.detach()).float()
 
 
 def curve(population: Population) -> dict[str, dict[str, float]]:
@@ -307,7 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of the results")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--only", nargs="+", default=[*SHAPES, "UKPConvArg1"], help="shapes")
+    parser.add_argument("--only", nargs="+", default=[*SHAPES, "UKPConvArg1"], help="shapes, or FAMILY")
     parser.add_argument("--ukp", type=Path, help="folder of UKPConvArg1")
     parser.add_argument("--again", action="store_true", help="measure the default recipe again, in the files there")
     parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
@@ -316,7 +320,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.time_cosine:
         return time_full_cosine()
-    shapes = [shape for shape in SHAPES if shape in given.only]
+    shapes = [shape for shape in SHAPES if shape in given.only or ("FAMILY" in given.only and shape in FAMILY)]
     if given.curve:
         return print_further_curves(shapes, given.seeds)
     given.results.mkdir(parents=True, exist_ok=True)
