@@ -67,6 +67,31 @@ def plant(
     return Planted(data, shared * axes[0], axes[1:], deviations)
 
 
+def plant_two_camps(users: int = 8, prompts: int = 20, dimension: int = 6, seed: int = 0) -> EmbeddedPreferences:
+    """Return the comparisons of two camps of equal size, which prefer opposite responses on every prompt.
+
+    One ranking for everybody is exactly indifferent; one personal direction predicts every comparison. The comparisons
+    have splits: the last user of each camp is unseen, and every fourth prompt is a test prompt.
+    """
+    rng = np.random.default_rng(seed)
+    step = rng.standard_normal(dimension)
+    responses = rng.standard_normal((2 * prompts, dimension)).astype(np.float32)
+    # The first response to each prompt is further along `step` than the second.
+    responses[::2] = responses[1::2] + (step + 0.1 * rng.standard_normal((prompts, dimension))).astype(np.float32)
+    who, prompt = np.divmod(np.arange(users * prompts), prompts)
+    first = who % 2
+    sides = np.where(prompt % 4 == 0, "test", "train")
+    groups = np.where(who >= users - 2, "unseen", "seen")
+    return EmbeddedPreferences.from_arrays(
+        responses,
+        2 * prompt + first,
+        2 * prompt + 1 - first,
+        [f"user {u}" for u in who],
+        [f"prompt {p}" for p in prompt],
+        splits=[f"{side}_{group}" for side, group in zip(sides, groups, strict=True)],
+    )
+
+
 def mean_accuracy(model: LowRankRewardModel, data: EmbeddedPreferences, weights: torch.Tensor | None = None) -> float:
     """Return the mean over users of the share of their comparisons with a positive reward difference.
 

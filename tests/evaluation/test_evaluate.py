@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
-from lorerm.data.splits import SplitSize, split
+from lorerm.data.splits import Splits, SplitSize, split
 from lorerm.errors import ConfigError
 from lorerm.evaluation.axes import describe_axes
-from lorerm.evaluation.evaluate import NO_REFERENCE, measure, published_arrays
-from lorerm.evaluation.predictions import OWN
-from lorerm.evaluation.report import RankRow
+from lorerm.evaluation.comparison import compare_runs
+from lorerm.evaluation.evaluate import NO_REFERENCE, describe, measure, published_arrays
+from lorerm.evaluation.predictions import OWN, predict
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
-from lorerm.training.train import train
-from planted import plant
+from lorerm.training.train import train, train_ranks
+from planted import plant, plant_two_camps
 from refusals import refused
 
 PUBLISHED = [
@@ -28,7 +29,7 @@ PUBLISHED = [
     "few_shot_train_accuracies_few_shot",
     "unseen_user_unseen_prompts_accuracies_few_shot",
 ]
-ACCURACY = ["mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts"]
+ACCURACY = ["mean", "stderr", "stderr_two_way", "std", "ci95", "n_users", "n_pairs", "n_prompts", "n_ties"]
 
 
 def test_the_json_has_every_key_of_the_schema(report):
@@ -228,13 +229,13 @@ def test_an_adaptation_that_does_not_fit_is_refused(models, splits):
 
 
 def test_published_arrays_have_their_names_and_order():
-    found = published_arrays([], TrainingConfig(recipe="paper-cosine"))
+    found = published_arrays({}, TrainingConfig(recipe="paper-cosine"))
     assert list(found.arrays) == [*PUBLISHED, *(f"{name}_std" for name in PUBLISHED)]
     assert (found.alphas, found.ranks) == ((1e4,), ())
 
 
 def test_a_given_alpha_is_the_only_published_one():
-    assert published_arrays([], TrainingConfig(recipe="paper", alpha=3)).alphas == (3,)
+    assert published_arrays({}, TrainingConfig(recipe="paper", alpha=3)).alphas == (3,)
 
 
 def test_published_values_are_those_of_the_splits(predictions, report):
@@ -245,7 +246,41 @@ def test_published_values_are_those_of_the_splits(predictions, report):
     assert found.arrays[f"{PUBLISHED[3]}_std"][1] == pytest.approx(0.25 * np.std(by_user))
 
 
+@pytest.fixture(scope="module")
+def two_camps():
+    data = plant_two_camps()
+    splits = Splits.from_labels(data, data.splits)
+    models = dict(train_ranks(splits.train_seen, [1, 2], TrainingConfig()))
+    return predict(models, splits)
+
+
+def test_an_indifferent_model_is_half_right_and_its_ties_are_counted(two_camps):
+    """Two camps of equal size: one ranking for everybody is exactly indifferent."""
+    report = describe(two_camps)
+    for name in SPLITS:
+        one, own = report.accuracy(1, name), report.accuracy(2, name)
+        assert (one.mean, one.stderr, one.n_ties) == (pytest.approx(0.5), 0, one.n_comparisons)
+        assert (own.mean, own.n_ties) == (pytest.approx(1), 0)
+    for name in TEST_SPLITS:
+        difference = report.difference(2, "bradley_terry", name).estimate
+        assert difference.ci95 == pytest.approx((0.5, 0.5))
+        assert difference.n_ties is None
+
+
+def test_published_arrays_count_a_tie_as_wrong(two_camps):
+    arrays = describe(two_camps).published.arrays
+    assert [arrays[name] for name in PUBLISHED] == [(0.0, pytest.approx(1))] * 4
+
+
+def test_stored_predictions_keep_ties(two_camps):
+    """A run whose choice is indifferent is compared with one that is right: half of the comparisons apart."""
+    report, table = describe(two_camps), two_camps.to_table()
+    assert set(table["rank_1"].to_pylist()) == {0.5}
+    reports = [replace(report, chosen_rank=1), replace(report, chosen_rank=2)]
+    found = compare_runs(["one", "other"], reports, [table, table])
+    assert [row.estimate.mean for row in found.paired] == pytest.approx([0.5, 0.5])
+
+
 def test_an_empty_split_is_published_as_null():
-    row = RankRow(rank=2, available=True, accuracies=dict.fromkeys(SPLITS))
-    found = published_arrays([row], TrainingConfig())
+    found = published_arrays({2: dict.fromkeys(SPLITS)}, TrainingConfig())
     assert found.arrays[PUBLISHED[0]] == found.arrays[f"{PUBLISHED[0]}_std"] == (None,)

@@ -95,6 +95,25 @@ def test_agreement_of_models_is_the_mean_over_pairs_of_users(predictions):
     assert (found.rank, found.n_users) == (3, n)
 
 
+def test_users_of_whom_one_prefers_neither_response_agree_by_half(predictions):
+    """Of three users, one has weights of 0: the two pairs with that user agree by half."""
+    rank = predictions.focus_rank
+    model = predictions.models[rank]
+    own = model.weights[:1].repeat(3, 1) * torch.tensor([[1.0], [1.0], [0.0]])
+    nothing = {"covariance": None, "comparisons": None, "validation_loss": None}
+    three = replace(model, weights=own, user_ids=("a", "b", "c"), **nothing)
+    found = agreement(replace(predictions, models={**predictions.models, rank: three})).models
+    assert found.share == pytest.approx((1 + 0.5 + 0.5) / 3)
+
+
+def test_the_interval_of_a_user_counts_half_a_comparison_as_half():
+    """A user who gains half of every comparison gains one half, without variance between the comparisons."""
+    sample = Sample(np.zeros(100, int), np.arange(100), np.full(100, 0.01))
+    gain, low, high = _intervals(np.ones(100), np.full(100, 0.5), sample)
+    assert gain[0] == pytest.approx(0.5)
+    assert 0.4 < low[0] < 0.5 < high[0] < 0.6
+
+
 def test_without_a_personal_rank_no_user_gains(predictions):
     alone = replace(
         predictions,

@@ -164,9 +164,10 @@ def test_subsets_are_scored_apart_in_their_order():
     rewards = [np.array(values, float) for values in ([3, 2, 1, 0], [0, 1, 2, -1], [1, 1, 0, 0])]
     found = score_subsets(prompts, rewards)
     assert list(found) == ["Math", "Focus"]
-    # 1 and, since two completions share the highest reward, 1/2; of three wrong ones the right one beats 3 and 2.
+    # 1 and, since two completions share the highest reward, 1/2; of three wrong ones the right one beats 3 and 2, and
+    # its tie with the third counts one half.
     assert (found["Math"].score, found["Math"].n_prompts) == (0.75, 2)
-    assert found["Math"].pairwise == pytest.approx((1 + 2 / 3) / 2)
+    assert found["Math"].pairwise == pytest.approx((1 + 2.5 / 3) / 2)
     assert (found["Focus"].score, found["Focus"].pairwise) == (0.0, pytest.approx(1 / 3))
 
 

@@ -55,12 +55,24 @@ def test_intervals_with_both_standard_errors_and_the_sample_size(rich):
     found |= {"mean": 0.7, "ci95": [0.67, 0.73], "stderr": 0.01, "stderr_two_way": 0.012, "n_prompts": 84}
     rows = {row.heading: row for row in tables.interval_table(Report.from_dict(rich)).rows}
     row = rows["personal weights (K = 4): unseen users, test prompts"]
-    assert row.values == ("70.0", "67.0 to 73.0", "1.0", "1.2", "90", "1,260", "84")
+    assert row.values == ("70.0", "67.0 to 73.0", "1.0", "1.2", "90", "1,260", "-", "84")
     assert row.chosen
     population = rich["controls"][4]
     mean = population["cells"]["test_seen"]["mean"]
     assert (population["name"], population["rank"]) == ("shared_direction", 4)
     assert rows["population model (K = 4): seen users, test prompts"].values[0] == f"{100 * mean:.1f}"
+
+
+def test_ties_are_counted_below_the_tables(rich):
+    rich["ranks"][1]["cells"]["test_seen"] |= {"n_ties": 7}
+    rich["controls"][4]["cells"]["test_unseen"] |= {"n_ties": 1200}
+    report = Report.from_dict(rich)
+    (note,) = tables.rank_table(report).notes
+    assert "single Bradley-Terry (K = 1): 7 of 2,940 (seen users, test prompts)." in note
+    (note,) = tables.control_table(report).notes
+    assert "population model: 1,200 of 1,260 (unseen users, test prompts)." in note
+    rows = {row.heading: row for row in tables.interval_table(report).rows}
+    assert rows["single Bradley-Terry (K = 1): seen users, test prompts"].values[-2] == "7"
 
 
 def test_controls_are_those_of_the_focus_rank(rich):

@@ -186,7 +186,7 @@ def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> Persona
         shared = shared / shared.norm().clamp_min(1e-300)
         spread = spread - (spread @ shared)[:, None] * shared
     _, values, axes = torch.linalg.svd(spread, full_matrices=False)
-    real = values > values.max().clamp_min(1e-12) * 1e-6
+    real = values > max([1e-12, *values.tolist()]) * 1e-6
     axes, values = axes[real], values[real]
     columns = unroot @ axes.t()
     # The sign of an axis is arbitrary. A positive mean over comparisons makes it reproducible.

@@ -26,7 +26,7 @@ from lorerm.model.reward_model import LowRankRewardModel
 from lorerm.training.recipes import find_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from lorerm.data.splits import Splits
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
@@ -81,7 +81,9 @@ def describe(predictions: Predictions, reference_reason: str = NO_REFERENCE) -> 
         differences=predictions.differences(),
         gains=user_gains(predictions),
         agreement=agreement(predictions),
-        published=published_arrays(ranks, predictions.config),
+        published=published_arrays(
+            {rank: predictions.published_accuracies(rank) for rank in predictions.models}, predictions.config
+        ),
     )
 
 
@@ -121,17 +123,17 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
     )
 
 
-def published_arrays(ranks: Sequence[RankRow], config: TrainingConfig) -> Published:
+def published_arrays(by_rank: Mapping[int, Mapping[str, Estimate | None]], config: TrainingConfig) -> Published:
     """Return the eight result arrays of the paper's published code: four of means, then four of "std".
 
-    Each array has one entry per available rank. `alpha_list` has one entry, which is None for the default recipe.
+    Each array has one entry per rank, from the accuracies by rank and split (`Predictions.published_accuracies`).
+    `alpha_list` has one entry, which is None for the default recipe.
     """
-    available = [row for row in ranks if row.available]
-    accuracies = {name: [row.accuracy(split) for row in available] for split, name in _PUBLISHED_NAMES.items()}
+    accuracies = {name: [found[split] for found in by_rank.values()] for split, name in _PUBLISHED_NAMES.items()}
     arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}
     arrays |= {f"{name}_std": tuple(map(_published_std, found)) for name, found in accuracies.items()}
     alpha = find_recipe(config.recipe).alpha if config.alpha is None else config.alpha
-    return Published((alpha,), tuple(row.rank for row in available), arrays)
+    return Published((alpha,), tuple(by_rank), arrays)
 
 
 def _published_std(accuracy: Estimate | None) -> float | None:

@@ -63,7 +63,7 @@ def _intervals(own: Floats, shared: Floats, sample: Sample) -> tuple[Floats, Flo
     the interval has a positive width even for a user without a difference (Agresti and Min 2005, doi 10.1002/sim.1781).
     Since comparisons have weights, their effective number is used: 1 / (sum of the squared shares).
     """
-    gain, discordant = sample.by_user(np.stack([own - shared, np.abs(own - shared)], axis=1)).T
+    gain, discordant = sample.by_user(np.stack([own - shared, np.square(own - shared)], axis=1)).T
     n = 1 / np.bincount(sample.user, weights=sample.share**2)
     middle = gain * n / (n + 2)
     moved = (discordant * n + 1) / (n + 2)
@@ -137,9 +137,14 @@ def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
         return None
     projected = project(pairs, model.basis)
     some = torch.linspace(0, len(projected) - 1, min(len(projected), _MAX_COMPARED)).long()
-    # For each comparison, the number of users whose weights prefer the chosen response.
-    ahead = torch.zeros(len(some), dtype=torch.float64)
+    # For each comparison, the number of users whose weights prefer the chosen response, and of those who prefer none.
+    ahead, tied = torch.zeros(2, len(some), dtype=torch.float64)
     for weights in torch.split(model.weights, _BLOCK_USERS):
-        ahead += (projected[some] @ weights.t() > 0).double().sum(dim=1)
-    same = (ahead * (ahead - 1) + (n - ahead) * (n - ahead - 1)) / (n * (n - 1))
+        margin = projected[some] @ weights.t()
+        ahead += (margin > 0).double().sum(dim=1)
+        tied += (margin == 0).double().sum(dim=1)
+    behind = n - ahead - tied
+    # Two users of whom one prefers none agree by half.
+    half = tied * (ahead + behind) + tied * (tied - 1) / 2
+    same = (ahead * (ahead - 1) + behind * (behind - 1) + half) / (n * (n - 1))
     return ModelAgreement(rank, float(same.mean()), n)

@@ -1,8 +1,12 @@
-"""Predictions of every rank on every split, correct or wrong, with each user's own weights and with other weights."""
+"""Predictions of every rank on every split, right or wrong, with each user's own weights and with other weights.
+
+A tie, that is two responses with exactly the same reward, counts one half: a model that prefers neither response is
+right as often as a guess.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +37,8 @@ OWN, POPULATION, OTHERS = "own", "shared_direction", "other_users_weights"
 CONTROLS = {POPULATION: "shared direction alone", OTHERS: "another user's weights"}
 """The weights that a user's own weights are compared with, and their labels in `report.json`."""
 
+# A tie is worth this share of a correct prediction: the share that a guess would be worth on average.
+_TIE = 0.5
 # Number of random exchanges of weights among users; the control "another user's weights" is their mean. More exchanges
 # change the mean by less than its standard error.
 _EXCHANGES = 5
@@ -56,8 +62,8 @@ class Predictions:
     samples: Mapping[str, Sample]
     """user, prompt and share of each comparison in `pairs`"""
     correct: Mapping[tuple[int, str, str], Floats]
-    """by rank, split and weights (`OWN`; from rank 2 on also `CONTROLS`): float64 [n], 1 if correct, 0 if wrong; for
-    `OTHERS` the mean over several exchanges"""
+    """by rank, split and weights (`OWN`; from rank 2 on also `CONTROLS`): float64 [n], 1 if correct, 0 if wrong, 0.5 if
+    tied; for `OTHERS` the mean over several exchanges"""
 
     @property
     def focus_rank(self) -> int:
@@ -70,7 +76,17 @@ class Predictions:
         for split, sample in self.samples.items():
             correct = self.correct.get((rank, split, weights))
             if correct is not None:
-                (found[split],) = estimate(correct[:, None], sample)
+                (accuracy,) = estimate(correct[:, None], sample)
+                # A mean over several exchanges can be one half without a tie.
+                n_ties = None if weights == OTHERS else int((correct == _TIE).sum())
+                found[split] = replace(accuracy, n_ties=n_ties)
+        return found
+
+    def published_accuracies(self, rank: int) -> dict[str, Estimate | None]:
+        """Return the accuracy of a rank by split as the paper's code counts it: a tie is wrong."""
+        found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
+        for split, sample in self.samples.items():
+            (found[split],) = estimate((self.correct[rank, split, OWN] == 1).astype(np.float64)[:, None], sample)
         return found
 
     def differences(self) -> tuple[Difference, ...]:
@@ -103,7 +119,8 @@ class Predictions:
         - `cell`: the split, under the name that it has in `report.json`;
         - `user_id` and `prompt_id`;
         - `share`: weight of the comparison in the mean of its user;
-        - `rank_K` for each rank K: whether the prediction with the user's own weights is correct.
+        - `rank_K` for each rank K: 1 if the prediction with the user's own weights is correct, 0 if it is wrong, 0.5 if
+          both responses have the same reward.
         """
         import pyarrow as pa
 
@@ -120,7 +137,7 @@ class Predictions:
                 "share": sample.share,
             }
             for rank in self.models:
-                columns[f"rank_{rank}"] = self.correct[rank, split, OWN].astype(bool)
+                columns[f"rank_{rank}"] = self.correct[rank, split, OWN].astype(np.float32)
             tables.append(pa.table(columns))
         return pa.concat_tables(tables).unify_dictionaries() if tables else pa.table({})
 
@@ -206,13 +223,13 @@ def project(pairs: PackedPairs, basis: torch.Tensor) -> torch.Tensor:
 
 
 def is_correct(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor) -> Floats:
-    """Return float64 [n]: 1 for each comparison with a positive reward difference, else 0 (a tie counts as wrong).
+    """Return float64 [n]: 1 for each comparison with a positive reward difference, 0.5 for a difference of 0, else 0.
 
     `projected` [n, K] is the result of `project`. `weights` are [M, K], one row per user in the order of
     `pairs.user_ids`, or [K], the same for every user.
     """
     margin = projected @ weights if weights.ndim == 1 else (projected * weights[pairs.user]).sum(dim=1)
-    return (margin > 0).double().numpy()
+    return torch.where(margin == 0, _TIE, (margin > 0).double()).numpy()
 
 
 def correct_with_others(pairs: PackedPairs, projected: torch.Tensor, weights: torch.Tensor, seed: int) -> Floats:

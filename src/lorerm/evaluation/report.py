@@ -24,8 +24,8 @@ SCHEMA_VERSION = 1
 UNSEEN_FIRST = TEST_SPLITS[::-1]
 """The splits with test prompts in the order of a report: unseen users first."""
 
-# A gain closer to 0 than this counts as 0: it is the difference of two means of zeros and ones, which differ by a
-# rounding error or by much more than this.
+# A gain closer to 0 than this counts as 0: it is the difference of two means of zeros, halves and ones, which differ by
+# a rounding error or by much more than this.
 _ROUNDING_ERROR = 1e-5
 
 
@@ -66,6 +66,9 @@ class Estimate:
     n_users: int
     n_comparisons: int | None = field(default=None, metadata=named("n_pairs"))
     n_prompts: int | None = None
+    n_ties: int | None = None
+    """number of comparisons that count one half, because both responses have the same reward; None for a difference,
+    and for a mean over several predictions of the same comparison"""
 
     @property
     def standard_error(self) -> float | None:

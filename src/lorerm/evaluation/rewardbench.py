@@ -88,9 +88,11 @@ class SubsetScore:
     """Scores of one reward function on one subset."""
 
     score: float
-    """official score: share of prompts whose right completion has the highest reward; for Ties, see `ties_score`"""
+    """official score: share of prompts whose right completion has the highest reward (1 / m if m completions have it);
+    for Ties, see `ties_score`, where equal rewards count as wrong"""
     pairwise: float
-    """share of (right, wrong) pairs in which the right completion has the higher reward; mean over prompts"""
+    """share of (right, wrong) pairs in which the right completion has the higher reward, where equal rewards count one
+    half; mean over prompts"""
     n_prompts: int
 
 
@@ -129,8 +131,10 @@ class BenchmarkResult:
     def to_markdown(self) -> str:
         """Return the scores in per cent as two Markdown tables: official scores, and pairwise accuracies."""
         titles = {
-            "score": "Official scores: best of four, and the weighted score of Ties",
-            "pairwise": "Pairwise accuracy: share of pairs in which the right completion has the higher reward",
+            "score": "Official scores: best of four, where 1 of m equal highest rewards counts 1 / m, and the weighted "
+            "score of Ties, where equal rewards count as wrong",
+            "pairwise": "Pairwise accuracy: share of pairs in which the right completion has the higher reward; equal "
+            "rewards count one half",
         }
         lines = [f"# RewardBench 2\n\nRead from {self.source}."]
         for value, title in titles.items():
@@ -183,7 +187,9 @@ def measure_reward_bench(
     embeddings = _embed(prompts, encoder, folder, progress)
     ends = np.cumsum([len(prompt.completions) for prompt in prompts])[:-1]
     scores = {
-        name: score_subsets(prompts, np.split(embeddings @ direction, ends)) for name, direction in directions.items()
+        # One product for each row: in a single product, equal embeddings can get rewards that differ in the last digit.
+        name: score_subsets(prompts, np.split(np.matmul(embeddings[:, None, :], direction)[:, 0], ends))
+        for name, direction in directions.items()
     }
     return BenchmarkResult(source, scores)
 
@@ -317,4 +323,5 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) ->
 
 
 def _pairwise(rewards: Floats, n_correct: int) -> float:
-    return float(np.mean(rewards[:n_correct, None] > rewards[None, n_correct:]))
+    margins = rewards[:n_correct, None] - rewards[None, n_correct:]
+    return float(np.mean((np.sign(margins) + 1) / 2))

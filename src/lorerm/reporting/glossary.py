@@ -5,7 +5,7 @@ from __future__ import annotations
 _TERMS = {
     "comparison": "One row of the data: a user preferred one of two responses to a prompt.",
     "accuracy": "The share of a user's comparisons in which the model gives the preferred response the higher reward; "
-    "a tie counts as wrong. Every user counts once, however many comparisons they gave.",
+    "a tie (the same reward for both) counts one half. Every user counts once, however many comparisons they gave.",
     "percentage point": "The unit of a difference of two percentages: from 70% to 71% is +1 point.",
     "personal ranking, personal weights": "The model has a few reward directions that all users share. Each user has "
     "one weight per direction, and the weighted sum of the directions ranks the responses for that user.",

@@ -93,12 +93,24 @@ def rank_table(report: Report) -> Table:
         Row(rank_label(row), _accuracies(row, splits), chosen=row.rank == report.chosen_rank) for row in report.ranks
     )
     absent = [row for row in report.ranks if not row.available]
-    notes = [f"No values for the {rank_label(row)}: {row.reason or 'not available'}." for row in absent]
+    notes = [note for row in report.ranks for note in _tie_note(rank_label(row), row)]
+    notes += [f"No values for the {rank_label(row)}: {row.reason or 'not available'}." for row in absent]
     empty = [words for name, words in SPLIT_NAMES.items() if name not in splits]
     if empty:
         notes.append(f"No comparisons in the split {' and '.join(empty)}.")
     caption = "Accuracy in per cent, mean over users ± standard error over users"
     return Table(caption, ("Rank", *(SPLIT_NAMES[name] for name in splits)), rows, tuple(notes), "splits")
+
+
+def _tie_note(label: str, row: RankRow | Control) -> list[str]:
+    """Say how many comparisons of each split are ties; no sentence if there are none."""
+    found = {words: row.accuracy(name) for name, words in SPLIT_NAMES.items()}
+    ties = [
+        f"{count(one.n_ties)} of {count(one.n_comparisons)} ({words})"
+        for words, one in found.items()
+        if one and one.n_ties
+    ]
+    return [f"Ties, which count one half, of the {label}: {', '.join(ties)}."] if ties else []
 
 
 def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
@@ -121,9 +133,13 @@ def interval_table(report: Report) -> Table | None:
         "standard error over users and prompts",
         "users",
         "comparisons",
+        "ties",
         "prompts",
     )
-    note = "The 95% interval is Student's t interval, from the standard error over users and prompts."
+    note = (
+        "The 95% interval is Student's t interval, from the standard error over users and prompts. Ties "
+        "(equal rewards) count one half."
+    )
     summary = "95% intervals and numbers of users"
     return Table("Accuracy in per cent", columns, tuple(rows), (note,), summary=summary) if rows else None
 
@@ -133,7 +149,7 @@ def _interval_rows(label: str, row: RankRow | Control, *, chosen: bool = False) 
     for name, words in SPLIT_NAMES.items():
         found = row.accuracy(name)
         if found is not None:
-            sizes = (count(found.n_users), count(found.n_comparisons), count(found.n_prompts))
+            sizes = map(count, (found.n_users, found.n_comparisons, found.n_ties, found.n_prompts))
             errors = (percent(found.stderr), percent(found.standard_error))
             values = (percent(found.mean), percent_interval(found.ci95), *errors, *sizes)
             rows.append(Row(f"{label}: {words}", values, chosen))
@@ -147,9 +163,11 @@ def control_table(report: Report) -> Table | None:
     if own is None or not controls:
         return None
     first = Row(f"own weights (rank {rank})", _accuracies(own, splits))
-    rows = (first, *(Row(BASELINES.get(row.name, row.label), _accuracies(row, splits)) for row in controls))
+    labels = {row.name: BASELINES.get(row.name, row.label) for row in controls}
+    rows = (first, *(Row(labels[row.name], _accuracies(row, splits)) for row in controls))
+    notes = tuple(note for row in controls for note in _tie_note(labels[row.name], row))
     caption = f"Rank {rank} with other weights: accuracy in per cent, mean over users ± standard error over users"
-    return Table(caption, ("Ranked with", *(SPLIT_NAMES[name] for name in splits)), rows, style="splits")
+    return Table(caption, ("Ranked with", *(SPLIT_NAMES[name] for name in splits)), rows, notes, "splits")
 
 
 def difference_tables(report: Report, rank: int) -> tuple[Table, ...]:
@@ -287,7 +305,10 @@ def published_table(report: Report) -> Table | None:
         for name, values in published.arrays.items()
     )
     columns = ("Array", *(f"K = {rank}" for rank in published.ranks))
-    note = "Means, and the values that the published code calls std: a quarter of the standard deviation over users."
+    note = (
+        "Means, and the values that the published code calls std: a quarter of the standard deviation over "
+        "users. Here, as in the published code, a tie counts as wrong; in all other accuracies it counts one half."
+    )
     caption = "The eight result arrays of the paper's published code, in its order"
     return Table(caption, columns, rows, (note,), summary="For comparison with published tables")
 

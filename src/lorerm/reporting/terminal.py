@@ -28,7 +28,7 @@ def report_blocks(report: Report) -> list[RenderableType]:
     legend = [f"{ranks.caption}; ▸ marks the chosen rank."]
     if controls is not None:
         legend.append(f"Below the line: rank {report.focus_rank} with other weights.")
-    table = _frame(ranks.columns, "", [*legend, *ranks.notes])
+    table = _frame(ranks.columns, "", [*legend, *ranks.notes, *(() if controls is None else controls.notes)])
     for row in ranks.rows:
         _add_row(table, row, "▸ " if row.chosen else "  ", end_section=row is ranks.rows[-1])
     for row in controls.rows[1:] if controls is not None else ():
