@@ -201,7 +201,8 @@ def all_intervals(values: np.ndarray, sample: Sample, rng: np.random.Generator) 
         kept = counts * (total > 0)
         both.append((kept * of_user).sum(axis=1) / kept.sum(axis=1))
     found["users x prompts, bootstrap"] = np.quantile(np.array(both), [0.025, 0.975], axis=1).T
-    found["users x prompts, t (lorerm)"] = np.array([one.ci95 for one in estimate(values, sample)])
+    unlimited = (-np.inf, np.inf)
+    found["users x prompts, t (lorerm)"] = np.array([one.ci95 for one in estimate(values, sample, unlimited)])
     return found
 
 

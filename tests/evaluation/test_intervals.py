@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, Sample, estimate
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import TrainingConfig
 from lorerm.training.train import train_ranks
@@ -20,8 +20,8 @@ def sample_of(user, prompt=None, weights=None):
     return Sample(user, prompt, weights / np.bincount(user, weights=weights)[user])
 
 
-def one(values, sample):
-    (found,) = estimate(np.asarray(values, dtype=float)[:, None], sample)
+def one(values, sample, bounds=(-np.inf, np.inf)):
+    (found,) = estimate(np.asarray(values, dtype=float)[:, None], sample, bounds)
     return found
 
 
@@ -53,6 +53,16 @@ def test_shared_prompts_by_hand():
     assert found.ci95[1] - found.mean == pytest.approx(stats.t.ppf(0.975, 1) * found.stderr_two_way)
 
 
+def test_intervals_end_at_the_possible_values():
+    two_users = sample_of([0, 1])
+    assert one([0, 1], two_users).ci95 == pytest.approx(
+        (0.5 - stats.t.ppf(0.975, 1) / 2, 0.5 + stats.t.ppf(0.975, 1) / 2)
+    )
+    assert one([0, 1], two_users, ACCURACY).ci95 == (0, 1)
+    assert one([0, 1], two_users, DIFFERENCE).ci95 == (-1, 1)
+    assert one([0.5, 0.51], two_users, ACCURACY) == one([0.5, 0.51], two_users)
+
+
 def test_weights_count_within_their_user():
     sample = sample_of([0, 0, 1], weights=[3, 1, 9])
     assert one([1, 0, 0], sample).mean == pytest.approx(0.375)
@@ -78,7 +88,7 @@ def test_figures_do_not_depend_on_each_other():
     rng = np.random.default_rng(0)
     sample = sample_of(np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6))
     values = rng.random((30, 3))
-    together = estimate(values, sample)
+    together = estimate(values, sample, (-np.inf, np.inf))
     assert together == [one(column, sample) for column in values.T]
 
 

@@ -1,1 +1,1 @@
-"""Encoders, which compute an embedding for each conversation, and the embeddings in a run folder."""
+"""Encoders, which compute an embedding for each conversation, and the files of embeddings that `lorerm run` writes."""

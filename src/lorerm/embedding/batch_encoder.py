@@ -1,7 +1,7 @@
 """Encode conversations in batches. All batches are planned first, so that an interruption loses at most one batch.
 
 - A `BatchEncoder`, such as `TransformersEncoder`, plans its own batches.
-- A `ShardEncoder`, such as `RayEncoder`, sends whole shards of conversations to other processes.
+- A `ShardEncoder`, such as `RayEncoder`, sends whole shards (up to 1,024 conversations) to other processes.
 - For any other encoder, a batch is a slice of the conversations.
 """
 
@@ -140,7 +140,7 @@ class _Slice:
 
 
 def running_settings(encoder: Encoder) -> dict[str, Any]:
-    """Return an encoder's execution settings for a manifest: its attribute `running`, or {} if it has none."""
+    """Return the encoder's execution settings, to be recorded: its attribute `running`, or {} if it has none."""
     return dict(getattr(encoder, "running", {}))
 
 

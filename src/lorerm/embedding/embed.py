@@ -1,9 +1,9 @@
 """Embed the conversations of comparisons, in memory or into a run folder.
 
-In a run folder, the conversations are embedded one shard at a time, in the order of `responses.parquet`, so that memory
-is bounded. A shard is divided into batches, and every batch is stored as soon as it is computed: an interruption loses
-at most one batch. The division depends on the shard's conversations only, so that a repeated command runs the same
-batches, and equal input gives identical bytes.
+In a run folder (the folder that `lorerm run` writes), the conversations are embedded one shard at a time, in the order
+of `responses.parquet`, so that memory is bounded. A shard has up to 1,024 conversations. It is divided into batches,
+and every batch is stored as soon as it is computed: an interruption loses at most one batch. The division depends on
+the shard's conversations only, so that a repeated command runs the same batches, and equal input gives identical bytes.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def embed_run(run: str | Path, encoder: Encoder, progress: Progress | None = Non
     wanted = shards(folder, len(stored))
     if isinstance(encoder, ShardEncoder):
         work.encode_elsewhere(encoder, wanted)
-        work = replace(work, progress=None)  # all shards are finished, and their progress is reported
+        work = replace(work, progress=None)  # all shards are now finished, and their progress has been reported
     for path, rows in wanted:
         n, found = work.finish_shard(path, rows)
         n_conversations += n
@@ -221,7 +221,10 @@ class _RunWork:
                 self._report(done)
 
     def _read(self, rows: slice) -> tuple[Ints, list[Conversation], dict[str, Any]]:
-        """Return the indices of a shard's undeleted conversations, these conversations, and the shard's provenance."""
+        """Return the indices of a shard's undeleted conversations, these conversations, and the shard's provenance.
+
+        The provenance identifies what the embeddings are computed from: the encoder and a hash of the texts.
+        """
         found = self.stored.conversations(rows)
         index = np.flatnonzero([len(conversation) > 0 for conversation in found])
         texts = hashlib.sha256("\n".join(conversation_key(conversation) for conversation in found).encode())

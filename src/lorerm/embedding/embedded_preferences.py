@@ -42,7 +42,7 @@ class EmbeddedPreferences(Comparisons):
     encoder
         The identity of the encoder that made the embeddings, or None if they were given as arrays.
     reference
-        Float32 [D]: the encoder's own reward head, or None.
+        Float32 [D]: the reference head, which is the encoder's own reward head (a linear layer), or None.
     """
 
     responses: Matrix

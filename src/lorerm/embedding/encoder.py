@@ -61,7 +61,7 @@ class Encoder(Protocol):
 
     @property
     def reference(self) -> Floats32 | None:
-        """The reference head, float32 [D], or None: ``embedding @ reference`` is the reward model's own reward."""
+        """The reward model's linear head, float32 [D]: ``embedding @ reference`` is its reward. None without a head."""
         ...
 
     @property
@@ -105,9 +105,9 @@ class Execution:
 class EncoderSettings(ABC):
     """Base class of an encoder's settings: the options that affect its embeddings.
 
-    The settings are recorded in the run's manifest. A subclass is a frozen dataclass with JSON-serialisable fields.
-    Each field, here and in `execution`, becomes an option of the command; the docstring under it is the option's help
-    text. The `metadata` of a field may have two entries:
+    The settings are recorded in the run folder (`manifest.json`). A subclass is a frozen dataclass with
+    JSON-serialisable fields. Each field, here and in `execution`, becomes an option of the command; the docstring under
+    it is the option's help text. The `metadata` of a field may have two entries:
 
     - `metavar`: the placeholder for the value in the help text;
     - `file`: True if the option takes the path of a text file, whose content becomes the value of the field.

@@ -1,8 +1,8 @@
 """The registry of encoders: the name of each encoder, and the class of its settings.
 
 To add an encoder, write a module with a subclass of `EncoderSettings`, and add a line to `ENCODERS`. The fields of the
-class become options of the command (`lorerm embed --help`). The settings are recorded in the run's manifest, from which
-later subcommands build the same encoder again.
+class become options of the command (`lorerm embed --help`). The settings are recorded in the run folder
+(`manifest.json`), from which later subcommands build the same encoder again.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def setting_names() -> tuple[str, ...]:
 
 
 def record_settings(settings: EncoderSettings) -> dict[str, Any]:
-    """Return settings as JSON-serialisable values, for a manifest.
+    """Return settings as JSON-serialisable values, to be recorded in the run folder.
 
-    The entry `encoder` is left out if `implied_encoder` finds the encoder without it. Manifests of earlier versions
-    have no such entry.
+    The entry `encoder` is left out if `implied_encoder` finds the encoder without it. Earlier versions of lorerm never
+    recorded this entry.
     """
     name = next(name for name in ENCODERS if settings_class(name) is type(settings))
     values = {"model": None, **asdict(settings)}

@@ -1,12 +1,12 @@
 """Description of the axes of a model: what all users' rewards share, and how users' rewards differ.
 
 Each axis is described by responses with extreme rewards, by correlations with properties of texts, by the cosine with
-the reference head, and by its stability over seeds.
+the reference head (the encoder's own reward head), and by its stability over seeds.
 
 If the weights are free, a single column of the basis has no meaning, because many bases give the same rewards. The axes
 are then:
 
-- the shared direction: the basis times the population weights;
+- the shared direction: the basis times the population weights (the prior mean);
 - the personal axes: the directions along which users' rewards differ most after the shared rewards are projected out.
   Rewards along a personal axis are uncorrelated with the shared rewards, and users' coordinates on two personal axes
   are uncorrelated. The axis with the largest variance over users comes first.
@@ -171,13 +171,15 @@ class PersonalAxes(NamedTuple):
 def personal_axes(model: LowRankRewardModel, projected: torch.Tensor) -> PersonalAxes:
     """Find the axes along which users' rewards differ most, orthogonal to the shared direction if weights are free.
 
-    The model must have two users or more. `projected` [n, K] has the rewards of chosen minus rejected along the basis,
-    for n comparisons: the distance between two users is measured between their reward differences on these comparisons.
+    The model must have two users or more. `projected` [n, K] has, for n comparisons, the reward of the chosen response
+    minus that of the rejected one along each column of the basis. The distance between two users is the distance
+    between their n reward differences.
     """
     z = projected.double()
     variance, vectors = torch.linalg.eigh(z.t() @ z / len(z))
     kept = variance > variance.max() * 1e-12
-    # Distances between rows of weights @ root are distances between reward differences; `unroot` inverts `root`.
+    # The distance between two rows of weights @ root is the distance between the users' reward differences. `unroot`
+    # inverts `root`.
     root, unroot = vectors[:, kept] * variance[kept].sqrt(), vectors[:, kept] / variance[kept].sqrt()
     weights = model.weights.double()
     spread = (weights - weights.mean(dim=0)) @ root

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.data.schema import TEST_SPLITS
-from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.intervals import DIFFERENCE, Sample, estimate
 from lorerm.evaluation.report import ComparedRun, RunComparison, RunDifference
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _differences(one: pa.Table, other: pa.Table) -> dict[str, Estimate]:
         share = both["share"].to_numpy()
         sample = Sample(user, prompt, share / np.bincount(user, weights=share)[user])
         difference = both["correct"].to_numpy() - both["correct_other"].to_numpy()
-        (found,) = estimate(difference[:, None], sample)
+        (found,) = estimate(difference[:, None], sample, DIFFERENCE)
         if found.ci95 is not None:
             differences[split] = found
     return differences

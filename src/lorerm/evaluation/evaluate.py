@@ -1,4 +1,4 @@
-"""Evaluation of every rank on the four splits, as a report: accuracies, controls, paired differences, gains."""
+"""Evaluation of every rank (number of reward directions), as a report: accuracies, baselines, differences, gains."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.errors import ConfigError, DataError
-from lorerm.evaluation.intervals import estimate
+from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, estimate
 from lorerm.evaluation.report import FewShotCurve, FewShotPoint, FewShotUser
 from lorerm.training.config import AdaptationConfig
 from lorerm.training.recipes import find_recipe
@@ -125,7 +125,8 @@ def few_shot_curve(
         trial_means.append(means)
     progress("few-shot curve", len(values), len(values))
     curve = np.stack(correct, axis=1)
-    accuracies, gains = estimate(curve, sample), estimate(curve - curve[:, :1], sample)
+    accuracies = estimate(curve, sample, ACCURACY)
+    gains = estimate(curve - curve[:, :1], sample, DIFFERENCE)
     points = tuple(
         FewShotPoint(n_shots, int((n_fitted >= n_shots).sum()), accuracy, float(np.std(means)), gain)
         for n_shots, accuracy, means, gain in zip(values, accuracies, trial_means, gains, strict=True)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats, Ints
 
 
+ACCURACY, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+"""The range of the possible means: of an accuracy, and of a difference between two accuracies."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """User, prompt and share of each of n comparisons.
@@ -56,7 +60,7 @@ class Sample:
         return _sums(self.user, self.share[:, None] * values, self.n_users)
 
 
-def estimate(values: Floats, sample: Sample) -> list[Estimate]:
+def estimate(values: Floats, sample: Sample, bounds: tuple[float, float]) -> list[Estimate]:
     """Estimate the means over users of C values per comparison, with standard errors and 95% intervals.
 
     Parameters
@@ -65,6 +69,8 @@ def estimate(values: Floats, sample: Sample) -> list[Estimate]:
         Float64 [n, C]: 1 if the comparison is predicted correctly, else 0; or the difference of two such values.
     sample
         User, prompt and share of each comparison.
+    bounds
+        `ACCURACY` or `DIFFERENCE`: the smallest and the largest possible mean, at which the intervals end.
 
     Returns
     -------
@@ -100,7 +106,7 @@ def estimate(values: Floats, sample: Sample) -> list[Estimate]:
             stderr=float(over_users),
             stderr_two_way=float(two_way),
             std=float(over_users * n**0.5),
-            ci95=(float(middle - half), float(middle + half)),
+            ci95=(max(bounds[0], float(middle - half)), min(bounds[1], float(middle + half))),
             **sizes,
         )
         for middle, over_users, two_way, half in zip(mean, np.sqrt(variance), np.sqrt(total), reach, strict=True)

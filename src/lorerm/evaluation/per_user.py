@@ -1,4 +1,8 @@
-"""Gain in accuracy of every test user from their own weights, and agreement between users."""
+"""Gain in accuracy of every test user from their own weights, and agreement between users.
+
+The gain is measured against the population weights, which a user without comparisons gets. All figures are for the
+focus rank: the rank that the report describes in detail.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,15 @@ if TYPE_CHECKING:
 
 # The 97.5% quantile of the standard normal distribution.
 _NORMAL_95 = 1.959963984540054
-# Maximum number of test comparisons on which users' rewards are compared: the share's standard error is below 0.01.
+# Maximum number of test comparisons on which users' rewards are compared. The standard error of the agreement is then
+# below 0.01.
 _MAX_COMPARED = 4000
 # Number of users whose rewards are computed at once; it bounds the memory.
 _BLOCK_USERS = 4096
 
 
 def user_gains(predictions: Predictions) -> Gains:
-    """Return each test user's gain over the population weights at the focus rank; no gains if that is not personal."""
+    """Return each test user's gain over the population weights; no gains if the focus rank is 0 or 1."""
     rank = predictions.focus_rank
     positions = _positions(predictions, rank)
     by_split: dict[str, tuple[float, ...]] = dict.fromkeys(TEST_SPLITS, ())
@@ -116,7 +121,8 @@ def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAg
     same, n_compared = _count_equal(pair, chosen == low) - _count_equal(meeting, chosen == low)
     if not n_compared:
         return None
-    # A meeting divided by the number of users is its pair of responses: count the pairs with two users or more.
+    # The number of a combination divided by the number of users is the number of its pair of responses: count the pairs
+    # that two users or more compared.
     shared = np.bincount(meetings // len(index)) > 1
     return ComparisonAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
 
@@ -128,7 +134,7 @@ def _count_equal(group: Ints, first: Bools) -> Floats:
 
 
 def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
-    """Average the agreement over test comparisons and pairs of users; None if the focus rank is not personal."""
+    """Average the agreement over test comparisons and pairs of users; None if the focus rank is 0 or 1."""
     rank = predictions.focus_rank
     model = predictions.models[rank]
     pairs = next((predictions.pairs[split] for split in TEST_SPLITS if split in predictions.pairs), None)

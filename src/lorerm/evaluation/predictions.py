@@ -1,4 +1,4 @@
-"""Predictions of every rank on every split, right or wrong, with each user's own weights and with other weights.
+"""Which comparisons each rank predicts correctly, with the users' own weights and with other weights (controls).
 
 A tie, that is two responses with exactly the same reward, counts one half: a model that prefers neither response is
 right as often as a guess.
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
-from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, Sample, estimate
 from lorerm.evaluation.report import Difference, Estimate, focus_rank
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 OWN, POPULATION, OTHERS = "own", "shared_direction", "other_users_weights"
-"""The weights that a user's comparisons are predicted with: their own, the population's, another user's."""
+"""The weights with which a user's comparisons are predicted: their own, the prior mean, or another user's."""
 CONTROLS = {POPULATION: "shared direction alone", OTHERS: "another user's weights"}
 """The weights that a user's own weights are compared with, and their labels in `report.json`."""
 
@@ -71,12 +71,12 @@ class Predictions:
         return focus_rank(self.chosen_rank, {rank: model.fitted_rank for rank, model in self.models.items()})
 
     def accuracies(self, rank: int, weights: str = OWN) -> dict[str, Estimate | None]:
-        """Return the accuracy of a rank by split, with own weights or a control's; None if nothing was predicted."""
+        """Return the accuracy of a rank by split, with `OWN` weights or those of a control; None if there is none."""
         found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
         for split, sample in self.samples.items():
             correct = self.correct.get((rank, split, weights))
             if correct is not None:
-                (accuracy,) = estimate(correct[:, None], sample)
+                (accuracy,) = estimate(correct[:, None], sample, ACCURACY)
                 # A mean over several exchanges can be one half without a tie.
                 n_ties = None if weights == OTHERS else int((correct == _TIE).sum())
                 found[split] = replace(accuracy, n_ties=n_ties)
@@ -86,7 +86,9 @@ class Predictions:
         """Return the accuracy of a rank by split as the paper's code counts it: a tie is wrong."""
         found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
         for split, sample in self.samples.items():
-            (found[split],) = estimate((self.correct[rank, split, OWN] == 1).astype(np.float64)[:, None], sample)
+            (found[split],) = estimate(
+                (self.correct[rank, split, OWN] == 1).astype(np.float64)[:, None], sample, ACCURACY
+            )
         return found
 
     def differences(self) -> tuple[Difference, ...]:
@@ -107,7 +109,7 @@ class Predictions:
                         keys.append((rank, against, split))
                         columns.append(own - correct)
             if columns:
-                estimates = estimate(np.stack(columns, axis=1), self.samples[split])
+                estimates = estimate(np.stack(columns, axis=1), self.samples[split], DIFFERENCE)
                 found += [Difference(*key, one) for key, one in zip(keys, estimates, strict=True)]
         return tuple(sorted(found, key=lambda difference: difference.rank))
 
@@ -153,8 +155,8 @@ def predict(
     Parameters
     ----------
     models
-        Models by rank, trained on `data.train_seen`. If the reference head (rank 0) or the single Bradley-Terry model
-        (rank 1) is missing, it is added; rank 1 is trained with the settings of the chosen model.
+        Models by rank, trained on `data.train_seen`. If rank 0 (the encoder's own reward head) or rank 1 (one direction
+        for all users) is missing, it is added; rank 1 is trained with the settings of the chosen model.
     data
         The four splits; the weights of the unseen users are fitted to `data.train_unseen`.
     adaptation

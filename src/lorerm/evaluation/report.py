@@ -30,11 +30,11 @@ _ROUNDING_ERROR = 1e-5
 
 
 def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
-    """Return the rank whose controls, differences, gains and axes a report shows.
+    """Return the focus rank: the one whose controls, differences, gains and axes a report shows.
 
     Return the chosen rank if it is personal (2 or more), or if no rank is personal. Otherwise return the largest
-    personal rank, to show what personal weights would have changed. In that case, a rank with a single fitted direction
-    is returned only if every personal rank has a single one.
+    personal rank, to show what personal weights would have changed. Ranks of which training kept a single direction are
+    passed over if another personal rank has more.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Estimate:
     std: float | None = None
     """standard deviation over users; None for one user"""
     ci95: tuple[float, float] | None
-    """95% interval of the mean by Student's t, from `stderr_two_way`; None for one user"""
+    """95% interval of the mean by Student's t, from `stderr_two_way`, within the possible values; None for one user"""
     n_users: int
     n_comparisons: int | None = field(default=None, metadata=named("n_pairs"))
     n_prompts: int | None = None
@@ -171,7 +171,8 @@ class RankRow(_HasAccuracies):
     """Accuracy of one rank on the four splits."""
 
     rank: int
-    """0: reference head; 1: single Bradley-Terry model; 2 or more: personal weights on that many directions"""
+    """0: the encoder's own reward head (reference head); 1: one direction for all users (single Bradley-Terry model); 2
+    or more: personal weights on that many directions"""
     fitted_rank: int | None = None
     """number of directions that training kept"""
     available: bool
@@ -189,7 +190,8 @@ class Control(_HasAccuracies):
     """Accuracy of one rank if every user is given weights that are not their own."""
 
     name: str
-    """`shared_direction`: the population weights for every user; `other_users_weights`: another user's weights"""
+    """`shared_direction`: every user gets the population weights (those of a user without comparisons);
+    `other_users_weights`: every user gets another user's weights"""
     label: str
     """`name` in words"""
     rank: int
@@ -404,7 +406,7 @@ class SeedSpread:
     stderr_within: float | None
     """standard error over users and prompts within one seed: root mean square of the seeds' `stderr_two_way`"""
     std_fit: float | None
-    """spread that training alone explains: sqrt(std_seeds^2 - stderr_within^2), or 0 if that is not a number"""
+    """spread that training alone explains: sqrt(std_seeds^2 - stderr_within^2), or 0 if the difference is negative"""
     n_seeds: int
 
 
@@ -475,7 +477,7 @@ class Axis:
     lowest: tuple[str, ...] | None
     """responses with the lowest rewards; long ones are cut"""
     reference_cosine: float | None
-    """cosine with the reference head"""
+    """cosine with the reference head (the encoder's own reward head)"""
     stability: Stability | None
     """None if no models were trained with other seeds"""
 
@@ -539,7 +541,7 @@ class Report(_RankResults):
     ranks: tuple[RankRow, ...]
     """in ascending order"""
     controls: tuple[Control, ...] = ()
-    """the controls of each rank from 2 on"""
+    """accuracies of each rank from 2 on with weights that are not the user's own"""
     chosen_rank: int
     """the rank that validation chose"""
     differences: tuple[Difference, ...] = ()
@@ -595,7 +597,7 @@ class Report(_RankResults):
 
     @property
     def was_validated(self) -> bool:
-        """Whether the rank was chosen on validation comparisons. The published recipes hold out none."""
+        """Whether the rank was chosen on validation comparisons; False if too few comparisons could be held out."""
         row = self.row(self.chosen_rank)
         return row is not None and row.selection is not None
 

@@ -1,9 +1,10 @@
 """RewardBench 2 (Malik et al., 2025, arXiv 2506.01937): scores of a model's reward functions.
 
-The reward functions are the reference head, each column of the basis, the population weights and the weights of chosen
-users. All are linear functions of the embedding, so that every completion is embedded only once. The scores are
-computed as in the official code, https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and
-`process_single_model` in `rewardbench/utils.py`, as `scripts/run_v2.py` calls them.
+The reward functions are the encoder's own reward head (reference head), each reward direction of the model, the rewards
+for a user without comparisons ("population"), and the rewards for given users. All are linear functions of the
+embedding, so that every completion is embedded only once. The scores are computed as in the official code,
+https://github.com/allenai/reward-bench: `reroll_and_score_dataset` and `process_single_model` in
+`rewardbench/utils.py`, as `scripts/run_v2.py` calls them.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ def spread_over_seeds(evaluations: Mapping[int, Report | SeedEvaluation]) -> See
     Returns
     -------
     SeedStudy
-        For each rank, and for "choice" (in each seed, the rank that its own validation chose): the accuracies, and the
-        differences from the population model and from the single Bradley-Terry model on test prompts.
+        For each rank, and for "choice" (in each seed, the rank that its own validation chose): the accuracies, and on
+        test prompts the differences from two baselines. These are the population model (every user gets the weights of
+        a user without comparisons) and the single Bradley-Terry model (one direction for all users).
     """
     seeds = sorted(evaluations)
     ordered = [evaluations[seed] for seed in seeds]

@@ -1,4 +1,9 @@
-"""Display names of the baselines that reports and model cards compare a personal reward model with."""
+"""Display names of the baselines with which reports and model cards compare a personal reward model.
+
+- The population model gives every user the weights of a user without comparisons (the prior mean).
+- The single Bradley-Terry model has one reward direction for all users.
+- The reference head is the linear head that the encoder's own reward model already has.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card (README.md), shown by the hub: provenance, accuracy, usage and citation of a model."""
+"""The model card (README.md), shown by the hub: training, accuracy, usage and citation of a model."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def build_classifier(
     model, base, user_id
         As in `to_sequence_classifier`.
     population
-        If True and `user_id` is None or unknown, the only logit is the population's reward.
+        If True and `user_id` is None or unknown, the only logit is the reward for a user without comparisons.
     revision
         Branch, tag or commit of the base model on the hub; by default the commit that the model was trained on.
     dtype

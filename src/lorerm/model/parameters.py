@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ModelParameters:
-    """Basis, user weights, weight prior and provenance of a reward model."""
+    """A reward model's basis (its reward directions), user weights, prior over weights, and record of its training."""
 
     basis: torch.Tensor
     """float32 [D, K]: V, with one reward direction per column, for embeddings as the encoder returns them"""
@@ -32,7 +32,7 @@ class ModelParameters:
     user_ids: tuple[str, ...]
     """the N users, in order of first appearance in the training data"""
     prior: WeightPrior
-    """the prior over weights; its mean is the population weights"""
+    """the prior over weights; its mean is the population weights, which a user without comparisons gets"""
     temperature: float
     """s in P(chosen > rejected | u) = sigmoid(d . V w_u / s), with d the embedding of the chosen response minus that of
     the rejected one"""
@@ -41,7 +41,8 @@ class ModelParameters:
     covariance: torch.Tensor | None = None
     """float32 [N, K, K]: the posterior covariance of the weights; None if the recipe computes no covariance"""
     reference: torch.Tensor | None = None
-    """float32 [D]: the linear head of the reward model that made the embeddings; None if there is no such head"""
+    """float32 [D]: the reference head, which is the linear head of the reward model that made the embeddings; None if
+    there is no such head"""
     encoder: EncoderIdentity | None = None
     """the encoder that made the embeddings; None if they were given as arrays"""
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ its projection on the basis V [D, K], and c_i the comparison's weight. With temp
     sum_i c_i * -log sigmoid(z_i . w / s)  +  penalty(w)
 
 The penalty is the negative log prior (`lorerm.model.prior`): Gaussian in `free` weight space, kappa * KL(mean || w) in
-`simplex` weight space. Its minimum is the prior mean, so that a user without comparisons has the population weights.
+`simplex` weight space. Its minimum is the prior mean, which is therefore the result for a user without comparisons.
 The inverse Hessian at the minimum is the posterior covariance (Laplace approximation).
 
 Under a mixture prior the problem is solved once per component. The user's weights are the average over components,

@@ -34,7 +34,7 @@ class WeightPrior:
     """Prior p(w) over the weights of a user: Gaussian, mixture of Gaussians, or a penalty on the simplex."""
 
     mean: torch.Tensor
-    """float64 [K]: the population weights"""
+    """float64 [K]: the population weights, which a user without comparisons gets"""
     covariance: torch.Tensor | None = None
     """float64 [K, K], only in `free` weight space: how the weights vary between users; an eigenvalue of 0 means that
     all users are equal along its eigenvector"""

@@ -73,7 +73,7 @@ class ProjectedComparisons:
         first = torch.searchsorted(self.user, users)
         lengths = torch.searchsorted(self.user, users, right=True) - first
         user = torch.repeat_interleave(torch.arange(len(users)), lengths)
-        # For each row of the result: how much further down it is in `self`.
+        # For each row of the result: the number to add to its index to get its row in `self`.
         before = torch.repeat_interleave(first - (lengths.cumsum(0) - lengths), lengths)
         rows = torch.arange(len(user)) + before
         return ProjectedComparisons(self.projected[rows], self.count[rows], user)

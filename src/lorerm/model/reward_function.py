@@ -31,7 +31,8 @@ class RewardFunction:
     encoder
         The encoder that the model was trained on.
     user_column
-        The data set's column of user ids; None gives every row the population's reward.
+        The data set's column of user ids; None gives every row the reward for a user without comparisons (the
+        population's reward).
     population
         Whether unknown users and rows without a user id get the population's reward; otherwise they raise an error.
 

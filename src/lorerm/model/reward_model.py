@@ -52,7 +52,7 @@ class LowRankRewardModel(PretrainedModel):
         embeddings
             Float [B, D], torch or NumPy.
         user_id, population
-            The user, as in `user_weights`; None gives the population's rewards.
+            The user, as in `user_weights`; None gives the rewards for a user without comparisons (population weights).
 
         Raises
         ------
@@ -119,7 +119,7 @@ class LowRankRewardModel(PretrainedModel):
         top
             Only the order of this many best candidates matters; None is the whole ranking.
         stop_below
-            Return None if every choice would change the ranking with a probability below this.
+            Return None if no choice would change the ranking with at least this probability.
 
         Raises
         ------

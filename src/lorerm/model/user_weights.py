@@ -150,7 +150,7 @@ class UserWeights:
         DataError
             If the comparisons and the model's training data were embedded by different encoders.
         ModelError
-            If a user has neither kept comparisons nor a Gaussian posterior, for example after the published adaptation.
+            If a user has neither kept comparisons nor a Gaussian posterior, for example with recipe "paper".
         """
         check_embeddings(model, comparisons)
         user_ids, projected = ProjectedComparisons.of(comparisons, model.basis)

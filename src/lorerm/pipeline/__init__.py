@@ -1,1 +1,1 @@
-"""The run folder, and the steps of a run: prepare, embed, train, further seeds, few-shot curve, report."""
+"""The run folder (data, models and results of one run), and the steps of a run, from the input to the report."""

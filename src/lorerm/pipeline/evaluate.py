@@ -23,19 +23,19 @@ def evaluate(
 ) -> Report:
     """Evaluate one model, or one model per rank, on the four splits.
 
-    The report also has controls, and the differences in accuracy with confidence intervals.
+    The report also has the accuracies of baselines, and the differences from them with confidence intervals.
 
     Parameters
     ----------
     models
-        One model, or a mapping from rank to model, trained on `splits.train_seen`. If rank 1 is missing, it is trained
-        and added; so is rank 0 if there is a reference head.
+        One model, or a mapping from rank to model, trained on `splits.train_seen`. If rank 1 (one reward direction for
+        all users) is missing, it is trained and added. So is rank 0 (the encoder's own reward head) if there is one.
     splits
         The splits, as `lorerm.split` returns them. Unseen users are adapted on `splits.train_unseen`.
     adaptation
         How unseen users are adapted. None uses the adaptation that belongs to the training recipe.
     seed
-        Seed of the control that gives each user the weights of another, randomly drawn user.
+        Seed of the baseline that gives each user the weights of another, randomly drawn user.
 
     Returns
     -------

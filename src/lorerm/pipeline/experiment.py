@@ -1,10 +1,11 @@
 """Experiments: YAML files with every setting of an experiment, one section for each step of a run.
 
-`lorerm/experiments/DATASET-default.yaml` is the corrected protocol of a data set, `DATASET-paper.yaml` the published
-protocol. Settings on the command line replace the settings in the file. The merged experiment is stored in the run
-folder as `experiment.yaml`, from which the later subcommands read their settings.
+`lorerm/experiments/DATASET-default.yaml` has the recommended settings for a data set, `DATASET-paper.yaml` the settings
+of the paper (arXiv 2504.14439). Settings on the command line replace the settings in the file. The merged experiment is
+stored in the run folder as `experiment.yaml`, from which the later subcommands read their settings.
 
-A *recipe* (`TrainingConfig.recipe`) is one setting of an experiment: how the basis and the weights are fitted.
+A *recipe* (`TrainingConfig.recipe`) is one setting of an experiment: the method that fits reward directions and
+weights.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ class Experiment:
         return str(self.train.get("recipe", "default"))
 
     def training(self) -> tuple[TrainingConfig, list[int] | None, list[float] | None]:
-        """Return (training configuration, ranks, alphas).
+        """Return (training configuration, ranks, alphas); alphas are strengths of the regulariser.
 
-        Ranks and alphas are None if the experiment does not set them. A single alpha is set in the configuration.
+        Ranks and alphas are None if the experiment does not set them. If it sets a single alpha, the configuration
+        contains it, and alphas are None.
         """
         settings = dict(self.train)
         ranks, alphas = settings.pop("ranks", None), settings.pop("alphas", None)

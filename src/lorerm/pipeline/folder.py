@@ -1,8 +1,8 @@
-"""The run folder: its manifest, and steps that are recorded there, skipped if finished, and resumed if interrupted.
+"""The run folder, and its steps, which are recorded in a manifest, skipped if finished, and resumed if interrupted.
 
-`manifest.json` holds everything that varies from run to run (times, versions, arguments, hashes). In every other file,
-equal input, arguments and seeds give identical bytes. A step is skipped if its arguments and the steps that it depends
-on are as recorded and its files are complete.
+The manifest, `manifest.json`, holds everything that varies from run to run (times, versions, arguments, hashes). In
+every other file, equal input, arguments and seeds give identical bytes. A step is skipped if its arguments and the
+steps that it depends on are as recorded and its files are complete.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
-        """Open an existing run folder; `half_forgotten` accepts a run in which `forget` was interrupted."""
+        """Open an existing run folder; `half_forgotten` accepts one in which `lorerm forget` was interrupted."""
         run = cls(Path(path), progress)
         try:
             exists = (run.path / MANIFEST).exists()

@@ -98,7 +98,7 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
 
 
 def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
-    """Raise `UnknownUserError` if the model has no weights of the user; None (the population weights) passes.
+    """Raise `UnknownUserError` if the model has no weights of the user. None, for a user without comparisons, is valid.
 
     `alternative` is the end of the error's remedy: what the user of the command can do instead of `lorerm adapt`.
     """

@@ -40,7 +40,7 @@ def run_experiment(
     strict
         If True, raise `ConfigError` for ranks of the experiment that the data do not allow; if False, leave them out.
     seeds
-        Number of seeds, the run itself included. None keeps the number of an earlier call, which is 1 in a new run.
+        Number of seeds, including the run's own. None: the number in the last call, or 1 in a new run.
     progress
         Called with (stage, number done, total number).
     on_prepared

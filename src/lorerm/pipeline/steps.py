@@ -43,7 +43,10 @@ DEFAULT_RANKS = (0, 1, 2, 3, 4, 5)
 
 
 def prepare(run: RunFolder, source: Source) -> dict[str, Any]:
-    """Read comparisons, split them, check them for leaks, and write those that are in one of the four splits."""
+    """Read comparisons, split them, check them for leaks, and write those that are in one of the four splits.
+
+    A leak is a length or a format that reveals the chosen response.
+    """
     if is_imported(run):
         raise RunError(
             f"the run {run.path} was made from imported embeddings",

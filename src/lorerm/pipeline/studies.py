@@ -49,7 +49,7 @@ def few_shot(
     """Measure the few-shot curve of one rank and write it to `shots.json`, from which the report reads it.
 
     `shots` are the values of n_shots. None means values from 1 to 50, up to the largest number of few-shot comparisons
-    of a user. The default rank is the focus rank, whose details the report shows.
+    of a user. The default rank is the focus rank: the one that the report describes in detail.
     """
     run.result("train")
 
@@ -81,10 +81,11 @@ def few_shot(
 
 
 def few_shot_by_default(run: RunFolder) -> None:
-    """Measure the few-shot curve with the settings of its last measurement or, if that is quick, the default settings.
+    """Measure the few-shot curve again with its last settings, or for the first time if that takes only seconds.
 
-    Without an earlier measurement, the curve is measured only if the focus rank is 2 or more, there are few enough
-    few-shot comparisons, and the adaptation takes milliseconds per user.
+    The first measurement uses the default settings. It is made only if the focus rank (the one that the report
+    describes in detail) is 2 or more, there are few enough few-shot comparisons, and adaptation takes milliseconds per
+    user.
     """
     from lorerm.evaluation.few_shot import FewShotConfig
     from lorerm.training.recipes import find_recipe
@@ -115,8 +116,8 @@ def seeds(run: RunFolder, n: int | None = None) -> None:
     input assigns train and test prompts itself, only the users are split again. If it assigns all four splits, the
     splits stay, and only the seed of training and evaluation changes.
 
-    `n` is the number of seeds, the run itself included. None keeps the number of an earlier call, which is 1 in a new
-    run. Finished seeds are kept.
+    `n` is the number of seeds, including the run's own. None: the number in the last call, or 1 in a new run. Finished
+    seeds are kept.
     """
     before: int = run.parts("seeds").get("n", 1)
     n = before if n is None else n

@@ -64,7 +64,7 @@ class Outline:
     summary: str
     next_step: str
     further: str
-    """comparisons with the other baselines and for the other users"""
+    """sentences that compare with the other baselines, and for the other group of users (seen or unseen)"""
     leak_warnings: tuple[str, ...]
     key_facts: NamedValues
     sections: tuple[Section, ...]
@@ -116,7 +116,7 @@ def _sections(report: Report) -> list[Section]:
             "Is it really personal?",
             "If another user's weights were as accurate as a user's own, a gain would not come from knowing the user.",
             _personal(report),
-            "Controls",
+            "Is it personal?",
         ),
         Section(
             "differences",

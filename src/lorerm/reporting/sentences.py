@@ -52,7 +52,10 @@ def headline(report: Report) -> str:
 
 
 def _accuracy(report: Report) -> Estimate | None:
-    """Return the accuracy of the focus rank on test prompts: for unseen users, or for seen users if there are none."""
+    """Return the accuracy on test prompts, at the rank that the report describes in detail (focus rank).
+
+    It is the accuracy for unseen users, or for seen users if there are no unseen users.
+    """
     found = (report.accuracy(report.focus_rank, split) for split in USERS)
     return next((accuracy for accuracy in found if accuracy is not None), None)
 
@@ -154,7 +157,7 @@ def next_step(report: Report) -> str:
 
 
 def further(report: Report) -> str:
-    """Compare the focus rank with each other baseline, and for the other group of users, one sentence each."""
+    """Compare the focus rank (the rank in the headline) with the other baselines, and for the other group of users."""
     main = report.main_difference
     if main is None:
         return ""

@@ -118,7 +118,10 @@ def _accuracies(row: RankRow | Control, splits: list[str]) -> tuple[str, ...]:
 
 
 def interval_table(report: Report) -> Table | None:
-    """Tabulate intervals, standard errors and sample sizes of every rank and its population model, by split."""
+    """Tabulate intervals, standard errors and sample sizes by split, of every rank and its population model.
+
+    The population model has the same reward directions and one ranking for everybody.
+    """
     rows = []
     for row in report.ranks:
         rows += _interval_rows(rank_label(row), row, chosen=row.rank == report.chosen_rank)
@@ -157,7 +160,10 @@ def _interval_rows(label: str, row: RankRow | Control, *, chosen: bool = False) 
 
 
 def control_table(report: Report) -> Table | None:
-    """Tabulate the accuracies of the focus rank and of its controls; return None if no control was measured."""
+    """Tabulate accuracies with each user's own weights and with other weights (controls), at one rank.
+
+    This is the focus rank, which the report describes in detail. Return None if no control was measured.
+    """
     rank, splits = report.focus_rank, report.filled_splits
     controls, own = report.controls_of(rank), report.row(rank)
     if own is None or not controls:

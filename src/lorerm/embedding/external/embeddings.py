@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def read_matrix_and_comparisons(
     matrix: Path, comparisons: Path, reference: Path | None = None
 ) -> Loaded[EmbeddedPreferences]:
-    """Read a safetensors matrix, a feedback file with comparisons between its rows, and the reward head.
+    """Read a safetensors matrix, a feedback file with comparisons between its rows, and a reward model's linear head.
 
     The head is read from the file `reference` if it is given, otherwise from the file of the matrix, if that has one.
     """

@@ -1,4 +1,4 @@
-"""Read embedding matrices and reward heads that other programs stored in safetensors files."""
+"""Read embedding matrices, and the linear heads of reward models, that other programs stored in safetensors files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_matrix_file(path: str | Path) -> tuple[torch.Tensor | StoredMatrix, tor
 
 
 def load_unless_large(matrix: StoredMatrix) -> torch.Tensor | StoredMatrix:
-    """Read a matrix into memory; but if it would take 1 GiB or more as float32, return it unread."""
+    """Read a matrix into memory. If it would take 1 GiB or more as float32, leave it on disk: return it unchanged."""
     return matrix if prod(matrix.shape) >= LARGE else matrix[:]
 
 

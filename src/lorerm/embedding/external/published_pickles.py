@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import torch
 
 _TLDR_STEPS = {
-    "blank": "no text to summarise (CNN/DM articles, which the published scripts embedded as empty posts)",
+    "blank": "without a text to summarise (CNN/DM articles, which the published scripts embedded as empty posts)",
     "same": "both summaries are the same text",
-    "one_split": "the worker is not in both splits",
+    "one_split": "of workers who are not in both splits",
 }
 
 

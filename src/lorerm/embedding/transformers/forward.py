@@ -23,7 +23,7 @@ change embeddings by 0.09 to 0.35 of their norm. Rounding changes them by at mos
 also on unusual text and control tokens. float16 has eight times the precision of bfloat16.
 """
 _MAX_DEVIATION_ON_RANDOM_TOKENS = {"float64": 1e-3, "float32": 1e-3, "float16": 0.3, "bfloat16": 0.3}
-"""The same for tokens that do not form a text, where rounding changes more: up to 3e-5 measured in float32."""
+"""The same maximum for tokens that do not form a text. Rounding then has more effect: up to 3e-5 in float32."""
 
 # The attention implementations of transformers that accept any mask [batch, 1, length, length]: the first as booleans,
 # the second as numbers that are added to the attention scores.
@@ -144,7 +144,7 @@ def _break_even(config: Any) -> int:  # noqa: ANN401 - untyped library
 
 
 def _longest_in_tree(config: Any) -> int | None:  # noqa: ANN401
-    """Return the length up to which tokens attend to all earlier ones, because a tree's mask has no sliding window."""
+    """Return the maximum length of a sequence in a tree: a tree's mask has no sliding window, so none may be needed."""
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return min((window for window in [*windows, _longest_in_batch(config)] if window), default=None)
 

@@ -67,7 +67,7 @@ class TreeRow:
         for (sequence, n), end in zip(self._with_shared(), self.ends, strict=True):
             own = np.arange(end + 1 - len(sequence) + n, end + 1)
             path = np.concatenate([path[:n], own])
-            # A sequence's own token number k attends to the n shared tokens, and to the own tokens from 0 to k.
+            # Own token k attends to the n tokens shared with the previous sequence, and to the own tokens 0 to k.
             mask[np.ix_(own, path)] = np.tri(len(own), len(path), n, dtype=np.bool_)
         return mask
 

@@ -23,7 +23,7 @@ _GROUPS = 5  # number of groups of users whose mean gains are joined by a line
 
 @drawing_style()
 def gain_distribution(report: Report) -> Figure:
-    """Draw each user's gain over the population model, with one panel each for unseen and seen users.
+    """Draw each user's gain over the population model (one ranking for everybody), in panels for unseen and seen users.
 
     Users are drawn side by side with equal widths, from the largest loss to the largest gain, so that a length along
     the axis is a share of users. Raises `DataError` if the report has no gains because no rank above 1 was evaluated.
