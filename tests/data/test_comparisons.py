@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorerm.data.comparisons import Comparisons, as_strings
-from lorerm.errors import DataError
+from lorerm.errors import DataError, UnknownUserError
 from refusals import refused
 
 
@@ -23,8 +23,8 @@ def test_columns_stay_as_given():
     chosen = np.array([0, 2, 1])
     table = make(chosen=chosen, prompt_ids=["p", "q", "r"])
     assert table.chosen is chosen
-    assert table.user_ids == ["b", "a", "b"]
-    assert table.prompt_ids == ["p", "q", "r"]
+    assert table.user_ids.tolist() == ["b", "a", "b"]
+    assert table.prompt_ids.tolist() == ["p", "q", "r"]
     assert table.weights.tolist() == [1.0, 1.0, 1.0]
     assert table.splits is None
     assert len(table) == 3
@@ -110,18 +110,31 @@ def test_comparisons_are_indexed_as_they_are_selected():
 
 
 def test_the_comparisons_of_some_users_can_be_left_out():
-    assert list(make(user_ids=["b", "a", "c"]).without_users(["b", "z"]).user_ids) == ["a", "c"]
+    assert list(make(user_ids=["b", "a", "c"]).without_users(["b"]).user_ids) == ["a", "c"]
     assert len(make().without_users(["a", "b"])) == 0
+    assert list(make(user_ids=[7, 7, 8]).without_users([7.0]).user_ids) == ["8"]
+
+
+def test_a_user_who_is_not_there_cannot_be_left_out_unless_that_is_said():
+    with refused(UnknownUserError, "'z'", argument="user_ids"):
+        make().without_users(["b", "z"])
+    with refused(DataError, argument="user_ids"):
+        make().without_users("ab")
+    assert list(make().without_users(["b", "z"], missing_ok=True).user_ids) == ["a"]
 
 
 def test_select_may_take_nothing():
     assert len(make().select(np.array([], dtype=np.int64))) == 0
 
 
-def test_prompt_ids_of_any_type_survive_a_selection():
-    """NumPy alone would turn tuples into rows of a matrix, and 1 and "1" into one."""
-    ids = [("post", 1), "1", 1]
-    assert list(make(prompt_ids=ids).select(np.array([0, 1, 2])).prompt_ids) == ids
+def test_ids_are_read_as_everywhere():
+    table = make(user_ids=pd.Series([7.0, 8.0, 7.0]), prompt_ids=["1", 1, 2.0])
+    assert list(table.user_ids) == ["7", "8", "7"]
+    assert list(table.prompt_ids) == ["1", "1", "2"]
+    with refused(DataError, "prompt_ids[0]", argument="prompt_ids"):
+        make(prompt_ids=[("post", 1), "1", 1])
+    with refused(DataError, argument="user_ids"):
+        make(user_ids="bab")
 
 
 def test_with_splits_replaces_the_column():

@@ -26,8 +26,8 @@ def test_arrays_stay_as_given():
     data = make(chosen=chosen, prompt_ids=["p", "q", "r"])
     assert data.responses is RESPONSES
     assert data.chosen is chosen
-    assert data.user_ids == ["b", "a", "b"]
-    assert data.prompt_ids == ["p", "q", "r"]
+    assert data.user_ids.tolist() == ["b", "a", "b"]
+    assert data.prompt_ids.tolist() == ["p", "q", "r"]
     assert (len(data), data.dimension) == (3, 3)
     assert data.weights.tolist() == [1.0, 1.0, 1.0]
     assert (data.splits, data.encoder, data.reference) == (None, None, None)

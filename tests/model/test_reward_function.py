@@ -1,6 +1,10 @@
 """Rewards through TRL's interface, and a GRPO run of two steps with TRL."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -55,16 +59,36 @@ def test_the_population_reward_is_given_only_on_request(hashed):
     strict = RewardFunction(model, encoder)
     with refused(DataError, "user_column", column="user_id"):
         strict(**rows)
-    with refused(DataError, "row 1", column="user_id"):
-        strict(**rows, user_id=["b", None, "b"])
+    for empty in (None, math.nan, pd.NA, ""):
+        with refused(DataError, row=2, column="user_id"):
+            strict(**rows, user_id=["b", empty, "b"])
     with refused(UnknownUserError, "'a stranger'"):
         strict(**rows, user_id=["b", "b", "a stranger"])
     lenient = RewardFunction(model, encoder, population=True)
-    users = ["b", None, "a stranger"]
-    assert lenient(**rows, user_id=users) == pytest.approx(by_hand(model, encoder, users), rel=1e-5)
+    for empty in (None, math.nan, pd.NA, ""):
+        found = lenient(**rows, user_id=["b", empty, "a stranger"])
+        assert found == pytest.approx(by_hand(model, encoder, ["b", None, "a stranger"]), rel=1e-5)
     assert lenient(**rows) == RewardFunction(model, encoder, user_column=None)(**rows)
     renamed = RewardFunction(model, encoder, user_column="who")
     assert renamed(**rows, who=USERS) == strict(**rows, user_id=USERS)
+
+
+@pytest.mark.parametrize("population", [False, True])
+def test_users_are_numbers_in_the_type_that_the_data_set_has(hashed, population):
+    model, encoder = hashed
+    model = replace(model, user_ids=("7", "8"), weights=torch.tensor([[1.0, 2.0], [-1.0, 0.5]]), covariance=None)
+    reward = RewardFunction(model, encoder, population=population)
+    rows = {"prompts": PROMPTS, "completions": COMPLETIONS}
+    expected = reward(**rows, user_id=["7", "8", "7"])
+    assert len({round(one, 4) for one in expected}) == 3
+    for kind in (list, np.array, pd.Series, torch.tensor, lambda ids: pd.Series(ids, dtype="float64")):
+        assert reward(**rows, user_id=kind([7, 8, 7])) == expected
+    for wrong in (7.5, True, 2.0**60, b"7"):
+        with refused(DataError, row=3, column="user_id"):
+            reward(**rows, user_id=[7, 8, wrong])
+    for wrong in ("787", [7, 8]):
+        with refused(DataError, column="user_id"):
+            reward(**rows, user_id=wrong)
 
 
 def test_another_encoder_is_refused_by_the_constructor(make_model):

@@ -137,6 +137,28 @@ def test_added_users_have_no_validation_loss_and_the_others_keep_theirs(model):
     torch.testing.assert_close(bigger.validation_loss, expected, equal_nan=True)
 
 
+def test_a_user_is_a_number_or_its_digits(make_model):
+    model = make_model(user_ids=("7", "8", "9"), encoder=ByLength().identity)
+    for user in (7, 7.0, np.int8(7), "7"):
+        assert torch.equal(model.rewards(torch.eye(4), user_id=user), model.rewards(torch.eye(4), "7"))
+        assert model.rank("prompt", ["a", "bb"], user, encoder=ByLength())
+        assert model.without_users([user]).user_ids == ("8", "9")
+    for wrong in (float("nan"), True, 7.5, 2.0**60, b"7", ""):
+        for population in (False, True):
+            with refused(DataError, argument="user_id"):
+                model.rewards(torch.eye(4), wrong, population=population)
+            with refused(DataError, argument="user_id"):
+                model.rank("prompt", ["a", "bb"], wrong, encoder=ByLength(), population=population)
+
+
+def test_a_user_who_is_not_there_cannot_be_removed_unless_that_is_said(model):
+    with refused(UnknownUserError, "'nobody'", argument="user_ids"):
+        model.without_users(["b", "nobody"])
+    with refused(DataError, argument="user_ids"):
+        model.without_users("b")
+    assert "b" not in model.without_users(["b", "nobody"], missing_ok=True).user_ids
+
+
 def test_users_of_another_model_are_refused(model):
     with refused(ModelError, "3 weights", "2", argument="users"):
         model.with_users(UserWeights(("new",), torch.zeros(1, 3)))

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lorerm import AdaptationConfig, TrainingConfig, adapt, train
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
@@ -14,6 +16,8 @@ from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from planted import numbered_user, plant
 from refusals import refused
+
+PRIOR = WeightPrior(torch.zeros(2).double(), torch.eye(2).double())
 
 
 def make(*user_ids, value=0.0, rank=2, covariance=True):
@@ -28,6 +32,29 @@ def test_weights_are_looked_up_by_user_id():
     assert users["v"].tolist() == [1.0, 1.0]
     with refused(UnknownUserError, "'w'", argument="user_id"):
         users["w"]
+
+
+@given(st.integers(0, 10**6))
+def test_ids_are_read_as_everywhere(number):
+    users = make(str(number), "v")
+    for value in (number, float(number), np.int64(number), str(number)):
+        assert users[value].tolist() == [0.0, 0.0]
+        assert value in users
+        assert users.select([value]).user_ids == (str(number),)
+        assert users.forget([value]).user_ids == ("v",)
+        assert users.forget(np.array([value])).user_ids == ("v",)
+        new = ProjectedComparisons(torch.ones(1, 2), torch.ones(1), torch.zeros(1, dtype=torch.int64))
+        assert users.add([value], new, PRIOR, 1.0).user_ids == (str(number), "v")
+    for value in (None, float("nan"), True, 1.5, 2.0**60, b"v", ""):
+        assert value not in users
+        with refused(DataError, argument="user_id"):
+            users[value]
+        for call in (users.select, users.forget):
+            with refused(DataError, "user_ids[0]", argument="user_ids"):
+                call([value])
+    for call in (users.select, users.forget):
+        with refused(DataError, argument="user_ids"):
+            call("v")
 
 
 def test_merging_appends_new_users_and_replaces_known_ones():
@@ -168,7 +195,9 @@ def test_selecting_and_forgetting(planted_model):
     some = users.select(["user 17", "user 14"])
     assert some.user_ids == ("user 17", "user 14")
     assert torch.equal(some["user 17"], users["user 17"])
-    left = users.forget(["user 17", "nobody"])
+    with refused(UnknownUserError, "'nobody'", argument="user_ids"):
+        users.forget(["user 17", "nobody"])
+    left = users.forget(["user 17", "nobody"], missing_ok=True)
     assert "user 17" not in left.user_ids
     assert len(left.comparisons) == len(users.comparisons) - 30
     close(left.merge(some).select(users.user_ids), users)

@@ -1,4 +1,4 @@
-"""Convert values of an input row to Python types, for all file formats: nulls, lists, numbers and ids."""
+"""Convert values of an input row to Python types, for all file formats: nulls, lists and numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 
-from lorerm.errors import DataError
-
 
 def is_missing(value: object) -> bool:
-    """Return True if a value is a null: None, or NaN (the null in a column of floats)."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """Return True if a value is a null: None, NaN (the null in a column of floats), or the null of pandas or NumPy."""
+    if value is None or value is np.ma.masked:
+        return True
+    if isinstance(value, (float, np.floating)):
+        return math.isnan(value)
+    # Compared by name, so that pandas need not be imported.
+    return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas")
 
 
 def as_list(value: object) -> list[object] | None:
@@ -35,42 +38,6 @@ def as_whole_number(value: object) -> int | None:
         return int(value)
     number = as_number(value)
     return int(number) if number is not None and number.is_integer() else None
-
-
-def parse_id(value: object, column: str) -> str | None:
-    """Return the id of a user or prompt as a string. Return None if it is a null or a blank string.
-
-    An id is a string, which is kept unchanged, or a whole number. `column` is the name of the column in errors.
-
-    Examples
-    --------
-    >>> parse_id("007", "user_id"), parse_id(7.0, "user_id"), parse_id(None, "user_id")
-    ('007', '7', None)
-    """
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f'column "{column}" contains a lone surrogate, which UTF-8 cannot store',
-                "correct the encoding of the text",
-                column=column,
-            ) from None
-        return value if value.strip() else None
-    if is_missing(value):
-        return None
-    number = as_whole_number(value)
-    if number is None:
-        raise DataError(f'column "{column}" is {describe(value)}', "give a string or a whole number", column=column)
-    return str(number)
-
-
-def require_id(value: object, column: str) -> str:
-    """Return an id as `parse_id` does. Raises `DataError` if there is none."""
-    found = parse_id(value, column)
-    if found is None:
-        raise DataError(f'column "{column}" is empty', "give an id, or leave the row out", column=column)
-    return found
 
 
 def describe(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from lorerm.arrays import as_column, as_indices
+from lorerm.data.ids import as_id_column, as_ids, check_known
 from lorerm.data.schema import parse_split
 from lorerm.errors import DataError
 
@@ -63,8 +64,9 @@ class Comparisons:
     ) -> Comparisons:
         """Check the columns and build the table from them.
 
-        NumPy arrays, torch tensors and lists are kept unchanged. Pandas and Arrow columns become NumPy arrays, without
-        a copy if their memory layout allows it.
+        NumPy arrays, torch tensors and lists of numbers are kept unchanged. Pandas and Arrow columns become NumPy
+        arrays, without a copy if their memory layout allows it. Ids of users and prompts become strings
+        (`lorerm.data.ids`).
 
         If `prompt_ids` is None, each distinct pair of responses (in either order) counts as a prompt of its own.
 
@@ -77,8 +79,12 @@ class Comparisons:
             raise DataError(
                 "there are no comparisons", "give at least one pair of chosen and rejected rows", argument="chosen"
             )
-        given = {"user_ids": user_ids, "prompt_ids": prompt_ids, "weights": weights, "splits": splits}
-        columns = {name: as_column(column) for name, column in given.items()}
+        columns: dict[str, Any] = {
+            "user_ids": as_id_column(user_ids, "user_ids"),
+            "prompt_ids": None if prompt_ids is None else as_id_column(prompt_ids, "prompt_ids"),
+            "weights": as_column(weights),
+            "splits": as_column(splits),
+        }
         for name, column in {"rejected": rejected_rows, **columns}.items():
             if column is not None and len(column) != n:
                 raise DataError(
@@ -93,7 +99,7 @@ class Comparisons:
                 "leave out comparisons of a response with itself",
                 argument="rejected",
             )
-        if columns["prompt_ids"] is None:
+        if prompt_ids is None:
             columns["prompt_ids"] = UnorderedPairs(chosen_rows, rejected_rows)
         columns["weights"] = _as_weights(columns["weights"], n)
         return Comparisons(chosen=chosen, rejected=rejected, **columns)
@@ -147,9 +153,15 @@ class Comparisons:
 
     __getitem__ = select
 
-    def without_users(self: C, user_ids: Collection[str]) -> C:
-        """Return all comparisons except those of the given users, in unchanged order."""
-        gone = set(user_ids)
+    def without_users(self: C, user_ids: Collection[str], *, missing_ok: bool = False) -> C:
+        """Return all comparisons except those of the given users, in unchanged order.
+
+        Raises `UnknownUserError` if a user has no comparison, unless `missing_ok` is True.
+        """
+        wanted = as_ids(user_ids)
+        if not missing_ok:
+            check_known(wanted, set(self.index_users()[0]), "these comparisons")
+        gone = set(wanted)
         return self.select(np.array([user not in gone for user in self.user_ids], dtype=bool))
 
     def with_splits(self: C, labels: Column) -> C:

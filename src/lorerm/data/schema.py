@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorerm.data.coercion import as_list, as_number, as_whole_number, describe, is_missing, parse_id, require_id
+from lorerm.data.coercion import as_list, as_number, as_whole_number, describe, is_missing
 from lorerm.data.conversation import (
     Conversation,
     conversation_key,
@@ -16,6 +16,7 @@ from lorerm.data.conversation import (
     parse_prompt,
     parse_response,
 )
+from lorerm.data.ids import parse_id, require_id
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:

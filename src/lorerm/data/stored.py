@@ -114,7 +114,7 @@ def forget_users(run: str | Path, user_ids: Collection[str]) -> int:
     completes it. Return the number of comparisons removed.
     """
     comparisons = load_comparisons(run)
-    kept = comparisons.without_users(user_ids)
+    kept = comparisons.without_users(user_ids, missing_ok=True)
     if (Path(run) / RESPONSES).exists():
         # The texts first: as long as the old comparisons are there, an interrupted call can be repeated.
         _blank_texts(run, kept)

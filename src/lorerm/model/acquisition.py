@@ -95,7 +95,7 @@ def posterior_of(model: ModelParameters, user: UserWeights | str | None) -> Post
         empty = ProjectedComparisons.empty(model.basis.shape[1])
         found = solve(empty.projected, empty.user, empty.count, 1, model.prior, model.temperature)
         return Posterior(found.weights[0], found.covariance[0])
-    if isinstance(user, str):
+    if not isinstance(user, UserWeights):
         model.user_weights(user)  # raises a more helpful error for an unknown user than `select` does
         user = UserWeights.of(model).select([user])
     if len(user) != 1:

@@ -124,7 +124,7 @@ def forget_users(path: Path, user_ids: Collection[str]) -> None:
     users, losses = load_users(path), _read_tensors(path).get("validation_loss")
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
     if len(kept) < len(users):
-        save_users(users.forget(user_ids), path, None if losses is None else losses[kept])
+        save_users(users.forget(user_ids, missing_ok=True), path, None if losses is None else losses[kept])
 
 
 def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dict[str, torch.Tensor]) -> dict[str, Any]:

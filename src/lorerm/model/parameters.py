@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from lorerm.data.ids import as_id
 from lorerm.errors import UnknownUserError
 
 if TYPE_CHECKING:
@@ -90,11 +91,14 @@ class ModelParameters:
 
         Raises
         ------
+        DataError
+            If `user_id` is no id, for instance NaN or 1.5 (`lorerm.data.ids`).
         UnknownUserError
             If the model has no weights for `user_id` and `population` is False.
         """
         if user_id is None:
             return self.population_weights
+        user_id = as_id(user_id)
         row = self._row.get(user_id)
         if row is not None:
             return self.weights[row]

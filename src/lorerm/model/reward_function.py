@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lorerm.data.conversation import as_conversation
+from lorerm.data.ids import parse_id
 from lorerm.errors import DataError
 from lorerm.model.compatibility import check_encoder
 
@@ -77,7 +78,8 @@ class RewardFunction:
         Raises
         ------
         DataError
-            If the column of user ids is missing or has empty rows, and `population` is False.
+            If the column of user ids is missing or has empty rows (None, NaN), and `population` is False; or if a value
+            is no id, for instance 1.5 (`lorerm.data.ids`).
         UnknownUserError
             If the model does not know a user, and `population` is False.
         """
@@ -99,12 +101,28 @@ class RewardFunction:
                 column=self.user_column,
             )
         if users is None:
-            users = [None] * n
-        if None in users and not self.population:
+            return self.model.population_weights.expand(n, -1)
+        if isinstance(users, str) or len(users) != n:
             raise DataError(
-                f'column "{self.user_column}" is empty in row {list(users).index(None)} of the batch',
-                "give the user id, or pass population=True for the population's reward",
+                f'column "{self.user_column}" does not have one user id for each of the {n} completions',
+                "give a list with one user id per completion",
                 column=self.user_column,
             )
-        known = [None if user is None else str(user) for user in users]
-        return torch.stack([self.model.user_weights(user, population=self.population) for user in known])
+        return torch.stack([self._weights_of(user, row) for row, user in enumerate(users, 1)])
+
+    def _weights_of(self, user: object, row: int) -> torch.Tensor:
+        """Return the weights [K] of the user in a row of the batch (counted from 1)."""
+        column = str(self.user_column)
+        try:
+            user_id = parse_id(user, column)
+        except DataError as error:
+            raise error.in_row("the batch", row) from error
+        if user_id is None and not self.population:
+            raise DataError(
+                f'column "{column}" is empty',
+                "give the user id, or pass population=True for the population's reward",
+                file="the batch",
+                row=row,
+                column=column,
+            )
+        return self.model.user_weights(user_id, population=self.population)

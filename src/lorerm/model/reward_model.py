@@ -135,9 +135,12 @@ class LowRankRewardModel(PretrainedModel):
         """Return a new model with `users` added; users already in the model get the new weights."""
         return self._replace_users(self.users().merge(users))
 
-    def without_users(self, user_ids: Collection[str]) -> LowRankRewardModel:
-        """Return a new model without these users; their influence on the basis stays until the next training."""
-        return self._replace_users(self.users().forget(user_ids))
+    def without_users(self, user_ids: Collection[str], *, missing_ok: bool = False) -> LowRankRewardModel:
+        """Return a new model without these users; their influence on the basis stays until the next training.
+
+        Raises `UnknownUserError` if the model does not know one of them, unless `missing_ok` is True.
+        """
+        return self._replace_users(self.users().forget(user_ids, missing_ok=missing_ok))
 
     def _replace_users(self, users: UserWeights) -> LowRankRewardModel:
         losses = self.validation_loss

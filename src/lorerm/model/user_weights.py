@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorerm.errors import ModelError, UnknownUserError
+from lorerm.data.ids import as_id, as_ids, check_known
+from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.model.compatibility import check_embeddings
 from lorerm.model.posterior import solve
 from lorerm.model.prior import WeightPrior
@@ -54,11 +55,14 @@ class UserWeights:
 
     def __getitem__(self, user_id: str) -> torch.Tensor:
         """Return one user's weights [K]. Raises `UnknownUserError` if the user is not in this set."""
-        return self.weights[self._row_of(user_id)]
+        return self.weights[self._row_of(as_id(user_id))]
 
     def __contains__(self, user_id: object) -> bool:
-        """Return whether the user is in this set."""
-        return user_id in self._row
+        """Return whether the user is in this set; False for a value that is no id."""
+        try:
+            return as_id(user_id) in self._row
+        except DataError:
+            return False
 
     @cached_property
     def _row(self) -> dict[str, int]:
@@ -76,11 +80,17 @@ class UserWeights:
 
     def select(self, user_ids: Collection[str]) -> UserWeights:
         """Return the given users, in the given order. Raises `UnknownUserError` if one is not in this set."""
-        return self._take(torch.tensor([self._row_of(user) for user in user_ids], dtype=torch.int64))
+        return self._take(torch.tensor([self._row_of(user) for user in as_ids(user_ids)], dtype=torch.int64))
 
-    def forget(self, user_ids: Collection[str]) -> UserWeights:
-        """Return all users except those in `user_ids`; unknown ids are ignored."""
-        gone = set(user_ids)
+    def forget(self, user_ids: Collection[str], *, missing_ok: bool = False) -> UserWeights:
+        """Return all users except those in `user_ids`.
+
+        Raises `UnknownUserError` if one of them is not in this set, unless `missing_ok` is True.
+        """
+        wanted = as_ids(user_ids)
+        if not missing_ok:
+            check_known(wanted, self._row, "this set of users")
+        gone = set(wanted)
         kept = [i for i, user in enumerate(self.user_ids) if user not in gone]
         return self._take(torch.tensor(kept, dtype=torch.int64))
 
@@ -163,6 +173,7 @@ class UserWeights:
 
         `new.user` contains indices into `user_ids`; `prior` and `temperature` are the model's.
         """
+        user_ids = as_ids(user_ids)
         before = self.select([user for user in user_ids if user in self._row])
         kept = before.comparisons or ProjectedComparisons.empty(self.weights.shape[1])
         row = {user: i for i, user in enumerate(before.user_ids)}

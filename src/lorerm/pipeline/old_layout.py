@@ -64,9 +64,9 @@ def _convert_texts(run: Path, gone: Collection[str], in_order: bool) -> None:
 
     If `in_order`, `comparisons.parquet` exists and refers to the rows of finished embeddings, and these rows are kept.
     """
-    old = _read_texts(run).without_users(gone)
+    old = _read_texts(run).without_users(gone, missing_ok=True)
     if in_order:
-        new = _in_rows_of(load_comparisons(run).without_users(gone), old)
+        new = _in_rows_of(load_comparisons(run).without_users(gone, missing_ok=True), old)
     else:
         new = old.canonical()
         write_comparisons(run, new)

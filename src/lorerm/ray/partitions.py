@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lorerm.data.coercion import require_id
+from lorerm.data.ids import require_id
 from lorerm.data.readers.files import DataFile
 from lorerm.data.schema import missing_column
 from lorerm.errors import DataError, first_line

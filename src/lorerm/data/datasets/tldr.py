@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorerm.data.coercion import require_id
 from lorerm.data.conversation import parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import PublishedOptions, Repository, column, of_published_layout, raw_rows
+from lorerm.data.ids import require_id
 from lorerm.data.preferences import Preferences
 from lorerm.data.schema import Comparison
 from lorerm.errors import DataError

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.data.coercion import as_whole_number, describe, require_id
+from lorerm.data.coercion import as_whole_number, describe
 from lorerm.data.comparisons import Comparisons, as_strings
+from lorerm.data.ids import require_id
 from lorerm.data.readers.files import read_rows
 from lorerm.data.schema import missing_column, parse_split, parse_weight
 from lorerm.errors import DataError
