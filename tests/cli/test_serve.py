@@ -10,6 +10,7 @@ from lorerm.cli import build_parser
 from lorerm.cli.serve import read_settings
 from lorerm.errors import ConfigError, ModelError
 from lorerm.serving.keys import is_known
+from refusals import refused
 
 
 @pytest.fixture
@@ -61,6 +62,23 @@ def test_database_and_keys_can_come_from_the_environment(settings_of, done, tmp_
     assert settings.keys == ("0" * 64,)
 
 
+def test_a_header_for_the_user_needs_a_key(settings_of, done, monkeypatch):
+    with refused(ConfigError, argument="user-header"):
+        settings_of(done, "--user-header", "X-User-Id")
+    monkeypatch.setenv("LORERM_API_KEYS", "0" * 64)
+    assert settings_of(done, "--user-header", "X-User-Id").user_header == "X-User-Id"
+    for name in ("", "X User", "X-User:"):
+        with refused(ConfigError, argument="user-header"):
+            settings_of(done, "--user-header", name)
+
+
+def test_settings_for_clients_of_other_servers(settings_of, done):
+    settings = settings_of(done, "--any-model", "--population", "--bounded")
+    assert (settings.any_model, settings.population, settings.bounded) == (True, True, True)
+    settings = settings_of(done)
+    assert (settings.any_model, settings.population, settings.bounded) == (False, False, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -71,6 +89,7 @@ def test_database_and_keys_can_come_from_the_environment(settings_of, done, tmp_
         (["--database", "oracle://x/y"], ["oracle"]),
         (["--rank", "9"], ["rank 9"]),
         (["--api-keys", "none"], ["none"]),
+        (["--user-header", "X-User-Id"], ["--user-header"]),
         (["--host", "0.0.0.0"], ["0.0.0.0"]),  # noqa: S104
     ],
 )

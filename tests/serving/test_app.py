@@ -30,17 +30,26 @@ def test_openapi_describes_every_body_and_error(reader):
 def test_openapi_names_the_schema_of_each_body(reader):
     described = reader.get("/openapi.json").json()["paths"]
     schemas = {
-        path: operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        path: names(operation["requestBody"]["content"]["application/json"]["schema"])
         for path, operations in described.items()
         for operation in operations.values()
         if "requestBody" in operation
     }
     assert schemas == {
-        "/v1/rerank": "RerankRequest",
-        "/v1/score": "ScoreRequest",
+        **dict.fromkeys(("/v1/rerank", "/v2/rerank", "/v1/users/{user}/rerank"), "RerankRequest TextsRequest"),
+        **dict.fromkeys(("/v1/score", "/v1/users/{user}/score"), "ScoreRequest"),
+        **dict.fromkeys(("/v1/classify", "/v1/users/{user}/classify"), "ClassifyRequest"),
         "/v1/users/{user}/answers": "FeedbackRequest",
+        "/v1/user/answers": "UserFeedbackRequest",
         "/v1/users/{user}/next-question": "QuestionRequest",
+        "/v1/user/next-question": "UserQuestionRequest",
+        "/v1/user": "UserRequest",
+        "/v1/user/delete": "DeletionRequest",
     }
+
+
+def names(schema):
+    return " ".join(each["$ref"].rpartition("/")[2] for each in schema.get("anyOf", [schema]))
 
 
 def test_users_are_known_after_a_restart(settings, url):

@@ -30,6 +30,7 @@ def test_errors_have_one_format(reader, method, path, status, code):
     response = reader.request(method, path)
     assert response.status_code == status
     error = response.json()["error"]
+    assert response.json()["detail"] == f"{error['message']}: {error['remedy']}"
     assert error.keys() == {"code", "message", "remedy"}
     assert error["code"] == code
     assert error["message"]
@@ -41,7 +42,7 @@ def test_values_of_the_request_are_not_repeated(reader):
         "/v1/rerank", json={"query": ["zanzibar"], "documents": [{"zanzibar": "zanzibar"}], "top_n": "z"}
     )
     assert response.status_code == 422
-    assert "zanzibar" not in response.json()["error"]["message"].replace("body.documents.0.object.zanzibar", "")
+    assert "zanzibar" not in response.text
 
 
 def test_a_failing_database_is_503(start, settings, monkeypatch, caplog):

@@ -33,7 +33,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 def test_generated_requests(client, show_figures):
     schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 11, [each.label for each in operations]
+    assert len(operations) == 20, [each.label for each in operations]
     each = max(1, REQUESTS // (2 * len(operations)))
     statuses: Counter[int] = Counter()
     seed = 0
@@ -110,7 +110,16 @@ def valid():
     choice = {"prompt": "p", "responses": ["a", "b"], "chosen": 0, "weight": 1.0}
     return [
         ("POST", "/v1/rerank", {"query": "q", "documents": ["a", row], "user": "trained", "top_n": 1}),
-        ("POST", "/v1/score", {"queries": ["q"], "documents": ["a", row], "user": "trained"}),
+        ("POST", "/v2/rerank", {"query": "q", "texts": ["a", row], "return_text": True, "raw_scores": True}),
+        (
+            "POST",
+            "/v1/users/trained/rerank",
+            {"query": "q", "documents": [{"text": "a", "id": 7}, {"title": "b"}], "rank_fields": ["title", "text"]},
+        ),
+        ("POST", "/v1/score", {"queries": ["q"], "documents": ["a", row], "user": "trained", "bounded": True}),
+        ("POST", "/v1/classify", {"query": "q", "input": ["a", row], "model": "model@trained"}),
+        ("PUT", "/v1/user/answers", {"user": "fuzzed", "answers": [pair]}),
+        ("POST", "/v1/user", {"user": "trained", "population": False}),
         ("PUT", "/v1/users/fuzzed/answers", {"answers": [pair, choice], "idempotency_key": "k"}),
         (
             "POST",

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lorerm.serving.schemas import (
     MAX_NUMBERS,
@@ -15,9 +15,11 @@ from lorerm.serving.schemas import (
     EmbeddingDocument,
     FeedbackRequest,
     Message,
-    RerankRequest,
-    ScoreRequest,
+    QuestionRequest,
     TextDocument,
+    UserFeedbackRequest,
+    UserInPath,
+    UserRequest,
 )
 
 
@@ -25,9 +27,18 @@ def read(model, text):
     return model.from_json(text.encode())
 
 
+def candidates(*documents):
+    return read(QuestionRequest, f'{{"candidates": [{", ".join(documents)}]}}').candidates
+
+
 def test_the_types_of_documents_are_told_apart():
-    text = """{"documents": ["a", [{"role": "assistant", "content": "a"}], {"text": "a"}, {"embedding": [1.5]}]}"""
-    assert read(RerankRequest, text).documents == [
+    """Further fields, for instance those of a record in a store, are ignored."""
+    assert candidates(
+        '"a"',
+        '[{"role": "assistant", "content": "a"}]',
+        '{"text": "a", "id": 7, "embedding": null}',
+        '{"embedding": [1.5], "text": null, "id": 7}',
+    ) == [
         "a",
         [Message(role="assistant", content="a")],
         TextDocument(text="a"),
@@ -35,12 +46,14 @@ def test_the_types_of_documents_are_told_apart():
     ]
 
 
-@pytest.mark.parametrize("document", ["1", "null", "true", "{}", '{"text": 1}', '{"text": "a", "title": "b"}'])
+@pytest.mark.parametrize(
+    "document", ["1", "null", "true", "{}", '{"text": 1}', '{"texts": "a"}', '{"text": "a", "embedding": [1.5]}']
+)
 def test_an_invalid_document_is_one_error(document):
     with pytest.raises(ValidationError) as raised:
-        read(RerankRequest, f'{{"documents": [{document}]}}')
+        candidates('"a"', document)
     (error,) = raised.value.errors()
-    assert error["loc"][:2] == ("documents", 0)
+    assert error["loc"][:2] == ("candidates", 1)
 
 
 @pytest.mark.parametrize(
@@ -70,22 +83,47 @@ def test_comparisons_and_choices_are_told_apart_by_their_fields():
     assert [type(feedback) for feedback in request.answers] == [Comparison, Choice]
 
 
-def test_older_field_names_of_vllm_are_read():
-    assert read(ScoreRequest, '{"text_1": "q", "text_2": ["a", "b"]}') == read(
-        ScoreRequest, '{"queries": "q", "documents": ["a", "b"]}'
-    )
-
-
-def test_unknown_fields_are_ignored_in_the_formats_of_other_servers_only():
-    assert read(RerankRequest, '{"documents": ["a"], "max_chunks_per_doc": 3}').documents == ["a"]
+def test_a_misspelt_field_of_feedback_is_an_error():
     with pytest.raises(ValidationError) as raised:
         read(FeedbackRequest, '{"answers": [{"chosen": "a", "rejected": "b", "wieght": 2}]}')
     assert raised.value.errors()[0]["loc"][-1] == "wieght"
 
 
-def canonical(text):
+def test_null_means_that_a_field_is_not_given():
+    both = [
+        '{"prompt": null, "chosen": "a", "rejected": "b", "weight": null}',
+        '{"prompt": null, "responses": ["a", "b"], "chosen": 0, "weight": null}',
+    ]
+    given = canonical(f'{{"answers": [{both[0]}, {both[1]}], "idempotency_key": null}}')
+    assert given == canonical('{"answers": [{"chosen": "a", "rejected": "b"}, {"responses": ["a", "b"], "chosen": 0}]}')
+    asked = '"candidates": ["a", "b"]'
+    assert read(QuestionRequest, f'{{{asked}, "pairs": null, "top": null, "stop_below": null}}') == read(
+        QuestionRequest, f"{{{asked}}}"
+    )
+    assert read(UserRequest, '{"user": "u", "population": null}') == read(UserRequest, '{"user": "u"}')
+
+
+@pytest.mark.parametrize("user", [".", "..", "a/..", "../a", "a/./b", "..\\a", "%2E%2E", "x%2F..%2Fa", "%2e%2e%5ca"])
+def test_an_id_with_a_dot_segment_cannot_be_in_a_path(user):
+    """A proxy that decodes and shortens the path would name another user."""
+    with pytest.raises(ValidationError):
+        TypeAdapter(UserInPath).validate_python(user)
+
+
+@pytest.mark.parametrize("user", ["a.b", "...", "a..b", ".a", "a./b", "%2E.%2E"])
+def test_other_dots_in_an_id_are_allowed(user):
+    assert TypeAdapter(UserInPath).validate_python(user) == user.replace("%2E", ".")
+
+
+def test_a_users_feedback_has_the_same_digest_in_both_forms():
+    """So that a request can be repeated in the other form."""
+    answers = '"answers": [{"chosen": "a", "rejected": "b"}], "idempotency_key": "k"'
+    assert canonical(f'{{"user": "u", {answers}}}', UserFeedbackRequest) == canonical(f"{{{answers}}}")
+
+
+def canonical(text, model=FeedbackRequest):
     """The JSON whose digest an idempotency key is stored with."""
-    return read(FeedbackRequest, text).model_dump_json(exclude={"idempotency_key"})
+    return read(model, text).model_dump_json(exclude={"idempotency_key", "user"})
 
 
 def test_equal_requests_have_equal_digests():

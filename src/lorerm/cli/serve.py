@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ _NUMBERS: dict[str, tuple[type, int, float, str, str]] = {
     "timeout": (float, 30, 0.1, "SECONDS", "maximum time for a request"),
     "cache": (int, 256, 0, "MIB", "memory for recent embeddings in each process"),
 }
+# A header's name: RFC 9110, section 5.6.2.
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_KEYS = "--user-header is trusted with an API key only, and there are no API keys"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--embeddings-only", action="store_true", help="load no encoder; accept embeddings instead of texts"
+    )
+    group = parser.add_argument_group("Clients of other servers")
+    group.add_argument(
+        "--any-model",
+        action="store_true",
+        help="accept requests that name another model, as clients of other vendors do by default",
+    )
+    group.add_argument(
+        "--user-header",
+        metavar="NAME",
+        help="header with the id of the user in requests for rewards; it needs --api-keys",
+    )
+    group.add_argument(
+        "--population",
+        action="store_true",
+        help="answer requests for the rewards of an unknown user with the population model, instead of an error",
+    )
+    group.add_argument(
+        "--bounded",
+        action="store_true",
+        help="return probabilities from 0 to 1 instead of rewards, unless a request says otherwise",
     )
     group = parser.add_argument_group("Security and limits")
     group.add_argument(
@@ -104,12 +129,17 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         value = getattr(parsed, name.replace("-", "_"))
         if not value >= least:
             raise ConfigError(f"--{name} is {value}", f"give {least} or more", argument=name)
+    keys = read_keys(parsed.api_keys, os.environ.get("LORERM_API_KEYS"))
+    if parsed.user_header is not None and not (keys and _HEADER.fullmatch(parsed.user_header)):
+        problem = f"--user-header {parsed.user_header!r} is not a header's name" if keys else _NO_KEYS
+        remedy = "give a name such as X-User-Id" if keys else "give --api-keys FILE, or leave --user-header out"
+        raise ConfigError(problem, remedy, argument="user-header")
     return Settings(
         path=parsed.path,
         database=parsed.database,
         rank=parsed.rank,
         name=parsed.name,
-        keys=read_keys(parsed.api_keys, os.environ.get("LORERM_API_KEYS")),
+        keys=keys,
         origins=tuple(parsed.allow_origin),
         max_body=parsed.max_body,
         timeout=parsed.timeout,
@@ -118,6 +148,10 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         docs=parsed.docs,
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
+        any_model=parsed.any_model,
+        user_header=parsed.user_header,
+        population=parsed.population,
+        bounded=parsed.bounded,
     )
 
 

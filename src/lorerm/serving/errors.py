@@ -43,9 +43,13 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every error response."""
+    """The body of every error response.
+
+    `detail` is the same in one sentence, for clients of other servers.
+    """
 
     error: ErrorDetail
+    detail: str
 
 
 class ApiError(HTTPException):
@@ -107,7 +111,7 @@ async def handle_error(_: Request, error: Exception) -> JSONResponse:
 def _response(
     status: int, code: str, message: str, remedy: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    content = {"error": {"code": code, "message": message, "remedy": remedy}}
+    content = {"error": {"code": code, "message": message, "remedy": remedy}, "detail": f"{message}: {remedy}"}
     return JSONResponse(content, status, dict(headers or {}))
 
 

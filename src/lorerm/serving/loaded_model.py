@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from threading import Lock
 from typing import cast
 
 import numpy as np
+from scipy.special import expit
 
 from lorerm.arrays import Floats32
 from lorerm.embedding.registry import build_encoder
@@ -106,6 +107,10 @@ class LoadedModel:
         if not np.isfinite(rewards).all():
             raise not_computable()
         return cast("list[float]", rewards.tolist())
+
+    def probabilities(self, rewards: Sequence[float]) -> list[float]:
+        """Return the probability, for each reward, that a response with it is preferred to one with reward 0."""
+        return cast("list[float]", expit(np.asarray(rewards) / self.model.temperature).tolist())
 
     def is_current(self) -> bool:
         """Return whether the files are unchanged since the users were read; takes microseconds."""

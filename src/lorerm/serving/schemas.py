@@ -1,13 +1,16 @@
-"""Requests and responses of the HTTP API: pydantic models, from which its OpenAPI description is made."""
+"""Requests and responses of the HTTP API: pydantic models, from which its OpenAPI description is made.
+
+The requests for rewards are in `lorerm.serving.reward_schemas`.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import (
-    AliasChoices,
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,10 +18,10 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_DOCUMENTS, MAX_FEEDBACK, MAX_RESPONSES, MAX_CANDIDATES = 1000, 100, 100, 100
 MAX_NUMBERS = 65_536
@@ -34,8 +37,24 @@ def _percent_decoded(value: object) -> object:
     return unquote(value, errors="strict") if isinstance(value, str) else value
 
 
+def _check_segments(user: str) -> str:
+    # A proxy that decodes and shortens paths would turn x/../ann into ann. The server never gets a request that such a
+    # proxy has changed from a valid one, and a client notices the mistake before there is harm.
+    if {".", ".."} & set(re.split(r"[/\\]", user)):
+        raise ValueError("an id with the segment . or .. cannot be in a path; send it in a body (see /v1/user)")
+    return user
+
+
 # The router receives a percent-encoded path, so that an id can contain an encoded slash. The id is decoded here.
-UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _NAME]
+UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _NAME, AfterValidator(_check_segments)]
+
+
+def _false_if_null(value: object) -> object:
+    return False if value is None else value
+
+
+Flag: TypeAlias = Annotated[bool, BeforeValidator(_false_if_null, json_schema_input_type=bool | None)]
+"""A boolean; null is the same as false."""
 
 _Body = TypeVar("_Body", bound="RequestBody")
 
@@ -93,17 +112,23 @@ Vector = Annotated[
 
 
 class TextDocument(StrictRequest):
-    """A text in an object, the format of Jina's clients."""
+    """A text in an object, the format of Jina's clients. Its other fields, for instance an id, are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
 
     text: str
 
 
 class EmbeddingDocument(StrictRequest):
-    """A response's embedding, computed by the client with the encoder that the model was trained on."""
+    """A response's embedding, computed by the client with the encoder that the model was trained on.
 
-    model_config = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64")
+    Its other fields are ignored, except that a text beside the embedding is an error: only one of the two can be used.
+    """
+
+    model_config = ConfigDict(extra="ignore", val_json_bytes="base64", ser_json_bytes="base64")
 
     embedding: Vector
+    text: SkipJsonSchema[None] = Field(None, exclude=True)
 
 
 def _document_type(value: Any) -> str | None:  # noqa: ANN401 - anything that JSON can hold
@@ -111,9 +136,16 @@ def _document_type(value: Any) -> str | None:  # noqa: ANN401 - anything that JS
         return "text"
     if isinstance(value, list):
         return "messages"
-    if isinstance(value, EmbeddingDocument) or (isinstance(value, dict) and "embedding" in value):
+    if isinstance(value, dict) and value.get("embedding") is not None:
+        return "embedding" if value.get("text") is None else None
+    if isinstance(value, EmbeddingDocument):
         return "embedding"
-    return "object" if isinstance(value, dict | TextDocument) else None
+    return "object" if isinstance(value, dict | BaseModel) else None
+
+
+_NO_DOCUMENT = 'a document is a text, a list of messages, {"text": ...} or {"embedding": ...} (not both)'
+DOCUMENT_TYPE = Discriminator(_document_type, custom_error_type="document", custom_error_message=_NO_DOCUMENT)
+"""Tells the types of documents apart: tags "text", "messages", "object" and "embedding"."""
 
 
 Document = Annotated[
@@ -121,113 +153,21 @@ Document = Annotated[
     | Annotated[Messages, Tag("messages")]
     | Annotated[TextDocument, Tag("object")]
     | Annotated[EmbeddingDocument, Tag("embedding")],
-    Discriminator(
-        _document_type,
-        custom_error_type="document",
-        custom_error_message='a document is a text, a list of messages, {"text": ...} or {"embedding": ...}',
-    ),
+    DOCUMENT_TYPE,
 ]
 """A response: a text, a list of messages, a text in an object, or an embedding in an object."""
-
-# Rewards
-
-
-class RewardRequest(RequestBody):
-    """Common fields of the requests for rewards. Unknown fields, which clients of other servers send, are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    model: str | None = None
-    user: Name | None = None
-    """The user for whom rewards are computed; null: a user without feedback (the population model)."""
-    population: bool = False
-    """If the user is unknown: true uses the population model; false is an error."""
-
-
-class RerankRequest(RewardRequest):
-    """Documents to rank, in the format of Jina and Cohere."""
-
-    query: Text | None = None
-    """The prompt; not needed if all documents are embeddings."""
-    documents: Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
-    """How many of the best documents to return; null: all."""
-    return_documents: bool = False
-    """Whether to return the documents' texts."""
-
-    @classmethod
-    def from_json(cls, body: bytes) -> RerankRequest:
-        """Validate a body. The usual case, embeddings only, is tried first: it needs no Python call per document."""
-        with suppress(ValidationError):
-            return _RerankEmbeddings.model_validate_json(body)
-        return super().from_json(body)
-
-
-class _RerankEmbeddings(RerankRequest):
-    documents: Annotated[list[EmbeddingDocument], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]  # type: ignore[assignment]
-
-
-class RankedText(ResponsePart):
-    """A ranked document's text."""
-
-    text: Text
-
-
-class RankedDocument(ResponsePart):
-    """A document's index in the request, and its reward."""
-
-    index: int
-    relevance_score: float
-    document: RankedText | None = None
-
-
-class RerankResponse(ResponsePart):
-    """Documents in descending order of their rewards."""
-
-    id: str
-    model: str
-    user: str | None = None
-    """The user for whom the rewards were computed; null: the population model was used."""
-    results: list[RankedDocument]
-
-
-class ScoreRequest(RewardRequest):
-    """Prompts and responses to score, in vLLM's format: one query for all documents, or one for each document."""
-
-    queries: Annotated[
-        Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)] | None,
-        Field(validation_alias=AliasChoices("queries", "text_1")),
-    ] = None
-    documents: Annotated[
-        Document | Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)],
-        Field(validation_alias=AliasChoices("documents", "text_2")),
-    ]
-
-
-class Score(ResponsePart):
-    """The reward of one document."""
-
-    index: int
-    object: Literal["score"] = "score"
-    score: float
-
-
-class ScoreResponse(ResponsePart):
-    """Rewards in the order of the request's documents."""
-
-    id: str
-    object: Literal["list"] = "list"
-    created: int
-    model: str
-    user: str | None = None
-    """The user for whom the rewards were computed; null: the population model was used."""
-    data: list[Score]
-
 
 # Feedback. The digest that is stored with an idempotency key is computed from the request's JSON: don't rename or
 # reorder fields.
 
-Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+_Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+def _one_if_null(value: object) -> object:
+    return 1.0 if value is None else value
+
+
+Weight = Annotated[_Weight, BeforeValidator(_one_if_null, json_schema_input_type=_Weight | None)]
 
 
 class Comparison(StrictRequest):
@@ -292,6 +232,26 @@ class FeedbackRequest(StrictRequest):
     """Same as the header `Idempotency-Key`: if a request is sent twice with the same key, it counts once."""
 
 
+class UserFeedbackRequest(FeedbackRequest):
+    """New feedback of the user who is named in the request."""
+
+    user: Name
+
+
+class DeletionRequest(StrictRequest):
+    """The user to delete."""
+
+    user: Name
+
+
+class UserRequest(StrictRequest):
+    """The user to show."""
+
+    user: Name
+    population: Flag = False
+    """If the user is unknown: true returns the population weights; false is an error."""
+
+
 class UserResponse(ResponsePart):
     """A user's weights."""
 
@@ -310,6 +270,13 @@ class UserResponse(ResponsePart):
 
 # The next question
 
+STOP_BELOW = 0.05
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _default_if_null(value: object) -> object:
+    return STOP_BELOW if value is None else value
+
 
 class QuestionRequest(StrictRequest):
     """Candidate responses, two of which the user is to compare next."""
@@ -327,8 +294,16 @@ class QuestionRequest(StrictRequest):
     """The pairs to choose from, as indices of candidates; null: all pairs."""
     top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
     """How many of the best candidates matter: only if their order changes, the ranking counts as changed; null: all."""
-    stop_below: Annotated[float, Field(ge=0, le=1)] = 0.05
+    stop_below: Annotated[Probability, BeforeValidator(_default_if_null, json_schema_input_type=Probability | None)] = (
+        STOP_BELOW
+    )
     """No question is returned if every pair changes the ranking with a probability below this."""
+
+
+class UserQuestionRequest(QuestionRequest):
+    """Candidate responses for the user who is named in the request."""
+
+    user: Name
 
 
 class Question(ResponsePart):

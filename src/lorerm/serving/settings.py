@@ -43,3 +43,11 @@ class Settings:
     """Whether to serve the page /docs, which loads scripts from the web."""
     running: Mapping[str, Any] = field(default_factory=dict)
     """Execution settings of the encoder: device, batch_tokens, trust_remote_code."""
+    any_model: bool = False
+    """Whether to accept requests that name another model."""
+    user_header: str | None = None
+    """The name of a header with a user's id, which requests for rewards are trusted to have; None: there is none."""
+    population: bool = False
+    """Whether to use the population model for unknown users in requests for rewards that do not say it."""
+    bounded: bool = False
+    """Whether to return probabilities instead of rewards to requests that do not say it."""

@@ -25,8 +25,9 @@ from lorerm.serving.users import Users
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The model, its users, the encoder of texts, and the metrics of one process."""
+    """The settings, the model, its users, the encoder of texts, and the metrics of one process."""
 
+    settings: Settings
     model: LoadedModel
     users: Users
     encoder: BatchingEncoder | None
@@ -52,7 +53,7 @@ class State:
         encoder = None if model.encoder is None else BatchingEncoder(model.encoder, settings.cache_bytes)
         if encoder is not None:
             until_end.callback(encoder.close)
-        return cls(model, users, encoder, metrics)
+        return cls(settings, model, users, encoder, metrics)
 
     async def embed(self, documents: Sequence[Any], prompts: Sequence[Any]) -> Floats32:
         """Return the embeddings of documents, float32 [n, D]; see `embed_documents`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from http.client import HTTPConnection
+
 import numpy as np
 import pytest
 import torch
@@ -113,18 +116,53 @@ def test_a_deleted_user_is_unknown_and_can_return(client, model, user):
 
 
 @pytest.mark.parametrize(
-    "user", ["a/b", "a%2Fb", "..", "é ü", "a?b#c", "\U0001f600", "line\nbreak", "' OR 1=1 --", "answers", "x" * 256]
+    "user", ["a/b", "a%2Fb", "a..b", "é ü", "a?b#c", "\U0001f600", "line\nbreak", "' OR 1=1 --", "answers", "x" * 256]
 )
 def test_any_id_can_be_part_of_a_path(client, user):
     from urllib.parse import quote
 
-    path = f"/v1/users/{quote(user, safe='').replace('.', '%2E')}"
+    path = f"/v1/users/{quote(user, safe='')}"
     found = client.put(f"{path}/answers", json={"answers": [pair()]}).json()
     assert found["user"] == user
     assert client.post("/v1/rerank", json={"query": PROMPT, "documents": TEXTS, "user": user}).status_code == 200
     assert client.get(path).json() == found
     assert client.delete(path).status_code == 204
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("user", ["ann", "a/b", "..", "x/../ann", "é ü", "\U0001f600"])
+def test_every_route_has_a_form_with_the_user_in_the_body(client, user):
+    """Ids that cannot be in a path are possible there."""
+    named = {"user": user}
+    asked = {"prompt": PROMPT, "candidates": TEXTS}
+    assert client.post("/v1/user", json=named).status_code == 404
+    assert client.post("/v1/user", json={**named, "population": True}).json()["answers"] == 0
+    added = client.put("/v1/user/answers", json={**named, "answers": [pair()]}, headers={"Idempotency-Key": "k"}).json()
+    again = {**named, "answers": [pair()], "idempotency_key": "k"}
+    assert client.put("/v1/user/answers", json=again).json() == added
+    assert (added["user"], added["answers"]) == (user, 1)
+    assert client.post("/v1/user", json=named).json() == added
+    question = client.post("/v1/user/next-question", json={**named, **asked}).json()
+    if user == "ann":
+        assert client.get("/v1/users/ann").json() == added
+        assert client.post("/v1/users/ann/next-question", json=asked).json() == question
+        by_path = client.put("/v1/users/ann/answers", json={"answers": [pair()], "idempotency_key": "k"})
+        assert by_path.json() == added
+    assert client.post("/v1/user/delete", json=named).status_code == 204
+    assert client.post("/v1/user", json=named).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["..", "%2E%2E", ".", "x%2F..%2Fann", "x%2f%2e%2e%2fann", "..%5Cann", "ann%2F."])
+def test_an_id_with_a_dot_segment_in_a_path_is_422(reader, path):
+    """Sent as it is: clients would shorten the path."""
+    address = reader.base_url.host, reader.base_url.port
+    for method, rest in [("GET", ""), ("DELETE", ""), ("PUT", "/answers"), ("POST", "/next-question")]:
+        body = json.dumps({"answers": [pair()]} if method == "PUT" else {"prompt": PROMPT, "candidates": TEXTS})
+        connection = HTTPConnection(*address, timeout=60)
+        connection.request(method, f"/v1/users/{path}{rest}", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        assert (response.status, json.load(response)["error"]["code"]) == (422, "invalid_request"), method
+        connection.close()
 
 
 @pytest.mark.parametrize("path", ["%00", "a%00b", "%ff", "%ED%A0%80", "x" * 257])

@@ -7,22 +7,23 @@ The route functions annotate the body as usual, so that FastAPI can generate the
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from lorerm.errors import DataError
 from lorerm.serving.errors import ApiError
-from lorerm.serving.schemas import RequestBody
+from lorerm.serving.schemas import RequestBody, UserInPath
 
 # To list all validation errors of a body can take long, and need gigabytes of memory.
 _MAX_ERRORS = 1000
 
+_USER: TypeAdapter[str] = TypeAdapter(UserInPath)
 _Body = TypeVar("_Body", bound=RequestBody)
 
 
@@ -43,22 +44,34 @@ class JsonRoute(APIRoute):
 
 
 class DirectRoute(JsonRoute):
-    """Route whose function takes exactly `request` and `body`, and returns the mapping to send.
+    """Route whose function takes exactly `request` and `body`, and returns what to send as JSON.
 
+    If its path has a user, the user's id comes first. The body's type can be a union, whose first type reads the JSON.
     It skips FastAPI's resolution of parameters and its validation of the response, which take a third of the time of a
     rerank request with ten embeddings.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         super().__init__(*arguments, **options)
-        self._model = self.body_field.field_info.annotation  # type: ignore[union-attr]
+        annotation = self.body_field.field_info.annotation  # type: ignore[union-attr]
+        self._model = next(iter(get_args(annotation)), annotation)
+        self._has_user = "user" in self.param_convertors
         self.app = self._respond
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        user = [_user_in_path(request)] if self._has_user else []
         body = await read_body(request, self._model)  # type: ignore[arg-type]
-        response = Response(to_json(await self.endpoint(request, body)), media_type="application/json")
+        response = Response(to_json(await self.endpoint(*user, request, body)), media_type="application/json")
         await response(scope, receive, send)
+
+
+def _user_in_path(request: Request) -> str:
+    try:
+        return _USER.validate_python(request.path_params["user"])
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**each, "loc": ("path", "user")} for each in errors]) from None
 
 
 class _ValidatedRequest(Request):

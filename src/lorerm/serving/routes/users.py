@@ -1,4 +1,7 @@
-"""Routes for users: add feedback, get weights, get the next question, delete a user."""
+"""Routes for users: add feedback, get weights, get the next question, delete a user.
+
+Each is there twice: with the user in the path (/v1/users/{user}), and with the user in the body (/v1/user).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,16 @@ from lorerm.serving.questions import next_question
 from lorerm.serving.routes.json_route import JsonRoute
 from lorerm.serving.schemas import (
     MAX_CANDIDATES,
+    STOP_BELOW,
+    DeletionRequest,
     FeedbackRequest,
     Name,
     QuestionRequest,
     QuestionResponse,
+    UserFeedbackRequest,
     UserInPath,
+    UserQuestionRequest,
+    UserRequest,
     UserResponse,
 )
 from lorerm.serving.state import State, state_of
@@ -29,58 +37,91 @@ from lorerm.serving.users import User
 # Largest coordinate of a projected comparison, in units of the temperature. Embeddings of an encoder stay far below it.
 _MAX_LOG_ODDS = 1e6
 
-router = APIRouter(prefix="/v1/users", route_class=JsonRoute, responses=documented(409))
+router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=documented(409))
 
 
-@router.put("/{user}/answers", operation_id="add_answers")
+@router.put("/users/{user}/answers", operation_id="add_answers")
 async def add_feedback(
     user: UserInPath, request: Request, body: FeedbackRequest, idempotency_key: Annotated[Name | None, Header()] = None
 ) -> UserResponse:
     """Add feedback of a user and return the user's new weights. The feedback is on disk before the response is sent."""
-    state = state_of(request)
-    keys = {body.idempotency_key, idempotency_key} - {None}
-    if len(keys) > 1:
-        raise DataError("the header and the body have different idempotency keys", "send the key once")
-    batch = await _project(body, next(iter(keys), None), state)
-    return _shown(user, await state.users.add(user, batch))
+    return await _add(user, body, idempotency_key, state_of(request))
 
 
-@router.get("/{user}", operation_id="get_user", responses=documented(404))
+@router.put("/user/answers", operation_id="add_answers_of_user")
+async def add_feedback_by_body(
+    request: Request, body: UserFeedbackRequest, idempotency_key: Annotated[Name | None, Header()] = None
+) -> UserResponse:
+    """Add feedback of the user in the body, like `PUT /v1/users/{user}/answers`."""
+    return await _add(body.user, body, idempotency_key, state_of(request))
+
+
+@router.get("/users/{user}", operation_id="get_user", responses=documented(404))
 async def get_user(user: UserInPath, request: Request, population: Annotated[bool, Query()] = False) -> UserResponse:
     """Return a user's weights. If the user is unknown and `population` is true, return the mean of the prior."""
-    users = state_of(request).users
-    found = await users.find(user)
-    if found is None and population:
-        found = await users.run(users.population)
-    if found is None:
-        raise unknown_user(user)
-    return _shown(user, found)
+    return await _get(user, state_of(request), population=population)
 
 
-@router.delete("/{user}", operation_id="delete_user", status_code=204)
+@router.post("/user", operation_id="get_user_of_body", responses=documented(404))
+async def get_user_by_body(request: Request, body: UserRequest) -> UserResponse:
+    """Return the weights of the user in the body, like `GET /v1/users/{user}`."""
+    return await _get(body.user, state_of(request), population=body.population)
+
+
+@router.delete("/users/{user}", operation_id="delete_user", status_code=204)
 async def delete_user(user: UserInPath, request: Request) -> Response:
     """Remove all data of a user. If the user is unknown, nothing is removed and the response is the same."""
     await state_of(request).users.forget(user)
     return Response(status_code=204)
 
 
-@router.get("/{user}/next-question", operation_id="next_question_of_texts")
+@router.post("/user/delete", operation_id="delete_user_of_body", status_code=204)
+async def delete_user_by_body(request: Request, body: DeletionRequest) -> Response:
+    """Remove all data of the user in the body, like `DELETE /v1/users/{user}`."""
+    await state_of(request).users.forget(body.user)
+    return Response(status_code=204)
+
+
+@router.get("/users/{user}/next-question", operation_id="next_question_of_texts")
 async def next_question_of_texts(
     user: UserInPath,
     request: Request,
     candidates: Annotated[list[str], Query(min_length=2, max_length=MAX_CANDIDATES)],
     prompt: Annotated[str, Query()],
-    stop_below: Annotated[float, Query(ge=0, le=1)] = 0.05,
+    stop_below: Annotated[float, Query(ge=0, le=1)] = STOP_BELOW,
 ) -> QuestionResponse:
     """Choose two of several texts for the user to compare next."""
     asked = QuestionRequest(prompt=prompt, candidates=[*candidates], stop_below=stop_below)
     return await _next_question(user, asked, state_of(request))
 
 
-@router.post("/{user}/next-question", operation_id="next_question")
+@router.post("/users/{user}/next-question", operation_id="next_question")
 async def next_question_of_documents(user: UserInPath, request: Request, body: QuestionRequest) -> QuestionResponse:
     """Choose two of several candidates for the user to compare next. For an unknown user, the prior is used."""
     return await _next_question(user, body, state_of(request))
+
+
+@router.post("/user/next-question", operation_id="next_question_of_user")
+async def next_question_by_body(request: Request, body: UserQuestionRequest) -> QuestionResponse:
+    """Choose two of several candidates for the user in the body, like `POST /v1/users/{user}/next-question`."""
+    return await _next_question(body.user, body, state_of(request))
+
+
+async def _add(user: str, body: FeedbackRequest, in_header: str | None, state: State) -> UserResponse:
+    keys = {body.idempotency_key, in_header} - {None}
+    if len(keys) > 1:
+        raise DataError("the header and the body have different idempotency keys", "send the key once")
+    batch = await _project(body, next(iter(keys), None), state)
+    return _shown(user, await state.users.add(user, batch))
+
+
+async def _get(user: str, state: State, *, population: bool) -> UserResponse:
+    found = await state.users.find(user)
+    if found is None and population:
+        found = await state.users.run(state.users.population)
+    if found is None:
+        raise unknown_user(user)
+    return _shown(user, found)
 
 
 async def _next_question(user_id: str, asked: QuestionRequest, state: State) -> QuestionResponse:
@@ -106,7 +147,7 @@ async def _project(request: FeedbackRequest, key: str | None, state: State) -> F
         projected = (embeddings[chosen] - embeddings[rejected]) @ state.model.basis
     if not (np.abs(projected) <= _MAX_LOG_ODDS * state.model.model.temperature).all():
         raise not_computable()
-    digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).digest()
+    digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key", "user"}).encode()).digest()
     return FeedbackBatch(key, digest, len(request.answers), projected, np.asarray(weights, dtype=np.float32))
 
 
