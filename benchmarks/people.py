@@ -44,7 +44,8 @@ SEEDS = (0, 1, 2, 3, 4)
 COSINE_STEPS = 2000  # of 20,000, as in `quality.py`
 EXCHANGES = 5
 PEER_RANK = 5
-METRICS = ("accuracy", "log_loss", "brier")
+# Metric -> its smallest and largest value.
+METRICS = {"accuracy": (0.0, 1.0), "log_loss": (0.0, np.inf), "brier": (0.0, 1.0)}
 PARTS = Path(__file__).resolve().parents[1] / "src" / "lorerm"
 
 # A method's result for one split: reward differences in log-odds [n, C]; the metrics are means over the C columns.
@@ -183,12 +184,19 @@ def measure(fits: Fits, row: str) -> dict[str, Any]:
     for name in TEST_SPLITS:
         data = getattr(fits.splits, name)
         own, single = metrics(margins(data)), metrics(fits.single(data))
-        found = estimate(np.concatenate([own, own - single], axis=1), sample_of(data, fits.dataset))
-        result["splits"][name] = {"n_users": found[0].n_users, "n_comparisons": len(data)} | {
-            metric: [round(value, 5) for value in (one.mean, *(one.ci95 or ()))]
-            for metric, one in zip((*METRICS, *(f"gain in {metric}" for metric in METRICS)), found, strict=True)
-        }
+        sample = sample_of(data, fits.dataset)
+        found = {"n_users": sample.n_users, "n_comparisons": len(data)}
+        for column, (metric, (least, most)) in enumerate(METRICS.items()):
+            found[metric] = _interval(own[:, column], sample, (least, most))
+            found[f"gain in {metric}"] = _interval(own[:, column] - single[:, column], sample, (least - most, most))
+        result["splits"][name] = found
     return result
+
+
+def _interval(values: np.ndarray, sample: Sample, bounds: tuple[float, float]) -> list[float]:
+    """Return the mean over users, and the ends of its two-way 95% interval."""
+    (found,) = estimate(values[:, None], sample, bounds)
+    return [round(value, 5) for value in (found.mean, *(found.ci95 or ()))]
 
 
 def metrics(margins: torch.Tensor) -> np.ndarray:
@@ -284,7 +292,7 @@ def _table_row(row: str, found: list[dict[str, Any]]) -> str:
         return ""
     ranks = sorted({one["rank"] for one in found if one["rank"] is not None})
     accuracy = [f"{_mean(found, cell, 'accuracy', 100, 1)} ({_half_width(found, cell):.1f})" for cell in TEST_SPLITS]
-    losses = [" / ".join(_mean(found, cell, metric, 1, 3) for cell in TEST_SPLITS) for metric in METRICS[1:]]
+    losses = [" / ".join(_mean(found, cell, metric, 1, 3) for cell in TEST_SPLITS) for metric in ("log_loss", "brier")]
     seconds = float(np.mean([one["cpu_seconds"] for one in found]))
     cells = [ROWS[row][0], _range(ranks) if ranks else "", *accuracy, *losses, f"{seconds:.1f}"]
     return f"| {' | '.join(cells)} | {len(found)} |"
