@@ -9,8 +9,8 @@ import pytest
 from lorerm.cli import build_parser
 from lorerm.cli.serve import read_settings
 from lorerm.errors import ConfigError, ModelError
-from lorerm.serving.keys import is_known
 from refusals import refused
+from lorerm.serving.keys import known_key
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_new_key_is_printed_with_its_line(lorerm):
     outcome = lorerm("serve", "--new-key")
     assert outcome.code == 0
     key, line = (text.rpartition(" ")[2] for text in outcome.out.splitlines())
-    assert is_known(f"Bearer {key}".encode(), (line,))
+    assert known_key(f"Bearer {key}".encode(), (line,))
 
 
 def test_without_its_dependencies_the_error_names_the_extra(refuses, done, monkeypatch):

@@ -7,15 +7,15 @@ import hashlib
 import pytest
 
 from lorerm.errors import ConfigError
-from lorerm.serving.keys import hash_of, is_known, is_loopback, new_key, read_keys
+from lorerm.serving.keys import hash_of, is_loopback, known_key, new_key, read_keys
 from refusals import refused
 
 HASH = hashlib.sha256(b"secret").hexdigest()
 
 
-def test_a_new_key_is_known_by_its_line():
+def test_a_new_key_known_key_by_its_line():
     key, line = new_key()
-    assert is_known(f"Bearer {key}".encode(), (HASH, line))
+    assert known_key(f"Bearer {key}".encode(), (HASH, line)) == line
     assert key not in line
     assert new_key()[0] != key
     assert len(key) >= 40
@@ -54,8 +54,8 @@ def test_a_missing_file_and_a_key_in_the_environment_are_rejected(tmp_path):
     "header", [b"", b"Bearer", b"Bearer ", b"Bearer wrong", b"secret", b"Basic secret", b"Bearer secret x", b"\xff\xfe"]
 )
 def test_other_headers_are_unknown(header):
-    assert not is_known(header, (HASH,))
-    assert is_known(b"bearer  secret", (HASH,))
+    assert known_key(header, (HASH,)) is None
+    assert known_key(b"bearer  secret", (HASH,)) == HASH
 
 
 def test_every_hash_is_compared(monkeypatch):
@@ -64,7 +64,7 @@ def test_every_hash_is_compared(monkeypatch):
     monkeypatch.setattr("hmac.compare_digest", lambda a, b: compared.append(b) or a == b)
     for header in (b"Bearer secret", b"Bearer wrong"):
         compared.clear()
-        is_known(header, (HASH, hash_of("a"), hash_of("b")))
+        known_key(header, (HASH, hash_of("a"), hash_of("b")))
         assert compared == [HASH, hash_of("a"), hash_of("b")]
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _NUMBERS: dict[str, tuple[type, int, float, str, str]] = {
     "workers": (int, 1, 1, "INT", "number of server processes"),
     "max-body": (int, 8 * 2**20, 1024, "BYTES", "maximum size of a request's body"),
+    "max-text": (int, 100_000, 1, "CHARACTERS", "maximum length of a text and its prompt together"),
     "timeout": (float, 30, 0.1, "SECONDS", "maximum time for a request"),
     "cache": (int, 256, 0, "MIB", "memory for recent embeddings in each process"),
 }
@@ -142,6 +143,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         keys=keys,
         origins=tuple(parsed.allow_origin),
         max_body=parsed.max_body,
+        max_text=parsed.max_text,
         timeout=parsed.timeout,
         cache_bytes=parsed.cache * 2**20,
         workers=parsed.workers,

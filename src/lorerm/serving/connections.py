@@ -1,4 +1,4 @@
-"""HTTP connections with limits on the headers (size and arrival time) and the trailers (size) of a request.
+"""HTTP connections with limits: on a request's headers and trailers, on requests sent ahead, and on unread responses.
 
 The limits on the body are in `lorerm.serving.middleware`.
 """
@@ -6,10 +6,27 @@ The limits on the body are in `lorerm.serving.middleware`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+log = logging.getLogger("lorerm.serving")
+
+MAX_CONNECTIONS = 1000
+"""Maximum number of connections of a process.
+
+One connection more ends the one that has waited longest for its client: to send a request, or to read a response. If
+there is none, because the server works for all of them, requests on the new connection are marked as `OVERLOADED`.
+"""
+OVERLOADED = "lorerm.overloaded"
+"""The key in a request's ASGI scope that marks a request on a connection above `MAX_CONNECTIONS`."""
+MAX_PIPELINED = 16
+"""Maximum number of requests that a client may send ahead, before the response to an earlier one.
+
+If it sends more, these are ignored, and the connection is closed after the response to the last accepted one.
+"""
 MAX_BYTES = 65_536
 """Maximum size, in bytes, of the request line with the headers, and of the trailers after the body."""
 HEAD_SECONDS = 30.0
@@ -17,33 +34,62 @@ HEAD_SECONDS = 30.0
 
 For the first request they count from the start of the connection.
 """
+READ_SECONDS = 10.0
+"""Interval, in seconds, in which a client must read `READ_BYTES` of its responses, or the rest of them."""
+READ_BYTES = 16_384
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """A uvicorn connection with these limits. Without them, uvicorn waits for headers, and stores them, without end."""
+    """Connection of uvicorn with these limits. uvicorn itself waits for a client, and stores requests, without limit.
+
+    Closing a connection waits until the client has read everything. So clients that read nothing are cut off.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)
         self._bytes = 0  # received since the request began; set back to 0 at each part of its body
         self._in_head = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._ignores_requests = False
+        self._overloaded = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self.active = self.loop.time()
+        """When the client last sent something, or its last response was complete (time of the event loop)."""
+        self._n_responses = 0
+        self._unread = 0, 0  # bytes that the client had not read, and number of responses, when last looked
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer of the first request."""
+        """Start the timers. If there are too many connections, end one."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.abort)
+        self._read_timer = self.loop.call_later(READ_SECONDS, self._check_reading)
+        self._overloaded = len(self.connections) > MAX_CONNECTIONS and not self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._stop_timer()
+        """Stop the timers."""
+        self._stop_head_timer()
+        if self._read_timer is not None:
+            self._read_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse received data, and close the connection if the headers or the trailers are too long."""
+        self.active = self.loop.time()
+        if self._ignores_requests:
+            return
         self._bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            log.warning("a client asked for another protocol, which is ignored")
+        except httptools.HttpParserError:
+            if not self._ignores_requests:
+                log.warning("a client sent what is not HTTP, and got status 400")
+                self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
         if self._bytes > MAX_BYTES and not self.transport.is_closing():
             if self._in_head:
                 self.send_400_response("The request line and the headers are too long.")
@@ -51,14 +97,20 @@ class LimitedConnection(HttpToolsProtocol):
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Start counting the bytes of the request line and the headers."""
+        """Start counting the bytes of the request line and the headers; stop parsing if too many requests wait."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._ignores_requests = True
+            self.cycle.keep_alive = False  # the last accepted request's
+            raise _TooManyRequestsAheadError
         self._bytes, self._in_head = 0, True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Stop the timer: all headers have arrived."""
         self._in_head = False
-        self._stop_timer()
+        self._stop_head_timer()
+        if self._overloaded or len(self.tasks) >= MAX_CONNECTIONS:
+            self.scope[OVERLOADED] = True  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -66,7 +118,42 @@ class LimitedConnection(HttpToolsProtocol):
         self._bytes = 0
         super().on_body(body)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def on_response_complete(self) -> None:
+        """Count the response."""
+        self.active = self.loop.time()
+        self._n_responses += 1
+        super().on_response_complete()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _check_reading(self) -> None:
+        """Cut the client off if it has read too little since the last check; otherwise check again later."""
+        before, responses = self._unread
+        self._unread = unread, _ = self.transport.get_write_buffer_size(), self._n_responses
+        if unread and before and responses == self._n_responses and before - unread < READ_BYTES:
+            self.transport.abort()
+        else:
+            self._read_timer = self.loop.call_later(READ_SECONDS, self._check_reading)
+
+    def _make_room(self) -> bool:
+        """End the connection that has waited longest for its client. Return whether there was one."""
+        others = (each for each in self.connections if isinstance(each, LimitedConnection) and each is not self)
+        longest = min((each for each in others if each.waits_for_client()), key=lambda each: each.active, default=None)
+        if longest is None:
+            return False
+        self.connections.discard(longest)
+        longest.transport.abort()
+        return True
+
+    def waits_for_client(self) -> bool:
+        """Return whether the client has still to send (the rest of) a request, or to read a response."""
+        cycle = self.cycle
+        complete = cycle is None or cycle.response_complete or cycle.more_body
+        return complete or self._in_head or self.transport.get_write_buffer_size() > 0
+
+
+class _TooManyRequestsAheadError(Exception):
+    """Stops the parser at a request that is ignored."""

@@ -20,6 +20,8 @@ from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, R
 
 log = logging.getLogger("lorerm.serving")
 
+CAUSE = "lorerm.cause"
+"""The key in a request's ASGI scope for the cause of an error (see `cause_of`)."""
 _RETRY_AFTER = {"Retry-After": "1"}
 # Error type, status and code of the response; the first type that matches is used. "model_cannot": the model cannot do
 # what the request asks for. "run_cannot": the server cannot change the model's files.
@@ -60,11 +62,24 @@ class ApiError(HTTPException):
     ) -> None:
         super().__init__(status, problem, headers)
         self.code, self.remedy = code, remedy
+        self.cause = "other"
 
 
-def busy(problem: str) -> ApiError:
-    """Return the error for a request that can succeed if it is sent again a second later."""
-    return ApiError(503, "busy", problem, "send the request again later", _RETRY_AFTER)
+def busy(problem: str, cause: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    """Return the error for a request that can succeed if it is sent again a second later.
+
+    `cause` is the label under which the metrics count it.
+    """
+    error = ApiError(503, "busy", problem, "send the request again later", {**_RETRY_AFTER, **(headers or {})})
+    error.cause = cause
+    return error
+
+
+def cause_of(error: Exception) -> str:
+    """Return the label under which the metrics count an error with status 503."""
+    if isinstance(error, ApiError):
+        return error.cause
+    return "model_files" if isinstance(error, FolderBusyError) else "database"
 
 
 def unknown_user(user: str) -> ApiError:
@@ -103,8 +118,9 @@ def error_response(error: Exception) -> JSONResponse:
     return _internal_error(error)
 
 
-async def handle_error(_: Request, error: Exception) -> JSONResponse:
+async def handle_error(request: Request, error: Exception) -> JSONResponse:
     """Handle an exception as a FastAPI exception handler: return its `error_response`."""
+    request.scope[CAUSE] = cause_of(error)
     return error_response(error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from sqlalchemy import delete, exists, insert, select, update
@@ -42,6 +43,25 @@ class StoredFeedback:
     batches: tuple[FeedbackBatch, ...] = ()
 
 
+class PreventedError(Exception):
+    """The request was stopped before its change was stored, so that nothing was stored."""
+
+
+class Commit:
+    """Decides once whether a change is stored: the thread that stores it, or the request that stops, is first."""
+
+    def __init__(self) -> None:
+        self._decided = Lock()
+
+    def begin(self) -> bool:
+        """Decide that the change is stored. Return False if it was prevented before."""
+        return self._decided.acquire(blocking=False)
+
+    def prevent(self) -> bool:
+        """Decide that the change is not stored. Return False if it is being stored, or was stored before."""
+        return self._decided.acquire(blocking=False)
+
+
 @dataclass(frozen=True)
 class FeedbackStore:
     """Store of the feedback for one model, in a database on which `Database.prepare` was called."""
@@ -75,8 +95,13 @@ class FeedbackStore:
             batches.append(FeedbackBatch(key, digest, n_feedback, matrix, weights))
         return StoredFeedback(rows[0].stamp if rows else None, tuple(batches))
 
-    def append(self, user: str, before: StoredFeedback, batch: FeedbackBatch) -> int | None:
-        """Append a request's feedback and return the new stamp. Return None if the stored feedback is not `before`."""
+    def append(
+        self, user: str, before: StoredFeedback, batch: FeedbackBatch, commit: Commit | None = None
+    ) -> int | None:
+        """Append a request's feedback and return the new stamp. Return None if the stored feedback is not `before`.
+
+        Raises `PreventedError` if `commit` was prevented; then nothing is stored.
+        """
         stamp, version = secrets.randbits(63), len(before.batches) + 1
         row = {"model": self.model, "user_id": user}
         values = {
@@ -97,6 +122,8 @@ class FeedbackStore:
                     if not changed.rowcount:
                         return None
                 connection.execute(insert(updates).values(**row, version=version, **values))
+                if commit is not None and not commit.begin():
+                    raise PreventedError
         except IntegrityError:
             return None
         return stamp

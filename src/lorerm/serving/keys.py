@@ -56,14 +56,18 @@ def _parse_hash(word: str, source: Path | str, row: int | None = None) -> str:
     return word.lower()
 
 
-def is_known(authorization: bytes, hashes: Sequence[str]) -> bool:
-    """Return whether an `Authorization` header, `Bearer KEY`, has a known key. The time does not depend on the key."""
+def known_key(authorization: bytes, hashes: Sequence[str]) -> str | None:
+    """Return the hash of the known key in an `Authorization` header, `Bearer KEY`; None if there is none.
+
+    The time does not depend on the key.
+    """
     scheme, _, key = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
-        return False
+        return None
     given = hashlib.sha256(key.strip()).hexdigest()
     # All hashes are compared, also after a match, so that the time does not show which one matched.
-    return sum(hmac.compare_digest(given, known) for known in hashes) > 0
+    found = [known for known in hashes if hmac.compare_digest(given, known)]
+    return found[0] if found else None
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,9 @@ class Metrics:
         self._seconds = Histogram(
             "lorerm_request_seconds", "Seconds per request", ["route"], registry=self._registry, buckets=_BUCKETS
         )
+        self._unavailable = Counter(
+            "lorerm_unavailable", "Number of responses with status 503", ["cause"], registry=self._registry
+        )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -35,6 +38,10 @@ class Metrics:
         requests, times = self._children[key]
         requests.inc()
         times.observe(seconds)
+
+    def count_unavailable(self, cause: str) -> None:
+        """Count a response with status 503 by its cause (see `lorerm.serving.errors.cause_of`)."""
+        self._unavailable.labels(cause).inc()
 
     def render(self) -> bytes:
         """Return the metrics of all processes of the server in Prometheus's text format."""

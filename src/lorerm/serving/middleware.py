@@ -12,15 +12,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lorerm.serving.errors import ApiError, error_response
-from lorerm.serving.keys import is_known, is_loopback
+from lorerm.serving.connections import OVERLOADED
+from lorerm.serving.errors import CAUSE, ApiError, busy, cause_of, error_response
+from lorerm.serving.keys import is_loopback, known_key
 from lorerm.serving.metrics import Metrics
+from lorerm.serving.request_context import client
 from lorerm.serving.settings import Settings
 
 # Status recorded in the metrics if the client closes the connection before the response.
 _CLIENT_CLOSED = 499
 # Paths that need no API key, because their responses contain nothing about users.
 _PUBLIC = ("/health", "/ready")
+# Bytes of the bodies that a process handles at the same time; to parse a body takes several times its size.
+_MAX_BODIES = 256 * 2**20
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 # The web page can load files of this server only, and no other site can embed it.
 _PAGE_POLICY = (
@@ -55,6 +59,7 @@ def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]
         Middleware(RequestMetrics, metrics=metrics),
         Middleware(SecurityHeaders),
         Middleware(ErrorResponses),
+        Middleware(ConnectionLimit),
         Middleware(Authentication, keys=settings.keys),
         Middleware(BodySizeLimit, max_bytes=settings.max_body),
         Middleware(TimeLimit, seconds=settings.timeout),
@@ -103,6 +108,8 @@ class RequestMetrics(_HttpMiddleware):
             await self.app(scope, receive, send_and_note)
         finally:
             route = getattr(scope.get("route"), "path", "other")
+            if status == 503:
+                self._metrics.count_unavailable(scope.get(CAUSE, "other"))
             self._metrics.count(scope["method"], route, status, time.perf_counter() - started)
 
 
@@ -137,8 +144,18 @@ class ErrorResponses(_HttpMiddleware):
             pass
         except Exception as error:
             response = error_response(error)
+            scope[CAUSE] = cause_of(error)
             if not started:
                 await response(scope, receive, send)
+
+
+class ConnectionLimit(_HttpMiddleware):
+    """Rejects requests on connections above the maximum (see `connections`), except those for the server's health."""
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if OVERLOADED in scope and scope["path"] not in _PUBLIC:
+            raise busy("the server has too many connections", "connections", {"Connection": "close"})
+        await self.app(scope, receive, send)
 
 
 class Authentication(_HttpMiddleware):
@@ -158,18 +175,25 @@ class Authentication(_HttpMiddleware):
                 problem = "this server has no API keys and accepts only requests to this machine"
                 remedy = "use the host localhost, or start the server with --api-keys"
                 raise ApiError(403, "host_not_allowed", problem, remedy)
-        elif not (path in _PUBLIC or _is_page(path) or is_known(headers.get(b"authorization", b""), self._keys)):
-            problem, remedy = "the API key is missing or unknown", "send the header `Authorization: Bearer KEY`"
-            raise ApiError(401, "unauthorized", problem, remedy, {"WWW-Authenticate": "Bearer"})
+        elif not (path in _PUBLIC or _is_page(path)):
+            known = known_key(headers.get(b"authorization", b""), self._keys)
+            if known is None:
+                problem, remedy = "the API key is missing or unknown", "send the header `Authorization: Bearer KEY`"
+                raise ApiError(401, "unauthorized", problem, remedy, {"WWW-Authenticate": "Bearer"})
+            client.set(known)
         await self.app(scope, receive, send)
 
 
 class BodySizeLimit(_HttpMiddleware):
-    """Rejects a body that is too large, by its declared size or by the bytes received."""
+    """Rejects a body that is too large, by its declared size or by the bytes received.
+
+    It also limits the bytes of all requests that are handled at the same time.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         super().__init__(app)
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_total = max_bytes, max(_MAX_BODIES, 4 * max_bytes)
+        self._total = 0
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"")
@@ -181,11 +205,17 @@ class BodySizeLimit(_HttpMiddleware):
         async def receive_and_count() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received, self._total = received + size, self._total + size
             self._check(received)
+            if self._total > self._max_total:
+                raise busy("the server handles too many large requests", "memory")
             return message
 
-        await self.app(scope, receive_and_count, send)
+        try:
+            await self.app(scope, receive_and_count, send)
+        finally:
+            self._total -= received
 
     def _check(self, n_bytes: int) -> None:
         if n_bytes > self._max_bytes:

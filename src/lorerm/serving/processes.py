@@ -20,7 +20,6 @@ from lorerm.serving.loaded_model import LoadedModel
 from lorerm.serving.settings import METRICS_FOLDER, Settings
 from lorerm.serving.supervisor import Heartbeat, Supervisor
 
-_MAX_CONNECTIONS = 1000
 # Connections that the kernel accepts before a worker takes them.
 _BACKLOG = 2048
 # Seconds until an idle connection is closed, and seconds that requests have to finish when the server stops.
@@ -68,7 +67,6 @@ def configure(app: Any, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvi
         http=LimitedConnection,
         ws="none",
         backlog=_BACKLOG,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
         **options,

@@ -33,6 +33,8 @@ class Settings:
     """Origins of other web pages that may call the server from a browser."""
     max_body: int = 8 * 2**20
     """Maximum size of a request's body, in bytes."""
+    max_text: int = 100_000
+    """Maximum number of characters of a text and its prompt together."""
     timeout: float = 30.0
     """Maximum time for a request, including the arrival of its body, in seconds."""
     cache_bytes: int = 256 * 2**20

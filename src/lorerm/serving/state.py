@@ -50,8 +50,9 @@ class State:
             raise
         users = Users(model, FeedbackStore(database, model.fingerprint))
         until_end.callback(users.close)
-        encoder = None if model.encoder is None else BatchingEncoder(model.encoder, settings.cache_bytes)
-        if encoder is not None:
+        encoder = None
+        if model.encoder is not None:
+            encoder = BatchingEncoder(model.encoder, settings.cache_bytes, settings.max_text)
             until_end.callback(encoder.close)
         return cls(settings, model, users, encoder, metrics)
 

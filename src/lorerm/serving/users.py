@@ -18,13 +18,16 @@ from lorerm.model.projected import ProjectedComparisons
 from lorerm.model.user_weights import UserWeights
 from lorerm.serving.database import CONNECTIONS
 from lorerm.serving.errors import ApiError, busy
-from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore
+from lorerm.serving.fair_threads import FairThreads
+from lorerm.serving.feedback_store import Commit, FeedbackBatch, FeedbackStore
 from lorerm.serving.loaded_model import LoadedModel, not_computable
 
 _T = TypeVar("_T")
 
 MAX_BATCHES = 10_000
 """Maximum number of requests with feedback for one user: each request reads the feedback of all earlier ones."""
+MAX_COMPARISONS = 20_000
+"""Maximum number of comparisons of one user: each request fits the user's weights to all of them."""
 # Attempts to store feedback. An attempt fails only if another request for the same user succeeded at the same time.
 _ATTEMPTS = 50
 
@@ -58,7 +61,7 @@ class Users:
     def __init__(self, model: LoadedModel, store: FeedbackStore, max_cached: int = 50_000) -> None:
         self._model, self._store, self._max_cached = model, store, max_cached
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
-        self._threads = ThreadPoolExecutor(CONNECTIONS, "users")
+        self._threads = FairThreads(CONNECTIONS, "users")
         # Removals take long and run one at a time. A thread of their own keeps the other threads free for requests.
         self._removal_thread = ThreadPoolExecutor(1, "removal")
 
@@ -81,8 +84,20 @@ class Users:
         return None if loaded is None else self._remember(user_id, loaded)
 
     async def add(self, user_id: str, batch: FeedbackBatch) -> User:
-        """Store a request's feedback and return the updated user. Requests with the same idempotency key count once."""
-        user, to_cache = await self.run(self._add, user_id, batch)
+        """Store a request's feedback and return the updated user. Requests with the same idempotency key count once.
+
+        If the request is cancelled before the feedback is committed, nothing is stored.
+        """
+        commit = Commit()
+        work = asyncio.ensure_future(self.run(self._add, user_id, batch, commit))
+        try:
+            user, to_cache = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if commit.prevent():
+                work.cancel()
+                raise
+            # The feedback is being stored at this moment. So the response must say that it was stored.
+            user, to_cache = await work
         if to_cache is not None:
             self._remember(user_id, to_cache)
         return user
@@ -100,16 +115,16 @@ class Users:
 
     async def check(self) -> None:
         """Raise an error if the database does not respond."""
-        await self.run(self._store.database.check)
+        await self._threads.run(self._store.database.check, of="server")
 
     def close(self) -> None:
         """Finish the work that has begun, and cancel the rest."""
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.close()
         self._removal_thread.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Call a function in a thread and return its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        return await self._threads.run(work, *arguments)
 
     def _remember(self, user_id: str, cached: _Cached) -> User:
         self._cache[user_id] = cached
@@ -128,7 +143,7 @@ class Users:
             return None
         return _Cached(stored.stamp, file_users, self._fit(user_id, file_users, stored.batches))
 
-    def _add(self, user_id: str, batch: FeedbackBatch) -> tuple[User, _Cached | None]:
+    def _add(self, user_id: str, batch: FeedbackBatch, commit: Commit) -> tuple[User, _Cached | None]:
         for _ in range(_ATTEMPTS):
             file_users, stored = self._current_file_users(), self._store.load(user_id)
             for number, earlier in enumerate(stored.batches, 1):
@@ -142,11 +157,16 @@ class Users:
                 problem = f"the user has feedback from {MAX_BATCHES:,} requests, which is the maximum"
                 remedy = "send several comparisons in one request, or delete the user"
                 raise ApiError(409, "too_many_answers", problem, remedy)
+            n_comparisons = sum(len(each.weights) for each in stored.batches)
+            if n_comparisons + len(batch.weights) > MAX_COMPARISONS:
+                problem = f"the user would have more than {MAX_COMPARISONS:,} comparisons, which is the maximum"
+                remedy = "delete the user; a choice among m responses counts as m - 1 comparisons"
+                raise ApiError(409, "too_many_answers", problem, remedy)
             user = self._fit(user_id, file_users, [*stored.batches, batch])
-            stamp = self._store.append(user_id, stored, batch)
+            stamp = self._store.append(user_id, stored, batch, commit)
             if stamp is not None:
                 return user, _Cached(stamp, file_users, user)
-        raise busy("too many requests add feedback for this user at the same time")
+        raise busy("too many requests add feedback for this user at the same time", "same_user")
 
     def _forget(self, user_id: str) -> None:
         self._store.delete(user_id)

@@ -1,0 +1,10 @@
+"""What is known of the request that is being handled: its id, for the log, and its client, for fair queues."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""Random id of the request, made by the server; "-" outside requests."""
+client: ContextVar[str] = ContextVar("client", default="")
+"""The client that sent the request: the SHA-256 of its API key; empty if the server has no keys."""
