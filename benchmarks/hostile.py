@@ -208,9 +208,14 @@ def serving(model: str, *options: str) -> Iterator[tuple[int, int, Path]]:
 
 
 def memory_of(pid: int) -> float:
-    """Return the resident memory of a process, in MB."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
+    """Return the resident memory of a process and its descendants, in MB."""
+    pids, total = [pid], 0
+    for each in pids:
+        with suppress(OSError):  # it has just ended
+            fields = dict(line.split(":", 1) for line in Path(f"/proc/{each}/status").read_text().splitlines())
+            total += int(fields.get("VmRSS", "0").split()[0])
+            pids += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+    return total / 1024
 
 
 def measure(name: str, model: str, seconds: float, *options: str) -> str:

@@ -9,8 +9,8 @@ import pytest
 from lorerm.cli import build_parser
 from lorerm.cli.serve import read_settings
 from lorerm.errors import ConfigError, ModelError
-from refusals import refused
 from lorerm.serving.keys import known_key
+from refusals import refused
 
 
 @pytest.fixture

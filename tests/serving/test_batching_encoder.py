@@ -14,6 +14,8 @@ from lorerm.errors import DataError
 from lorerm.serving import batching_encoder as module
 from lorerm.serving.batching_encoder import BatchingEncoder
 from lorerm.serving.errors import ApiError
+from lorerm.serving.request_context import client
+from refusals import refused
 
 
 def talk(number: int):
@@ -151,6 +153,61 @@ def test_the_queue_is_limited(monkeypatch):
     with pytest.raises(ApiError) as raised:
         run_with(work)
     assert (raised.value.status_code, raised.value.code) == (503, "busy")
+
+
+def test_a_small_request_does_not_wait_for_all_of_a_large_one(monkeypatch):
+    """Nor does a client wait for all requests of another."""
+    monkeypatch.setattr(module, "MAX_BATCH", 4)
+
+    async def ask(batching, name, numbers):
+        client.set(name)
+        await batching.embed([talk(number) for number in numbers])
+
+    async def work(batching, encoder):
+        encoder.go.clear()
+        tasks = [asyncio.create_task(ask(batching, "greedy", [0]))]
+        await called(encoder, 1)
+        tasks += [asyncio.create_task(ask(batching, "greedy", range(n, n + 8))) for n in (10, 20, 30)]
+        tasks += [asyncio.create_task(ask(batching, "modest", [1, 2]))]
+        await asyncio.sleep(0)
+        encoder.go.set()
+        await asyncio.gather(*tasks)
+
+    assert run_with(work)[1].calls[1:3] == [
+        [talk(10), talk(1), talk(20), talk(2)],
+        [talk(30), talk(11), talk(21), talk(31)],
+    ]
+
+
+def test_texts_of_a_stopped_request_are_not_encoded():
+    """Unless another request needs them."""
+
+    async def work(batching, encoder):
+        encoder.go.clear()
+        first = asyncio.create_task(batching.embed([talk(0)]))
+        await called(encoder, 1)
+        stopped = asyncio.create_task(batching.embed([talk(1), talk(2)]))
+        other = asyncio.create_task(batching.embed([talk(2), talk(3)]))
+        await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.sleep(0)
+        encoder.go.set()
+        await asyncio.gather(first, other)
+        assert batching.waiting() == 0
+
+    assert run_with(work)[1].calls == [[talk(0)], [talk(2), talk(3)]]
+
+
+def test_a_text_that_is_too_long_is_rejected_and_long_ones_share_no_call(monkeypatch):
+    monkeypatch.setattr(module, "MAX_BATCH_CHARACTERS", 1000)
+    long = [as_conversation("What of bread?", f"{number}" * 900) for number in (1, 2, 3)]
+
+    async def work(batching, _):
+        await batching.embed(long)
+        with refused(DataError, "100,010 characters"):
+            await batching.embed([as_conversation("Bread?", "a" * 100_004)])
+
+    assert list(map(len, run_with(work)[1].calls)) == [2, 1]
 
 
 def test_the_size_of_a_call_is_limited(monkeypatch):

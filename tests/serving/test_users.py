@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from lorerm.errors import DataError
 from lorerm.model.prior import WeightPrior
 from lorerm.serving import users as module
 from lorerm.serving.errors import ApiError
-from lorerm.serving.feedback_store import FeedbackBatch, FeedbackStore
+from lorerm.serving.feedback_store import Commit, FeedbackBatch, FeedbackStore
 from lorerm.serving.loaded_model import LoadedModel
 from lorerm.serving.settings import Settings
 from lorerm.serving.users import Users
@@ -127,6 +128,53 @@ def test_the_number_of_requests_of_one_user_is_limited(folder, tmp_path, monkeyp
                 await users.add("u", batch())
             assert raised.value.code == "too_many_answers"
             assert (await users.add("u", batch(key="1"))).version == 2
+
+    run(work())
+
+
+def test_the_number_of_comparisons_of_one_user_is_limited(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_COMPARISONS", 2)
+
+    async def work():
+        async with opened(folder, f"sqlite:///{tmp_path / 'a.sqlite'}") as users:
+            await users.add("u", batch())
+            await users.add("u", batch())
+            with pytest.raises(ApiError) as raised:
+                await users.add("u", batch())
+            assert raised.value.code == "too_many_answers"
+            assert (await users.find("u")).n_feedback == 2
+
+    run(work())
+
+
+@pytest.mark.parametrize("moment", ["before", "while"])
+def test_a_request_that_is_stopped_stores_nothing_or_says_what_it_stored(folder, url, monkeypatch, moment):
+    """It is stopped before, or while, its feedback is committed."""
+    arrived, go, stop = threading.Event(), threading.Event(), Commit.begin
+
+    def begin(self):
+        decided = moment == "while" and stop(self)
+        arrived.set()
+        assert go.wait(60)
+        return decided or stop(self)
+
+    async def work():
+        async with opened(folder, url) as users:
+            monkeypatch.setattr(Commit, "begin", begin)
+            adding = asyncio.create_task(users.add("u", batch(key="k")))
+            while not arrived.is_set():
+                await asyncio.sleep(0.01)
+            adding.cancel()
+            await asyncio.sleep(0.05)
+            go.set()
+            if moment == "while":
+                assert (await adding).n_feedback == 1
+            else:
+                with pytest.raises(asyncio.CancelledError):
+                    await adding
+            monkeypatch.undo()
+            assert (await users.find("u") is not None) == (moment == "while")
+            assert (await users.add("u", batch(key="k"))).n_feedback == 1
 
     run(work())
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from lorerm._version import __version__
 from lorerm.serving.errors import handle_error
@@ -22,6 +23,14 @@ from lorerm.serving.settings import Settings
 from lorerm.serving.state import State
 
 PAGE = Path(__file__).parent / "page"
+
+
+async def _describe(request: Request) -> Response:
+    """Return the OpenAPI description, encoded once. FastAPI's own route encodes it for every request."""
+    app: FastAPI = request.app
+    if not hasattr(app.state, "description"):
+        app.state.description = JSONResponse(app.openapi()).body
+    return Response(app.state.description, media_type="application/json")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -52,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         # http:// even behind a TLS proxy.
         redirect_slashes=False,
         # Starlette tests routes in order, so the most requested come first. Nested routers would be slower than a list.
-        routes=[*ranking.router.routes, *users.router.routes, *status.router.routes],
+        routes=[*ranking.router.routes, *users.router.routes, *status.router.routes, Route("/openapi.json", _describe)],
         middleware=ordered_middleware(settings, metrics),
         # These two replace FastAPI's own handlers. All other exceptions reach the middleware `ErrorResponses`.
         exception_handlers={HTTPException: handle_error, RequestValidationError: handle_error},

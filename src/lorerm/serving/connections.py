@@ -22,7 +22,7 @@ there is none, because the server works for all of them, requests on the new con
 """
 OVERLOADED = "lorerm.overloaded"
 """The key in a request's ASGI scope that marks a request on a connection above `MAX_CONNECTIONS`."""
-MAX_PIPELINED = 16
+MAX_PIPELINED = 4
 """Maximum number of requests that a client may send ahead, before the response to an earlier one.
 
 If it sends more, these are ignored, and the connection is closed after the response to the last accepted one.

@@ -276,3 +276,11 @@ def test_users_without_a_posterior_get_no_question_and_no_update(start, model, t
         assert response.json()["error"]["code"] == "model_cannot"
     client.delete("/v1/users/trained")
     assert put(client, "trained", pair()).status_code == 200
+
+
+def test_the_responses_of_a_request_are_limited(client):
+    """A few bytes each could otherwise become gigabytes of embeddings."""
+    choice = {"prompt": "p", "responses": [str(number) for number in range(100)], "chosen": 0}
+    response = client.put("/v1/users/u/answers", json={"answers": [choice] * 11})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
+    assert client.put("/v1/users/u/answers", json={"answers": [choice] * 10}).status_code == 200

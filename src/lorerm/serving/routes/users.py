@@ -19,6 +19,7 @@ from lorerm.serving.questions import next_question
 from lorerm.serving.routes.json_route import JsonRoute
 from lorerm.serving.schemas import (
     MAX_CANDIDATES,
+    MAX_DOCUMENTS,
     STOP_BELOW,
     DeletionRequest,
     FeedbackRequest,
@@ -142,6 +143,9 @@ async def _project(request: FeedbackRequest, key: str | None, state: State) -> F
             weights.append(feedback.weight / len(comparisons))
         documents += responses
         prompts += [feedback.prompt] * len(responses)
+    if len(documents) > MAX_DOCUMENTS:
+        problem = f"the request has {len(documents):,} responses, and the maximum is {MAX_DOCUMENTS:,}"
+        raise DataError(problem, "split it into several requests")
     embeddings = await state.embed(documents, prompts)
     with np.errstate(all="ignore"):
         projected = (embeddings[chosen] - embeddings[rejected]) @ state.model.basis
