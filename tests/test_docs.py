@@ -70,12 +70,19 @@ def test_example_personal_ranking(tmp_path, monkeypatch, capsys):
     assert "\n1. " in shown
 
 
-def test_page_of_the_command_lists_every_verb_and_option():
+def test_page_of_the_command_has_every_verb_and_the_help_text_of_every_option():
     page = (ROOT / "docs" / "cli.md").read_text("utf-8")
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    options = {name for verb in verbs.values() for action in verb._actions for name in action.option_strings}
-    words = {*verbs, *options} - {"-h", "--help"}
-    assert {word for word in words if f"`{word}`" not in page} == set()
+    assert {verb for verb in verbs if f"`{verb}`" not in page} == set()
+    helps = {
+        (action.option_strings[0], (action.help or "").replace("%%", "%"))
+        for verb in verbs.values()
+        for action in verb._actions
+        if action.option_strings and action.dest != "help"
+    }
+    rows = re.findall(r"^\| `(--[a-z-]+).*?`(?:, `--[a-z-]+`)* \| (.+) \|$", page, re.MULTILINE)
+    # The page has a row "| `--OPTION VALUE` | HELP TEXT |" for each option, and no other row of this form.
+    assert {(flag, text.replace("\\", "")) for flag, text in rows} == helps
 
 
 def test_every_dependency_has_a_reason_and_a_locked_version():

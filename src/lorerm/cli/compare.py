@@ -1,4 +1,4 @@
-"""Compare runs: their data, models and recipes, and their accuracies on the users and prompts that all of them have."""
+"""Compare runs: their data, encoders and training methods, and their accuracies on users and prompts they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute the embedding of every distinct conversation of a prepared run."""
+"""Compute the embedding of every distinct conversation (prompt and response) of a prepared run."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def encoder_of(
 ) -> tuple[dict[str, Any], AbstractContextManager[Callable[[], Encoder]]]:
     """Return the encoder's settings, and a context manager that yields a function to build the encoder.
 
-    Options on the command line have precedence over the settings of the experiment. `on_engine` says where the encoder
-    runs.
+    Options on the command line have precedence over the settings of the experiment. The option `--engine` determines
+    where the encoder runs.
     """
     is_experiments = parsed.model is None and parsed.encoder is None and "model" in experiment.embed
     fill_encoder_options(parsed, experiment)

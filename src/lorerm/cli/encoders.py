@@ -1,4 +1,4 @@
-"""Options that select an encoder, and functions that build it from these options or from a run's manifest."""
+"""Options that select an encoder, and functions that build it from these options or from a run's `manifest.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a subcommand, from the command line or else from the experiment or else from the defaults."""
+"""Settings of a subcommand: from the command line, or else from the experiment (a YAML file), or else the defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         nargs="+",
-        help=f"feedback files or folders ({', '.join(FORMATS)}), or the name of a data set ({', '.join(DATASETS)})",
+        help=f"files or folders with feedback: {', '.join(FORMATS)}; or the name of a data set: {', '.join(DATASETS)}",
     )
     add_out_option(parser)
     add_user_column_option(parser)
@@ -39,8 +39,8 @@ def add_experiment_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experiment",
         metavar="NAME_OR_FILE",
-        help="settings for everything that the command line does not set: default (for a data set, the corrected "
-        "protocol), paper (a data set's protocol as published) or a YAML file (default: default)",
+        help="where options that are not given take their values from: default (recommended settings), paper (for a "
+        "published data set, the settings of the paper), or a YAML file (default: default)",
     )
 
 

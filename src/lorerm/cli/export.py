@@ -16,11 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", metavar="ID", help="the user whose reward is the logit")
+    who.add_argument("--user", metavar="ID", help="id of the user whose reward is the only logit")
     who.add_argument(
-        "--population", action="store_true", help="the population model's reward, for users without feedback"
+        "--population",
+        action="store_true",
+        help="the only logit is the reward for a user without feedback (the population model)",
     )
-    who.add_argument("--basis", action="store_true", help="one logit for each reward direction of the basis")
+    who.add_argument("--basis", action="store_true", help="one logit for each reward direction of the model")
     parser.add_argument(
         "--model", metavar="ID_OR_PATH", help="the base model (default: the model that computed the run's embeddings)"
     )

@@ -1,8 +1,9 @@
 """Remove users from every file of a run: weights, comparisons, and the responses that no other user compared.
 
-The basis was fitted to all users together, and keeps the influence of the removed users until the run is trained again.
-Results that include these users are deleted; `lorerm report`, `lorerm shots` and `lorerm rewardbench` compute them
-again. If this command is interrupted, every other subcommand refuses the run until `lorerm forget RUN` has finished.
+The reward directions were fitted to all users together, and keep the influence of the removed users until the run is
+trained again. Results that include these users are deleted; `lorerm report`, `lorerm shots` and `lorerm rewardbench`
+compute them again. If this command is interrupted, every other subcommand refuses the run until `lorerm forget RUN` has
+finished.
 """
 
 from __future__ import annotations

@@ -35,7 +35,12 @@ def add_user_column_option(parser: argparse.ArgumentParser) -> None:
 
 def add_rank_option(parser: argparse.ArgumentParser, use: str, default: str = "the rank that validation chose") -> None:
     """Add the option for the rank of the model that a subcommand uses."""
-    parser.add_argument("--rank", type=int, metavar="K", help=f"rank of the run's model {use} (default: {default})")
+    parser.add_argument(
+        "--rank",
+        type=int,
+        metavar="K",
+        help=f"rank (number of reward directions) of the model {use} (default: {default})",
+    )
 
 
 def add_options(
@@ -63,7 +68,7 @@ def add_options(
     for field in fields(config):
         if field.name in leave_out:
             continue
-        text = (texts.get(field.name) or "").replace("\n", " ").replace("%", "%%")
+        text = " ".join((texts.get(field.name) or "").split()).replace("%", "%%")
         settings = _argument(field, hints[field.name], text)
         flag = field.name.replace("_", "-")
         try:

@@ -1,4 +1,4 @@
-"""Read comparisons, validate them, check them for leaks, and split them by users and prompts."""
+"""Read and validate comparisons, check whether length or format alone reveals the chosen response, and split them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapt the models to the unseen users, evaluate the models, and write the report."""
+"""Fit the weights of the unseen users (held out of training), evaluate the models, and write the report."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_seeds_option(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         type=int,
         metavar="N",
-        help="number of random seeds, including the run's own. Split, training and evaluation are repeated for each "
-        "further seed (default: as many as the previous report of this run has, or 1)",
+        help="number of random seeds, including the run's own; split, training and evaluation are repeated for each "
+        "further seed (default: the number in the last report of this run, or 1)",
     )
 
 

@@ -1,8 +1,9 @@
-"""Evaluate a model on RewardBench 2: the reference head, every reward direction, and the weights of selected users.
+"""Evaluate a model on RewardBench 2, a public benchmark of reward models.
 
-A model that was fitted to one data set can be worse than the reference head on other prompts. The scores show this for
-each subset of the benchmark. They are printed, and written as CSV and Markdown. Embeddings are stored, so that a
-repetition is fast.
+The encoder's own reward head (reference head), every reward direction of the model, the rewards for a user without
+feedback, and the rewards for the users named with --users are scored. A model that was fitted to one data set can be
+worse than the reference head on other prompts: the scores show this for each subset of the benchmark. They are printed,
+and written as CSV and Markdown. Embeddings are stored, so that a repetition is fast.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run folder, or a saved model")
     parser.add_argument(
-        "--data", default=_HUB, metavar="PATH", help=f"a local copy of RewardBench 2, or {_HUB} (default: {_HUB})"
+        "--data",
+        default=_HUB,
+        metavar="PATH",
+        help=f"a local copy of RewardBench 2, or {_HUB} to download it (default: {_HUB})",
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
-    parser.add_argument("--users", nargs="+", default=[], metavar="ID", help="users whose weights to evaluate")
+    parser.add_argument(
+        "--users", nargs="+", default=[], metavar="ID", help="ids of users whose rewards to evaluate, too"
+    )
     add_rank_option(parser, "to score")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for the results (default: rewardbench in the run folder)"

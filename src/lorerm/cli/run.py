@@ -1,4 +1,4 @@
-"""Make a complete run: prepare, embed, train, adapt, evaluate, report. After an interruption, run it again to continue.
+"""Make a complete run: prepare, embed, train, adapt, evaluate, report. If interrupted, run the same command again.
 
 Each data set known by name (tldr, prism, personalllm, community-alignment) has an experiment with all settings,
 including the reward model. `--encoder hashing` selects the built-in encoder instead, which needs no download.

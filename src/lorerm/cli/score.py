@@ -28,8 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     add_run_argument(parser)
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", metavar="ID", help="a user of the training data, or one adapted later")
-    who.add_argument("--population", action="store_true", help="the population model, for users without feedback")
+    who.add_argument("--user", metavar="ID", help="id of a user in the training data, or adapted later")
+    who.add_argument(
+        "--population", action="store_true", help="score for a user without feedback (the population model)"
+    )
     parser.add_argument(
         "--data", required=True, type=Path, metavar="FILE", help="JSON-lines file of the candidates; it may be gzipped"
     )

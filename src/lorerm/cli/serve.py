@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-keys",
         type=Path,
         metavar="FILE",
-        help="file with the SHA-256 of one API key per line; $LORERM_API_KEYS can contain further ones",
+        help="file with the SHA-256 of an API key on each line; $LORERM_API_KEYS can contain more, separated by spaces",
     )
     group.add_argument(
         "--new-key",

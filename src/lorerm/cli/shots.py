@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=int,
         metavar="N",
-        help="numbers of few-shot comparisons; 0 is always included (default: from 1 to 50, if users have so many)",
+        help="numbers of comparisons per user at which to measure the accuracy; 0 is always included (default: ten "
+        "numbers from 1 to 50, as far as users have so many comparisons)",
     )
     add_rank_option(parser, "to measure", "the rank that validation chose; if that is 0 or 1, the largest")
     add_options(parser, FewShotConfig)

@@ -1,4 +1,4 @@
-"""Train one model per rank on the seen users; the validation split chooses the rank that the run uses."""
+"""Train one model per rank (number of reward directions); held-out comparisons choose the rank that the run uses."""
 
 from __future__ import annotations
 
@@ -24,14 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_training_options(parser: argparse.ArgumentParser, *, leave_out: Collection[str]) -> None:
     """Add `--ranks`, `--alphas`, and an option for each field of `TrainingConfig` that is not in `leave_out`."""
     parser.add_argument(
-        "--ranks", nargs="+", type=int, metavar="K", help="ranks to train (default: 0 to 5, as far as the data allow)"
+        "--ranks",
+        nargs="+",
+        type=int,
+        metavar="K",
+        help="ranks (numbers of reward directions) to train; 0 is the encoder's own reward head, 1 the same ranking "
+        "for all users (default: 0 to 5, as far as the data allow)",
     )
     parser.add_argument(
         "--alphas",
         nargs="+",
         type=float,
         metavar="A",
-        help="strengths of the regulariser of a paper recipe: each gets its own models and its own report",
+        help="several values of --alpha: each gets its own models and its own report",
     )
     add_options(parser, TrainingConfig, leave_out=leave_out)
 

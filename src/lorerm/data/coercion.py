@@ -33,7 +33,7 @@ def as_number(value: object) -> float | None:
 
 
 def as_whole_number(value: object) -> int | None:
-    """Return a whole number, also if stored as a float (3.0), as an int. Return None if the value is anything else."""
+    """Return a whole number as an int, also if it is stored as a float (3.0). Return None for any other value."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     number = as_number(value)

@@ -1,4 +1,7 @@
-"""Split comparisons by users (seen or unseen) and by prompts (train or test)."""
+"""Split comparisons by users (seen or unseen) and by prompts (train or test).
+
+Models are trained on seen users; unseen users are held out of training. Test prompts only measure the result.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,12 @@ class SplitConfig:
     test_prompts: float = 0.3
     """share of the prompts that are held out of training, in (0, 1)"""
     seed: int = 0
-    """seed of the split; `lorerm run` also uses it for training"""
+    """seed of the random split; `lorerm run` also uses it for training"""
     max_pairs_seen: int | None = 150
-    """largest number of training comparisons for each seen user"""
+    """largest number of training comparisons for each seen user (a user who is not held out)"""
     max_pairs_unseen: int | None = 50
-    """largest number of few-shot comparisons for each unseen user"""
+    """largest number of few-shot comparisons for each unseen user: those to which the weights of a held-out user are
+    fitted"""
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def split(
           is a test prompt, and the comparisons labelled `train` are left out.
         - If any comparison has the name of one of the four splits or `unused`, all must have such a label, and the
           labels are used unchanged.
-        - Prompts without a label are drawn by the seed.
+        - Prompts without a label are divided at random.
     unseen_users
         Share to hold out of the users who have both train and test comparisons, in [0, 1). If it is positive and there
         are at least two such users, at least one is held out, but never all.
@@ -323,7 +327,7 @@ def _divide_prompts(
 ) -> NDArray[np.int8]:
     """Return the side of each comparison: `_TRAIN`, `_TEST` or `_DROPPED`.
 
-    The labels of a prompt determine its side. A prompt without labels is drawn by the seed.
+    The labels of a prompt determine its side. Prompts without labels are divided at random.
     """
     in_train, in_test = np.zeros(n_prompts, dtype=bool), np.zeros(n_prompts, dtype=bool)
     in_train[prompts[labels == "train"]] = True
@@ -337,7 +341,7 @@ def _divide_prompts(
 
 
 def _share_of(n: int, share: float) -> int:
-    """Return a positive share of n, rounded and from 1 to n - 1; return 0 if n is less than 2."""
+    """Return n times a positive share, rounded, but at least 1 and at most n - 1. Return 0 if n is less than 2."""
     return min(max(round(share * n), 1), n - 1) if n > 1 else 0
 
 
@@ -384,7 +388,7 @@ def _check_given(
             raise DataError(
                 f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
                 f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
-                f"put each {what} on one side only, or leave the column out to split by the seed",
+                f"put each {what} on one side only, or leave the column out to split the data at random",
                 column="split",
             )
     _check_something_left(labels)

@@ -116,7 +116,7 @@ def forget_users(run: str | Path, user_ids: Collection[str]) -> int:
     comparisons = load_comparisons(run)
     kept = comparisons.without_users(user_ids, missing_ok=True)
     if (Path(run) / RESPONSES).exists():
-        # The texts first: as long as the old comparisons are there, an interrupted call can be repeated.
+        # Remove the texts first: as long as the old comparisons are there, an interrupted call can be repeated.
         _blank_texts(run, kept)
     if len(kept) < len(comparisons):
         write_comparisons(run, kept)
@@ -130,7 +130,7 @@ def _blank_texts(run: str | Path, kept: Comparisons) -> None:
     responses = StoredResponses(run).table()
     unused: Bools = np.ones(len(responses), dtype=bool)
     unused[np.concatenate(kept.rows())] = False
-    unused &= pc.list_value_length(responses["prompt"]).to_numpy() > 0  # not those that are empty already
+    unused &= pc.list_value_length(responses["prompt"]).to_numpy() > 0  # rows that are already empty need no change
     if not unused.any():
         return
     for number, field in enumerate(responses.schema):

@@ -219,7 +219,7 @@ def _correlations(moved: Floats, along: Floats) -> tuple[TextProperty, ...]:
 
 
 def _extremes(texts: Sequence[tuple[str, str]], along: Floats) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the responses with the higher and the lower reward in the comparisons that differ most, each text once."""
+    """Return the better and the worse responses in the comparisons whose rewards differ most, each text once."""
     better: list[str] = []
     worse: list[str] = []
     for i in np.argsort(-np.abs(along), kind="stable"):

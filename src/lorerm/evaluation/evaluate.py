@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lorerm.training.config import AdaptationConfig, TrainingConfig
 
 NO_REFERENCE = "the embeddings come without a reference head"
-# By split, the name that the paper's published code gives to the array of its accuracies.
+# Split -> name of the array with its accuracies in the paper's published code.
 _PUBLISHED_NAMES = {
     "train_seen": "train_accuracies_joint",
     "test_seen": "seen_user_unseen_prompts_accuracies_joint",

@@ -1,4 +1,4 @@
-"""Few-shot curve: accuracy of unseen users against the number of comparisons that their weights are fitted to.
+"""Few-shot curve: accuracy of users held out of training, by the number of comparisons their weights are fitted to.
 
 torch is imported inside functions, because the command's help text imports this module for `FewShotConfig`.
 """
@@ -40,9 +40,9 @@ class FewShotConfig:
     """Settings of the few-shot curve, which is averaged over random orders of each user's comparisons."""
 
     trials: int = 20
-    """number of random orders of each user's comparisons"""
+    """number of random orders of each user's comparisons, over which the accuracy is averaged"""
     seed: int = 0
-    """seed of these orders"""
+    """seed of the random orders of each user's comparisons"""
 
     def __post_init__(self) -> None:
         for name, least in (("trials", 1), ("seed", 0)):

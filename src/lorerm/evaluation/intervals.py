@@ -66,7 +66,8 @@ def estimate(values: Floats, sample: Sample, bounds: tuple[float, float]) -> lis
     Parameters
     ----------
     values
-        Float64 [n, C]: 1 if the comparison is predicted correctly, else 0; or the difference of two such values.
+        Float64 [n, C]: 1 if the comparison is predicted correctly, 0 if not, 1/2 for a tie; or the difference of two
+        such values.
     sample
         User, prompt and share of each comparison.
     bounds

@@ -121,7 +121,7 @@ def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAg
     same, n_compared = _count_equal(pair, chosen == low) - _count_equal(meeting, chosen == low)
     if not n_compared:
         return None
-    # The number of a combination divided by the number of users is the number of its pair of responses: count the pairs
+    # The number of a combination is pair * number of users + user, so that the division gives the pair. Count the pairs
     # that two users or more compared.
     shared = np.bincount(meetings // len(index)) > 1
     return ComparisonAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
@@ -143,14 +143,14 @@ def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
         return None
     projected = project(pairs, model.basis)
     some = torch.linspace(0, len(projected) - 1, min(len(projected), _MAX_COMPARED)).long()
-    # For each comparison, the number of users whose weights prefer the chosen response, and of those who prefer none.
+    # For each comparison, the number of users whose weights prefer the chosen response, and of those with a tie.
     ahead, tied = torch.zeros(2, len(some), dtype=torch.float64)
     for weights in torch.split(model.weights, _BLOCK_USERS):
         margin = projected[some] @ weights.t()
         ahead += (margin > 0).double().sum(dim=1)
         tied += (margin == 0).double().sum(dim=1)
     behind = n - ahead - tied
-    # Two users of whom one prefers none agree by half.
+    # A pair of users counts one half if at least one of them has a tie.
     half = tied * (ahead + behind) + tied * (tied - 1) / 2
     same = (ahead * (ahead - 1) + behind * (behind - 1) + half) / (n * (n - 1))
     return ModelAgreement(rank, float(same.mean()), n)

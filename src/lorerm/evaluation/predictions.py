@@ -39,8 +39,8 @@ CONTROLS = {POPULATION: "shared direction alone", OTHERS: "another user's weight
 
 # A tie is worth this share of a correct prediction: the share that a guess would be worth on average.
 _TIE = 0.5
-# Number of random exchanges of weights among users; the control "another user's weights" is their mean. More exchanges
-# change the mean by less than its standard error.
+# Number of random exchanges of weights among users. The accuracy with another user's weights is the mean over them;
+# more exchanges would change it by less than its standard error.
 _EXCHANGES = 5
 
 

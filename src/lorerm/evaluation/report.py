@@ -22,10 +22,10 @@ from lorerm.evaluation.json_records import from_json, inlined, named, to_json
 SCHEMA_VERSION = 1
 
 UNSEEN_FIRST = TEST_SPLITS[::-1]
-"""The splits with test prompts in the order of a report: unseen users first."""
+"""The splits with test prompts, in the order of a report: first the unseen users (those held out of training)."""
 
-# A gain closer to 0 than this counts as 0: it is the difference of two means of zeros, halves and ones, which differ by
-# a rounding error or by much more than this.
+# A gain closer to 0 than this is a rounding error and counts as 0. True gains are differences between means of 0, 1/2
+# and 1, which are much larger.
 _ROUNDING_ERROR = 1e-5
 
 
@@ -180,7 +180,7 @@ class RankRow(_HasAccuracies):
     reason: str | None = None
     """why the rank could not be evaluated"""
     selection: Selection | None = None
-    """None if training had no validation comparisons"""
+    """loss and accuracy on validation comparisons; None if training had none"""
     accuracies: Mapping[str, Estimate | None] | None = field(default=None, metadata=named("cells"))
     """by split; None for an empty split"""
 
@@ -320,7 +320,7 @@ class ComparisonAgreement:
 
     share: float
     n_compared: int
-    """number of pairs of comparisons: two users who compared the same two responses"""
+    """number of pairs of comparisons in which two users compared the same two responses"""
     n_response_pairs: int
     """number of pairs of responses that at least two users compared"""
 
@@ -389,7 +389,8 @@ class FewShotCurve:
     n_users: int
     points: tuple[FewShotPoint, ...]
     clear_from: int | None
-    """smallest `n_shots` from which on the 95% interval of the gain is above 0, at values that some user reaches"""
+    """smallest `n_shots` from which on the whole 95% interval of the gain is above 0; values that no user reaches are
+    ignored"""
     examples: tuple[FewShotUser, ...]
     """curves of a few users"""
 

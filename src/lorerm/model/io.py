@@ -141,7 +141,7 @@ def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dic
     if "prior_shares" in tensors:
         mixture = Mixture(**{name: tensors[f"prior_{name}"] for name in Mixture._fields})
     covariance = users.get("covariance")
-    # A model saved without its users: None would mean that its recipe computes no covariances.
+    # A model saved without its users gets an empty covariance: None would mean that its recipe computes no covariances.
     if not users and prior_covariance is not None:
         covariance = torch.zeros(0, *prior_covariance.shape)
     return {

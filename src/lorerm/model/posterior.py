@@ -10,8 +10,8 @@ The penalty is the negative log prior (`lorerm.model.prior`): Gaussian in `free`
 The inverse Hessian at the minimum is the posterior covariance (Laplace approximation).
 
 Under a mixture prior the problem is solved once per component. The user's weights are the average over components,
-weighted by the posterior probability of each component. This is proportional to the component's share times its
-evidence (Laplace approximation).
+weighted by the posterior probability of each component. That probability is proportional to the component's share times
+its evidence (Laplace approximation).
 """
 
 from __future__ import annotations

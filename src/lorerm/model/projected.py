@@ -41,7 +41,7 @@ class ProjectedComparisons:
     def of(cls, data: EmbeddedPreferences, basis: torch.Tensor) -> tuple[tuple[str, ...], ProjectedComparisons]:
         """Project comparisons on a basis [D, K]; return the users in order of first appearance, and the projections.
 
-        For few comparisons; `lorerm.adapt` projects any number of comparisons in bounded memory.
+        Use it for few comparisons only: `lorerm.adapt` projects any number of comparisons in bounded memory.
         """
         user_ids, index = data.index_users()
         order = torch.from_numpy(index).argsort(stable=True)

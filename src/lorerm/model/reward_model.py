@@ -102,7 +102,7 @@ class LowRankRewardModel(PretrainedModel):
         top: int | None = None,
         stop_below: float = 0.05,
     ) -> Question | None:
-        """Return the pair of candidates whose comparison is most informative about a user, or None to stop asking.
+        """Return the pair of candidates whose comparison is most informative about a user; None if asking can stop.
 
         The model is not changed: add the user's choice with `UserWeights.update`, then call this method again.
 

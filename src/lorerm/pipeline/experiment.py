@@ -94,7 +94,7 @@ class Experiment:
         return config, ranks, None if alphas is None else [float(alpha) for alpha in alphas]
 
     def adaptation(self, trained: TrainingConfig) -> AdaptationConfig | None:
-        """Return how users are adapted to a model that was trained with the configuration `trained`.
+        """Return the settings with which users are adapted to a model that was trained with `trained`.
 
         Return None, for the default adaptation of the model's recipe, if the experiment does not set an adaptation or
         if the model was trained with another recipe than the experiment names.

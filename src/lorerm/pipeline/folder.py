@@ -41,7 +41,7 @@ STEPS = {
 _PREREQUISITES = {"shots": ("prepare", "embed", "train")}
 # The keys that the record of every step in the manifest has.
 _RECORD = {"key", "arguments", "parts", "done", "lorerm_version"}
-# Key in the record of the step that read the run's input. It is true if users were removed since by `lorerm forget`.
+# Key in the record of the step that read the run's input. Its value is true if `lorerm forget` has removed users since.
 FORGOT = "forgot"
 
 Progress = Callable[[str, int, int], None]
@@ -169,7 +169,7 @@ class RunFolder:
         return self.manifest()["steps"].get(step, {}).get("arguments", {})  # type: ignore[no-any-return]
 
     def parts(self, step: str) -> dict[str, Any]:
-        """Return the requested parts recorded for a step (see `step`); empty if the step was never started."""
+        """Return the argument `parts` of `step` as recorded for a step; empty if the step was never started."""
         return self.manifest()["steps"].get(step, {}).get("parts", {})  # type: ignore[no-any-return]
 
     def finished_parts(self, step: str) -> list[str]:

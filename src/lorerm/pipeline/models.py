@@ -46,7 +46,7 @@ def check_rank(run: RunFolder, rank: int) -> int:
 
 
 def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
-    """Return the adaptation that the run's experiment sets (JSON-serialisable), or None if it sets none.
+    """Return the adaptation settings in the run's stored experiment (JSON-serialisable), or None if there are none.
 
     It loads neither torch nor the models, so that a finished step is recognised at once.
     """
@@ -55,9 +55,9 @@ def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
 
 
 def adaptation_of(run: RunFolder) -> AdaptationConfig:
-    """Return how users are adapted to the run's models.
+    """Return the settings with which users are adapted to the run's models, that is, with which weights are fitted.
 
-    The run's experiment determines it. If the experiment sets no adaptation, the training recipe does.
+    They are those in the run's stored experiment or, if it has none, those that belong to the training recipe.
     """
     from lorerm.training.recipes import adaptation_for
 
@@ -85,7 +85,8 @@ def load_trained(run: RunFolder, rank: int, alpha: float | None = None) -> LowRa
 def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
     """Load the model of a rank with the weights of all its users, the adapted ones included.
 
-    By default it is the rank that validation chose. If the run has several alphas, the chosen alpha is loaded.
+    If `rank` is None, it is the rank that validation chose. If the run has models for several alphas (regularisation
+    strengths), those of the chosen alpha are used.
     """
     rank = check_rank(run, chosen_rank(run) if rank is None else rank)
     alpha = chosen_alpha(run)

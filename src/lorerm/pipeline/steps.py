@@ -1,4 +1,7 @@
-"""The steps of a run: prepare and embed (or import embeddings), train, report. Each reads the files of those before."""
+"""The steps of a run: prepare and embed (or import embeddings), train, report.
+
+Each step reads the files that the earlier steps wrote.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,7 @@ def import_embeddings(
 def _read_and_split(
     run: RunFolder, read: Callable[[], Loaded[C]], split: SplitConfig, write: Callable[[C], None]
 ) -> Callable[[], Work]:
-    """Return the `begin` of a step that reads, splits, checks for leaks and writes comparisons.
+    """Return the argument `begin` of `RunFolder.step` for a step that reads, splits, checks and writes comparisons.
 
     Comparisons in none of the four splits (for instance beyond `split.max_pairs_seen`) are not written, so that their
     responses are not embedded.
@@ -138,7 +141,7 @@ def _read_and_split(
 
 
 def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Embed each distinct conversation once. `settings` (JSON-serialisable) identify the encoder of `make_encoder`."""
+    """Embed each distinct conversation once. `settings` (JSON-serialisable) identify the encoder that is built."""
     if is_imported(run):
         raise RunError(
             f"the run {run.path} has imported embeddings, and no texts to embed",
@@ -247,10 +250,12 @@ def _check_training(run: RunFolder, data: EmbeddedPreferences, config: TrainingC
     if data.reference is None:
         why = f"there is none ({reference_reason(run.path)})"
         if 0 in ranks:
-            raise ConfigError(f"rank 0 needs a reference head, and {why}", "give ranks of at least 1", argument="ranks")
+            raise ConfigError(
+                f"rank 0 is the encoder's own reward head, and {why}", "give ranks of at least 1", argument="ranks"
+            )
         if find_recipe(config.recipe).needs_reference(config):
             raise ConfigError(
-                f"the regulariser of recipe {config.recipe} needs a reference head, and {why}",
+                f"recipe {config.recipe} with these settings needs the encoder's own reward head, and {why}",
                 "embed with a reward model that has a linear head, or choose another recipe or alpha",
                 argument="recipe",
             )
@@ -311,7 +316,7 @@ def _validation_loss(model: LowRankRewardModel) -> float:
 
 
 def report(run: RunFolder) -> dict[str, Any]:
-    """Adapt the unseen users, evaluate the model of every rank, and write the report."""
+    """Fit the weights of the unseen users (held out of training), evaluate every rank, and write the report."""
     run.result("train")
 
     def begin() -> Work:

@@ -83,7 +83,7 @@ def import_ray() -> Any:  # noqa: ANN401 - a module that may be missing
         import ray
     except ImportError as error:
         raise RunError(
-            f"--engine ray needs Ray, which is not installed ({error})", "pip install 'lorerm[ray]'"
+            f"--engine ray needs Ray, which is not installed ({error})", "run pip install 'lorerm[ray]'"
         ) from error
     return ray
 

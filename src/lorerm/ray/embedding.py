@@ -18,7 +18,8 @@ from lorerm.ray.cluster import Workers
 from lorerm.ray.tasks import cluster_error, run_tasks
 
 Embedded = tuple[Floats32, EncodingSummary]
-# Of an encoder: identity, reference head, the reason why there is no reference head, and execution settings.
+# An encoder's identity, its reference head (the reward model's own linear head), the reason if it has none, and its
+# execution settings.
 Description = tuple[EncoderIdentity, Floats32 | None, str | None, dict[str, Any]]
 
 

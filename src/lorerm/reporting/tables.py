@@ -37,7 +37,7 @@ from lorerm.reporting.phrases import (
 )
 
 LISTED_USERS = 12
-"""Maximum number of users with a loss that a report lists; `report.json` has all users."""
+"""Maximum number of users in the table of users who lose accuracy; `report.json` has all users."""
 
 _SHOWN_PROPERTIES = 5
 _WEAK_CORRELATION = 0.05  # correlations below this are not shown: their bars would be too short to see
@@ -407,7 +407,7 @@ class AxisWords:
     name: str
     facts: NamedValues
     properties: tuple[tuple[str, float, str], ...]
-    """name, correlation, and correlation as text of the properties that correlate with the axis, strongest first"""
+    """(name, correlation, correlation as text) of each property that correlates with the axis, strongest first"""
     highest: tuple[str, ...]
     lowest: tuple[str, ...]
 

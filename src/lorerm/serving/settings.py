@@ -1,4 +1,4 @@
-"""Settings of a server. Its supervisor passes them to the workers."""
+"""Settings of a server. Its first process, the supervisor, passes them to the processes that answer requests."""
 
 from __future__ import annotations
 

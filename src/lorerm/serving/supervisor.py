@@ -19,8 +19,8 @@ log = logging.getLogger("lorerm.serving")
 
 # A new interpreter for each worker: torch's threads do not survive a fork.
 _SPAWN = multiprocessing.get_context("spawn")
-# A worker that served for fewer seconds than the first number ended early. If it had become ready, it is replaced at
-# once. While replacements end early too, they start after delays that double from the second to the third number.
+# Seconds. A worker that was ready for less than `_EARLY` has ended early. The first such worker is replaced at once. If
+# its replacements end early too, each starts after a delay, which doubles from `_FIRST_DELAY` to `_MAX_DELAY`.
 _EARLY, _FIRST_DELAY, _MAX_DELAY = 10.0, 0.5, 30.0
 # Seconds without a sign of life after which a worker is killed. On a busy machine a long computation can delay signs.
 _PATIENCE = 60.0
@@ -97,7 +97,7 @@ class Worker:
 
 
 class _Slot:
-    """One of the workers that there should be, with the delay until it is started again."""
+    """Place of one worker: the process that fills it, and the time at which the next one is started."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -129,7 +129,7 @@ class Supervisor:
     n_workers
         The number of workers.
     on_ready, on_stop
-        Called once, when the first worker is ready, and before the workers are stopped.
+        Functions that are called once each: when the first worker is ready, and before the workers are stopped.
     """
 
     def __init__(

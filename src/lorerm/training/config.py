@@ -1,4 +1,4 @@
-"""Settings of training and adaptation.
+"""Settings of training, and of adaptation (fitting the weights of new users).
 
 The docstring under each attribute is also the help text of the command-line option with that name.
 """
@@ -17,18 +17,20 @@ class TrainingConfig:
     """Settings for training the basis (the K reward directions) and the weights of the training users (seen users)."""
 
     rank: int | Literal["auto"] = "auto"
-    """number of reward directions K; 0: the encoder's own reward head; 1: a single Bradley-Terry model for all users;
-    "auto": chosen by validation loss"""
+    """number of reward directions K; 0: the encoder's own reward head; 1: one direction for all users (a single
+    Bradley-Terry model); "auto": the rank with the best loss on held-out comparisons"""
     recipe: str = field(default="default", metadata={"choices": RECIPES})
-    """"default" (regularised, settings chosen on validation comparisons), "paper" or "paper-cosine" (as published)"""
+    """training method: "default" (regularised; held-out comparisons choose its settings), or one of the methods of the
+    paper, "paper" or "paper-cosine\""""
     seed: int = 0
-    """seed of the validation split and, in the published recipes, of the initial values (torch.manual_seed)"""
+    """seed of the choice of held-out comparisons and, in the recipes of the paper, of the random initial values"""
     steps: int | None = None
-    """largest number of optimisation steps; None: 300 for default, 1000 for paper, 20000 for paper-cosine"""
+    """largest number of optimisation steps; None: 300 in recipe default, 1000 in paper, 20000 in paper-cosine"""
     learning_rate: float | None = None
-    """Adam's learning rate in the published recipes; None: the published 0.5"""
+    """learning rate of the optimiser (Adam) in the recipes of the paper; None: 0.5, as published"""
     alpha: float | None = None
-    """strength of the regulariser of the published recipes; None: as published, 0 for paper and 1e4 for paper-cosine"""
+    """strength of the penalty that pulls the reward directions towards the encoder's own reward head, in the recipes of
+    the paper; None: as published, 0 in paper and 1e4 in paper-cosine"""
 
     def __post_init__(self) -> None:
         taken = load_recipe(self.recipe).training_settings
@@ -50,11 +52,11 @@ class AdaptationConfig:
     recipe: str = "default"
     """"default" (the posterior under the model's prior) or "paper" (random start and Adam, as published)"""
     seed: int = 0
-    """seed of the paper recipe's random start (torch.manual_seed)"""
+    """seed of the random start in recipe "paper" (torch.manual_seed)"""
     steps: int | None = None
-    """Adam steps of the paper recipe; None: the published 500"""
+    """number of Adam steps in recipe "paper"; None: 500, as published"""
     learning_rate: float | None = None
-    """Adam's learning rate in the paper recipe; None: the published 0.1"""
+    """learning rate of Adam in recipe "paper"; None: 0.1, as published"""
 
     def __post_init__(self) -> None:
         taken = load_recipe(self.recipe).adaptation_settings

@@ -81,7 +81,10 @@ def logistic_loss(
 def _coefficients(
     of_pair: torch.Tensor, pair_weight: torch.Tensor, temperature: float, offset: torch.Tensor | None
 ) -> Coefficients:
-    """Return the function that computes, from projections d . V, the factors of d in the gradient with respect to V."""
+    """Return the function that computes a factor for each comparison and direction from the projections d . V.
+
+    The gradient with respect to V is the sum of the comparisons' d times these factors.
+    """
     from scipy.special import expit
 
     weights, factor = of_pair.t().numpy(), (pair_weight * (-1.0 / temperature)).numpy()

@@ -1,4 +1,4 @@
-"""Training by the default recipe: settings chosen on the validation split, then a fit to all training comparisons."""
+"""Training by the default recipe: settings are chosen on held-out comparisons, then all comparisons are fitted."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class RegularizedTrainer(Trainer):
 
     @cached_property
     def _target(self) -> torch.Tensor:
-        """The reference head at its best temperature, for scaled features; 0 without a reference head."""
+        """The reference head (the encoder's own) at its best temperature, for scaled features; 0 without a head."""
         target = torch.zeros(len(self._scale))
         if self.reference is not None:
             alive = self._scale > 0

@@ -1,4 +1,4 @@
-"""Choice of the default recipe's settings on the validation split.
+"""Choice of the default recipe's settings on the validation split (comparisons held out of the training data).
 
 Penalty strengths are tried from strong to weak, each fit starting from the previous one. The temperature, the prior
 over weights and the number of basis refinements (refits under the posterior of the weights) are chosen on the same

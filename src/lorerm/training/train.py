@@ -1,4 +1,4 @@
-"""Train personal reward models on embedded preferences, with the recipe and rank of a configuration."""
+"""Train personal reward models on embedded preferences. A configuration has the recipe (training method) and rank."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matri
     recipe, head = find_recipe(config.recipe), _reference_head(data, reference)
     if head is None and recipe.needs_reference(config):
         raise ConfigError(
-            f"recipe {config.recipe!r} with these settings needs a reference head, and none is given",
+            f"recipe {config.recipe!r} with these settings needs the encoder's own reward head, and none is given",
             "train on embeddings of a reward model with a linear head, or choose another recipe or alpha 0",
             argument="reference",
         )

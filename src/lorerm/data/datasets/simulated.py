@@ -57,7 +57,7 @@ class Options:
     """Simulated population."""
 
     n_users: int = 300
-    """number of users"""
+    """number of simulated users"""
     seed: int = 0
     """seed of the texts, the tastes and the comparisons"""
 

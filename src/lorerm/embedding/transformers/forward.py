@@ -144,7 +144,7 @@ def _break_even(config: Any) -> int:  # noqa: ANN401 - untyped library
 
 
 def _longest_in_tree(config: Any) -> int | None:  # noqa: ANN401
-    """Return the maximum length of a sequence in a tree: a tree's mask has no sliding window, so none may be needed."""
+    """Return the maximum length of a sequence in a tree: the sliding window of the model, which a tree's mask lacks."""
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return min((window for window in [*windows, _longest_in_batch(config)] if window), default=None)
 

@@ -37,7 +37,7 @@ class TreeRow:
 
     @cached_property
     def shared(self) -> tuple[int, ...]:
-        """Length S: the number of tokens shared with the previous sequence; a sequence's later tokens are its own."""
+        """Length S: the number of tokens shared with the previous sequence; the tokens after them are "own" tokens."""
         return (0, *(n_shared(first, second) for first, second in pairwise(self.sequences)))
 
     def __len__(self) -> int:

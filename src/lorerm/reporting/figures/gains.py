@@ -85,9 +85,10 @@ def _write_shares(ax: Axes, found: GainDistribution) -> None:
 
 @drawing_style()
 def gain_by_answers(report: Report) -> Figure:
-    """Draw each user's gain over the population model, with its 95% interval, by number of fitted comparisons.
+    """Draw each user's gain over the population model, with its 95% interval, by the number of their comparisons.
 
-    The line is the mean over groups of users with similar numbers. Raises `DataError` if the report lists no users.
+    These are the comparisons to which the user's weights were fitted. The line is the mean over groups of users with
+    similar numbers. Raises `DataError` if the report lists no users.
     """
     gains = report.gains
     if gains is None or not gains.users:
