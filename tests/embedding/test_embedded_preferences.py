@@ -55,7 +55,7 @@ def test_the_printed_form_has_sizes_only():
     [
         ({"responses": np.ones(3)}, "responses", "(3,)"),
         ({"responses": np.ones((0, 3))}, "responses", "(0, 3)"),
-        ({"responses": np.full((4, 3), np.nan)}, "responses", "row 0"),
+        ({"responses": np.full((4, 3), np.nan)}, "responses", "rows 0"),
         ({"chosen": [0, 4, 1]}, "chosen", "chosen[1] is row 4"),
         ({"rejected": [1, 3, -1]}, "rejected", "rejected[2] is row -1"),
         ({"user_ids": ["a"]}, "user_ids", "1"),

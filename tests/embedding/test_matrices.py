@@ -15,7 +15,6 @@ from lorerm.embedding.matrices import (
     as_matrix,
     as_reference,
     as_tensor,
-    check_finite,
 )
 from lorerm.errors import DataError
 from refusals import refused
@@ -133,30 +132,6 @@ def test_lists_of_different_lengths_are_refused():
 def test_a_missing_row_is_refused(kind):
     with refused(DataError, "row 1", argument="responses"):
         as_matrix(pa.array([[1.0, 2.0], None, [3.0, 4.0], None], kind))
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, lambda rows: torch.as_tensor(rows).bfloat16()])
-def test_values_that_are_not_finite_are_refused(bad, kind):
-    responses = MATRIX.copy()
-    responses[2, 1] = bad
-    with refused(DataError, "row 2", argument="responses"):
-        check_finite(kind(responses))
-
-
-def test_the_first_bad_row_is_found_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr("lorerm.embedding.matrices._CHECKED_ELEMENTS", 6)
-    responses = MATRIX.copy()
-    responses[3, 0] = np.nan
-    with refused(DataError, "row 3", argument="responses"):
-        check_finite(responses)
-
-
-def test_a_bad_row_on_disk_is_found(tmp_path, matrix):
-    bad = matrix.clone()
-    bad[7, 1] = torch.inf
-    with refused(DataError, "row 7", argument="responses"):
-        check_finite(StoredMatrix(write(tmp_path, bad), "rows"))
 
 
 def test_read_only_arrays_become_tensors_without_a_copy():

@@ -207,3 +207,64 @@ def test_the_experiment_is_stored_where_the_later_verbs_need_it(tmp_path, is_sto
     experiment = Experiment(train={"ranks": [0, 1, 2, 50]})
     steps.prepare(run, Source([data], experiment, is_stored=is_stored))
     assert stored_experiment(run.path) == (experiment if is_stored else Experiment())
+
+
+def same_last_turn(rows, n):
+    """Let both responses of the comparisons on every `n`-th prompt end in the same turn."""
+    thanks = [{"role": "user", "content": "Thanks"}, {"role": "assistant", "content": "Welcome."}]
+    prompts = list(dict.fromkeys(row["prompt"] for row in rows))
+    changed = set(prompts[::n])
+    sides = ("chosen", "rejected")
+    for row in rows:
+        messages = {side: [{"role": "assistant", "content": row[side]}] for side in sides}
+        tail = thanks if row["prompt"] in changed else []
+        yield row | {side: messages[side] + tail for side in sides}
+
+
+def test_comparisons_that_look_the_same_to_the_encoder_are_counted_in_every_step(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    log = write_lines(tmp_path / "log.jsonl", list(same_last_turn(choices(), 3)))
+    steps.prepare(run, Source([str(log)]))
+    (sentence,) = steps.embed(run, HashingEncoder, {"model": None})["warnings"]
+    assert "40 of 120" in sentence
+    (in_training,) = steps.train(run, TrainingConfig(), [1])["warnings"]
+    assert f"of {run.result('prepare')['cells']['train_seen']['n_pairs']}" in in_training
+    steps.report(run)
+    data = json.loads((run.path / "report" / "report.json").read_text("utf-8"))["data"]
+    assert data["n_same"] == 40
+    assert data["warnings"].count(sentence) == 1
+
+
+def test_comparisons_that_nearly_all_look_the_same_stop_the_step_embed(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    log = write_lines(tmp_path / "log.jsonl", list(same_last_turn(choices(), 1)))
+    steps.prepare(run, Source([str(log)]))
+    with refused(DataError, argument="responses"):
+        steps.embed(run, HashingEncoder, {"model": None})
+    with refused(RunError):
+        steps.train(run, TrainingConfig(), [1])
+
+
+def test_weights_that_teach_nothing_are_reported_by_every_step(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    rows = choices()
+    log = write_lines(tmp_path / "log.jsonl", [row | {"weight": 1 / len(rows)} for row in rows])
+    assert any("sum to 1:" in sentence for sentence in steps.prepare(run, Source([str(log)]))["warnings"])
+    steps.embed(run, HashingEncoder, {"model": None})
+    assert len(steps.train(run, TrainingConfig(), [1])["warnings"]) == 1
+    steps.report(run)
+    data = json.loads((run.path / "report" / "report.json").read_text("utf-8"))["data"]
+    assert data["total_weight"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("value", [1e12, -3e38, np.nan])
+def test_an_import_with_a_garbage_row_names_it_and_stores_nothing(tmp_path, value):
+    matrix = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    matrix[7] = value
+    save_file({"responses": torch.from_numpy(matrix)}, tmp_path / "bad.safetensors")
+    table = write_lines(tmp_path / "t.jsonl", comparisons())
+    run = RunFolder.create(tmp_path / "imported")
+    files = [tmp_path / "bad.safetensors", table]
+    with refused(DataError, "row 7", argument="responses"):
+        import_embeddings(run, files, lambda: read_matrix_and_comparisons(*files), SplitConfig())
+    assert not (run.path / "embeddings").exists()

@@ -35,13 +35,46 @@ def gain(mean):
         (0.01, [0.0, 0.02], UNKNOWN, "+1.0 points, 95% interval 0.0 to +2.0"),
         (-0.01, [-0.02, 0.0], UNKNOWN, "−1.0 points, 95% interval −2.0 to 0.0"),
         (0.1, None, UNKNOWN, "+10.0 points, no 95% interval"),
-        (0.0, [0.0, 0.0], "Personal ranking is the same as", "0.0 points for every user"),
     ],
 )
 def test_the_headline_has_the_result_before_the_numbers(rich, mean, ci95, start, numbers):
     text = sentences.headline(change(rich, mean=mean, ci95=ci95))
     assert text.startswith(start)
     assert text.endswith(f"one ranking for everybody: {numbers}.")
+
+
+def no_difference(content, **data):
+    """A report in which every prediction with personal weights is that of the population model."""
+    content["data"] |= data
+    return change(content, mean=0.0, ci95=[0.0, 0.0])
+
+
+def test_no_personal_weights_are_no_proof_that_users_agree(rich):
+    report = no_difference(rich)
+    text = sentences.headline(report) + sentences.summary(report)
+    assert "No personal weights were found" in text
+    assert "does not show that users agree" in text
+    assert "could not show a difference" in text
+    assert "1,260 comparisons on test prompts are too few" in text
+
+
+def test_a_large_test_could_have_shown_a_difference(rich):
+    rich["data"]["cells"]["test_unseen"]["n_pairs"] = 4000
+    assert "could not show" not in sentences.summary(no_difference(rich))
+
+
+@pytest.mark.parametrize(
+    ("data", "fact", "advice"),
+    [
+        ({"n_same": 2700}, "2,700 of 13,500 comparisons", "encoder"),
+        ({"total_weight": 1.0}, "sum to only 1", "weights"),
+    ],
+)
+def test_a_fault_of_the_data_comes_before_any_conclusion(rich, data, fact, advice):
+    report = no_difference(rich, **data)
+    assert fact in sentences.summary(report)
+    assert advice in sentences.next_step(report)
+    assert advice in sentences.next_step(change(rich, **gain(0.05)))
 
 
 def test_every_sentence_has_at_most_one_baseline(rich, impersonal, seen_only):

@@ -12,6 +12,7 @@ from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import ConfigError, DataError
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import TrainingConfig
+from lorerm.training.pairs import PackedPairs
 from lorerm.training.train import (
     AUTO_RANKS,
     choose_rank,
@@ -204,6 +205,39 @@ def test_a_given_reference_takes_precedence_over_that_of_the_data(small):
 def test_a_reference_head_that_does_not_fit_is_refused(small, head, name):
     with refused(DataError, name):
         train(small, TrainingConfig(rank=1), reference=head)
+
+
+def with_equal_responses(data, rows):
+    """The same comparisons, with the same embedding for both responses of some of them."""
+    responses = np.array(data.responses)
+    chosen, rejected = data.rows()
+    first = chosen[rows] // 2 * 2  # each prompt has two neighbouring rows
+    responses[first + 1] = responses[first]
+    return EmbeddedPreferences.from_arrays(responses, chosen, rejected, data.user_ids, data.prompt_ids)
+
+
+@pytest.mark.parametrize("differences", [True, False])
+def test_comparisons_that_look_the_same_are_counted(small, differences):
+    pairs = PackedPairs.pack(with_equal_responses(small, slice(0, 3)), differences=differences)
+    same = pairs.same.numpy()
+    assert same.sum() >= 3
+    assert set(range(3)) <= set(pairs.order[same].tolist())
+    assert not PackedPairs.pack(small, differences=differences).same.any()
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_comparisons_that_nearly_all_look_the_same_are_refused(small, recipe):
+    n = len(small)
+    with refused(DataError, f"{n} of {n}", argument="responses"):
+        next(train_ranks(with_equal_responses(small, slice(None)), [1], TrainingConfig(recipe=recipe)))
+
+
+def test_training_warns_of_ties_and_of_weights_that_teach_nothing(small):
+    some = with_equal_responses(small, slice(0, 3))
+    weighted = replace(small, weights=np.full(len(small), 1 / len(small)))
+    for data, number in ((some, f"of {len(small)}"), (weighted, "sum to 1")):
+        with pytest.warns(UserWarning, match=number):
+            train(data, TrainingConfig(rank=1))
 
 
 def test_a_single_comparison_is_enough_to_train(small):

@@ -48,6 +48,7 @@ def call(parsed: argparse.Namespace) -> None:
         experiment = merge_options(parsed, stored_experiment(run.path))
         config, ranks, alphas = experiment.training()
         found = steps.train(run, config, ranks, alphas, strict=parsed.ranks is not None)
+    warn(found.get("warnings", []))
     warn_of_left_out_ranks(run, experiment)
     alpha = "" if found["chosen_alpha"] is None else f" at alpha {found['chosen_alpha']:g}"
     say(

@@ -11,6 +11,7 @@ import numpy as np
 from lorerm.arrays import as_column, as_indices
 from lorerm.data.ids import as_id_column, as_ids, check_known
 from lorerm.data.schema import parse_split
+from lorerm.data.weights import LARGEST_WEIGHT, SMALLEST_WEIGHT, weight_warnings
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Comparisons:
     chosen, rejected
         Int [n]: the rows of the chosen and of the rejected responses.
     weights
-        Float64 [n], positive: the weight of each comparison relative to the user's other comparisons. It is 1 unless
-        one row of the input became several comparisons, or the input has a weight.
+        Float64 [n], positive: how many comparisons each one counts as. It is 1 unless one row of the input became
+        several comparisons, or the input has a weight.
     splits
         Length n: the split of each comparison, as the input named it or as it was assigned; None for a comparison
         without a split. The whole column is None if no comparison has a split.
@@ -194,6 +195,12 @@ class Comparisons:
         """Return the distinct users in order of first appearance, and for each comparison the index of its user."""
         return index_distinct(self.user_ids)
 
+    def weight_warnings(self) -> list[str]:
+        """Return a sentence if all weights together count as next to no feedback, or as far too much."""
+        if self.weights.strides == (0,):  # one repeated weight of 1, see `_as_weights`
+            return []
+        return weight_warnings(self.weights, len(self.index_users()[0]))
+
     def describe_response(self, row: int) -> str:
         """Describe a response for an error, by the first comparison that uses it: user, prompt, chosen or rejected."""
         chosen, rejected = self.rows()
@@ -266,9 +273,11 @@ def _as_weights(weights: Column | None, n: int) -> Floats:
     if weights is None:
         return np.broadcast_to(np.float64(1), n)  # a view that repeats one number takes no memory
     found = np.asarray(weights, dtype=np.float64)
-    unusable = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+    unusable = np.flatnonzero(~((found >= SMALLEST_WEIGHT) & (found <= LARGEST_WEIGHT)))  # also true for NaN
     if unusable.size:
         raise DataError(
-            f"weights[{unusable[0]}] is {found[unusable[0]]}", "give positive, finite weights", argument="weights"
+            f"weights[{unusable[0]}] is {found[unusable[0]]}",
+            f"give weights from {SMALLEST_WEIGHT:g} to {LARGEST_WEIGHT:g}",
+            argument="weights",
         )
     return found

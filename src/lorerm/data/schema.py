@@ -17,6 +17,7 @@ from lorerm.data.conversation import (
     parse_response,
 )
 from lorerm.data.ids import parse_id, require_id
+from lorerm.data.weights import LARGEST_WEIGHT, SMALLEST_WEIGHT
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
@@ -136,14 +137,14 @@ def parse_split(value: object) -> str | None:
 
 
 def parse_weight(value: object) -> float:
-    """Return the weight of a comparison, a positive finite number. Return 1 if the value is missing."""
+    """Return the weight of a comparison, a positive number of a usable size. Return 1 if the value is missing."""
     if is_missing(value):
         return 1.0
     weight = as_number(value)
-    if weight is None or weight <= 0:
+    if weight is None or not SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT:
         raise DataError(
             f'column "weight" is {describe(value)}',
-            "give a positive finite number, or leave the value out for a weight of 1",
+            f"give a number from {SMALLEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, or leave the value out for a weight of 1",
             column="weight",
         )
     return weight

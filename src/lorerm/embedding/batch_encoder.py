@@ -15,6 +15,7 @@ import numpy as np
 
 from lorerm.arrays import Floats32
 from lorerm.data.conversation import Conversation
+from lorerm.embedding.checks import LARGEST
 from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.errors import DataError, ModelError
 
@@ -156,14 +157,15 @@ def plan_encoding(encoder: Encoder, conversations: Sequence[Conversation], n_che
 def encode_batch(encoder: Encoder, batch: Any) -> tuple[Floats32, EncodingSummary]:  # noqa: ANN401 - see `BatchEncoder`
     """Embed and check one batch of `plan_encoding`: float32 [m, D] in the order of `batch.indices`, and the summary.
 
-    Raises `DataError` if an embedding has a NaN or infinite component. `BatchEncoder.check` may raise `InexactError`.
+    Raises `DataError` if an embedding has a component that is NaN, infinite or so large that its square does not fit
+    into float32. `BatchEncoder.check` may raise `InexactError`.
     """
     rows = encoder.run(batch) if isinstance(encoder, BatchEncoder) else encoder.encode(batch.conversations)
-    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    wrong = np.flatnonzero(~(np.abs(rows) <= LARGEST).all(axis=1))  # also true for NaN
     if wrong.size:
         raise DataError(
-            f"{encoder.identity.model} computes NaN or infinite values for conversations[{batch.indices[wrong[0]]}] in "
-            f"{encoder.identity.dtype}",
+            f"{encoder.identity.model} computes NaN, infinite or huge values for "
+            f"conversations[{batch.indices[wrong[0]]}] in {encoder.identity.dtype}",
             "embed with another dtype, such as bfloat16 or float32, or remove the conversation",
             argument="dtype",
         )

@@ -29,6 +29,7 @@ from lorerm.embedding.batch_encoder import (
     encode_batch,
     encode_in_batches,
 )
+from lorerm.embedding.checks import check_usable
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.store import (
     EMBEDDINGS,
@@ -77,15 +78,18 @@ def embed(preferences: Preferences, encoder: Encoder, progress: Progress | None 
     Raises
     ------
     DataError, ModelError
-        If the encoder cannot embed a conversation, or computes NaN. The error names the user and the prompt.
+        If the encoder cannot embed a conversation, or computes NaN or numbers of an unusable scale. The error names the
+        user and the prompt. Also if nearly all of at least 10 comparisons have two responses with the same embedding.
 
     Warns
     -----
     UserWarning
-        If prompts were shortened, or the text of some conversations contains the model's control tokens.
+        If prompts were shortened, the text of some conversations contains the model's control tokens, embeddings have
+        an unusual scale, or the two responses of some comparisons have the same embedding.
     """
     embedded, summary = embed_with_summary(preferences, encoder, progress)
-    for sentence in summary.warnings(len(embedded.responses), encoder.identity):
+    found = summary.warnings(len(embedded.responses), encoder.identity)
+    for sentence in [*found, *check_usable(embedded.responses, embedded)]:
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return embedded
 

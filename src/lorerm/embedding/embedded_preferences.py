@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lorerm.data.comparisons import Comparisons
-from lorerm.embedding.matrices import as_matrix, as_reference, check_finite
+from lorerm.embedding.checks import check_scale
+from lorerm.embedding.matrices import as_matrix, as_reference
 from lorerm.embedding.store import read_store
 from lorerm.errors import DataError
 
@@ -72,8 +73,9 @@ class EmbeddedPreferences(Comparisons):
         Raises
         ------
         DataError
-            If lengths differ, rows are out of range, a response is compared with itself, or a value is NaN or infinite.
-            The error names the argument and the first bad index.
+            If lengths differ, rows are out of range, a response is compared with itself, or the matrix has NaN,
+            infinite values or rows of an unusable scale (see `lorerm.embedding.checks.check_scale`). The error names
+            the argument and the first bad indices.
         """
         comparisons = Comparisons.from_columns(chosen, rejected, user_ids, prompt_ids, weights, splits)
         return cls.join(comparisons, responses, reference=reference)
@@ -94,8 +96,8 @@ class EmbeddedPreferences(Comparisons):
                 "give a non-empty matrix [responses, dimension]",
                 argument="responses",
             )
-        check_finite(responses)
         comparisons.check_rows(len(responses))
+        check_scale(responses, comparisons)
         return cls(
             **comparisons.columns(),
             responses=responses,

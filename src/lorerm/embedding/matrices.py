@@ -1,4 +1,4 @@
-"""Matrices of embeddings, in memory or on disk: read rows, convert and validate.
+"""Matrices of embeddings, in memory or on disk: read rows and convert them.
 
 `StoredMatrix` reads rows into buffers and does not map the file into memory, for two reasons. Pages of a mapped file
 count as resident memory for as long as the system keeps them. If a mapped file is truncated, reading it ends the
@@ -35,8 +35,6 @@ LARGE = 1 << 28
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 # Maximum size of a file's header in bytes; the safetensors library has the same limit.
 _LONGEST_HEADER = 100_000_000
-# Number of elements checked for NaN at a time, to limit the memory for a matrix on disk (16 MiB as float32).
-_CHECKED_ELEMENTS = 1 << 22
 
 
 class UnreadableFileError(DataError):
@@ -204,24 +202,3 @@ def as_reference(reference: Matrix, dimension: int) -> Floats32:
         "give the reward head of the model that made the embeddings, as a finite vector [D]",
         argument="reference",
     )
-
-
-def check_finite(responses: Matrix) -> None:
-    """Raise `DataError` if a matrix has NaN or infinite values; the error names the first such row."""
-    import torch
-
-    n_rows = max(1, _CHECKED_ELEMENTS // responses.shape[1])
-    for start in range(0, len(responses), n_rows):
-        rows = as_tensor(responses[start : start + n_rows])
-        # A sum is fast, and finite only if all entries are. A sum of finite entries can overflow: the entries are
-        # checked below.
-        if bool(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32)).isfinite()):
-            continue
-        finite = torch.isfinite(rows).all(dim=1)
-        if not bool(finite.all()):
-            row = start + int(torch.nonzero(~finite)[0])
-            raise DataError(
-                f"responses row {row} has NaN or infinite values",
-                "embed that response again, or remove its comparisons",
-                argument="responses",
-            )

@@ -24,8 +24,9 @@ import numpy as np
 from lorerm.atomic import atomic_path
 from lorerm.data.stored import COMPARISONS, damaged, load_comparisons
 from lorerm.embedding.batch_encoder import EncodingSummary
+from lorerm.embedding.checks import check_finite
 from lorerm.embedding.encoder import EncoderIdentity
-from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, as_tensor, check_finite
+from lorerm.embedding.matrices import LARGE, StoredMatrix, UnreadableFileError, as_tensor
 from lorerm.errors import RunError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lorerm.data.schema import SPLITS, TEST_SPLITS
 from lorerm.data.splits import SplitSize
+from lorerm.data.weights import count_as_little
 from lorerm.embedding.encoder import EncoderIdentity
 from lorerm.errors import DataError
 from lorerm.evaluation.json_records import from_json, inlined, named, to_json
@@ -141,6 +142,10 @@ class DataSummary:
     dimension: int
     """dimension of an embedding"""
     encoder: EncoderIdentity | None = None
+    n_same: int | None = None
+    """number of comparisons whose two responses have the same embedding; None in reports of earlier versions"""
+    total_weight: float | None = None
+    """sum of the weights of the comparisons: as how many comparisons they count; None in reports of earlier versions"""
     leaks: Leaks | None = None
     warnings: tuple[str, ...] = ()
     """one sentence for each problem found, for example rows left out; a sentence may name users"""
@@ -614,6 +619,50 @@ class Report(_RankResults):
     def control(self, rank: int, name: str) -> Control | None:
         """Return one control of one rank, or None if there is none."""
         return next((control for control in self.controls_of(rank) if control.name == name), None)
+
+    @property
+    def below_half(self) -> list[tuple[RankRow, str]]:
+        """The models and splits with an accuracy below one half on comparisons that the model was fitted to."""
+        fitted = {"train_seen": 1, "train_unseen": 2}  # with the smallest rank that is fitted to the split
+        return [
+            (row, split)
+            for row, split, found in self._all_accuracies()
+            if row.rank >= fitted.get(split, np.inf) and found.mean < 0.5 - _ROUNDING_ERROR
+        ]
+
+    @property
+    def always_wrong(self) -> list[tuple[RankRow, str]]:
+        """The models and splits with an accuracy of exactly 0."""
+        return [(row, split) for row, split, found in self._all_accuracies() if found.mean < _ROUNDING_ERROR]
+
+    @property
+    def always_right(self) -> list[tuple[RankRow, str]]:
+        """The models and splits with an accuracy of exactly 1."""
+        return [(row, split) for row, split, found in self._all_accuracies() if found.mean > 1 - _ROUNDING_ERROR]
+
+    def _all_accuracies(self) -> list[tuple[RankRow, str, Estimate]]:
+        found = [(row, split, row.accuracy(split)) for row in self.ranks for split in SPLITS]
+        return [(row, split, accuracy) for row, split, accuracy in found if accuracy is not None]
+
+    @property
+    def looks_the_same(self) -> bool:
+        """Whether the two responses have the same embedding in at least a tenth of the comparisons."""
+        return self.data.n_same is not None and self.data.n_same >= 0.1 * self.data.n_comparisons
+
+    @property
+    def counts_as_little(self) -> bool:
+        """Whether the weights of all comparisons together make next to no feedback."""
+        data = self.data
+        return data.total_weight is not None and count_as_little(data.total_weight, data.n_comparisons, data.n_users)
+
+    def can_show(self, split: str, gain: float) -> bool:
+        """Return whether the comparisons of a split are enough to tell this gain from chance.
+
+        It is assumed that personal weights change a tenth of the predictions, and that comparisons are independent: the
+        gain then has to exceed two standard errors, 2 sqrt(0.1 / n).
+        """
+        size = self.data.splits.get(split)
+        return size is None or 2 * (0.1 / max(size.n_pairs, 1)) ** 0.5 <= gain
 
     @property
     def main_difference(self) -> Difference | None:

@@ -9,6 +9,7 @@ import torch
 
 from lorerm.data.conversation import as_conversation
 from lorerm.data.ids import parse_id
+from lorerm.embedding.checks import check_finite
 from lorerm.errors import DataError
 from lorerm.model.compatibility import check_encoder
 
@@ -80,12 +81,14 @@ class RewardFunction:
         DataError
             If the column of user ids is missing or has empty rows (None, NaN), and `population` is False; or if a value
             is no id, for instance 1.5 (`lorerm.data.ids`).
+            Also if the encoder computes NaN or infinite values.
         UnknownUserError
             If the model does not know a user, and `population` is False.
         """
         weights = self._weights(columns, len(completions))
         conversations = [as_conversation(*row) for row in zip(prompts, completions, strict=True)]
         embedded = torch.from_numpy(np.asarray(self.encoder.encode(conversations)))
+        check_finite(embedded, "completions")
         rewards: list[float] = ((embedded.to(self.model.basis) @ self.model.basis) * weights).sum(dim=1).tolist()
         return rewards
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lorerm.data.conversation import as_conversation
+from lorerm.embedding.checks import check_finite
 from lorerm.embedding.matrices import as_tensor
 from lorerm.errors import DataError
 from lorerm.model.acquisition import choose_question, posterior_of
@@ -165,6 +166,7 @@ class LowRankRewardModel(PretrainedModel):
                 "give a matrix [B, D] made by the encoder that the model was trained on",
                 argument="embeddings",
             )
+        check_finite(embedded, "embeddings")
         return embedded
 
     def _embed(

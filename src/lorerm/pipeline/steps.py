@@ -92,15 +92,26 @@ def import_embeddings(
         store_matrix(run.path, used.responses, used.reference)
         write_comparisons(run.path, used)
 
-    begin = _read_and_split(run, read, split, write)
+    def check(used: EmbeddedPreferences) -> list[str]:
+        from lorerm.embedding.checks import check_usable
+
+        return check_usable(used.responses, used)
+
+    begin = _read_and_split(run, read, split, write, check)
     arguments = {"input": describe_files(files), "split": asdict(split), **(settings or {})}
     return run.step("embed", arguments, begin, more_files=(COMPARISONS,), may_change=False)
 
 
 def _read_and_split(
-    run: RunFolder, read: Callable[[], Loaded[C]], split: SplitConfig, write: Callable[[C], None]
+    run: RunFolder,
+    read: Callable[[], Loaded[C]],
+    split: SplitConfig,
+    write: Callable[[C], None],
+    check: Callable[[C], Sequence[str]] = lambda _: (),
 ) -> Callable[[], Work]:
     """Return the argument `begin` of `RunFolder.step` for a step that reads, splits, checks and writes comparisons.
+
+    `check` returns sentences about the comparisons that are written, or raises an error.
 
     Comparisons in none of the four splits (for instance beyond `split.max_pairs_seen`) are not written, so that their
     responses are not embedded.
@@ -122,7 +133,9 @@ def _read_and_split(
         def work() -> dict[str, Any]:
             text = data if isinstance(data, Preferences) else loaded.text
             leaks = None if text is None else check_leaks(text, split.seed)
-            write(data.with_splits(splits).select(in_use))
+            used = data.with_splits(splits).select(in_use)
+            found = [*used.weight_warnings(), *check(used)]
+            write(used)
             omitted = data.summary.warnings() if isinstance(data, Preferences) else ()
             return {
                 "n_pairs_read": len(data),
@@ -132,7 +145,7 @@ def _read_and_split(
                 "source": loaded.source,
                 "reading": list(loaded.reading),
                 "leaks": None if leaks is None else {**leaks.to_dict(), "warnings": leaks.warnings()},
-                "warnings": [*loaded.warnings, *omitted, *summary.warnings()],
+                "warnings": [*loaded.warnings, *omitted, *summary.warnings(), *found],
             }
 
         return work
@@ -151,7 +164,9 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
 
     def begin() -> Work:
         from lorerm.embedding.batch_encoder import running_settings
+        from lorerm.embedding.checks import check_usable
         from lorerm.embedding.embed import embed_run
+        from lorerm.embedding.embedded_preferences import EmbeddedPreferences
         from lorerm.embedding.store import check_encoder
 
         StoredResponses(run.path)  # raises an error for a damaged file before the model is loaded
@@ -164,12 +179,16 @@ def embed(run: RunFolder, make_encoder: Callable[[], Encoder], settings: Mapping
             n_conversations, found = embed_run(
                 run.path, encoder, lambda done, total: run.report_progress("embedding", done, total)
             )
+            data = EmbeddedPreferences.load(run.path)
             return {
                 "encoder": encoder.identity.to_dict(),
                 "running": running_settings(encoder),
                 "n_conversations": n_conversations,
                 "remarks": asdict(found),
-                "warnings": found.warnings(n_conversations, encoder.identity),
+                "warnings": [
+                    *found.warnings(n_conversations, encoder.identity),
+                    *check_usable(data.responses, data),
+                ],
             }
 
         return work
@@ -269,7 +288,7 @@ def _train_missing(
 ) -> dict[str, Any]:
     """Train the models that are missing, for each alpha and rank, and choose one by the validation loss."""
     from lorerm.model.io import save_model
-    from lorerm.training.train import choose_rank, train_ranks
+    from lorerm.training.train import choose_rank, train_ranks, training_warnings
 
     done = run.finished_parts("train")
     if not done:
@@ -295,6 +314,7 @@ def _train_missing(
         chosen[alpha] = models[choose_rank(models)]
     best = min(chosen, key=lambda alpha: _validation_loss(chosen[alpha]))
     return {
+        "warnings": training_warnings(data),
         "ranks": sorted(ranks),
         "chosen_rank": chosen[best].requested_rank,
         "alphas": None if None in chosen else list(chosen),
@@ -357,6 +377,7 @@ def _measure(
 ) -> tuple[Report, pa.Table]:
     """Adapt the unseen users and evaluate the models of one alpha. Return (report, table of all test predictions)."""
     from lorerm.data.splits import Splits
+    from lorerm.embedding.checks import same_warnings
     from lorerm.embedding.store import reference_reason
     from lorerm.evaluation.evaluate import NO_REFERENCE, describe
     from lorerm.evaluation.json_records import from_json
@@ -377,6 +398,8 @@ def _measure(
     first = input_step(run)
     found, arguments = run.result(first), run.arguments(first)
     warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
+    # Runs of earlier versions have no sentence about ties from these steps.
+    warnings = dict.fromkeys([*warnings, *same_warnings(report.data.n_same or 0, report.data.n_comparisons)])
     described = replace(
         report.data,
         source=", ".join(entry["name"] for entry in arguments["input"]),

@@ -16,6 +16,7 @@ def to_markdown(report: Report) -> str:
     blocks = ["# Report", f"**{_plain(found.headline)}**", _plain(found.summary)]
     blocks += [f"**What to do next:** {_plain(found.next_step)}", _plain(found.further)]
     blocks += [f"> **Leak warning.** {_plain(text)}" for text in found.leak_warnings]
+    blocks += [f"> **To check.** {_plain(text)}" for text in found.checks]
     for section in found.sections:
         blocks += _section(section)
     return "\n\n".join(block for block in [*blocks, f"{_plain(found.made_by)}."] if block) + "\n"

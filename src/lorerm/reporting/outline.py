@@ -66,6 +66,8 @@ class Outline:
     further: str
     """sentences that compare with the other baselines, and for the other group of users (seen or unseen)"""
     leak_warnings: tuple[str, ...]
+    checks: tuple[str, ...]
+    """accuracies that more likely show a fault of the data than a result"""
     key_facts: NamedValues
     sections: tuple[Section, ...]
     made_by: str
@@ -81,6 +83,7 @@ def outline(report: Report) -> Outline:
         next_step=sentences.next_step(report),
         further=sentences.further(report),
         leak_warnings=() if leaks is None else leaks.warnings,
+        checks=sentences.checks(report),
         key_facts=tables.key_facts(report),
         sections=tuple(section for section in _sections(report) if section.blocks),
         made_by=f"Made by lorerm {report.lorerm_version or ''}".strip(),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from lorerm.evaluation.report import Difference, Estimate, FewShotCurve, Report, SeedStudy
-from lorerm.reporting.phrases import USERS, count, interval, percent, points
+from typing import TYPE_CHECKING
+
+from lorerm.data.schema import SPLIT_NAMES
+from lorerm.evaluation.report import Difference, Estimate, FewShotCurve, RankRow, Report, SeedStudy
+from lorerm.reporting.phrases import USERS, count, interval, percent, points, rank_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ONE_RANKING = "one ranking for everybody"
 _BASELINES = {
@@ -41,6 +47,8 @@ def headline(report: Report) -> str:
     if main is not None and _validation_chose_one(report) and main.estimate.is_gain:
         text = compared(main.estimate, "it", "yet on test prompts, personal ranking is")
         return f"Validation chose {_ONE_RANKING}, {text[0].lower()}{text[1:]}"
+    if main is not None and main.estimate.is_same:
+        return "No personal weights were found, so that personal ranking is the same as one ranking for everybody."
     if main is not None:
         return compared(main.estimate, _ONE_RANKING)
     if own is None:
@@ -78,7 +86,7 @@ def summary(report: Report) -> str:
             "personal ranking would change."
         )
     if main is not None:
-        sentences += [_which_users(report, main), _how_much(report, main), _how_sure(main.estimate)]
+        sentences += [_which_users(report, main), _how_much(report, main), _how_sure(report, main)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -111,12 +119,15 @@ def _how_much(report: Report, main: Difference) -> str:
     )
 
 
-def _how_sure(estimate: Estimate) -> str:
+def _how_sure(report: Report, main: Difference) -> str:
+    estimate = main.estimate
     difference = f"The difference is {points(estimate.mean)} percentage points"
     if estimate.ci95 is None:
         return f"{difference}; one user alone says nothing about other users."
     if estimate.is_same:
-        return "There is no difference for any user: training found no personal weights in these data."
+        limits = _limits(report, main.split)
+        why = f" These data could not show a difference: {'; '.join(limits)}." if limits else ""
+        return f"There is no difference for any user, but that does not show that users agree.{why}"
     if estimate.is_clear:
         meaning = f"is {'above' if estimate.is_gain else 'below'} 0, so chance alone hardly explains the difference"
     else:
@@ -127,11 +138,70 @@ def _how_sure(estimate: Estimate) -> str:
     )
 
 
-def next_step(report: Report) -> str:
-    """Recommend the next step, given the results of the report."""
-    main, leaks = report.main_difference, report.data.leaks
+def _limits(report: Report, split: str) -> list[str]:
+    """Say why the data could not have shown a gain from personal weights, one clause for each reason."""
+    data, found = report.data, []
+    if report.looks_the_same:
+        same = f"{count(data.n_same)} of {count(data.n_comparisons, 'comparison')}"
+        found.append(f"in {same}, both responses look the same to the encoder")
+    if report.counts_as_little:
+        found.append(f"the weights of all comparisons together sum to only {data.total_weight:.3g}")
+    if not report.can_show(split, 0.01):
+        tested = count(data.splits[split].n_pairs, "comparison")
+        found.append(f"{tested} on test prompts are too few to tell a gain of 1 point from chance")
+    return found
+
+
+def checks(report: Report) -> tuple[str, ...]:
+    """Point at accuracies that more likely show a fault of the data than a result."""
+    found = (
+        (
+            report.below_half,
+            "Less than half of the comparisons that the model was fitted to are predicted",
+            "Check that chosen and rejected are not exchanged, and that the rows of each id are of one user",
+        ),
+        (
+            report.always_wrong,
+            "No comparison is predicted",
+            "Check that chosen and rejected are not exchanged on train or on test prompts",
+        ),
+        (
+            report.always_right,
+            "Every comparison is predicted",
+            "Unless the data are few or simulated, check whether more than the taste of users reveals what was chosen",
+        ),
+    )
+    return tuple(f"{what}: {_listed(rows)}. {remedy}." for rows, what, remedy in found if rows)
+
+
+def _listed(rows: Sequence[tuple[RankRow, str]]) -> str:
+    """Name models and splits: ``personal weights (K = 2) for seen users, test prompts; ...``."""
+    by_label: dict[str, list[str]] = {}
+    for row, split in rows:
+        by_label.setdefault(rank_label(row), []).append(SPLIT_NAMES[split])
+    return "; ".join(f"{label} for {' and '.join(names)}" for label, names in by_label.items())
+
+
+def _fault_to_remove(report: Report) -> str | None:
+    """Say what to correct before the accuracies mean much; None if no fault of the data was found."""
+    leaks = report.data.leaks
     if leaks is not None and leaks.warnings:
         return "Remove the leak that the warning describes; until then the accuracies mean little."
+    if report.looks_the_same:
+        return (
+            "Choose an encoder, a chat template or a maximum length that keeps what differs between responses, and run "
+            "again; until then the accuracies mean little."
+        )
+    if report.counts_as_little:
+        return "Divide the weights of the comparisons by their mean, and run again; they now teach next to nothing."
+    return None
+
+
+def next_step(report: Report) -> str:
+    """Recommend the next step, given the results of the report."""
+    main, fault = report.main_difference, _fault_to_remove(report)
+    if fault is not None:
+        return fault
     if report.focus_rank < 2:
         return "Train personal ranks (2 or more) to see whether personal ranking is better."
     if main is None:

@@ -337,6 +337,7 @@ def data_facts(report: Report) -> Facts:
         (
             ("source", data.source or "not named"),
             ("comparisons", count(data.n_comparisons)),
+            *((("with two equal embeddings", count(data.n_same)),) if data.n_same else ()),
             ("prompts", count(data.n_prompts)),
             ("responses", count(data.n_responses)),
             ("users", f"{count(data.n_users)} ({users})"),

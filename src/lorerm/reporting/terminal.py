@@ -36,7 +36,8 @@ def report_blocks(report: Report) -> list[RenderableType]:
     found = outline(report)
     opening = (found.summary, f"What to do next: {found.next_step}", found.further)
     leaks = (f"Leak warning: {text}" for text in found.leak_warnings)
-    texts = [Text(found.headline, style="bold"), *(Text(text) for text in (*opening, *leaks) if text)]
+    checks = (f"To check: {text}" for text in found.checks)
+    texts = [Text(found.headline, style="bold"), *(Text(text) for text in (*opening, *leaks, *checks) if text)]
     return [*(Padding(text, (0, 1)) for text in texts), table]
 
 

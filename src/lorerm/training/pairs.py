@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lorerm.embedding.checks import equal_rows
 from lorerm.embedding.matrices import LARGE, StoredMatrix, as_tensor
 from lorerm.model.posterior import Posterior, solve
 from lorerm.training import operators
@@ -101,6 +102,14 @@ class PackedPairs:
     def n_users(self) -> int:
         """The number of users N."""
         return len(self.user_ids)
+
+    @property
+    def same(self) -> torch.Tensor:
+        """Bool [n]: whether both responses of each comparison have the same embedding, so that every model ties."""
+        if self.rows is not None:
+            return self.rows[0] == self.rows[1]
+        step = max(1, _BLOCK_ELEMENTS // self.matrix.shape[1])
+        return torch.cat([~self.matrix[first : first + step].any(dim=1).cpu() for first in range(0, len(self), step)])
 
     def with_scale(self, scale: torch.Tensor) -> PackedPairs:
         """Return the comparisons with features multiplied by `scale` [D]; the matrix is shared, not copied."""
@@ -234,14 +243,5 @@ def _with_exact_ties(
 
     Their reward difference is then exactly 0. With two rows it might not be, because of rounding.
     """
-    step = max(1, _BLOCK_ELEMENTS // matrix.shape[1])
-    # A checksum of each row's bits finds the likely ties; only those are compared in full. It is allocated first: small
-    # results allocated between the blocks would prevent the reuse of the blocks' memory.
-    checksum = torch.empty(len(matrix), dtype=torch.int32)
-    for first in range(0, len(matrix), step):
-        block = slice(first, first + step)
-        checksum[block] = matrix[block].view(torch.int32).sum(dim=1, dtype=torch.int32)
-    likely = torch.nonzero(checksum[chosen] == checksum[rejected])[:, 0]
-    equal = [(matrix[chosen[some]] == matrix[rejected[some]]).all(dim=1) for some in torch.split(likely, step)]
-    tied = likely[torch.cat(equal).cpu()] if equal else likely
+    tied = torch.nonzero(equal_rows(matrix, chosen, rejected))[:, 0]
     return chosen, rejected.index_copy(0, tied, chosen[tied])

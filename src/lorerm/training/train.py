@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from lorerm.embedding.checks import check_distinguishable, count_same, same_warnings, scale_warnings
 from lorerm.embedding.matrices import as_reference
 from lorerm.errors import ConfigError
 from lorerm.model.reward_model import LowRankRewardModel
@@ -52,8 +54,17 @@ def train(
     ------
     ConfigError
         If the rank is larger than the data supports, or the recipe needs a reference head and none is given.
+    DataError
+        If nearly all comparisons have two responses with the same embedding.
+
+    Warns
+    -----
+    UserWarning
+        If the data limit what can be learnt, see `training_warnings`.
     """
     config = config or TrainingConfig()
+    for sentence in training_warnings(data):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
     if config.rank != "auto":
         return dict(train_ranks(data, [config.rank], config, reference, progress=progress))[config.rank]
     ranks = possible_ranks(data, AUTO_RANKS, reference)
@@ -87,6 +98,20 @@ def train_ranks(
     trainer = _trainer(data, config, reference)
     for rank in ranks:
         yield rank, _fit(data, trainer, rank, progress)
+
+
+def training_warnings(data: EmbeddedPreferences) -> list[str]:
+    """Return sentences about data that limit what training can learn from them.
+
+    They are about weights that count as next to no feedback or as far too much, embeddings of an unusual scale, and
+    comparisons whose two responses have the same embedding.
+    """
+    n_same = count_same(data.responses, data)
+    return [
+        *data.weight_warnings(),
+        *scale_warnings(data.responses, data),
+        *same_warnings(n_same, len(data)),
+    ]
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
@@ -142,7 +167,9 @@ def _trainer(data: EmbeddedPreferences, config: TrainingConfig, reference: Matri
             "train on embeddings of a reward model with a linear head, or choose another recipe or alpha 0",
             argument="reference",
         )
-    return recipe.trainer(data, config, head)
+    trainer = recipe.trainer(data, config, head)
+    check_distinguishable(int(trainer.pairs.same.sum()), len(trainer.pairs), fewest=1)
+    return trainer
 
 
 def _reference_head(data: EmbeddedPreferences, reference: Matrix | None) -> torch.Tensor | None:

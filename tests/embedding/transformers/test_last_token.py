@@ -56,6 +56,20 @@ def test_embedding_times_reference_is_the_models_own_logit(tiny_models, family):
     np.testing.assert_allclose(rewards, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_token_without_a_row_in_the_embedding_matrix_is_refused(tiny_models, tmp_path):
+    """A token was added to the tokenizer, and the network was not resized."""
+    folder = tiny_models.build(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    n_rows = len(tokenizer)
+    tokenizer.add_tokens(["SMILEY"])
+    tokenizer.save_pretrained(folder)
+    encoder = TransformersEncoder(str(folder))
+    assert len(encoder.encode(CONVERSATIONS)) == len(CONVERSATIONS)
+    names = (f"token id {n_rows}", "SMILEY", "conversations[1]", f"{n_rows} rows")
+    with refused(ModelError, *names, argument="model"):
+        encoder.encode([*CONVERSATIONS[:1], *CONVERSATIONS[:1], chat("Hi", "Hello SMILEY")][1:])
+
+
 @pytest.mark.parametrize("template", [CHATML, ENDS_WITH_TURN], ids=["newline", "end-of-turn"])
 @pytest.mark.parametrize("pad", ["<|pad|>", "<|im_end|>", None], ids=["own-pad", "pad-is-end", "no-pad"])
 def test_embedding_is_the_state_of_the_last_token_whatever_it_is(tiny_models, template, pad):

@@ -103,6 +103,10 @@ class ChatTokenizer:
         ]
         return RenderedChats(token_ids, shortened, control)
 
+    def token_text(self, token: int) -> str:
+        """Return the text of a token, for an error message."""
+        return str(self._tokenizer.convert_ids_to_tokens(token))
+
     def _fit(self, index: int, conversation: Conversation, ids: tuple[int, ...], max_length: int) -> tuple[int, ...]:
         while len(ids) > max_length:
             shorter = shorten(conversation, len(ids) - max_length, self._tokenizer)

@@ -55,6 +55,14 @@ class Forward:
         """The number type of the weights, for instance "float32"."""
         return str(next(self.backbone.parameters()).dtype).removeprefix("torch.")
 
+    @property
+    def n_embedded_tokens(self) -> int | None:
+        """The number of rows in the embedding matrix; None if the backbone does not tell."""
+        try:
+            return int(self.backbone.get_input_embeddings().weight.shape[0])
+        except (AttributeError, NotImplementedError):
+            return None
+
     def last_states(self, batch: TokenBatch) -> torch.Tensor:
         """Return the hidden state of every sequence's last token, row by row: float32 [S, D] on the CPU."""
         import torch

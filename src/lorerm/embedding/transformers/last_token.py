@@ -24,6 +24,8 @@ from lorerm.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     import torch
 
+    from lorerm.embedding.transformers.prefix_tree import TokenIds
+
 POOLING = "last-token"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
@@ -183,7 +185,7 @@ class TransformersEncoder:
             If a conversation has too many tokens even without its prompt, the chat template refuses it, or its
             embedding has NaN or infinite values.
         ModelError
-            If a single conversation does not fit into memory.
+            If a single conversation does not fit into memory, or has a token without a row in the embedding matrix.
         InexactError
             If a conversation's embedding from a batch differs from its embedding alone by more than rounding.
 
@@ -201,6 +203,7 @@ class TransformersEncoder:
     def plan(self, conversations: Sequence[Conversation], n_checked: int = 0) -> Plan:
         """Divide n conversations into batches for `run`, and mark `n_checked` of them, drawn at random, for `check`."""
         chats = self._chat.render(conversations, self._identity.max_length)
+        self._check_tokens(chats.token_ids)
         batches = plan_batches(chats.token_ids, self._sharing, self._batch_tokens, n_checked)
         return Plan(batches, EncodingSummary(len(chats.shortened), len(chats.control)))
 
@@ -233,6 +236,20 @@ class TransformersEncoder:
                 )
             summary += EncodingSummary(checked=1, deviation=found)
         return summary
+
+    def _check_tokens(self, token_ids: Sequence[TokenIds]) -> None:
+        """Raise `ModelError` if a token has no row in the embedding matrix: one was added without resizing."""
+        n_rows = self._forward.n_embedded_tokens
+        for index, ids in enumerate(token_ids):
+            if n_rows is not None and max(ids) >= n_rows:
+                token = max(ids)
+                raise ModelError(
+                    f"token id {token} of {self._chat.token_text(token)!r} in conversations[{index}] has no row in the "
+                    f"embedding matrix of {self._identity.model}, which has {n_rows:,} rows",
+                    "resize the embedding matrix to the tokenizer (resize_token_embeddings) and train the new rows, or "
+                    "use the tokenizer and the chat template that belong to the model",
+                    argument="model",
+                )
 
     def _states(self, batch: TokenBatch) -> torch.Tensor:
         """Return the last hidden state of every sequence, float32 [S, D]; halve a batch that exceeds the memory."""
