@@ -8,7 +8,7 @@ import numpy as np
 
 
 def is_missing(value: object) -> bool:
-    """Return True if a value is a null: None, NaN (the null in a column of floats), or the null of pandas or NumPy."""
+    """Return whether a value is a null: None, NaN (the null in a column of floats), or the null of pandas or NumPy."""
     if value is None or value is np.ma.masked:
         return True
     if isinstance(value, (float, np.floating)):

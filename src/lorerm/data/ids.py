@@ -41,7 +41,7 @@ _FLOAT_TEXT = re.compile(r"-?[0-9]+\.0+|-?[0-9](\.[0-9]+)?[eE]\+[0-9]+")
 
 
 class _Place(NamedTuple):
-    """What is read, for errors: its name in the sentence, and the column or argument."""
+    """Where a value was read, for error messages: its name in the sentence, and its column or argument."""
 
     name: str
     column: str | None = None

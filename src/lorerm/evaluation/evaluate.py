@@ -131,7 +131,8 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
 def published_arrays(by_rank: Mapping[int, Mapping[str, Estimate | None]], config: TrainingConfig) -> Published:
     """Return the eight result arrays of the paper's published code: four of means, then four of "std".
 
-    Each array has one entry per rank, from the accuracies by rank and split (`Predictions.published_accuracies`).
+    `by_rank` has the accuracies of each rank by split (`Predictions.published_accuracies`). Each array has one entry
+    per rank.
     `alpha_list` has one entry, which is None for the default recipe.
     """
     accuracies = {name: [found[split] for found in by_rank.values()] for split, name in _PUBLISHED_NAMES.items()}

@@ -39,7 +39,7 @@ class _Text:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """The conversations of one request that were not yet added to a call, with their keys, in its order."""
+    """The conversations of one request that were not yet added to a call, with their keys, in the request's order."""
 
     client: str
     texts: deque[tuple[bytes, _Text]] = field(default_factory=deque)

@@ -17,13 +17,13 @@ log = logging.getLogger("lorerm.serving")
 MAX_CONNECTIONS = 1000
 """Maximum number of connections of a process.
 
-One connection more ends the one that has waited longest for its client: to send a request, or to read a response. If
-there is none, because the server works for all of them, requests on the new connection are marked as `OVERLOADED`.
+If one more is opened, the one that has waited longest for its client (to send a request, or to read a response) is
+closed. If the server is working for all of them, requests on the new connection are marked as `OVERLOADED` instead.
 """
 OVERLOADED = "lorerm.overloaded"
 """The key in a request's ASGI scope that marks a request on a connection above `MAX_CONNECTIONS`."""
 MAX_PIPELINED = 4
-"""Maximum number of requests that a client may send ahead, before the response to an earlier one.
+"""Maximum number of requests that a client may send on a connection before the response to an earlier one is complete.
 
 If it sends more, these are ignored, and the connection is closed after the response to the last accepted one.
 """
@@ -40,9 +40,10 @@ READ_BYTES = 16_384
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """Connection of uvicorn with these limits. uvicorn itself waits for a client, and stores requests, without limit.
+    """uvicorn's connection, with these limits. uvicorn itself waits for a client, and stores requests, without limit.
 
-    Closing a connection waits until the client has read everything. So clients that read nothing are cut off.
+    A connection closes only when the client has read everything. So the connection of a client that reads nothing is
+    aborted, that is ended without this.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -56,7 +57,7 @@ class LimitedConnection(HttpToolsProtocol):
         self.active = self.loop.time()
         """When the client last sent something, or its last response was complete (time of the event loop)."""
         self._n_responses = 0
-        self._unread = 0, 0  # bytes that the client had not read, and number of responses, when last looked
+        self._unread = 0, 0  # at the last check: bytes that the client had not read, and the number of responses
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timers. If there are too many connections, end one."""

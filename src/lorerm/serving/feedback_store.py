@@ -48,7 +48,7 @@ class PreventedError(Exception):
 
 
 class Commit:
-    """Decides once whether a change is stored: the thread that stores it, or the request that stops, is first."""
+    """The decision whether a change is stored: by the thread that stores it or by the stopped request, who is first."""
 
     def __init__(self) -> None:
         self._decided = Lock()

@@ -1,6 +1,7 @@
-"""Requests for rewards and their responses, in the formats of the servers whose clients people have.
+"""Requests for rewards and their responses, in the formats of other servers, so that their clients can be used.
 
-Cohere and Jina (`documents`), Text Embeddings Inference (`texts`), Infinity, and vLLM (scores and classes).
+These servers are Cohere and Jina (`documents`), Text Embeddings Inference (`texts`), Infinity, and vLLM (scores and
+classes).
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ class RewardRequest(RequestBody):
     user: Name | None = None
     """The user for whom rewards are computed; null: a user without feedback (the population model)."""
     population: bool | None = None
-    """If the user is unknown: true uses the population model; false is an error; null: as the server is set."""
+    """If the user is unknown: true uses the population model; false is an error; null: what the operator chose."""
     bounded: bool | None = None
-    """Whether scores are probabilities instead of rewards: that the user prefers the document to one with reward 0."""
+    """Whether scores are probabilities (that the user prefers the document to one with reward 0), and not rewards."""
     use_activation: bool | None = None
     """The same as `bounded`, in vLLM's format."""
     raw_scores: bool | None = None
@@ -65,7 +66,7 @@ class RewardRequest(RequestBody):
 
 
 class Record(RequestBody):
-    """A document with any fields, the format of Cohere's clients: `rank_fields` selects those that are its text."""
+    """A document with any fields, as Cohere's clients send it: `rank_fields` selects those that are its text."""
 
     model_config = ConfigDict(strict=True, extra="allow", use_attribute_docstrings=True)
 
@@ -262,12 +263,12 @@ class ScoreResponse(RewardResponse):
 
 
 class Class(ResponsePart):
-    """The score of one response, as the probability of the only class."""
+    """The score of one response, as the probability of a class. There is only one class."""
 
     index: int
     label: Literal["preferred"] = "preferred"
     probs: list[float]
-    """One number: the probability that the user prefers the response to one with reward 0 (or the reward)."""
+    """One number: the score, which is a probability unless `score_type` says `reward`."""
     num_classes: Literal[1] = 1
 
 

@@ -48,8 +48,8 @@ class Settings:
     any_model: bool = False
     """Whether to accept requests that name another model."""
     user_header: str | None = None
-    """The name of a header with a user's id, which requests for rewards are trusted to have; None: there is none."""
+    """The name of the header whose value is trusted to be the user's id in requests for rewards; None: no header is."""
     population: bool = False
-    """Whether to use the population model for unknown users in requests for rewards that do not say it."""
+    """Whether requests for the rewards of an unknown user get the population model, unless they say otherwise."""
     bounded: bool = False
-    """Whether to return probabilities instead of rewards to requests that do not say it."""
+    """Whether to return probabilities instead of rewards to requests that do not say which they want."""

@@ -79,14 +79,14 @@ async def score_for_user(user: UserInPath, request: Request, body: ScoreRequest)
 @router.post("/v1/classify", operation_id="classify", response_model=ClassifyResponse)
 @router.post("/classify", include_in_schema=False)
 async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
-    """Return the probability that a user prefers each response to one with reward 0, as a class of its own."""
+    """Return, for each response, the probability that a user prefers it to one with reward 0."""
     return await _classify(request, body, None)
 
 
 @router.post("/v1/users/{user}/classify", operation_id="classify_for_user", response_model=ClassifyResponse)
 @router.post("/v1/users/{user}/v1/classify", include_in_schema=False)
 async def classify_for_user(user: UserInPath, request: Request, body: ClassifyRequest) -> dict[str, Any]:
-    """Return the probability that the user in the path prefers each response to one with reward 0."""
+    """Return, for each response, the probability that the user in the path prefers it to one with reward 0."""
     return await _classify(request, body, user)
 
 
