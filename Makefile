@@ -2,21 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 # torch is fixed at one release, and its CUDA packages are left to it: which of them are needed depends on the machine.
 TORCH := 2.13.0
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs format lock clean
+.PHONY: help demo test clients lint docs format lock clean
 
 help:
 	@echo "make demo    a complete run on simulated users: prepare, embed, train, adapt, evaluate, report"
 	@echo "make test    all tests"
+	@echo "make clients sets up real clients of other rerank servers; make test then runs them, too"
 	@echo "make lint    style, types, and imports between rooms"
 	@echo "make docs    the documentation site, in build/docs; a broken link is an error"
 	@echo "make format  format the code"
 	@echo "make lock    write constraints.txt again (needs uv)"
-	@echo "make clean   remove .venv and the caches of tools"
+	@echo "make clean   remove .venv, .venv-clients and the caches of tools"
 
 demo: $(VENV)/.base
 	@$(BIN)/lorerm demo
@@ -24,6 +26,16 @@ demo: $(VENV)/.base
 # One thread per worker: with several, threads wait for each other on few cores, and tests take longer.
 test: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+# In an environment of their own: their packages and those of the project need different versions of others.
+clients: $(CLIENTS)/.done
+
+$(CLIENTS)/.done: tests/clients/requirements.txt tests/clients/constraints.txt
+	@echo "Setting up $(CLIENTS) (once, some minutes)"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install -qq --disable-pip-version-check \
+		--constraint tests/clients/constraints.txt --requirement tests/clients/requirements.txt
+	@touch $@
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check
@@ -60,5 +72,5 @@ lock:
 		&& mv constraints.new constraints.txt || { rm -f constraints.new; exit 1; }
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

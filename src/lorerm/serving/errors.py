@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -44,14 +44,22 @@ class ErrorDetail(BaseModel):
     remedy: str
 
 
+class InvalidField(BaseModel):
+    """An invalid part of a request, in FastAPI's format."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
 class ErrorBody(BaseModel):
     """The body of every error response.
 
-    `detail` is the same in one sentence, for clients of other servers.
+    `detail` is the same in FastAPI's format, which clients of other servers read: a list for status 422, else a text.
     """
 
     error: ErrorDetail
-    detail: str
+    detail: str | list[InvalidField]
 
 
 class ApiError(HTTPException):
@@ -125,9 +133,16 @@ async def handle_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _response(
-    status: int, code: str, message: str, remedy: str, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    message: str,
+    remedy: str,
+    headers: Mapping[str, str] | None = None,
+    loc: Sequence[str | int] = (),
 ) -> JSONResponse:
-    content = {"error": {"code": code, "message": message, "remedy": remedy}, "detail": f"{message}: {remedy}"}
+    text = f"{message}: {remedy}"
+    detail = [{"loc": [*loc], "msg": text, "type": code}] if status == 422 else text
+    content = {"error": {"code": code, "message": message, "remedy": remedy}, "detail": detail}
     return JSONResponse(content, status, dict(headers or {}))
 
 
@@ -136,7 +151,8 @@ def _invalid_request(error: RequestValidationError) -> JSONResponse:
     errors = error.errors()
     field = ".".join(map(str, errors[0]["loc"]))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return _response(422, "invalid_request", f"{field}: {errors[0]['msg']}{more}", _SEE_DESCRIPTION)
+    message = f"{field}: {errors[0]['msg']}{more}"
+    return _response(422, "invalid_request", message, _SEE_DESCRIPTION, loc=errors[0]["loc"])
 
 
 def _database_unavailable(error: Exception) -> JSONResponse:
