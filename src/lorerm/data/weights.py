@@ -1,7 +1,7 @@
 """Weights of comparisons: the range of one weight, and warnings about all of them together.
 
-A weight says how many comparisons a row stands for. It is more than a share: the posterior of a user's weights is as
-certain as the sum of the weights of the user's comparisons.
+A weight says as how many comparisons a row counts. Not only the ratios between weights matter: the larger their sum
+over a user's comparisons is, the more certain are the reward weights that are fitted to that user.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-9, 1e9
 """The range of one weight. Sums of weights far outside it lose digits, and their squares do not fit into float32."""
 
-# A user's comparisons count as next to nothing if their weights sum to at most this, on average over users with at
-# least `_SEVERAL` comparisons on average. Weights that were normalised to sum to 1, in all or for each user, do so.
+# Weights are reported as too small if they sum to at most `_NOTHING` per user, although there are at least `_SEVERAL`
+# comparisons per user. Somebody may have normalised them to sum to 1, over all comparisons or for each user.
 _NOTHING, _SEVERAL = 1.0, 4
 # Mean weight from which on a warning says how often each comparison counts: the prior then has no influence.
 _OFTEN = 100.0
@@ -26,7 +26,10 @@ _ROUNDING = 1e-6
 
 
 def count_as_little(total: float, n_comparisons: int, n_users: int) -> bool:
-    """Return whether weights with this sum make next to no feedback of several comparisons of each user."""
+    """Return whether weights are too small: users who gave several comparisons count as if they had given one or none.
+
+    `total` is the sum of all weights.
+    """
     return total <= _NOTHING * n_users * (1 + _ROUNDING) and n_comparisons >= _SEVERAL * n_users
 
 
@@ -36,8 +39,8 @@ def weight_warnings(weights: Floats, n_users: int) -> list[str]:
     remedy = "To count every row as one comparison on average, divide the weights by their mean."
     if count_as_little(total, n, n_users):
         return [
-            f"The weights of {n:,} comparisons sum to {total:.3g}: together they count as little as {total:.3g} "
-            f"comparisons of weight 1 by {n_users:,} users, too few to fit anyone's weights. {remedy}"
+            f"The weights of {n:,} comparisons sum to {total:.3g}: together they count only as {total:.3g} comparisons "
+            f"by all {n_users:,} users, too few to fit any user's reward weights. {remedy}"
         ]
     if total >= _OFTEN * n:
         return [

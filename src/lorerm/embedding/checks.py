@@ -28,8 +28,8 @@ LARGEST = 1e15
 # If the largest value of a whole matrix is smaller than this, squares of its values vanish in float32.
 _SMALLEST = 1e-15
 # A row's size is its largest magnitude. A row is refused if its size exceeds the typical (median) size by the first
-# factor: float32 then keeps fewer than four digits of the other rows, and the features are scaled to this row alone. It
-# is reported in a warning from the second factor on. Rows of language models differ by a factor of about 10.
+# factor: float32 then keeps fewer than four digits of the other rows, and the features are scaled to this row alone. A
+# warning reports a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10.
 _REFUSED_RATIO, _REPORTED_RATIO = 1e3, 1e2
 # A row that is smaller than the typical size by this factor is no embedding of the same model. Rows of zeros are only
 # reported, because an encoder may give them to an empty text.
@@ -37,8 +37,8 @@ _TINY_RATIO = 1e-8
 # The matrix is refused as constant if each feature varies by less than this share of its size: less than 16 steps of
 # float32.
 _CONSTANT = 1e-6
-# "Nearly all" comparisons look the same from this share on; few comparisons are only counted, because a user's first
-# comparisons may all be ties.
+# It is an error if at least this share of the comparisons look the same. If there are fewer than `_FEW` comparisons, it
+# is an error only in training: a user's first comparisons may all look the same by chance.
 _NEARLY_ALL, _FEW = 0.9, 10
 # Number of rows that an error or a warning names.
 _NAMED = 5

@@ -623,7 +623,8 @@ class Report(_RankResults):
     @property
     def below_half(self) -> list[tuple[RankRow, str]]:
         """The models and splits with an accuracy below one half on comparisons that the model was fitted to."""
-        fitted = {"train_seen": 1, "train_unseen": 2}  # with the smallest rank that is fitted to the split
+        # The splits to which models are fitted, and the smallest rank for which this is so.
+        fitted = {"train_seen": 1, "train_unseen": 2}
         return [
             (row, split)
             for row, split, found in self._all_accuracies()
@@ -651,7 +652,7 @@ class Report(_RankResults):
 
     @property
     def counts_as_little(self) -> bool:
-        """Whether the weights of all comparisons together make next to no feedback."""
+        """Whether the weights of all comparisons are so small that they count as next to no feedback."""
         data = self.data
         return data.total_weight is not None and count_as_little(data.total_weight, data.n_comparisons, data.n_users)
 
