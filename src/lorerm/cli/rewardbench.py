@@ -1,9 +1,9 @@
 """Evaluate a model on RewardBench 2, a public benchmark of reward models.
 
-The encoder's own reward head (reference head), every reward direction of the model, the rewards for a user without
-feedback, and the rewards for the users named with --users are scored. A model that was fitted to one data set can be
-worse than the reference head on other prompts: the scores show this for each subset of the benchmark. They are printed,
-and written as CSV and Markdown. Embeddings are stored, so that a repetition is fast.
+It scores the encoder's own reward head (reference head), every reward direction of the model, the rewards for a user
+without feedback, and the rewards for the users named with --users. A model that was fitted to one data set can be worse
+than the reference head on other prompts: the scores show this for each subset of the benchmark. They are printed, and
+written as CSV and Markdown. Embeddings are stored, so that a repetition is fast.
 """
 
 from __future__ import annotations

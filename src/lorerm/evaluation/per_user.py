@@ -121,8 +121,8 @@ def _agreement_of_comparisons(data: Splits[EmbeddedPreferences]) -> ComparisonAg
     same, n_compared = _count_equal(pair, chosen == low) - _count_equal(meeting, chosen == low)
     if not n_compared:
         return None
-    # The number of a combination is pair * number of users + user, so that the division gives the pair. Count the pairs
-    # that two users or more compared.
+    # Count the pairs that two users or more compared. The division inverts the numbering of combinations above, so that
+    # it gives the pair.
     shared = np.bincount(meetings // len(index)) > 1
     return ComparisonAgreement(float(same / n_compared), int(n_compared), int(shared.sum()))
 
