@@ -55,9 +55,10 @@ def add_options(
     If the docstring ends in "; None: MEANING", the help shows MEANING as the default. If None is allowed but is not the
     default, the user writes "all" for it.
 
-    `leave_out` names the fields that get no option. If `config` has the options of a data set, `owner` is its name: the
-    values are stored separately from options with the same name, and if a flag exists already, the flag is
-    ``--OWNER-FIELD``.
+    `leave_out` names the fields that get no option.
+
+    If `config` has the options of a data set, `owner` is the data set's name. Two data sets may have a field of the
+    same name: their values are stored separately, and the second one's option is ``--OWNER-FIELD``.
     """
     from docstring_parser import parse_from_object
 

@@ -145,7 +145,7 @@ def _encode_spans(
 
 @contextmanager
 def _naming(describe: Callable[[int], str], rows: Ints) -> Iterator[None]:
-    """Replace `conversations[i]` in an encoder's errors by the user, prompt and side of response `rows[i]`."""
+    """Replace `conversations[i]` in an encoder's errors by a description of row `rows[i]` (see `describe_response`)."""
     try:
         yield
     except (DataError, ModelError) as error:

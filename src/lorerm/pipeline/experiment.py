@@ -60,7 +60,8 @@ class Experiment:
     adapt: Mapping[str, Any] = field(default_factory=dict)
     """fields of `AdaptationConfig`"""
     shots: Mapping[str, Any] = field(default_factory=dict)
-    """settings of the few-shot curve: `rank`, `shots` (values of n_shots) and fields of `FewShotConfig`"""
+    """settings of the few-shot curve: `rank`, `shots` (the numbers of comparisons per user at which the accuracy is
+    measured) and fields of `FewShotConfig`"""
 
     def merge(self, **settings: Mapping[str, Any]) -> Experiment:
         """Return a copy of the experiment in which `settings`, given by section, replace the settings of that name.

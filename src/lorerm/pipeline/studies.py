@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Up to this number of few-shot comparisons, the default curve (20 orders, 10 values of n_shots) takes only seconds.
+# Up to this number of few-shot comparisons, the default curve (20 random orders of the comparisons, accuracy measured
+# at 10 numbers of comparisons) takes only seconds.
 _QUICK_COMPARISONS = 200_000
 
 
@@ -48,8 +49,9 @@ def few_shot(
 ) -> dict[str, Any]:
     """Measure the few-shot curve of one rank and write it to `shots.json`, from which the report reads it.
 
-    `shots` are the values of n_shots. None means values from 1 to 50, up to the largest number of few-shot comparisons
-    of a user. The default rank is the focus rank: the one that the report describes in detail.
+    `shots` are the numbers of comparisons per user at which the accuracy is measured. None means ten numbers from 1 to
+    50, up to the largest number of few-shot comparisons of a user. The default rank is the focus rank: the one that the
+    report describes in detail.
     """
     run.result("train")
 

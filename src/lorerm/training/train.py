@@ -1,4 +1,4 @@
-"""Train personal reward models on embedded preferences. A configuration has the recipe (training method) and rank."""
+"""Train personal reward models on embedded preferences, by the recipe (training method) and rank of a configuration."""
 
 from __future__ import annotations
 

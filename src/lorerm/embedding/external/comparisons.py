@@ -27,8 +27,8 @@ def read_comparisons(path: str | Path) -> Comparisons:
     """Read comparisons whose responses are given by their row numbers in a matrix.
 
     The file has the columns `user_id`, `chosen` and `rejected` (row numbers, counted from 0), and optionally
-    `prompt_id`, `weight` and `split`. Whether the matrix has these rows is not checked. Ids are kept as they are
-    written: 007 and 7 are different users.
+    `prompt_id`, `weight` and `split`. Whether the matrix has these rows is not checked. Ids are read by the rule of
+    `lorerm.data.ids`: 007 and 7 are different users.
 
     Raises `DataError` if a row is invalid. The error names the file, row and column, but quotes no text of the file.
     """
