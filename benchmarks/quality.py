@@ -199,9 +199,9 @@ def one_direction(data: EmbeddedPreferences, theta: torch.Tensor) -> torch.Tenso
 
 
 def by_user(data: EmbeddedPreferences, score: Callable[[EmbeddedPreferences], torch.Tensor]) -> dict[str, float]:
-    """Return each user's share of pairs with a positive reward difference."""
+    """Return each user's share of pairs with a positive reward difference; a tie counts one half."""
     names, user = data.index_users()
-    right = np.bincount(user, (score(data) > 0).numpy().astype(float)) / np.bincount(user)
+    right = np.bincount(user, (score(data).sign().numpy() + 1) / 2) / np.bincount(user)
     return dict(zip(names, right.tolist(), strict=True))
 
 

@@ -77,6 +77,20 @@ def test_bad_comparisons_are_refused_and_change_nothing(refuses, run, tmp_path, 
     assert contents(run) == before
 
 
+def test_feedback_that_teaches_nothing_is_said_in_one_line_each(lorerm, run, tmp_path):
+    """Weights that sum to 1, and one comparison whose responses end in the same turn."""
+    rows = comparisons_of("new", likes_long=True)
+    thanks = [{"role": "user", "content": "Thanks"}, {"role": "assistant", "content": "Welcome."}]
+    for side in ("chosen", "rejected"):
+        rows[0][side] = [{"role": "assistant", "content": rows[0][side]}, *thanks]
+    data = write_lines(tmp_path / "a.jsonl", [row | {"weight": 1 / len(rows)} for row in rows])
+    outcome = lorerm("adapt", run, "--data", data, "--rank", 2)
+    assert outcome.code == 0, outcome
+    weights, same = (line for line in outcome.err.splitlines() if line.startswith("warning:"))
+    assert "sum to 1:" in weights
+    assert "1 of 15" in same
+
+
 def test_missing_file(refuses, run, tmp_path):
     refuses("adapt", run, "--data", tmp_path / "none.jsonl", error=DataError, names=[tmp_path / "none.jsonl"])
 

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Adapt the model to the users, and print the numbers of users and comparisons."""
     from lorerm.data.preferences import Preferences
-    from lorerm.embedding.embed import embed
+    from lorerm.embedding.checks import check_usable
+    from lorerm.embedding.embed import embed_with_summary
     from lorerm.ray.adaptation import adapt_on_cluster
     from lorerm.reporting.phrases import count
     from lorerm.training.adaptation import adapt
@@ -44,8 +45,13 @@ def call(parsed: argparse.Namespace) -> None:
         preferences = Preferences.from_files(*parsed.data, user_column=parsed.user_column)
         with progress() as show:
             encoder = run_encoder(run, parsed)
-            data = embed(preferences, encoder, lambda done, total: show("embedding", done, total))
-        users, n_pairs, warnings = adapt(model, data, config), len(preferences), preferences.summary.warnings()
+            data, encoding = embed_with_summary(
+                preferences, encoder, lambda done, total: show("embedding", done, total)
+            )
+        warnings = [*preferences.summary.warnings(), *preferences.weight_warnings()]
+        warnings += encoding.warnings(len(data.responses), encoder.identity)
+        warnings += check_usable(data.responses, data)
+        users, n_pairs = adapt(model, data, config), len(preferences)
     else:
         settings = run_encoder_settings(run)
         with progress() as show:

@@ -39,8 +39,8 @@ def weight_warnings(weights: Floats, n_users: int) -> list[str]:
     remedy = "To count every row as one comparison on average, divide the weights by their mean."
     if count_as_little(total, n, n_users):
         return [
-            f"The weights of {n:,} comparisons sum to {total:.3g}: together they count only as {total:.3g} comparisons "
-            f"by all {n_users:,} users, too few to fit any user's reward weights. {remedy}"
+            f"The weights of {n:,} comparisons by {n_users:,} users sum to {total:.3g}: together they count as "
+            f"{total:.3g} comparisons, from which the default recipe learns next to nothing of any user. {remedy}"
         ]
     if total >= _OFTEN * n:
         return [

@@ -10,6 +10,7 @@ import numpy as np
 from lorerm._version import __version__
 from lorerm.data.schema import SPLITS
 from lorerm.data.splits import SplitSize
+from lorerm.data.weights import weight_warnings
 from lorerm.embedding.checks import same_warnings
 from lorerm.evaluation.per_user import agreement, user_gains
 from lorerm.evaluation.predictions import CONTROLS, Predictions, predict
@@ -111,9 +112,10 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
     sizes = dict.fromkeys(SPLITS, SplitSize(0, 0))
     sizes |= {split: SplitSize(pairs.n_users, len(pairs)) for split, pairs in predictions.pairs.items()}
     n_comparisons = sum(size.n_pairs for size in sizes.values())
+    n_users = distinct("user_ids", *SPLITS)
     n_same = sum(int(pairs.same.sum()) for pairs in predictions.pairs.values())
     return DataSummary(
-        n_users=distinct("user_ids", *SPLITS),
+        n_users=n_users,
         n_seen_users=distinct("user_ids", "train_seen", "test_seen"),
         n_unseen_users=distinct("user_ids", "train_unseen", "test_unseen"),
         n_comparisons=n_comparisons,
@@ -123,7 +125,11 @@ def _summarise_data(predictions: Predictions) -> DataSummary:
         encoder=data.train_seen.encoder,
         n_same=n_same,
         total_weight=sum(float(pairs.count.sum()) for pairs in predictions.pairs.values()),
-        warnings=(*data.summary.warnings(), *same_warnings(n_same, n_comparisons)),
+        warnings=(
+            *data.summary.warnings(),
+            *weight_warnings(np.concatenate([pairs.count.numpy() for pairs in predictions.pairs.values()]), n_users),
+            *same_warnings(n_same, n_comparisons),
+        ),
         splits=sizes,
     )
 

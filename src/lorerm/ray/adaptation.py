@@ -13,6 +13,7 @@ import numpy as np
 
 from lorerm.data.readers.files import data_files
 from lorerm.embedding.batch_encoder import EncodingSummary
+from lorerm.embedding.checks import same_warnings
 from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
 from lorerm.errors import ConfigError
 from lorerm.ray.cluster import Cluster, connected
@@ -125,12 +126,15 @@ class _Fitted:
     """counts for all rows in the partition's files, including the rows of users in other partitions"""
     n_conversations: int
     encoding: EncodingSummary
+    n_same: int = 0
+    """number of comparisons whose two responses have the same embedding"""
 
 
 def _fit(
     partition: Partition, user_column: str, encoder: Encoder, model: LowRankRewardModel, config: AdaptationConfig
 ) -> _Fitted:
     from lorerm.data.preferences import Preferences
+    from lorerm.embedding.checks import count_same
     from lorerm.embedding.embed import embed_with_summary
     from lorerm.training.adaptation import adapt
 
@@ -140,7 +144,8 @@ def _fit(
     if not len(comparisons):
         return _Fitted(None, 0, comparisons.summary, 0, EncodingSummary())
     data, encoding = embed_with_summary(comparisons, encoder)
-    return _Fitted(adapt(model, data, config), len(comparisons), comparisons.summary, len(data.responses), encoding)
+    users, n_same = adapt(model, data, config), count_same(data.responses, data)
+    return _Fitted(users, len(comparisons), comparisons.summary, len(data.responses), encoding, n_same)
 
 
 def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
@@ -166,4 +171,6 @@ def _merge(
     if encoder is not None:
         encoding = sum((part.encoding for part in fitted), EncodingSummary())
         warnings = [*warnings, *encoding.warnings(sum(part.n_conversations for part in fitted), encoder)]
-    return AdaptedUsers(users, sum(part.n_pairs for part in fitted), tuple(warnings))
+    n_pairs = sum(part.n_pairs for part in fitted)
+    warnings = [*warnings, *same_warnings(sum(part.n_same for part in fitted), n_pairs)]
+    return AdaptedUsers(users, n_pairs, tuple(warnings))
