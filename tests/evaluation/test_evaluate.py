@@ -62,6 +62,8 @@ def test_the_json_has_every_key_of_the_schema(report):
         "n_responses",
         "dimension",
         "encoder",
+        "n_same",
+        "total_weight",
         "leaks",
         "warnings",
         "cells",
