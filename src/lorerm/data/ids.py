@@ -162,7 +162,7 @@ def look_alikes(ids: Iterable[str], among: Collection[str] | None = None) -> lis
     """
     groups: dict[str, list[str]] = {}
     for one in dict.fromkeys(ids):
-        groups.setdefault(_visible(one), []).append(one)
+        groups.setdefault(visible(one), []).append(one)
     wanted = None if among is None else set(among)
     return [
         tuple(group) for group in groups.values() if len(group) > 1 and (wanted is None or not wanted.isdisjoint(group))
@@ -183,6 +183,20 @@ def look_alike_warnings(ids: Iterable[str], what: str, among: Collection[str] | 
         f"characters or Unicode form, for instance {example}. They count as different {what}s: correct the ids if they "
         "are not."
     ]
+
+
+def visible(one: str) -> str:
+    """Return an id without white space at its ends and without invisible characters, in Unicode's composed form.
+
+    Examples
+    --------
+    >>> visible(" ann ")
+    'ann'
+    """
+    if one.isascii():
+        return one.strip()
+    text = "".join(character for character in one if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def shown(one: str) -> str:
@@ -207,16 +221,9 @@ def nearest(one: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(one, known, n=1, cutoff=0.8)), None)
 
 
-def _visible(one: str) -> str:
-    if one.isascii():
-        return one.strip()
-    text = "".join(character for character in one if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFC", text).strip()
-
-
 def _spelling(one: str) -> str:
     """Return an id without case, accents and what a change of type adds to a number: 007 and 7.0 are spelt like 7."""
-    text = unicodedata.normalize("NFKD", _visible(one)).casefold()
+    text = unicodedata.normalize("NFKD", visible(one)).casefold()
     text = "".join(character for character in text if not unicodedata.combining(character))
     number = re.fullmatch(r"0*([0-9]+)(\.0+)?", text)
     return number[1] if number else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.client import HTTPConnection
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -112,15 +113,30 @@ def test_a_deleted_user_is_unknown_and_can_return(client, model, user):
         assert (response.status_code, response.content) == (204, b"")
         assert client.get(f"/v1/users/{user}").status_code == 404
     found = put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).json()
-    equals(found, fitted(model.without_users([user]), user, [(0, 1)], [1.0]))
+    equals(found, fitted(model.without_users([user], missing_ok=True), user, [(0, 1)], [1.0]))
+
+
+@pytest.mark.parametrize(
+    ("user", "asked"),
+    [("ann", " ann "), ("ann", "ann\u200b"), ("é", "e\u0301"), ("e\u0301", "é"), ("trained", "trained\n")],
+)
+def test_the_deletion_of_an_id_that_only_looks_like_a_known_one_says_so(client, user, asked):
+    put(client, quote(user), pair())
+    for response in (
+        client.delete(f"/v1/users/{quote(asked)}"),
+        client.post("/v1/user/delete", json={"user": asked}),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (409, "similar_user")
+    assert client.get(f"/v1/users/{quote(user)}").status_code == 200
+    put(client, quote(asked), pair())  # now it is a user, who can be deleted
+    assert client.delete(f"/v1/users/{quote(asked)}").status_code == 204
+    assert client.delete(f"/v1/users/{quote(user)}").status_code == 204
 
 
 @pytest.mark.parametrize(
     "user", ["a/b", "a%2Fb", "a..b", "é ü", "a?b#c", "\U0001f600", "line\nbreak", "' OR 1=1 --", "answers", "x" * 256]
 )
 def test_any_id_can_be_part_of_a_path(client, user):
-    from urllib.parse import quote
-
     path = f"/v1/users/{quote(user, safe='')}"
     found = client.put(f"{path}/answers", json={"answers": [pair()]}).json()
     assert found["user"] == user

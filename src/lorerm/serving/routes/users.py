@@ -6,13 +6,15 @@ Each is there twice: with the user in the path (/v1/users/{user}), and with the 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from lorerm.data.ids import shown, visible
 from lorerm.errors import DataError
-from lorerm.serving.errors import documented, unknown_user
+from lorerm.serving.errors import ApiError, documented, unknown_user
 from lorerm.serving.feedback_store import FeedbackBatch
 from lorerm.serving.loaded_model import not_computable
 from lorerm.serving.questions import next_question
@@ -72,15 +74,13 @@ async def get_user_by_body(request: Request, body: UserRequest) -> UserResponse:
 @router.delete("/users/{user}", operation_id="delete_user", status_code=204)
 async def delete_user(user: UserInPath, request: Request) -> Response:
     """Remove all data of a user. If the user is unknown, nothing is removed and the response is the same."""
-    await state_of(request).users.forget(user)
-    return Response(status_code=204)
+    return await _delete(user, state_of(request))
 
 
 @router.post("/user/delete", operation_id="delete_user_of_body", status_code=204)
 async def delete_user_by_body(request: Request, body: DeletionRequest) -> Response:
     """Remove all data of the user in the body, like `DELETE /v1/users/{user}`."""
-    await state_of(request).users.forget(body.user)
-    return Response(status_code=204)
+    return await _delete(body.user, state_of(request))
 
 
 @router.get("/users/{user}/next-question", operation_id="next_question_of_texts")
@@ -123,6 +123,17 @@ async def _get(user: str, state: State, *, population: bool) -> UserResponse:
     if found is None:
         raise unknown_user(user)
     return _shown(user, found)
+
+
+async def _delete(user: str, state: State) -> Response:
+    was_known = await state.users.find(user) is not None
+    await state.users.forget(user)
+    # A person who asks to be deleted must not be told so because of a space at the end of the id.
+    for other in {visible(user), unicodedata.normalize("NFD", visible(user))} - {user, ""}:
+        if not was_known and await state.users.find(other) is not None:
+            problem = "the user is unknown, and another user's id differs only in white space or invisible characters"
+            raise ApiError(409, "similar_user", problem, f"delete {shown(other)}, if that is the user")
+    return Response(status_code=204)
 
 
 async def _next_question(user_id: str, asked: QuestionRequest, state: State) -> QuestionResponse:
