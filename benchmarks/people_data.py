@@ -24,7 +24,7 @@ has the embeddings; a tensor `reference` [D] would be used as the reference head
 
 Comparisons: a statement that a user agreed with is preferred to one that they disagreed with (`spi`: to one that they
 agreed with less). Statements are randomly divided into ten blocks, and both statements of a comparison are in the same
-block. The suffix of the name of a data set says what is held out:
+block (`lorerm.data.datasets.polis`). The suffix of the name of a data set says what is held out:
 
 - "known": the pair of participant and block. A test statement is new to the participant, but comparisons of other
   participants with it can be in the training data.
@@ -37,12 +37,10 @@ import argparse
 import csv
 import gzip
 import json
-import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -50,10 +48,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from lorerm import EmbeddedPreferences, HashingEncoder
+from lorerm.data.datasets.polis import compare
 
-N_BLOCKS = 10
-MIN_COMPARISONS, MAX_COMPARISONS = 10, 60  # per user
-MAX_COMPARISONS_SPI = 30
+MAX_COMPARISONS, MAX_COMPARISONS_SPI = 60, 30  # per user
 MIN_CHOICES_UKP = 20
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDINGS = "smollm2-135m.safetensors"
@@ -148,7 +145,7 @@ def read_polis(folder: Path, seed: int, *, conversation: str, known: bool) -> Em
         for user, statement, vote in list(csv.reader(lines))[1:]:
             if int(statement) in text and vote != "0":
                 agreement[user][int(statement)] = int(vote)
-    comparisons = _in_blocks(text, agreement, conversation, seed, MAX_COMPARISONS, known=known)
+    comparisons = compare(text, agreement, name=conversation, seed=seed, most=MAX_COMPARISONS, per_user=known)
     return _embedded(load_file(folder / EMBEDDINGS), comparisons)
 
 
@@ -159,7 +156,8 @@ def read_spi(folder: Path, seed: int) -> EmbeddedPreferences:
     with (folder / "spi.csv").open(encoding="utf-8", newline="") as lines:
         people = list(csv.reader(lines))[1:]
     agreement = {f"row {name}": {item: int(step) for item, step in enumerate(steps) if step} for name, *steps in people}
-    comparisons = _in_blocks(dict(enumerate(items)), agreement, "spi", seed, MAX_COMPARISONS_SPI, known=True)
+    text = dict(enumerate(items))
+    comparisons = compare(text, agreement, name="spi", seed=seed, most=MAX_COMPARISONS_SPI, per_user=True)
     prompt = {"role": "user", "content": "How do you describe yourself?"}
     embeddings = HashingEncoder().encode([[prompt, {"role": "assistant", "content": item}] for item in items])
     return _embedded({"responses": embeddings}, comparisons)
@@ -179,40 +177,7 @@ def read_ukpconvarg1(folder: Path, _seed: int) -> EmbeddedPreferences:
     return _embedded(load_file(folder / EMBEDDINGS), comparisons)
 
 
-def _in_blocks(
-    text: dict[int, str],
-    agreement: dict[str, dict[int, int]],
-    name: str,
-    seed: int,
-    most: int,
-    *,
-    known: bool,
-) -> list[tuple[str, int, int, str]]:
-    """Return (user, chosen, rejected, prompt id) for pairs of statements of one block with different agreement."""
-    rows = list(text)
-    random.Random(f"{seed}|{name}").shuffle(rows)  # noqa: S311 - a benchmark's shuffle
-    block = {row: position % N_BLOCKS for position, row in enumerate(rows)}
-    users = sorted(agreement)
-    random.Random(seed).shuffle(users)  # noqa: S311
-    comparisons: list[tuple[str, int, int, str]] = []
-    for user in users:
-        steps: defaultdict[int, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for statement, step in agreement[user].items():
-            steps[block[statement]][step].append(statement)
-        own = [
-            (user, chosen, rejected, f"{name}/{number}/{user}" if known else f"{name}/{number}")
-            for number, by_step in sorted(steps.items())
-            for low, high in combinations(sorted(by_step), 2)
-            for chosen, rejected in product(by_step[high], by_step[low])
-            if text[chosen] != text[rejected]
-        ]
-        random.Random(f"{seed}|{user}").shuffle(own)  # noqa: S311
-        if len(own) >= MIN_COMPARISONS:
-            comparisons += own[:most]
-    return comparisons
-
-
-def _embedded(tensors: dict[str, np.ndarray], comparisons: list[tuple[str, int, int, str]]) -> EmbeddedPreferences:
+def _embedded(tensors: dict[str, np.ndarray], comparisons: Iterable[tuple[str, int, int, str]]) -> EmbeddedPreferences:
     """Return comparisons with the embeddings of the responses that they use."""
     user_ids, chosen, rejected, prompt_ids = (list(column) for column in zip(*comparisons, strict=True))
     used, rows = np.unique([chosen, rejected], return_inverse=True)

@@ -89,7 +89,8 @@ class LeakReport:
 def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     """Measure how well length and format alone predict the chosen response.
 
-    Two scorers are fitted on the comparisons of half of the prompts and measured on the comparisons of the other half:
+    Two scorers are fitted on the comparisons of half of the prompts and measured on the comparisons of the other half
+    (half of the responses, if the two halves of the prompts share responses):
 
     - For the length: a decision tree on the lengths of both responses in characters.
     - For the format: a logistic regression on the classes of the first and last characters, on brackets, quotes and
@@ -115,46 +116,63 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     longer = np.sign(lengths[:, 0] - lengths[:, 1])
     share = float(np.mean((longer + 1) / 2)) if len(longer) else 0.5
     prompts = np.unique(preferences.prompt_ids.astype(str), return_inverse=True)[1]
-    # Hold out half of the prompts: every second one in a random permutation of their numbers.
-    held_out = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
+    fitted, held_out = _divide(prompts, np.stack(preferences.rows()), rng)
     by_length = by_format = (0.5, 0.5)
     by_rule = max(share, 1 - share)
-    if min(held_out.sum(), (~held_out).sum()) >= _MIN_COMPARISONS // 2:
+    if min(held_out.sum(), fitted.sum()) >= _MIN_COMPARISONS // 2:
         groups = prompts[held_out]
-        by_length = _measure(_length_scores(lengths, held_out, seed), np.ones(len(groups)), groups, by_rule)
+        by_length = _measure(_length_scores(lengths, fitted, held_out, seed), np.ones(len(groups)), groups, by_rule)
         balanced = _balance(longer)
         features = _format_features(chosen) - _format_features(rejected)
-        by_format = _measure(_format_scores(features, balanced, held_out), balanced[held_out], groups, 0.5)
+        by_format = _measure(_format_scores(features, balanced, fitted, held_out), balanced[held_out], groups, 0.5)
     return LeakReport(share, *by_length, *by_format, n_pairs=len(longer))
 
 
-def _length_scores(lengths: Floats, held_out: Bools, seed: int) -> Floats:
+def _divide(prompts: Ints, responses: Ints, rng: np.random.Generator) -> tuple[Bools, Bools]:
+    """Return the comparisons to fit to, and those to measure on, whose prompts and responses differ from the former.
+
+    `responses` [2, n] are the rows of the chosen and the rejected responses.
+    """
+    # Hold out half of the prompts: every second one in a random permutation of their numbers.
+    second = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])
+    if not np.intersect1d(responses[:, second], responses[:, ~second]).size:
+        return ~second, second
+    # A response to several prompts can be recognised by its length, and then its popularity predicts the choice. Hold
+    # out half of the responses, and leave out comparisons between the two halves.
+    half = rng.permutation(np.unique(responses))[::2]
+    chosen, rejected = (np.isin(rows, half) for rows in responses)
+    return ~(chosen | rejected), chosen & rejected
+
+
+def _length_scores(lengths: Floats, fitted: Bools, held_out: Bools, seed: int) -> Floats:
     """Score held-out comparisons by the lengths of both responses; a positive score is a correct prediction."""
     from sklearn.tree import DecisionTreeClassifier
 
     def features(pairs: Floats) -> Floats:
         return np.column_stack([pairs, pairs[:, 0] - pairs[:, 1]])
 
-    fitted, flipped = lengths[~held_out], lengths[~held_out][:, ::-1]
+    forward, backward = lengths[fitted], lengths[fitted][:, ::-1]
     scorer = DecisionTreeClassifier(max_leaf_nodes=24, min_samples_leaf=10, random_state=seed)
-    scorer.fit(features(np.concatenate([fitted, flipped])), np.repeat([1, 0], len(fitted)))
+    scorer.fit(features(np.concatenate([forward, backward])), np.repeat([1, 0], len(forward)))
     tested = lengths[held_out]
     # Subtract the predictions for the two orders of the responses, so that the order itself has no influence.
-    forward, backward = (scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1]))
-    return np.asarray(forward - backward, dtype=np.float64)
+    chances = [scorer.predict_proba(features(pairs))[:, 1] for pairs in (tested, tested[:, ::-1])]
+    return np.asarray(chances[0] - chances[1], dtype=np.float64)
 
 
-def _format_scores(features: Floats, weights: Floats, held_out: Bools) -> Floats:
+def _format_scores(features: Floats, weights: Floats, fitted: Bools, held_out: Bools) -> Floats:
     """Score held-out comparisons by the difference between the formats; a positive score is a correct prediction.
 
     The regression is fitted to each difference (label 1) and to its negative (label 0).
     """
     from sklearn.linear_model import LogisticRegression
 
-    fitted = features[~held_out]
+    difference = features[fitted]
     scorer = LogisticRegression(fit_intercept=False, C=1.0, max_iter=500)
     scorer.fit(
-        np.concatenate([fitted, -fitted]), np.repeat([1, 0], len(fitted)), sample_weight=np.tile(weights[~held_out], 2)
+        np.concatenate([difference, -difference]),
+        np.repeat([1, 0], len(difference)),
+        sample_weight=np.tile(weights[fitted], 2),
     )
     return np.asarray(features[held_out] @ scorer.coef_[0], dtype=np.float64)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DATASETS: Mapping[str, str] = {
     "simulated": "lorerm.data.datasets.simulated",
+    "polis": "lorerm.data.datasets.polis",
     "tldr": "lorerm.data.datasets.tldr",
     "prism": "lorerm.data.datasets.prism",
     "personalllm": "lorerm.data.datasets.personalllm",
