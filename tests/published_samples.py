@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,34 @@ def community_sample(folder: Path, n_annotators: int = 40, n_conversations: int 
             rows.append(community_row(f"c{annotator}-{number}", f"annotator{annotator:02d}", language, turns))
     write_parquet(folder / "data" / "train-00000-of-00001.parquet", rows)
     return folder
+
+
+def polis_files(folder: Path, statements: list[tuple[int, int, str]], votes: dict[int, dict[int, int | str]]) -> Path:
+    """A conversation on Pol.is: statements as (number, moderation, text), and votes by participant and statement."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [number for number, _, _ in statements]
+    for name, header, rows in (
+        ("comments.csv", ["timestamp", "comment-id", "moderated", "comment-body"], [[0, *one] for one in statements]),
+        (
+            "participants-votes.csv",
+            ["participant", "group-id", *numbers],
+            [[user, "", *(given.get(number, "") for number in numbers)] for user, given in votes.items()],
+        ),
+    ):
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+    return folder
+
+
+def polis_sample(folder: Path, n_users: int = 40, n_statements: int = 60) -> Path:
+    """Two camps of participants, who agree with different halves of the statements; one vote in eight is a pass."""
+    rng = np.random.default_rng(4)
+    statements = [(number, 1, f"Statement {number}: " + text(rng, 5)) for number in range(n_statements)]
+    votes = {
+        user: {number: 0 if rng.random() < 0.125 else 1 - 2 * ((user + number) % 2) for number in range(n_statements)}
+        for user in range(n_users)
+    }
+    return polis_files(folder, statements, votes)
 
 
 def rewardbench_rows(rng: np.random.Generator, per_subset: int = 3) -> list[dict]:

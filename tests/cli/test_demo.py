@@ -66,7 +66,20 @@ def test_files_put_beside_a_demo_stay(refuses, demo):
         note.unlink()
 
 
-@pytest.mark.parametrize("option", [("--users", "0"), ("--seed", "-1"), ("--users", "many")])
+@pytest.mark.slow
+def test_demo_of_real_users(lorerm, demo):
+    """It takes the place of another demo, and names the source of the data."""
+    outcome = lorerm("demo", "--people", "polis", "--out", demo)
+    assert outcome.code == 0
+    assert "Attribution to The Computational Democracy Project" in " ".join(outcome.out.split())
+    assert "[+]" in outcome.out
+    assert RunFolder.open(demo).arguments("prepare")["input"] == [{"name": "polis", "sha256": None}]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--users", "0"), ("--seed", "-1"), ("--users", "many"), ("--people", "polis", "--users", "9")],
+)
 def test_bad_argument_leaves_the_earlier_demo(refuses, demo, option):
     before = contents(demo)
     refuses("demo", "--out", demo, *option)

@@ -34,6 +34,22 @@ def test_preference_for_length_is_no_leak(taste, n, n_prompts):
     assert report.longer_chosen == pytest.approx(taste, abs=0.15)
 
 
+def test_popular_responses_of_many_prompts_are_no_leak():
+    """Every user compares the same 40 responses; each has its own length and popularity."""
+    rng = np.random.default_rng(0)
+    responses = [("word " * (5 + number)).strip() for number in range(40)]
+    popularity = rng.normal(size=40)
+    rows = []
+    for number in range(2000):
+        pair = rng.choice(40, 2, replace=False)
+        better, worse = sorted(pair, key=lambda response: -popularity[response])
+        row = {"user_id": f"u{number % 50}", "prompt": "Which one?", "prompt_id": f"p{number}"}
+        rows.append({**row, "chosen": responses[better], "rejected": responses[worse]})
+    report = check_leaks(Preferences.from_records(rows))
+    assert report.warnings() == []
+    assert report.length_accuracy < 0.75
+
+
 def bulleted(text):
     return "- " + text
 

@@ -37,6 +37,7 @@ def test_the_defaults_of_the_split_are_those_of_the_library():
 def test_every_published_data_set_has_experiments():
     assert {dataset: packaged_names(dataset) for dataset in DATASETS} == {
         "simulated": [],
+        "polis": [],
         "tldr": ["default", "paper", "shots"],
         "prism": ["default", "paper"],
         "personalllm": ["default", "paper"],

@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--people",
         choices=[SIMULATED, POLIS],
         default=SIMULATED,
-        help="whose comparisons: simulated users with known tastes, or participants of a public consultation on Pol.is "
-        "(default: simulated)",
+        help="whose comparisons: those of simulated users with known tastes, or of participants of a public "
+        "consultation on Pol.is (default: simulated)",
     )
     parser.add_argument("--users", type=int, metavar="INT", help=f"number of simulated users (default: {_N_USERS})")
     parser.add_argument(

@@ -10,7 +10,7 @@ from lorerm.data.datasets import DATASETS, dataset_options, load_dataset, read_d
 from lorerm.data.schema import SPLITS
 from lorerm.data.splits import assign_splits
 from lorerm.errors import ConfigError, DataError
-from published_samples import community_sample, personalllm_sample, prism_sample, tldr_sample
+from published_samples import community_sample, personalllm_sample, polis_sample, prism_sample, tldr_sample
 from refusals import refused
 
 SAMPLES = {
@@ -18,6 +18,7 @@ SAMPLES = {
     "prism": prism_sample,
     "personalllm": personalllm_sample,
     "community-alignment": community_sample,
+    "polis": polis_sample,
 }
 
 

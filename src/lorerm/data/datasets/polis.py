@@ -35,6 +35,7 @@ SAMPLE = Path(__file__).parent / "polis_sample"
 """The conversation that is part of the package, in the layout of the published files."""
 TOPIC = "How should land be used and conserved in the San Juan Islands?"
 """The topic of that conversation as a question, in our words."""
+_ANY_TOPIC = "Which statement do you agree with?"
 ATTRIBUTION = (
     "Data was gathered using the Polis software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with "
     "Attribution to The Computational Democracy Project. The data and more information about how the data was "
@@ -58,8 +59,9 @@ class Options:
     data: str | Path | None = None
     """folder of a conversation as published in github.com/compdemocracy/openData (comments.csv and
     participants-votes.csv); None: the conversation in the package"""
-    topic: str = TOPIC
-    """the prompt of all comparisons: the topic of the conversation as a question"""
+    topic: str | None = None
+    """the prompt of all comparisons: the topic of the conversation as a question; None: that of the conversation in the
+    package, or "Which statement do you agree with?" for another conversation"""
     new_statements: bool = False
     """test on statements that nobody voted on in the training data, not on statements that are new to the user"""
     max_comparisons: int = 60
@@ -71,6 +73,7 @@ class Options:
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
     """Load the comparisons of one conversation. A user id is `participant-` and the published number."""
     folder = SAMPLE if options.data is None else Path(options.data)
+    topic = options.topic or (TOPIC if options.data is None else _ANY_TOPIC)
     statements, users = Tally("statements", _STEPS), Tally("users", _USER_STEPS)
     text = _read_statements(folder, statements)
     agreement = dict(_read_votes(folder, text))
@@ -96,7 +99,7 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
             {
                 "user_id": user,
                 "prompt_id": prompt_id,
-                "prompt": options.topic,
+                "prompt": topic,
                 "chosen": text[chosen],
                 "rejected": text[rejected],
             }
