@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import json
+import lzma
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 ROWS: list[dict[str, Any]] = [
     {"user_id": "ann", "prompt_id": "p1", "prompt": "Tea?", "chosen": "Yes,\nplease", "rejected": 'No "way"'},
-    {"user_id": "bob", "prompt_id": "p2", "prompt": "Täglich?", "chosen": "[sic]", "rejected": "", "split": "val"},
+    {"user_id": "bob", "prompt_id": "p2", "prompt": "Täglich?", "chosen": "[sic]", "rejected": "Nein", "split": "val"},
 ]
 COLUMNS = ("user_id", "prompt_id", "prompt", "chosen", "rejected", "split")
 
@@ -45,9 +47,16 @@ def write_parquet(path: Path) -> Path:
     return path
 
 
-def compress(path: Path) -> Path:
-    """Replace a file by its gzipped copy, whose name has .gz at its end."""
-    zipped = path.with_name(path.name + ".gz")
-    zipped.write_bytes(gzip.compress(path.read_bytes()))
+def compress(path: Path, suffix: str = ".gz") -> Path:
+    """Replace a file by its compressed copy, whose name has the suffix at its end."""
+    import pyarrow as pa
+
+    zipped, content = path.with_name(path.name + suffix), path.read_bytes()
+    if suffix == ".zst":
+        with pa.CompressedOutputStream(str(zipped), "zstd") as stream:
+            stream.write(content)
+    else:
+        module: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix]
+        zipped.write_bytes(module.compress(content))
     path.unlink()
     return zipped

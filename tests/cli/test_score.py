@@ -36,6 +36,13 @@ def test_gives_rewards_and_rankings_without_text(lorerm, done, candidates):
     assert MARK not in outcome.out + outcome.err
 
 
+def test_files_of_a_folder_that_are_not_read_are_named(lorerm, done, candidates):
+    (candidates.parent / "more.7z").write_text("x")
+    outcome = lorerm("score", done, "--population", "--data", candidates.parent)
+    assert (outcome.code, len(outcome.out.splitlines())) == (0, 2)
+    assert "more.7z" in outcome.err
+
+
 def test_rewards_are_those_of_the_library(lorerm, done, candidates):
     model = load_model(RunFolder.open(done))
     ours = model.rank(PROMPT, [SHORT], "user-03", encoder=HashingEncoder())[0].reward

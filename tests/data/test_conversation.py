@@ -9,7 +9,6 @@ from lorerm.data.conversation import (
     ROLES,
     as_conversation,
     conversation_key,
-    is_stringified_list,
     parse_messages,
     parse_prompt,
     parse_response,
@@ -61,8 +60,16 @@ def test_lone_surrogates_are_replaced_and_all_else_kept():
         ([], []),
         (["a", "b"], []),
         ([3], ["message 1", "int"]),
-        ([{"role": "user"}], ["message 1", "NoneType"]),
-        ([{"role": "user", "content": "a"}, {"role": "user", "content": ["a"]}], ["message 2", "list"]),
+        ([{"role": "user"}], ["message 1"]),
+        ([{"role": "user", "content": "a"}, {"role": "user", "content": 3}], ["message 2", "int"]),
+        ([{"role": "user", "content": []}], ["message 1", "list"]),
+        ([{"role": ["user"], "content": "a"}], ["message 1", "['user']"]),
+        ('{"role": "user", "content": "x"}', ["dict"]),
+        ('[{"role": "user", "content": "a"}, {"role": "bot", "content": "b"}]', ["message 2", "'bot'"]),
+        ("[{'from': 'human', 'value': 'a'}]", ["message 1", "None"]),
+        ("[{'role': 'user', 'content': 'cut o", []),
+        ("[{'content': 'a', 'role': 'user'} ... {'content': 'b', 'role': 'assistant'}]", []),
+        ("[{'role': 'bot', 'content': 'a'}, {'role': 'user', 'content': 'b'}]", ["message 1", "'bot'"]),
         ([{"content": "a"}], ["message 1", "None"]),
         ([{"role": "bot", "content": "a"}], ["message 1", "'bot'", *ROLES]),
     ],
@@ -89,18 +96,59 @@ def test_response_must_end_in_an_assistant_turn_and_may_be_empty():
         parse_response([{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}])
 
 
-@given(st.lists(texts, min_size=1))
-def test_every_printed_list_of_strings_is_recognised(strings):
-    assert is_stringified_list(json.dumps(strings))
-    assert is_stringified_list(f"  {strings!r}\n")
+@given(conversations)
+def test_printed_form_of_messages_is_read_as_the_messages(conversation):
+    """JSON and what Python prints: cells of CSV, strings in Parquet, columns of databases."""
+    wanted = parse_messages(list(conversation), "it", "user")
+    for text in (json.dumps(conversation), json.dumps(conversation, indent=1), repr(list(conversation))):
+        assert parse_messages(text, "it", "user") == wanted
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "[]", "[sic]", "[1, 2]", "['a', 1]", "['a'", "[" * 5000 + "]" * 5000, "(1)", r"['\d']x]"]
+    "text",
+    [
+        *('["bread", "tea"]', "['bread']", '[{"name": "a"}]', '[{"role": "admin", "content": "x"}]', '{"a": 1}'),
+        *("[{'role': 'admin'}]", "[sic]", "[1, 2]", "[", "", "[{}]", "{"),
+    ],
 )
-def test_other_text_is_no_printed_list(text):
-    assert not is_stringified_list(text)
+def test_text_that_is_another_list_stays_a_text(text):
+    assert parse_messages(text, "it", "assistant") == ({"role": "assistant", "content": text},)
 
 
-def test_invalid_escape_raises_no_warning():
-    assert is_stringified_list(r"['\d']")
+def test_content_of_a_message_is_taken_as_it_is():
+    inner = '[{"role": "user", "content": "a"}]'
+    assert parse_messages([{"role": "assistant", "content": inner}], "it", "user")[0]["content"] == inner
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"type": "text", "text": "a"}, {"type": "text", "text": " b"}],
+        [{"type": "input_text", "text": "a b"}],
+        [{"text": "a"}, " b"],
+        ({"type": "output_text", "text": "a b", "annotations": []},),
+    ],
+)
+def test_text_parts_of_a_content_are_joined(parts):
+    assert parse_messages([{"role": "user", "content": parts}], "it", "user")[0]["content"] == "a b"
+
+
+@pytest.mark.parametrize("part", [{"type": "image_url", "image_url": {}}, {"type": "text", "text": None}, 3, None])
+def test_other_parts_of_a_content_are_refused(part):
+    with refused(DataError, "message 1"):
+        parse_messages([{"role": "user", "content": [{"type": "text", "text": "a"}, part]}], "it", "user")
+
+
+@pytest.mark.parametrize("content", ["", None, "Let me see."])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call", "audio"])
+def test_parts_of_a_message_that_are_not_read_are_refused(content, key):
+    with refused(DataError, "message 1", key):
+        parse_response([{"role": "assistant", "content": content, key: [{"name": "kettle"}]}])
+    assert parse_response([{"role": "assistant", "content": "a", key: None}])
+    assert parse_response([{"role": "assistant", "content": "a", key: []}])
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_response_must_not_begin_with_a_turn_of_the_prompt(role):
+    with refused(DataError, f"of role {role}"):
+        parse_response([{"role": role, "content": "q"}, {"role": "assistant", "content": "a"}])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from lorerm.data import preferences as module
 from lorerm.data import responses
+from lorerm.data.account import ReadingSummary
 from lorerm.data.comparisons import Comparisons
-from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.preferences import Preferences
 from lorerm.data.responses import read_messages
 from lorerm.data.schema import Comparison
 from lorerm.errors import DataError, RunError
@@ -38,11 +39,17 @@ def rows(draw):
     if draw(st.booleans()):
         row["prompt"] = as_messages(row["prompt"], "user")
     optional = {
-        "prompt_id": st.none() | names,
         "split": st.sampled_from([None, "train", "test", "val"]),
         "weight": st.none() | st.floats(0.1, 10),
     }
     return row | {name: draw(values) for name, values in optional.items() if draw(st.booleans())}
+
+
+@st.composite
+def logs(draw, max_size=5):
+    """Rows that fulfil the contract, with a prompt id in all rows or in no row."""
+    records = draw(st.lists(rows(), min_size=1, max_size=max_size))
+    return [record | {"prompt_id": draw(names)} for record in records] if draw(st.booleans()) else records
 
 
 def rowed(n=3):
@@ -51,7 +58,7 @@ def rowed(n=3):
     )
 
 
-@given(st.lists(rows(), min_size=1, max_size=5))
+@given(logs())
 @settings(max_examples=60, deadline=None)
 def test_every_valid_row_survives_every_way_in_and_out(tmp_path_factory, records):
     preferences = Preferences.from_records(records)
@@ -70,7 +77,7 @@ def test_every_valid_row_survives_every_way_in_and_out(tmp_path_factory, records
             assert whole[-1]["role"] == "assistant"
 
 
-@given(st.lists(rows(), min_size=1, max_size=4), st.data())
+@given(logs(max_size=4), st.data())
 @settings(max_examples=40, deadline=None)
 def test_a_bad_row_is_named(records, data):
     number = data.draw(st.integers(1, len(records)))
@@ -304,7 +311,7 @@ def test_a_list_of_responses_is_checked():
         Preferences.from_responses([(" ", "a"), ("q", "a")], Comparisons.from_columns([0], [1], ["u"]))
 
 
-@given(st.lists(rows(), min_size=1, max_size=5), st.randoms())
+@given(logs(), st.randoms())
 @settings(max_examples=40, deadline=None)
 def test_canonical_order_changes_no_comparison_and_not_with_the_order_of_the_input(records, random):
     preferences = Preferences.from_records(records)
@@ -314,3 +321,34 @@ def test_canonical_order_changes_no_comparison_and_not_with_the_order_of_the_inp
     shuffled = Preferences.from_records([records[i] for i in order])
     assert shuffled.canonical().responses.equals(preferences.canonical().responses)
     assert shuffled.canonical().chosen.tolist() == preferences.canonical().chosen[order].tolist()
+
+
+ROW = {"user_id": "u", "prompt": "Tell me of bread.", "chosen": "a", "rejected": "b"}
+
+
+@pytest.mark.parametrize("lacking", [None, "", " ", float("nan")])
+def test_prompt_id_is_given_in_all_rows_or_in_none(lacking):
+    """Otherwise the prompt of rows without an id gets an id of its own, and can be in both train and test."""
+    with refused(DataError, "2", "3", file="records", row=2, column="prompt_id"):
+        Preferences.from_records([ROW | {"prompt_id": one} for one in ("p", lacking, lacking)])
+    assert Preferences.from_records([ROW | {"prompt_id": lacking}, ROW]).prompt_ids.tolist()[0]
+
+
+def test_repeated_comparisons_are_counted_and_kept():
+    other = [{**ROW, "user_id": "v"}, {**ROW, "prompt": "Tell me of tea."}, {**ROW, "chosen": "b", "rejected": "a"}]
+    preferences = Preferences.from_records([ROW, ROW, *other, ROW])
+    assert len(preferences) == 6
+    assert preferences.summary.n_repeated == 2
+    (sentence,) = preferences.summary.warnings()
+    assert ": 2." in sentence
+
+
+def test_texts_of_prompts_are_compared_without_white_space_and_unicode_forms():
+    prompts = [
+        "Tell me of  caf\u00e9.",
+        " Tell me of cafe\u0301.\n",
+        "Tell me of tea.",
+        as_messages("Tell me of tea.", "user"),
+    ]
+    found = Preferences.from_records({**ROW, "prompt": prompt} for prompt in prompts).index_prompt_texts()
+    assert found.tolist() == [0, 0, 1, 1]

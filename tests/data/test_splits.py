@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lorerm.data.preferences import Preferences
 from lorerm.data.schema import SPLITS
 from lorerm.data.splits import Splits, SplitSize, assign_splits, split
+from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.errors import ConfigError, DataError
 from refusals import refused
 
@@ -331,3 +332,36 @@ def test_bad_share():
 def test_mean_number_of_comparisons_of_a_user():
     assert SplitSize(4, 10).mean_pairs == 2.5
     assert SplitSize(0, 0).mean_pairs == 0
+
+
+def same_prompt_with_other_ids(prompt_ids, prompt="Tell me of bread."):
+    """Comparisons of one user between the same responses to the same prompt, with these prompt ids."""
+    return Preferences.from_records(
+        {"user_id": "x", "prompt_id": one, "prompt": prompt + " " * n, "chosen": "a", "rejected": "b", "split": side}
+        for n, (one, side) in enumerate(zip(prompt_ids, ("train", "test", "test"), strict=True))
+    )
+
+
+def test_same_prompt_in_train_and_test_under_other_ids_is_warned_of():
+    """Ids that are row numbers: the split cannot keep a prompt on one side."""
+    summary = split(same_prompt_with_other_ids("123"), unseen_users=0).summary
+    assert (summary.n_prompts_shared, summary.n_responses_shared) == (1, 0), "only white space differs"
+    (sentence,) = summary.warnings()
+    assert sentence.startswith("LEAK")
+    assert "prompt_id" in sentence
+
+
+def test_same_conversations_in_train_and_test_are_counted():
+    data = EmbeddedPreferences.from_arrays(np.eye(2), [0, 1], [1, 0], ["x", "x"], ["p", "q"])
+    summary = Splits.from_labels(data, ["train_seen", "test_seen"], unseen_wanted=False).summary
+    assert (summary.n_prompts_shared, summary.n_responses_shared) == (0, 2)
+    assert len(summary.warnings()) == 1
+
+
+def test_same_prompt_on_one_side_is_no_leak():
+    data = same_prompt_with_other_ids("123")
+    other = Preferences.from_records(
+        {"user_id": "x", "prompt_id": str(n), "prompt": f"Of {n}?", "chosen": "a", "rejected": "b"} for n in range(3)
+    )
+    assert Splits.from_labels(other, ["train_seen", "test_seen", "unused"]).summary.n_prompts_shared == 0
+    assert Splits.from_labels(data, ["unused", "test_seen", "test_seen"]).summary.n_prompts_shared == 0

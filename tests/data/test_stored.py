@@ -80,7 +80,7 @@ def test_responses_are_read_some_rows_at_a_time(tmp_path, preferences, monkeypat
 
 
 def test_users_are_forgotten_with_the_texts_that_only_they_compared(tmp_path, preferences):
-    own = {"user_id": "user-01", "prompt_id": "own", "prompt": "The quokka?", "chosen": "A quokka.", "rejected": "No."}
+    own = {"user_id": "user-01", "prompt": "The quokka?", "chosen": "A quokka.", "rejected": "No."}
     rows = [{**own}, *choices()]
     write_preferences(tmp_path, Preferences.from_records(rows))
     before = StoredResponses(tmp_path).conversations(slice(0, 32))

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lorerm.data.readers.files import DataFile, data_files
+from lorerm.data.readers.files import DataFile, find_files
 from lorerm.errors import DataError
 from lorerm.ray.partitions import Partition, partition_users
 from refusals import refused
@@ -59,10 +59,10 @@ def test_ids_of_users(tmp_path):
     """As when the files are read: integers become strings, and folders name users."""
     write(tmp_path / "numbers", "1.parquet", [3, 3, 4])
     write(tmp_path / "numbers", "2.parquet", [4.0, 5.0])
-    assert partition_users(data_files(tmp_path / "numbers"), "user_id", 1)[1] == ("3", "4", "5")
+    assert partition_users(find_files(tmp_path / "numbers").files, "user_id", 1)[1] == ("3", "4", "5")
     write(tmp_path / "folders", "user_id=a%2Fb/0.parquet", [None, None])
     write(tmp_path / "folders", "user_id=c/0.parquet", [None])
-    partitions, users = partition_users(data_files(tmp_path / "folders"), "user_id", 1, max_rows=2)
+    partitions, users = partition_users(find_files(tmp_path / "folders").files, "user_id", 1, max_rows=2)
     assert users == ("a/b", "c")
     assert [len(partition.files) for partition in partitions] == [1, 1]
 

@@ -82,3 +82,29 @@ def test_an_embedding_of_another_length_is_rejected(value, length):
 def test_numbers_beyond_float32_become_infinite():
     """Their rewards are then rejected."""
     assert np.isinf(decode([read([1e300])], 1)).all()
+
+
+def messages(*contents, **more):
+    """Return an assistant's message as a request's schema reads it."""
+    return [Message.from_json(json.dumps({"role": "assistant", "content": one, **more}).encode()) for one in contents]
+
+
+def test_messages_are_read_by_the_same_rule_as_in_files():
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "bc"}]
+    printed = '[{"role": "assistant", "content": "abc"}]'
+    documents = [messages(parts), messages("abc", name="x"), printed]
+    assert embedded(documents, ["q"] * 3, LengthEncoder()) == [[1, 3]] * 3
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        messages("a", tool_calls=[{"name": "kettle"}]),
+        messages(None, tool_calls=[{"name": "kettle"}]),
+        messages([{"type": "image_url", "image_url": "x"}]),
+        messages(None),
+    ],
+)
+def test_messages_that_are_not_text_are_refused(document):
+    with refused(DataError):
+        embedded([document], ["q"], LengthEncoder())

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lorerm.cli.console import warn
 from lorerm.cli.encoders import add_running_options, run_encoder
 from lorerm.cli.options import add_rank_option, add_run_argument
-from lorerm.data.coercion import as_list
+from lorerm.data.account import unread_warnings
 from lorerm.data.conversation import as_conversation
-from lorerm.data.readers.files import read_rows
+from lorerm.data.printed import list_in
+from lorerm.data.readers.files import find_files, read_rows
 from lorerm.errors import DataError
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.models import check_user, load_model
@@ -45,9 +47,12 @@ def call(parsed: argparse.Namespace) -> None:
     model = load_model(run, parsed.rank)
     check_user(run, model, parsed.user, "score with --population")
     candidates = []
-    for row in read_rows(parsed.data, "user_id"):
-        with _located(row.source, row.number):
-            candidates.append(_parse_candidate(row.record))
+    inputs = find_files(parsed.data)
+    warn(unread_warnings(inputs.unread))
+    for file in inputs.files:
+        for row in read_rows(file, "user_id"):
+            with _located(row.source, row.number):
+                candidates.append(_parse_candidate(row.record))
     encoder = run_encoder(run, parsed)
     for number, (prompt, responses, single) in enumerate(candidates, 1):
         with _located(parsed.data, number):
@@ -71,7 +76,7 @@ def _parse_candidate(record: object) -> tuple[Any, list[Any], bool]:
     if not isinstance(record, Mapping) or "prompt" not in record or not {"response", "responses"} & record.keys():
         raise DataError("the row is not a candidate", 'give JSON with "prompt", and "response" or "responses"')
     single = "responses" not in record
-    responses = [record["response"]] if single else as_list(record["responses"])
+    responses = [record["response"]] if single else list_in(record["responses"])
     if not responses:
         raise DataError(
             'column "responses" is not a list, or is empty', "give the list of responses to rank", column="responses"

@@ -201,6 +201,10 @@ class Comparisons:
             return []
         return weight_warnings(self.weights, len(self.index_users()[0]))
 
+    def index_prompt_texts(self) -> Ints | None:
+        """Return for each comparison the index of its prompt's text, int64 [n]; None if there are no texts."""
+        return None
+
     def describe_response(self, row: int) -> str:
         """Describe a response for an error, by the first comparison that uses it: user, prompt, chosen or rejected."""
         chosen, rejected = self.rows()

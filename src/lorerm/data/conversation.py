@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import warnings
 from typing import Literal, TypeAlias, TypedDict
 
 from lorerm.data.coercion import as_list, describe, is_missing
+from lorerm.data.printed import messages_in
 from lorerm.errors import DataError
 
 ROLES = ("system", "user", "assistant", "tool")
 """The roles that a message may have."""
+
+# Parts of a message, beside its content, without which a response is incomplete. No encoder reads them.
+_NOT_READ = ("tool_calls", "function_call", "audio", "images")
+
+_TEXT_PARTS = ("text", "input_text", "output_text")  # the types of text in OpenAI's lists of content parts
 
 
 class Message(TypedDict):
@@ -28,18 +32,22 @@ Conversation: TypeAlias = tuple[Message, ...]
 def parse_messages(value: object, name: str, role: Literal["user", "assistant"]) -> Conversation:
     """Check a value and return it as messages.
 
-    A string becomes one message of the given role. A list must contain `{"role", "content"}` mappings, whose other keys
-    are ignored. Lone surrogates are replaced by U+FFFD. `name` describes the value in errors, for instance
-    `column "chosen"`. Raises `DataError` if the value is not valid.
+    A string becomes one message of the given role; a string that is the printed form of messages becomes these. A list
+    must contain `{"role", "content"}` mappings, whose other keys are ignored. A content that is a list of text parts
+    becomes one text. Lone surrogates are replaced by U+FFFD. `name` describes the value in errors, for instance
+    `column "chosen"`. Raises `DataError` if the value is not valid, or has parts that are not text.
     """
     if isinstance(value, str):
-        return (Message(role=role, content=storable(value)),)
+        printed = messages_in(value, name)
+        if printed is None:
+            return (Message(role=role, content=storable(value)),)
+        value = printed
     if is_missing(value):
         raise DataError(f"{name} is missing", "give a string or a list of messages, or leave the row out")
     entries = as_list(value)
     if entries is None:
         raise DataError(f"{name} is {describe(value)}", 'give a string or a list of {"role", "content"} messages')
-    messages = tuple(_parse_message(message, name, number) for number, message in enumerate(entries, 1))
+    messages = tuple(_parse_message(message, f"{name}, message {number}") for number, message in enumerate(entries, 1))
     if not messages:
         raise DataError(f"{name} is an empty list", "give at least one message, or leave the row out")
     return messages
@@ -59,8 +67,13 @@ def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
 
 
 def parse_response(value: object, name: str = "the response") -> Conversation:
-    """Return a response as messages. It must end in an assistant turn, whose text may be empty."""
+    """Return a response as messages: what follows the prompt, up to an assistant turn, whose text may be empty."""
     messages = parse_messages(value, name, "assistant")
+    if messages[0]["role"] in ("system", "user"):
+        raise DataError(
+            f"{name} begins with a turn of role {messages[0]['role']}",
+            "give only the turns that follow the prompt, and put all turns before them into the prompt",
+        )
     if messages[-1]["role"] != "assistant":
         raise DataError(
             f"{name} ends in a turn of role {messages[-1]['role']}", "end the response in an assistant turn"
@@ -79,6 +92,12 @@ def as_conversation(prompt: object, response: object) -> Conversation:
     return parse_prompt(prompt) + parse_response(response)
 
 
+def check_several(values: object, argument: str) -> None:
+    """Raise `DataError` if a single text is given in place of a list of texts: its letters would be the texts."""
+    if isinstance(values, (str, bytes)):
+        raise DataError(f"{argument} is a single text", "give a list, also of one text", argument=argument)
+
+
 def conversation_key(conversation: Conversation) -> str:
     """Return the canonical JSON of a conversation, in ASCII. Keys are equal if and only if the conversations are.
 
@@ -89,30 +108,6 @@ def conversation_key(conversation: Conversation) -> str:
     """
     turns = [(message["role"], message["content"]) for message in conversation]
     return json.dumps(turns, separators=(",", ":"))
-
-
-def is_stringified_list(text: str) -> bool:
-    """Return True if a response is the printed form of a list of strings or of messages.
-
-    In one published data set, only the rejected responses have this form, so that the brackets reveal which response
-    was chosen (a label leak).
-
-    Examples
-    --------
-    >>> is_stringified_list("['Hi!']"), is_stringified_list('[{"role": "assistant", "content": "Hi!"}]')
-    (True, True)
-    >>> is_stringified_list("[1, 2]"), is_stringified_list("[sic]")
-    (False, False)
-    """
-    text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return False
-    value = _evaluate(text)
-    if not isinstance(value, list) or not value:
-        return False
-    return all(isinstance(entry, str) for entry in value) or all(
-        isinstance(entry, dict) and {"role", "content"} <= entry.keys() for entry in value
-    )
 
 
 def storable(text: str) -> str:
@@ -127,31 +122,43 @@ def storable(text: str) -> str:
     return text
 
 
-def _parse_message(message: object, name: str, number: int) -> Message:
+def _parse_message(message: object, name: str) -> Message:
     if isinstance(message, str):
         raise DataError(
-            f"{name} is a list of strings",
-            'give one string, or a list of {"role", "content"} messages',
+            f"{name} is a string, not a message", 'give one string, or a list of {"role", "content"} messages'
         )
     if not isinstance(message, dict):
-        raise DataError(f"{name}, message {number} is a {type(message).__name__}", 'give {"role": ..., "content": ...}')
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise DataError(f"{name}, message {number} has the role {role!r:.40}", f"use one of {', '.join(ROLES)}")
-    if not isinstance(content, str):
-        raise DataError(f"{name}, message {number} has content of type {type(content).__name__}", "give a string")
-    return Message(role=role, content=storable(content))
+        raise DataError(f"{name} is a {type(message).__name__}", 'give {"role": ..., "content": ...}')
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise DataError(f"{name} has the role {role!r:.40}", f"use one of {', '.join(ROLES)}")
+    for key in _NOT_READ:
+        part = message.get(key)
+        if not is_missing(part) and (as_list(part) is None or len(as_list(part) or ())):
+            raise DataError(
+                f"{name} has {key}, which are not read",
+                "write what they say into the content as text, or leave the row out",
+            )
+    return Message(role=role, content=storable(_parse_content(message.get("content"), name)))
 
 
-def _evaluate(text: str) -> object:
-    """Return the value of a text that is JSON or a Python literal. Return None if it is neither."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of an unknown escape such as "\d" in the text
-            return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
+def _parse_content(content: object, name: str) -> str:
+    """Return the content of a message as text; the texts of a list of parts are joined."""
+    if isinstance(content, str):
+        return content
+    if is_missing(content):
+        raise DataError(f"{name} has no content", "give a string, or leave the row out")
+    parts = as_list(content)
+    if not parts:
+        raise DataError(f"{name} has content of type {type(content).__name__}", "give a string")
+    texts = []
+    for part in parts:
+        kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str) or kind not in (*_TEXT_PARTS, "str"):
+            raise DataError(
+                f"{name} has a content part of type {kind!r:.40}",
+                "give only parts of type text, since nothing else is read, or leave the row out",
+            )
+        texts.append(text)
+    return "".join(texts)

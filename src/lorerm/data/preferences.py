@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,61 +13,32 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lorerm.atomic import atomic_path
+from lorerm.data.account import Account, Fact, ReadingSummary
 from lorerm.data.comparisons import Comparisons, as_strings
 from lorerm.data.conversation import Conversation, conversation_key, parse_prompt, parse_response
+from lorerm.data.feedback.rows import parse_row
 from lorerm.data.readers.datasets_folder import dataset_rows
-from lorerm.data.readers.files import read_rows
+from lorerm.data.readers.files import DataFile, find_files, read_rows
 from lorerm.data.readers.format import Row
+from lorerm.data.readers.tables import table_records
 from lorerm.data.responses import build_responses, canonical_order, read_messages
-from lorerm.data.schema import Comparison, parse_row
+from lorerm.data.schema import Comparison
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import datasets
     import pyarrow as pa
 
     from lorerm.arrays import Ints, Strings
-    from lorerm.data.readers.files import DataFile
+    from lorerm.data.readers.tables import Table
 
 # Number of comparisons in one chunk of `Preferences.table`, and in one row group of its Parquet file. It is fixed, so
 # that equal tables give identical bytes. It is small, so that the text in a chunk stays below 2 GiB, the limit of the
 # chunk's 32-bit offsets.
 _ROWS_PER_CHUNK = 10_000
 _ROWS_READ = 1_000  # number of rows of a Parquet file converted to Python objects at a time
-
-
-@dataclass(frozen=True)
-class ReadingSummary:
-    """Counts of the rows read from an input, of the comparisons that they became, and of ties.
-
-    A comparison that occurs twice in the input is kept twice, since the user made it twice.
-    """
-
-    n_rows: int
-    """number of rows read"""
-    n_pairs: int
-    """number of comparisons that the rows became"""
-    n_ties: int = 0
-    """number of pairs of responses that gave no comparison because their ratings or their texts are equal"""
-
-    def warnings(self) -> list[str]:
-        """Return a sentence with the number of ties, if there are any."""
-        if not self.n_ties:
-            return []
-        return [f"Pairs of responses left out because their ratings or texts are equal: {self.n_ties:,}."]
-
-    def check(self, source: str | None = None) -> None:
-        """Raise `DataError` if there are no rows or no comparisons; `source` names the input in the error."""
-        if not self.n_rows:
-            raise DataError("the input has no rows", "give at least one row", file=source)
-        if not self.n_pairs:
-            raise DataError(
-                "every row is a tie, so no comparison is left",
-                "give rows in which the user preferred one response to another",
-                file=source,
-            )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -110,14 +82,15 @@ class Preferences(Comparisons):
 
     @classmethod
     def from_records(
-        cls, records: Iterable[Mapping[str, object]], source: str = "records", user_column: str = "user_id"
+        cls, records: Iterable[Mapping[str, object]] | Table, source: str = "records", user_column: str = "user_id"
     ) -> Preferences:
         """Check rows and convert them to comparisons (one chosen and one rejected response each).
 
         Parameters
         ----------
         records
-            One mapping for each row, with these columns; other columns are ignored:
+            One mapping for each row, or a table of pandas, polars or Arrow, with these columns; other columns are
+            ignored, and a warning of the summary names those that look like feedback:
 
             - the user (a string or whole number), under the name `user_column`
             - `prompt`
@@ -136,13 +109,14 @@ class Preferences(Comparisons):
         DataError
             A row is not valid (the error names row and column), or there is no comparison.
         """
-        return cls._from_rows((Row(source, number, record) for number, record in enumerate(records, 1)), user_column)
+        rows = (Row(source, number, record) for number, record in enumerate(table_records(records, user_column), 1))
+        return cls._from_rows(rows, user_column)
 
     @classmethod
     def from_files(
         cls, *paths: str | Path | DataFile, user_column: str = "user_id", may_be_empty: bool = False
     ) -> Preferences:
-        """Read comparisons from files (JSON lines, JSON, CSV or Parquet, also gzipped) or folders.
+        """Read comparisons from files (JSON lines, JSON, CSV or Parquet, also compressed) or folders.
 
         Parameters
         ----------
@@ -150,8 +124,8 @@ class Preferences(Comparisons):
             Each path is one of:
 
             - a file
-            - a folder of files, which are read in the order of their names
-            - a folder whose subfolders are named `column=value` and contain files
+            - a folder of files, which are read in the order of their names, those of subfolders last; the names of
+              subfolders can give columns (`column=value`)
             - a folder written by `save_to_disk` of the `datasets` library
         user_column
             The name of the column with the users.
@@ -170,8 +144,17 @@ class Preferences(Comparisons):
         """
         if not paths:
             raise DataError("no file was given", "name at least one file or folder", argument="paths")
-        rows = (row for path in paths for row in read_rows(path, user_column))
-        return cls._from_rows(rows, user_column, may_be_empty=may_be_empty)
+        files: list[DataFile] = []
+        unread: list[Path] = []
+        for path in paths:
+            if isinstance(path, DataFile):
+                files.append(path)
+            else:
+                found = find_files(Path(path))
+                files += found.files
+                unread += found.unread
+        rows = (row for file in files for row in read_rows(file, user_column))
+        return cls._from_rows(rows, user_column, unread, may_be_empty=may_be_empty)
 
     @classmethod
     def from_dataset(
@@ -361,6 +344,25 @@ class Preferences(Comparisons):
         found = read_messages(self.responses["prompt" if column == "prompt" else "response"].take(used))
         return [found[row] for row in index.reshape(-1).tolist()]
 
+    def n_repeated(self) -> int:
+        """Return the number of comparisons that occur earlier with the same user, prompt and responses."""
+        columns = np.stack([self.index_users()[1], *self.rows()])
+        ordered = columns[:, np.lexsort(columns)]
+        return int((ordered[:, 1:] == ordered[:, :-1]).all(axis=0).sum())
+
+    def index_prompt_texts(self) -> Ints:
+        """Return for each comparison the index of its prompt's text, int64 [n].
+
+        White space and the form in which Unicode characters are composed make no difference.
+        """
+        used, index = np.unique(self.chosen, return_inverse=True)
+        number: dict[str, int] = {}
+        texts = [
+            number.setdefault(_normal_text(prompt), len(number))
+            for prompt in read_messages(self.responses["prompt"].take(used))
+        ]
+        return np.array(texts, dtype=np.int64)[index.reshape(-1)]
+
     def conversations(self, side: Literal["chosen", "rejected"]) -> list[Conversation]:
         """Return the whole conversation of each comparison: the prompt, then the chosen or the rejected response."""
         pairs = zip(self.messages("prompt"), self.messages(side), strict=True)
@@ -385,27 +387,33 @@ class Preferences(Comparisons):
         )
 
     @classmethod
-    def _from_rows(cls, rows: Iterable[Row], user_column: str, *, may_be_empty: bool = False) -> Preferences:
-        n_rows = n_ties = 0
-        source: str | None = None
+    def _from_rows(
+        cls, rows: Iterable[Row], user_column: str, unread: Sequence[Path] = (), *, may_be_empty: bool = False
+    ) -> Preferences:
+        account = Account()
 
-        # This generator also counts rows and ties. The counts are complete after `from_comparisons` has consumed it.
+        # The account is complete after `from_comparisons` has consumed this generator.
         def comparisons() -> Iterator[Comparison]:
-            nonlocal n_rows, n_ties, source
             for row in rows:
-                n_rows, source = n_rows + 1, row.source
+                account.start_row(row.source, row.number)
+                if row.remark is not None:
+                    account.note(Fact.REMARK, row.remark)
                 try:
-                    parsed = parse_row(row.record, user_column)
+                    yield from parse_row(row.record, user_column, account)
                 except DataError as error:
                     raise error.in_row(row.source, row.number) from error
-                n_ties += parsed.ties
-                yield from parsed.comparisons
 
         found = cls.from_comparisons(comparisons())
-        summary = ReadingSummary(n_rows, len(found), n_ties)
+        summary = account.summary(len(found), found.n_repeated(), unread)
         if not may_be_empty:
-            summary.check(source)
+            summary.check(account.source)
         return replace(found, summary=summary)
+
+
+def _normal_text(prompt: Conversation) -> str:
+    return "\0".join(
+        f"{turn['role']} {' '.join(unicodedata.normalize('NFC', turn['content']).split())}" for turn in prompt
+    )
 
 
 @cache

@@ -6,7 +6,7 @@ Models are trained on seen users; unseen users are held out of training. Test pr
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -82,6 +82,10 @@ class SplitSummary:
     """number of comparisons in no split, for any reason"""
     unseen_wanted: bool = True
     """True if the split was meant to hold out users as unseen"""
+    n_prompts_shared: int = 0
+    """number of prompts whose text is in both train and test, under different prompt ids; 0 if there are no texts"""
+    n_responses_shared: int = 0
+    """number of responses (to the same prompt) that are in both train and test"""
 
     def warnings(self) -> list[str]:
         """Return the warnings about this split, one sentence each. A sentence names at most five users."""
@@ -100,6 +104,12 @@ class SplitSummary:
             sentences.append(
                 f"Prompts labelled as both train and test, whose train comparisons are left out: "
                 f"{self.n_prompts_on_both_sides:,}."
+            )
+        if self.n_prompts_shared or self.n_responses_shared:
+            texts = f"prompts with the same text: {self.n_prompts_shared:,}, " if self.n_prompts_shared else ""
+            sentences.append(
+                f"LEAK? Train and test have prompts in common, under different prompt ids ({texts}whole conversations: "
+                f"{self.n_responses_shared:,}). Give equal prompts equal ids, or leave the column prompt_id out."
             )
         if self.n_pairs_over_limit:
             sentences.append(
@@ -165,7 +175,8 @@ class Splits(Generic[T]):
                 argument="labels",
             )
         parts = {name: data.select(np.flatnonzero(names == name)) for name in SPLITS}
-        return cls(**parts, summary=_summarise(data, names, unseen_wanted))
+        summary = _summarise(data, names, unseen_wanted)
+        return cls(**parts, summary=_count_shared(data, names, summary))
 
 
 def split(
@@ -440,6 +451,23 @@ def _summarise(data: Comparisons, splits: NDArray[np.object_], unseen_wanted: bo
         n_pairs_labelled_unused=int((unused & ~unlabelled).sum()),
         n_pairs_unused=int(unused.sum()),
         unseen_wanted=unseen_wanted,
+    )
+
+
+def _count_shared(data: Comparisons, splits: NDArray[np.object_], summary: SplitSummary) -> SplitSummary:
+    """Add to a summary how many responses, and how many texts of prompts, are in both train and test."""
+    in_test = np.isin(splits, TEST_SPLITS)
+    in_train = ~in_test & (splits != UNUSED)
+
+    def count(*indices: Ints) -> int:
+        train, test = (np.concatenate([one[rows] for one in indices]) for rows in (in_train, in_test))
+        return len(np.intersect1d(train, test))
+
+    prompts = data.index_prompt_texts()
+    return replace(
+        summary,
+        n_prompts_shared=0 if prompts is None else count(prompts),
+        n_responses_shared=count(*data.rows()),
     )
 
 

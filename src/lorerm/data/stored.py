@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.atomic import atomic_path
+from lorerm.data.account import ReadingSummary
 from lorerm.data.comparisons import Comparisons
-from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.preferences import Preferences
 from lorerm.data.responses import read_responses, responses_schema
 from lorerm.errors import RunError
 

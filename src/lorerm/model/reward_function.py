@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lorerm.data.conversation import as_conversation
+from lorerm.data.conversation import as_conversation, check_several
 from lorerm.data.ids import parse_id
 from lorerm.embedding.checks import check_finite
 from lorerm.errors import DataError
@@ -79,12 +79,14 @@ class RewardFunction:
         Raises
         ------
         DataError
-            If the column of user ids is missing or has empty rows (None, NaN), and `population` is False; or if a value
-            is no id, for instance 1.5 (`lorerm.data.ids`).
+            If `prompts` or `completions` is a single text; or if the column of user ids is missing or has empty rows
+            (None, NaN), and `population` is False; or if a value is no id, for instance 1.5 (`lorerm.data.ids`).
             Also if the encoder computes NaN or infinite values.
         UnknownUserError
             If the model does not know a user, and `population` is False.
         """
+        check_several(prompts, "prompts")
+        check_several(completions, "completions")
         weights = self._weights(columns, len(completions))
         conversations = [as_conversation(*row) for row in zip(prompts, completions, strict=True)]
         embedded = torch.from_numpy(np.asarray(self.encoder.encode(conversations)))

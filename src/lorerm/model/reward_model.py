@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorerm.data.conversation import as_conversation
+from lorerm.data.conversation import as_conversation, check_several
 from lorerm.embedding.checks import check_finite
 from lorerm.embedding.matrices import as_tensor
 from lorerm.errors import DataError
@@ -79,11 +79,14 @@ class LowRankRewardModel(PretrainedModel):
 
         Raises
         ------
+        DataError
+            If `responses` is a single text, not a list, or one of them is not a response.
         ModelError
             If the encoder is not the one that the model was trained on.
         UnknownUserError
             If the model does not know the user and `population` is False.
         """
+        check_several(responses, "responses")
         if not responses:
             check_encoder(self, encoder.identity)
             return []
@@ -127,6 +130,7 @@ class LowRankRewardModel(PretrainedModel):
         ModelError
             If the user's weights have no covariance, or the encoder is not the one of the training.
         """
+        check_several(candidates, "candidates")
         if encoder is not None:
             candidates = self._embed(prompt, cast("Sequence[str]", candidates), encoder)
         embedded = self._checked(cast("Matrix", candidates))

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorerm.data.account import ReadingSummary
 from lorerm.data.comparisons import Comparisons
-from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.preferences import Preferences
 from lorerm.data.responses import build_responses, responses_schema
 from lorerm.data.stored import COMPARISONS, RESPONSES, damaged, load_comparisons, write_comparisons, write_table
 from lorerm.errors import DataError, RunError

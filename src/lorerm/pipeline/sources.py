@@ -63,7 +63,8 @@ class Source:
                 f"remove the option, or give the name of one data set ({', '.join(DATASETS)})",
                 argument=option,
             )
-        return Loaded(Preferences.from_files(*self.inputs, user_column=self.user_column), ", ".join(self.inputs))
+        preferences = Preferences.from_files(*self.inputs, user_column=self.user_column)
+        return Loaded(preferences, ", ".join(self.inputs), preferences.summary.lines())
 
     def describe(self) -> list[dict[str, str | None]]:
         """Return the name and content hash of each input. A data set read from the Hugging Face Hub has no hash."""

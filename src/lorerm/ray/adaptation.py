@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorerm.data.readers.files import data_files
+from lorerm.data.account import ReadingSummary
+from lorerm.data.readers.files import find_files
 from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.checks import same_warnings
 from lorerm.embedding.encoder import Encoder, EncoderIdentity, Progress
@@ -21,7 +22,6 @@ from lorerm.ray.partitions import Partition, partition_users
 from lorerm.ray.tasks import run_tasks
 
 if TYPE_CHECKING:
-    from lorerm.data.preferences import ReadingSummary
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.training.config import AdaptationConfig
@@ -97,7 +97,8 @@ def adapt_on_cluster(
             "use --engine local",
             argument="recipe",
         )
-    files = [file for path in paths for file in data_files(Path(path).absolute())]
+    found = [find_files(Path(path).absolute()) for path in paths]
+    files, unread = ([file for one in found for file in one.files], [file for one in found for file in one.unread])
     bare = _without_users(model)
 
     def set_up() -> Callable[[Partition], _Fitted]:
@@ -112,7 +113,7 @@ def adapt_on_cluster(
                 fitted[index] = get()
                 if progress is not None:
                     progress(len(fitted), len(partitions))
-    return _merge(partitions, [fitted[index] for index in sorted(fitted)], user_ids, model.encoder)
+    return _merge(partitions, [fitted[index] for index in sorted(fitted)], user_ids, model.encoder, unread)
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,16 @@ def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
 
 
 def _merge(
-    partitions: Sequence[Partition], fitted: Sequence[_Fitted], user_ids: Sequence[str], encoder: EncoderIdentity | None
+    partitions: Sequence[Partition],
+    fitted: Sequence[_Fitted],
+    user_ids: Sequence[str],
+    encoder: EncoderIdentity | None,
+    unread: Sequence[Path],
 ) -> AdaptedUsers:
     """Merge the results of all partitions, with the users in the order of `user_ids`."""
     # Only the first partition that reads a file counts the file's rows.
     read = [part.summary for partition, part in zip(partitions, fitted, strict=True) if partition.first]
-    counts = {name: sum(getattr(part, name) for part in read) for name in ("n_rows", "n_pairs", "n_ties")}
-    summary = replace(read[0], **counts)
+    summary = replace(ReadingSummary.total(read), unread=tuple(map(str, unread)))
     summary.check()
     found = reduce(lambda users, more: users.merge(more), (part.users for part in fitted if part.users is not None))
     known = set(found.user_ids)  # users who have only ties get no weights

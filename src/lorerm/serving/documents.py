@@ -44,12 +44,12 @@ def decode(vectors: Sequence[bytes | list[float]], dimension: int) -> Floats32:
     return np.stack([_decode_one(vector, dimension) for vector in vectors])
 
 
-def plain_text(document: Any) -> str | list[dict[str, str]] | None:  # noqa: ANN401 - one of the types of documents
+def plain_text(document: Any) -> str | list[dict[str, Any]] | None:  # noqa: ANN401 - one of the types of documents
     """Return a document's text, or its messages as dictionaries; None for an embedding."""
     if isinstance(document, str):
         return document
     if isinstance(document, list):
-        return [{"role": message.role, "content": message.content} for message in document]
+        return [message.model_dump(exclude_unset=True) for message in document]
     return document.text if isinstance(document, TextDocument) else None
 
 

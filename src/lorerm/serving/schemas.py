@@ -84,10 +84,17 @@ class ResponsePart(BaseModel):
 
 
 class Message(StrictRequest):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Its content is a text, or a list of parts of type `text`. Parts that are not text, and `tool_calls`, are an error,
+    since only text is read. Other fields are ignored.
+    """
+
+    # The other fields are kept, so that `lorerm.data.conversation` reads messages here by the same rule as in files.
+    model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    content: str | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000, fail_fast=True)] | None = None
 
 
 # fail_fast ends the validation of a list at its first error: a body can have millions of errors, which would need

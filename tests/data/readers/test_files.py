@@ -6,7 +6,7 @@ import pytest
 
 from logs import ROWS, compress, write_array, write_csv, write_lines, write_parquet
 from lorerm.data.preferences import Preferences
-from lorerm.data.readers.files import DataFile, data_files
+from lorerm.data.readers.files import DataFile, find_files
 from lorerm.errors import DataError
 from refusals import refused
 
@@ -17,11 +17,12 @@ FLAT_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.parametrize(
     ("name", "write"),
     [
         ("a.jsonl", write_lines),
+        ("a.ndjson", write_lines),
         ("a.JSONL", write_lines),
         ("lines.json", write_lines),
         ("array.json", write_array),
@@ -29,9 +30,18 @@ FLAT_ROWS = [
         ("a.parquet", write_parquet),
     ],
 )
-def test_every_format_gives_the_same_comparisons(tmp_path, name, write, zipped):
+def test_every_format_gives_the_same_comparisons(tmp_path, name, write, suffix):
     path = write(tmp_path / name)
-    assert Preferences.from_files(compress(path) if zipped else path) == WANTED
+    assert Preferences.from_files(compress(path, suffix) if suffix else path) == WANTED
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("cut", [-1, -9, 9])
+def test_compressed_file_that_was_cut_off(tmp_path, suffix, cut):
+    path = compress(write_lines(tmp_path / "a.jsonl"), suffix)
+    path.write_bytes(path.read_bytes()[:cut])
+    with refused(DataError, file=str(path), row=None):
+        Preferences.from_files(path)
 
 
 def test_several_files_and_folders_in_their_order(tmp_path):
@@ -93,22 +103,59 @@ def test_missing_paths(tmp_path):
         Preferences.from_files(tmp_path)
 
 
-def test_input_is_a_file_or_the_files_of_a_folder(tmp_path):
-    for name in ("b.parquet", "a.JSONL.gz", ".hidden.csv", "notes.txt", "year=2024/c.csv"):
+def test_input_is_a_file_or_the_files_of_a_folder_and_its_subfolders(tmp_path):
+    for name in ("b.parquet", "a.JSONL.gz", ".hidden.csv", "notes.txt", "year=2024/c.csv", "_log/d.jsonl", "sub/e.zip"):
         write_lines(tmp_path / name, FLAT_ROWS)
-    assert data_files(tmp_path / "notes.txt") == [DataFile(tmp_path / "notes.txt")]
-    assert [file.path.name for file in data_files(tmp_path)] == ["a.JSONL.gz", "b.parquet"]
+    (tmp_path / "_SUCCESS").touch()
+    assert find_files(tmp_path / "notes.txt").files == (DataFile(tmp_path / "notes.txt"),)
+    found = find_files(tmp_path)
+    assert [(file.path.name, dict(file.values)) for file in found.files] == [
+        ("a.JSONL.gz", {}),
+        ("b.parquet", {}),
+        ("c.csv", {"year": "2024"}),
+    ]
+    assert [path.name for path in found.unread] == ["notes.txt", "d.jsonl", "e.zip"]
+
+
+def test_files_that_were_not_read_are_named(tmp_path):
+    write_lines(tmp_path / "logs" / "1.jsonl")
+    (tmp_path / "logs" / "part.7z").write_text("x")
+    (sentence,) = Preferences.from_files(tmp_path / "logs").summary.warnings()
+    assert str(tmp_path / "logs" / "part.7z") in sentence
+    assert ": 1 (" in sentence
+
+
+@pytest.mark.parametrize("folder", ["2024-05", "user_id=u7", "2024/05"])
+def test_subfolders_are_read_beside_files(tmp_path, folder):
+    """Also where some files are in folders that give a column and one file is not."""
+    write_lines(tmp_path / "logs" / "1.jsonl", FLAT_ROWS[:1])
+    rows = [{key: value for key, value in FLAT_ROWS[1].items() if key != "user_id" or "=" not in folder}]
+    write_lines(tmp_path / "logs" / folder / "2.ndjson", rows)
+    assert Preferences.from_files(tmp_path / "logs").user_ids.tolist() == ["ann", "u7" if "=" in folder else "bob"]
+
+
+def test_folder_that_contains_a_link_to_itself_is_read_once(tmp_path):
+    write_lines(tmp_path / "logs" / "1.jsonl")
+    (tmp_path / "logs" / "again").symlink_to(tmp_path / "logs")
+    assert Preferences.from_files(tmp_path / "logs") == WANTED
 
 
 def test_partitions_are_read_in_the_order_of_their_names(tmp_path):
-    for name in ("b=2/1.csv", "a=1/c=%3D/2.csv", "a=1/c=%3D/1.csv", "a=1/0.csv", "notes/3.csv", "=x/4.csv"):
+    for name in ("b=2/1.csv", "a=1/c=%3D/2.csv", "a=1/c=%3D/1.csv", "a=1/0.csv", "=x/4.csv"):
         write_lines(tmp_path / name, FLAT_ROWS)
-    assert [(file.path.name, dict(file.values)) for file in data_files(tmp_path)] == [
+    assert [(file.path.name, dict(file.values)) for file in find_files(tmp_path).files] == [
+        ("4.csv", {}),
         ("0.csv", {"a": "1"}),
         ("1.csv", {"a": "1", "c": "="}),
         ("2.csv", {"a": "1", "c": "="}),
         ("1.csv", {"b": "2"}),
     ]
+
+
+def test_folder_name_and_column_must_agree(tmp_path):
+    path = write_lines(tmp_path / "user_id=ann" / "1.jsonl", FLAT_ROWS)
+    with refused(DataError, file=str(path), row=2, column="user_id"):
+        Preferences.from_files(tmp_path)
 
 
 def test_folder_names_give_columns(tmp_path):
@@ -136,10 +183,10 @@ def test_partition_without_a_user_is_refused_as_a_null_is(tmp_path):
 def test_folder_without_a_readable_file_is_refused(tmp_path):
     (tmp_path / "user_id=ann").mkdir()
     with refused(DataError, ".jsonl", file=str(tmp_path)):
-        data_files(tmp_path)
+        find_files(tmp_path)
 
 
 def test_folder_that_a_format_stores_as_a_whole_is_one_file(tmp_path):
     (tmp_path / "state.json").write_text("{}")
     write_lines(tmp_path / "1.jsonl", FLAT_ROWS)
-    assert data_files(tmp_path) == [DataFile(tmp_path)]
+    assert find_files(tmp_path).files == (DataFile(tmp_path),)

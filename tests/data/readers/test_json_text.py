@@ -37,3 +37,12 @@ def test_array_or_line_that_is_no_json(tmp_path, text, row):
     path.write_text(text)
     with refused(DataError, "JSON", file=str(path), row=row):
         list(FORMAT.read(path, "user_id"))
+
+
+@pytest.mark.parametrize("line", ['{"user_id": 1, "chosen": "a", "chosen": "b"}', '{"x": {"chosen": 1, "chosen": 1}}'])
+def test_name_that_occurs_twice_is_refused(tmp_path, line):
+    """Python's parser would keep the last value without a word."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"user_id": "ann"}\n' + line)
+    with refused(DataError, file=str(path), row=2, column="chosen"):
+        list(FORMAT.read(path, "user_id"))

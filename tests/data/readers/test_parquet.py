@@ -32,3 +32,17 @@ def test_damaged_file(tmp_path):
     path.write_bytes(b"PAR1")
     with refused(DataError, "Parquet", file=str(path)):
         Preferences.from_files(path)
+
+
+def test_columns_that_look_like_feedback_are_read_and_counted(tmp_path):
+    pq.write_table(pa.Table.from_pylist([{**row, "margin": 1.5, "noise": 2} for row in ROWS]), tmp_path / "a.parquet")
+    assert "noise" not in next(FORMAT.read(tmp_path / "a.parquet", "user_id")).record
+    (sentence,) = Preferences.from_files(tmp_path / "a.parquet").summary.warnings()
+    assert '"margin" (2)' in sentence
+
+
+def test_second_column_of_a_name_is_refused(tmp_path):
+    table = pa.Table.from_pylist(ROWS)
+    pq.write_table(table.append_column("chosen", table["rejected"]), tmp_path / "a.parquet")
+    with refused(DataError, file=str(tmp_path / "a.parquet"), column="chosen"):
+        Preferences.from_files(tmp_path / "a.parquet")

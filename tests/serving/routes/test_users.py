@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorerm import EmbeddedPreferences, HashingEncoder
+from lorerm import EmbeddedPreferences, HashingEncoder, Preferences, embed
 from lorerm.data.conversation import as_conversation
 from lorerm.model.acquisition import posterior_of
 from servers import base64_of
@@ -50,6 +50,32 @@ def test_weights_are_the_librarys(client, model, user):
     equals(found, fitted(model, user, [(0, 1), (2, 1), (0, 3)], [1.0, 2.5, 1.0]))
     assert (found["user"], found["answers"], found["version"]) == (user, 3, 2)
     assert client.get(f"/v1/users/{user}").json() == found
+
+
+def test_rows_of_a_log_are_the_comparisons_that_files_give(client, model):
+    """Texts, messages, messages stored as text, and text parts: one rule for all ways in."""
+    question, long = ([{"role": role, "content": text}] for role, text in (("user", PROMPT), ("assistant", TEXTS[1])))
+    rows = [
+        {"prompt": PROMPT, "chosen": TEXTS[0], "rejected": TEXTS[1]},
+        {
+            "prompt": [{"role": "user", "content": PROMPT}],
+            "chosen": long,
+            "rejected": json.dumps(long).replace("Well", "Oh"),
+        },
+        {"prompt": f"{PROMPT} Again?", "chosen": '["a", "b"]', "rejected": TEXTS[3]},
+        {
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}],
+            "chosen": [{"role": "assistant", "content": TEXTS[2], "name": "x"}],
+            "rejected": [{"role": "assistant", "content": [{"type": "text", "text": text} for text in ("N", "o.")]}],
+        },
+    ]
+    found = put(client, "new", *rows).json()
+    read = Preferences.from_records({"user_id": "new", **row} for row in rows)
+    equals(found, model.users().update(embed(read, HashingEncoder()), model).select(["new"]))
+    tools = [{**long[0], "tool_calls": [{"name": "kettle"}]}]
+    refused = put(client, "new", {"prompt": question, "chosen": long, "rejected": tools})
+    assert refused.status_code == 422
+    assert "tool_calls" in refused.json()["error"]["message"]
 
 
 def test_a_choice_among_several_counts_as_one_judgement(client, model):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lorerm.data.account import ReadingSummary
 from lorerm.data.conversation import Message, parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.raw import (
@@ -24,7 +25,7 @@ from lorerm.data.datasets.raw import (
     raw_file,
     resolve,
 )
-from lorerm.data.preferences import Preferences, ReadingSummary
+from lorerm.data.preferences import Preferences
 from lorerm.data.schema import UNUSED, Comparison
 from lorerm.data.splits import SplitConfig
 from lorerm.errors import DataError

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FORMATS: Mapping[str, str] = {
     "JSON (lines or an array)": "lorerm.data.readers.json_text",
-    "CSV": "lorerm.data.readers.csv_table",
+    "CSV (commas, semicolons or tabs)": "lorerm.data.readers.csv_table",
     "Parquet": "lorerm.data.readers.parquet",
     "`datasets` folder": "lorerm.data.readers.datasets_folder",
 }
@@ -32,4 +32,7 @@ def find_format(path: Path) -> Format | None:
 
 def known_suffixes() -> str:
     """Return the suffixes of the files that can be read, as text for errors: ".jsonl, .csv (also with .gz)"."""
-    return f"{', '.join(suffix for one in all_formats() for suffix in one.suffixes)} (also with .gz)"
+    from lorerm.data.readers.format import COMPRESSED
+
+    suffixes = ", ".join(suffix for one in all_formats() for suffix in one.suffixes)
+    return f"{suffixes} (also with {', '.join(COMPRESSED)})"

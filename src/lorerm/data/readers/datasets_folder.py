@@ -22,8 +22,8 @@ def dataset_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a data set in memory. `source` is its name in errors.
 
-    Only the user column and the columns in `lorerm.data.schema.COLUMNS` are read. If a `DatasetDict` has several
-    splits, rows without a value in the column `split` get the name of their split.
+    Only the columns that `needed_columns` returns are read. If a `DatasetDict` has several splits, rows without a value
+    in the column `split` get the name of their split.
     """
     if isinstance(dataset, Mapping):
         for name, part in dataset.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from lorerm.data.coercion import is_missing
 from lorerm.data.readers import find_format, known_suffixes
 from lorerm.errors import DataError, first_line
 
@@ -29,58 +31,79 @@ class DataFile:
     """column -> value, for instance `{"user_id": "u7"}` in a folder `user_id=u7`; None means a null"""
 
 
-def data_files(path: Path) -> list[DataFile]:
-    """List the files to read for a path, in the order of their names.
+@dataclass(frozen=True)
+class InputFiles:
+    """The files that a path stands for: those that are read, and those that are not."""
+
+    files: tuple[DataFile, ...]
+    """the files to read, in the order of their names"""
+    unread: tuple[Path, ...] = ()
+    """the files in the folder that are not read, because their format is not known"""
+
+
+def find_files(path: Path) -> InputFiles:
+    """Find the files to read for a path.
 
     - For a file, or for a folder that is itself in a known format: the path itself.
-    - For any other folder: the files in it.
-    - If a folder has no such files: the files in its subfolders named `column=value`, at any depth. Hive, Spark and
-      `pyarrow.dataset` partition data in this way.
+    - For any other folder: the files in it, then those in its subfolders, in the order of their names. A subfolder
+      named `column=value` gives its files the value of a column. Hive, Spark and `pyarrow.dataset` partition data in
+      this way.
 
-    Raises `DataError` if a folder has no file of a known format.
+    Names that begin with a dot are passed over, and so are empty files of unknown formats such as `_SUCCESS`. Files in
+    folders whose names begin with an underscore, which hold logs and temporary files of the program that wrote the
+    data, are not read. Raises `DataError` if a folder has no file of a known format.
     """
     if not path.is_dir() or find_format(path) is not None:
-        return [DataFile(path)]
-    files = list(_files_in(path, {})) or list(_partitions(path, {}))
+        return InputFiles((DataFile(path),))
+    found = _walk(path, {}, frozenset())
+    files = tuple(file for file in found if isinstance(file, DataFile))
     if not files:
         raise DataError(
             f"the folder is not a saved data set, and it has no file ending in {known_suffixes()}",
             "check the path",
             file=path,
         )
-    return files
+    return InputFiles(files, tuple(file for file in found if isinstance(file, Path)))
 
 
-def _files_in(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
-    for entry in sorted(folder.iterdir()):
-        if not entry.is_dir() and not entry.name.startswith(".") and find_format(entry) is not None:
-            yield DataFile(entry, values)
-
-
-def _partitions(folder: Path, values: Mapping[str, str | None]) -> Iterator[DataFile]:
-    for entry in sorted(folder.iterdir()):
-        column, separator, value = entry.name.partition("=")
-        if separator and column and entry.is_dir():
-            within = {**values, column: None if value == _NULL else unquote(value)}
-            yield from _files_in(entry, within)
-            yield from _partitions(entry, within)
+def _walk(folder: Path, values: Mapping[str, str | None], above: frozenset[Path]) -> list[DataFile | Path]:
+    """List the files in a folder and its subfolders: a `DataFile` if it can be read, otherwise its path."""
+    here = folder.resolve()
+    if here in above:  # a link to a folder that contains it
+        return []
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    found: list[DataFile | Path] = []
+    for entry in entries:
+        if find_format(entry) is not None:
+            found.append(DataFile(entry, values))
+        elif not entry.is_dir() and entry.stat().st_size:
+            found.append(entry)
+    for entry in entries:
+        if entry.is_dir() and find_format(entry) is None:
+            column, separator, value = entry.name.partition("=")
+            given = {column: None if value == _NULL else unquote(value)} if separator and column else {}
+            within = _walk(entry, {**values, **given}, above | {here})
+            if entry.name.startswith("_"):
+                within = [file.path if isinstance(file, DataFile) else file for file in within]
+            found += within
+    return found
 
 
 def read_rows(path: str | Path | DataFile, user_column: str) -> Iterator[Row]:
-    """Yield the rows of a file, or of the files of a folder (see `data_files`).
+    """Yield the rows of a file, or of the files of a folder (see `find_files`).
 
-    `user_column` is the name of the column with the users. From Parquet files and `datasets` folders, only this column
-    and those in `lorerm.data.schema.COLUMNS` are read. Raises `DataError` if a file is missing, unreadable, of an
-    unknown format, or has no rows.
+    `user_column` is the name of the column with the users. From Parquet files and `datasets` folders, only the columns
+    that `needed_columns` returns are read. Raises `DataError` if a file is missing, unreadable, of an unknown format,
+    or has no rows.
     """
-    for file in [path] if isinstance(path, DataFile) else data_files(Path(path)):
+    for file in [path] if isinstance(path, DataFile) else find_files(Path(path)).files:
         yield from _read_file(file, user_column)
 
 
 def _read_file(file: DataFile, user_column: str) -> Iterator[Row]:
     try:
         yield from _rows_of(file, user_column)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise DataError(
             f"the file is cut off or damaged ({error})", "copy or download it again", file=file.path
         ) from error
@@ -106,8 +129,23 @@ def _rows_of(file: DataFile, user_column: str) -> Iterator[Row]:
         raise DataError("the format of the file is not known", remedy, file=file.path)
     row = None
     for row in found.read(file.path, user_column):
-        if file.values and isinstance(row.record, dict):
-            row.record.update(file.values)
-        yield row
+        yield _with_values(row, file.values)
     if row is None:
         raise DataError("the file has no rows", "give a file with at least one row of feedback", file=file.path)
+
+
+def _with_values(row: Row, values: Mapping[str, str | None]) -> Row:
+    """Return a row with the column values from the names of its folders."""
+    if values and isinstance(row.record, dict):
+        for column, value in values.items():
+            given = row.record.get(column)
+            if not is_missing(given) and str(given) != value:
+                raise DataError(
+                    f'column "{column}" has another value than the name of the folder gives',
+                    "leave the column out of the file, or rename the folder",
+                    file=row.source,
+                    row=row.number,
+                    column=column,
+                )
+        row.record.update(values)
+    return row

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO, cast
 
-from lorerm.data.schema import COLUMNS
+from lorerm.data.feedback import all_kinds, known_columns, looks_like_feedback
+from lorerm.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-COMPRESSED = ".gz"
-"""The suffix of gzipped files; it follows the suffix of the format."""
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""The suffixes of compressed files; they follow the suffix of the format."""
 
 BATCH = 1000
 """Number of rows of a table that are converted to Python objects at a time; it bounds memory."""
@@ -29,6 +32,9 @@ class Row(NamedTuple):
     """number of the row, from 1; in files with one row on each line, the number of the line"""
     record: object
     """column -> value, a dict if the input is valid"""
+    remark: str | None = None
+    """a sign of a fault that the reader sees in the row, without a full stop; a warning gives it with the number of
+    rows"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Format:
     """returns the rows of a file or folder; its second argument is the user column, so that it can skip columns that
     are not needed"""
     suffixes: tuple[str, ...] = ()
-    """suffixes of the format's file names, in lower case, without `.gz`"""
+    """suffixes of the format's file names, in lower case, without those of compressed files"""
     folder_markers: tuple[str, ...] = ()
     """if the format stores data as folders: file names, at least one of which is in every such folder"""
 
@@ -47,16 +53,33 @@ class Format:
         """Return True if a file (by its name) or a folder (by the files in it) is in this format."""
         if path.is_dir():
             return any((path / marker).exists() for marker in self.folder_markers)
-        return path.name.lower().removesuffix(COMPRESSED).endswith(self.suffixes)
+        return uncompressed_name(path).endswith(self.suffixes)
+
+
+def uncompressed_name(path: Path) -> str:
+    """Return the name of a file in lower case, without the suffix of a compressed file."""
+    name = path.name.lower()
+    return name.removesuffix(next((suffix for suffix in COMPRESSED if name.endswith(suffix)), ""))
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading bytes. It is decompressed if its name ends in `.gz`."""
-    return cast("BinaryIO", gzip.open(path)) if path.name.lower().endswith(COMPRESSED) else path.open("rb")
+    """Open a file for reading bytes. It is decompressed if its name ends in a suffix of `COMPRESSED`."""
+    name = path.name.lower()
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        return cast("BinaryIO", pa.input_stream(str(path), compression="zstd"))
+    if name.endswith(".gz"):
+        return cast("BinaryIO", gzip.open(path))
+    if name.endswith(".bz2"):
+        return cast("BinaryIO", bz2.open(path))
+    if name.endswith(".xz"):
+        return cast("BinaryIO", lzma.open(path))
+    return path.open("rb")
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 file for reading text. It is decompressed if its name ends in `.gz`.
+    """Open a UTF-8 file for reading text. It is decompressed as by `open_binary`.
 
     A byte-order mark is skipped. Line ends are kept unchanged.
     """
@@ -64,10 +87,20 @@ def open_text(path: Path) -> TextIO:
 
 
 def needed_columns(found: list[str], user_column: str) -> list[str]:
-    """Return those of the columns `found` that are used: the user column, and those in `lorerm.data.schema.COLUMNS`.
+    """Return those of the columns `found` that are read, or that look like feedback and are counted as not used.
 
     If a required column is missing, return all columns, so that the error can list them.
     """
-    if not {user_column, "prompt"} <= set(found) or not {"rejected", "responses"} & set(found):
+    if not {user_column, "prompt"} <= set(found) or not any(kind.columns[-1] in found for kind in all_kinds()):
         return found
-    return [name for name in found if name in COLUMNS or name == user_column]
+    known = known_columns(user_column)
+    return [name for name in found if name in known or looks_like_feedback(name)]
+
+
+def check_columns(found: list[str], user_column: str, source: str | Path) -> None:
+    """Raise `DataError` if one of the columns that are read occurs twice."""
+    repeated = next((name for name in found if found.count(name) > 1 and name in known_columns(user_column)), None)
+    if repeated is not None:
+        raise DataError(
+            f'there are two columns "{repeated}"', "rename or remove one of the two", file=source, column=repeated
+        )

@@ -6,7 +6,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from lorerm.data.readers.format import COMPRESSED, Format, Row, open_text
+from lorerm.data.readers.format import Format, Row, open_text, uncompressed_name
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _read(path: Path, _user_column: str) -> Iterator[Row]:
     with open_text(path) as lines:
-        if path.name.lower().removesuffix(COMPRESSED).endswith(".json"):
+        if uncompressed_name(path).endswith(".json"):
             text = lines.read()
             yield from (
                 _array(text, path) if text.lstrip().startswith("[") else _lines(io.StringIO(text, newline=""), path)
@@ -39,11 +39,31 @@ def _lines(lines: Iterable[str], path: Path) -> Iterator[Row]:
 
 def _parse(text: str, path: Path, row: int | None = None) -> Any:  # noqa: ANN401 - any JSON value
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique_names)
+    except _RepeatedNameError as error:
+        raise DataError(
+            f"the name {error.args[0]!r:.40} occurs twice in one object",
+            "keep one of the two values, or give the second a name of its own",
+            file=path,
+            row=row,
+            column=error.args[0],
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"the text is not JSON ({first_line(error)})", "write one JSON object on each line", file=path, row=row
         ) from error
 
 
-FORMAT = Format(_read, (".jsonl", ".json"))
+class _RepeatedNameError(ValueError):
+    """A name occurs twice in a JSON object; Python's parser would keep the last value only."""
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedNameError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+FORMAT = Format(_read, (".jsonl", ".ndjson", ".json"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, BinaryIO
 
-from lorerm.data.readers.format import BATCH, Format, Row, needed_columns, open_binary
+from lorerm.data.readers.format import BATCH, Format, Row, check_columns, needed_columns, open_binary
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def _read(path: Path, user_column: str) -> Iterator[Row]:
 
     number = 0
     try:
-        with open_binary(path) as stream, pq.ParquetFile(stream) as file:
+        with open_binary(path) as stream, pq.ParquetFile(_seekable(stream)) as file:
+            check_columns(file.schema_arrow.names, user_column, path)
             for batch in file.iter_batches(BATCH, columns=needed_columns(file.schema_arrow.names, user_column)):
                 for record in batch.to_pylist():
                     number += 1
@@ -27,6 +29,11 @@ def _read(path: Path, user_column: str) -> Iterator[Row]:
         raise DataError(
             f"the file is not a readable Parquet file ({first_line(error)})", "write the file again", file=path
         ) from error
+
+
+def _seekable(stream: BinaryIO) -> BinaryIO:
+    """Return a stream that can be read in any order; a stream that cannot is read into memory."""
+    return stream if stream.seekable() else io.BytesIO(stream.read())
 
 
 FORMAT = Format(_read, (".parquet",))

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lorerm.data.conversation import Conversation, is_stringified_list, parse_messages
+from lorerm.data.conversation import Conversation, parse_messages
 from lorerm.data.datasets.loaded import Loaded, Tally
 from lorerm.data.datasets.tldr import in_both_splits
 from lorerm.data.preferences import Preferences
+from lorerm.data.printed import is_list_of_strings
 from lorerm.data.schema import Comparison
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
 from lorerm.embedding.external.safe_pickle import load_pickle
@@ -71,7 +72,7 @@ def read_published_pickles(paths: Sequence[Path]) -> Loaded[EmbeddedPreferences]
         raise DataError("the files contain no user with comparisons in both splits", "give the files of both splits")
     warnings: tuple[str, ...] = ()
     sides = ((entry.comparison.chosen, entry.comparison.rejected) for entry in entries)
-    if any([is_stringified_list(side[0]["content"]) for side in pair] == [False, True] for pair in sides):
+    if any([is_list_of_strings(side[0]["content"]) for side in pair] == [False, True] for pair in sides):
         warnings = (
             "Rejected responses were embedded as printed lists, chosen responses as plain text. Accuracies on these "
             "embeddings measure this format, not the users' preferences.",
