@@ -55,7 +55,7 @@ class Preferences(Comparisons):
     chosen, rejected
         Int64 [n]: the rows of the chosen and of the rejected responses in `responses`.
     weights
-        Float64 [n]: the weight of each comparison relative to the user's other comparisons.
+        Float64 [n]: as how many comparisons each one counts.
     splits
         Str or None [n]: the split of each comparison, as the input named it or as it was assigned.
     responses

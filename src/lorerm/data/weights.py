@@ -19,7 +19,7 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-9, 1e9
 # Weights are reported as too small if they sum to at most `_NOTHING` per user, although there are at least `_SEVERAL`
 # comparisons per user. Somebody may have normalised them to sum to 1, over all comparisons or for each user.
 _NOTHING, _SEVERAL = 1.0, 4
-# Mean weight from which on a warning says how often each comparison counts: the prior then has no influence.
+# If the mean weight is at least this, a warning says so: the prior then has hardly any influence.
 _OFTEN = 100.0
 # Rounding error of a sum of weights, as a share.
 _ROUNDING = 1e-6
