@@ -12,10 +12,11 @@ from pathlib import Path
 def work(heartbeat, folder: Path) -> None:
     """Be ready at once, and note in the folder when the process starts and when it is asked to end.
 
-    Files in the folder change this: `broken` makes the process end before it is ready, `brief` makes it end when it is
-    ready.
+    Files in the folder change this: `broken` makes the process end before it is ready, after the number of seconds in
+    the file, and `brief` makes it end when it is ready.
     """
     if (folder / "broken").exists():
+        time.sleep(float((folder / "broken").read_text() or 0))
         sys.exit(3)
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))

@@ -120,6 +120,23 @@ def test_the_server_ends_with_an_error_if_no_worker_is_left(supervised):
         supervised.run(2, break_and_kill)
 
 
+def test_workers_that_fail_in_turn_do_not_keep_the_server_from_ending(supervised, monkeypatch, caplog):
+    """While one of them starts in vain, the other one always waits for its next start, or starts in vain, too."""
+
+    def break_and_kill():
+        for pid in supervised.wait_for_starts(2):
+            (supervised.folder / "broken").write_text("1")
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.5)
+        until(lambda: "stop" in supervised.calls, "the supervisor ends")
+
+    monkeypatch.setattr(supervisor, "_FIRST_DELAY", 0.001)
+    monkeypatch.setattr(supervisor, "_MAX_DELAY", 0.001)
+    with refused(RunError):
+        supervised.run(2, break_and_kill)
+    assert caplog.text.count("exit code 3") <= 3
+
+
 def test_workers_that_end_early_are_replaced_after_growing_delays(supervised, monkeypatch, caplog):
     (supervised.folder / "brief").touch()
     monkeypatch.setattr(supervisor, "_FIRST_DELAY", 0.02)

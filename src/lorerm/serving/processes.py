@@ -28,6 +28,8 @@ _KEEP_ALIVE, _GRACE = 5, 10
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal stops the process. The address is printed once the server is ready."""
+    if os.name == "nt":
+        raise ConfigError("the server does not run on Windows", "run it in WSL, in a container, on Linux or on macOS")
     if not settings.keys and not is_loopback(host):
         problem = f"--host {host} makes the server reachable from other machines, but there are no API keys"
         remedy = "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out"

@@ -104,7 +104,11 @@ class _Slot:
         self.start_at = 0.0
         self.n_early = 0
         self.could_start = True
-        """Whether the last worker became ready."""
+        """Whether the last worker that ended had become ready."""
+
+    def is_promising(self) -> bool:
+        """Return whether the worker is ready, or did not fail to start when it was started last."""
+        return self.could_start or (self.worker is not None and self.worker.ready_since is not None)
 
     def note_end(self, worker: Worker) -> float:
         """Set when the next worker starts, and return the delay in seconds."""
@@ -192,7 +196,7 @@ class Supervisor:
                 if not self._is_ready:
                     raise RunError("the server could not start", "see the message above")
                 log.warning("worker %s ended (%s): another one starts in %g s", pid, _reason(code), delay)
-        if not any(slot.worker is not None or slot.could_start for slot in self._slots):
+        if not any(slot.is_promising() for slot in self._slots):
             problem = "no worker is left: the workers that should replace them could not start"
             raise RunError(problem, "see the messages above, and start the server again")
 
