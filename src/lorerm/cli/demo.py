@@ -39,7 +39,7 @@ class _Task:
     """Responses to one prompt that the model ranks for a user."""
 
     title: str
-    """what the table says about user and responses; the number of few-shot comparisons is put in as {n_shots}"""
+    """what the table says about user and responses; {n_shots} stands for the number of the user's comparisons"""
     prompt: str
     texts: list[str]
     shown: list[str]
@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--people",
         choices=[SIMULATED, POLIS],
         default=SIMULATED,
-        help="whose comparisons: those of simulated users with known tastes, or of participants of a public "
-        "consultation on Pol.is (default: simulated)",
+        help="users of the demo: simulated ones with known tastes, or participants of a public consultation on Pol.is "
+        "(default: simulated)",
     )
     parser.add_argument("--users", type=int, metavar="INT", help=f"number of simulated users (default: {_N_USERS})")
     parser.add_argument(
@@ -207,7 +207,10 @@ def _remove_earlier_demo(out: Path) -> None:
 
 
 def _show_one_user(run: RunFolder, demo: _Demo) -> None:
-    """Print the ranking of one prompt's responses for an unseen user, one of those whose weights differ most."""
+    """Print the ranking of one prompt's responses for an unseen user.
+
+    Among users for whom there are enough responses, it is the one whose rewards differ most from the population's.
+    """
     import numpy as np
     import torch
     from rich.markup import escape
@@ -251,6 +254,5 @@ def _show_one_user(run: RunFolder, demo: _Demo) -> None:
 
 
 def _beginning(text: str, length: int = 120) -> str:
-    """Return the beginning of a text."""
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[:length].rsplit(" ", 1)[0] + " ..."

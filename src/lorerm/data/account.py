@@ -17,13 +17,13 @@ _NAMED = 5  # largest number of names in a warning
 
 
 class Fact(Enum):
-    """What is counted about the values of an input, each for a name: of a column, a key or a reason."""
+    """What is counted while an input is read: name (of a column, a key or a reason) -> what the number counts."""
 
     LEFT_OUT = "reason -> rows, or pairs of responses, that gave no comparison"
     TEXT = "column -> values that are texts"
-    READ_AS_MESSAGES = "column -> texts that are read as the messages of which they are the printed form"
-    LIST = "column -> texts that are the printed form of a list of strings, and stay texts"
-    PYTHON_LIST = "column -> those of them that Python printed, which are not JSON"
+    READ_AS_MESSAGES = "column -> texts that are printed lists of messages, and are read as these messages"
+    LIST = "column -> texts that are printed lists of strings, and stay texts"
+    PYTHON_LIST = "column -> the part of LIST that Python printed, which is not JSON"
     REPEATS_PROMPT = "column -> texts that begin with the text of the prompt, or with the marks of a dialogue"
     EMPTY = "column -> responses without text"
     UNUSED_COLUMN = "column that looks like feedback -> rows that have a value in it"
@@ -55,7 +55,7 @@ class ReadingSummary:
     counts: Mapping[Key, int] = field(default_factory=dict, compare=False)
     """further counts, by fact and name"""
     first: Mapping[Key, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
-    """the input and the number of the first row of each of these counts"""
+    """where each of these counts begins: the input, and the number of the row in it"""
 
     @classmethod
     def total(cls, parts: Sequence[ReadingSummary]) -> ReadingSummary:
@@ -76,14 +76,14 @@ class ReadingSummary:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """Return one line for each number of the account that is not a sign of a fault."""
+        """Return one line for each number of the account; signs of a fault are in `warnings`."""
         messages = sum(self._named(Fact.READ_AS_MESSAGES).values())
         lists = sum(self._named(Fact.LIST).values())
         keys = self._named(Fact.UNUSED_KEY)
         return (
             f"rows read: {self.n_rows:,}",
-            *([f"texts read as the messages that they are the printed form of: {messages:,}"] if messages else []),
-            *([f"texts that are lists of strings, taken as they are: {lists:,}"] if lists else []),
+            *([f"texts that are printed lists of messages, read as messages: {messages:,}"] if messages else []),
+            *([f"texts that are printed lists of strings, taken as they are: {lists:,}"] if lists else []),
             *([f"keys of messages that are not used: {_list(keys)}"] if keys else []),
         )
 

@@ -89,8 +89,8 @@ class LeakReport:
 def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
     """Measure how well length and format alone predict the chosen response.
 
-    Two scorers are fitted on the comparisons of half of the prompts and measured on the comparisons of the other half
-    (half of the responses, if the two halves of the prompts share responses):
+    Two scorers are fitted on the comparisons of half of the prompts and measured on the comparisons of the other half.
+    (If prompts of both halves share responses, the responses are divided instead of the prompts.) The scorers:
 
     - For the length: a decision tree on the lengths of both responses in characters.
     - For the format: a logistic regression on the classes of the first and last characters, on brackets, quotes and
@@ -129,9 +129,10 @@ def check_leaks(preferences: Preferences, seed: int = 0) -> LeakReport:
 
 
 def _divide(prompts: Ints, responses: Ints, rng: np.random.Generator) -> tuple[Bools, Bools]:
-    """Return the comparisons to fit to, and those to measure on, whose prompts and responses differ from the former.
+    """Return two masks: the comparisons to fit the scorers to, and those to measure them on.
 
-    `responses` [2, n] are the rows of the chosen and the rejected responses.
+    The two have no prompt in common or, if different prompts share responses, no response. `responses` [2, n] are the
+    rows of the chosen and the rejected responses.
     """
     # Hold out half of the prompts: every second one in a random permutation of their numbers.
     second = np.isin(prompts, rng.permutation(prompts.max(initial=-1) + 1)[::2])

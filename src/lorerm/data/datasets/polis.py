@@ -63,11 +63,13 @@ class Options:
     """the prompt of all comparisons: the topic of the conversation as a question; None: that of the conversation in the
     package, or "Which statement do you agree with?" for another conversation"""
     new_statements: bool = False
-    """test on statements that nobody voted on in the training data, not on statements that are new to the user"""
+    """test on statements that no user voted on in the training data; without this option, test statements are new only
+    to the user"""
     max_comparisons: int = 60
-    """largest number of comparisons per user, sampled"""
+    """largest number of comparisons per user; if a user has more, a random sample is taken"""
     seed: int = 0
-    """seed of the blocks and of the sample of comparisons"""
+    """random seed of the division of statements into blocks (see the data set's description), and of the sample of
+    comparisons"""
 
 
 def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferences]:
@@ -119,7 +121,7 @@ def compare(
     most: int,
     per_user: bool,
 ) -> Iterator[tuple[str, int, int, str]]:
-    """Yield (user, chosen, rejected, prompt id) for statements of one block that the user agrees with differently.
+    """Yield (user, chosen, rejected, prompt id) for two statements of a block of which a user agrees more with one.
 
     Parameters
     ----------

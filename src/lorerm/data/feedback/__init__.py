@@ -83,7 +83,10 @@ def all_kinds() -> list[Kind]:
 
 
 def find_kind(record: Mapping[str, object]) -> Kind:
-    """Return the kind of feedback that a row holds. If none recognises the row, return the last, which names errors."""
+    """Return the kind of feedback that a row holds.
+
+    If no kind recognises the row, return the last one. Its `parse` raises the error that says what is missing.
+    """
     kinds = all_kinds()
     return next((kind for kind in kinds if kind.recognises(record)), kinds[-1])
 

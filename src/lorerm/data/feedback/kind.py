@@ -1,4 +1,4 @@
-"""`Kind`, the interface of a kind of feedback, and the reading of the values that kinds have in common."""
+"""`Kind`, the interface of a kind of feedback, and functions that read the prompt and the responses of a row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DIALOGUE = re.compile(
     r"\s*(?:(?:#+\s*)?(?:human|user)\s*:|<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\])", re.IGNORECASE
 )
 
-# A response that begins with a prompt of fewer words can be an answer, such as "Hello" to "Hello".
+# Prompts of fewer words are not searched in responses: an answer can begin with one, such as "Hello" to "Hello".
 _MIN_WORDS_REPEATED = 3
 
 
@@ -73,11 +73,11 @@ def read_responses(
     Parameters
     ----------
     values
-        The description of each response in errors -> its value.
+        For each response, how errors describe it -> its value.
     prompt
         The prompt that they reply to.
     names
-        The description of all of them.
+        How errors describe all responses together.
     columns
         The column of each response.
     account

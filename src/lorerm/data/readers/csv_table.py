@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SEPARATORS = (",", ";", "\t")
 _REMEDY = "put values that contain separators, quotes or line breaks into quotes"
-_CUT_OFF = "Files of CSV that do not end in a line break, so that their last row may be cut off"
+_CUT_OFF = "CSV files that do not end in a line break, so that their last row may be cut off"
 
 
 class _Table(NamedTuple):

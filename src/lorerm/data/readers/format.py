@@ -33,8 +33,8 @@ class Row(NamedTuple):
     record: object
     """column -> value, a dict if the input is valid"""
     remark: str | None = None
-    """a sign of a fault that the reader sees in the row, without a full stop; a warning gives it with the number of
-    rows"""
+    """a sentence, without its full stop, about what looks wrong in the row; a warning shows it with the number of rows
+    that have it"""
 
 
 @dataclass(frozen=True)
