@@ -79,6 +79,7 @@ def test_a_bad_row_on_disk_is_found(tmp_path):
         (slice(0, 20), 1e300, ["20 of 24", "1.0e+300"]),
         (20, [0, 0, 1e7, 0, 0], ["row 20", "chosen", "1.0e+07"]),
         (9, 1e-12, ["row 9"]),
+        (11, 300, ["row 11", "3.0e+02"]),
         (slice(None), 1e20, ["1.0e+20"]),
         (slice(None), np.nan, ["rows 0"]),
     ],
@@ -119,6 +120,14 @@ def test_one_feature_that_varies_is_enough():
     assert len(embedded(matrix)) == 12
 
 
+def test_of_few_rows_none_is_typical():
+    """A user's first comparison: one response can be far larger than the other, but not garbage."""
+    pair = np.array([[0.001, 0.002], [1.0, 2.0]])
+    assert len(EmbeddedPreferences.from_arrays(pair, [0], [1], ["u"])) == 1
+    with refused(DataError, "row 1", argument="responses"):
+        EmbeddedPreferences.from_arrays(pair * [[1], [1e6]], [0], [1], ["u"])
+
+
 def test_rows_that_no_comparison_uses_need_only_be_finite():
     unused = np.concatenate([MATRIX, np.full((1, 5), 1e14, dtype=np.float32)])
     assert len(embedded(unused)) == 12
@@ -128,7 +137,7 @@ def test_rows_that_no_comparison_uses_need_only_be_finite():
 
 def test_rows_of_an_unusual_scale_are_reported():
     large, zero = (
-        scale_warnings(matrix := changed(5, 300), embedded(matrix)),
+        scale_warnings(matrix := changed(5, 60), embedded(matrix)),
         scale_warnings(matrix := changed([6, 7], 0), embedded(matrix)),
     )
     assert "1 of 24 (rows 5)" in large[0]

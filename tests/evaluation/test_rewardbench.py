@@ -20,6 +20,7 @@ from lorerm.data.conversation import as_conversation
 from lorerm.errors import DataError, ModelError, UnknownUserError
 from lorerm.evaluation.rewardbench import (
     BenchmarkPrompt,
+    BenchmarkResult,
     best_of,
     load,
     measure_reward_bench,
@@ -169,6 +170,9 @@ def test_subsets_are_scored_apart_in_their_order():
     assert (found["Math"].score, found["Math"].n_prompts) == (0.75, 2)
     assert found["Math"].pairwise == pytest.approx((1 + 2.5 / 3) / 2)
     assert (found["Focus"].score, found["Focus"].pairwise) == (0.0, pytest.approx(1 / 3))
+    assert (found["Math"].n_ties, found["Focus"].n_ties) == (1, 0)
+    text = BenchmarkResult("a file", {"population": found}).to_markdown()
+    assert "equal rewards: population 1." in text
 
 
 def test_ties_without_partners_or_names_have_no_score():

@@ -75,6 +75,13 @@ def test_ties_are_counted_below_the_tables(rich):
     assert rows["single Bradley-Terry (K = 1): seen users, test prompts"].values[-2] == "7"
 
 
+def test_data_that_could_not_show_personal_weights_are_named_below_the_table(rich):
+    rich["data"] |= {"n_same": 6000, "total_weight": 1.0}
+    same, weights = tables.rank_table(Report.from_dict(rich)).notes
+    assert "6,000 of 13,500 comparisons" in same
+    assert "sum to 1," in weights
+
+
 def test_controls_are_those_of_the_focus_rank(rich):
     report = Report.from_dict(rich)
     table = tables.control_table(report)

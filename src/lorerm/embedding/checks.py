@@ -28,9 +28,10 @@ LARGEST = 1e15
 # If the largest value of a whole matrix is smaller than this, squares of its values vanish in float32.
 _SMALLEST = 1e-15
 # A row's size is its largest magnitude. A row is refused if its size exceeds the typical (median) size by the first
-# factor: float32 then keeps fewer than four digits of the other rows, and the features are scaled to this row alone. A
-# warning reports a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10.
-_REFUSED_RATIO, _REPORTED_RATIO = 1e3, 1e2
+# factor: the features are then scaled to this row alone, and validation finds nothing in the others. A warning reports
+# a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10. Of few rows none
+# is typical: the third factor takes their place.
+_REFUSED_RATIO, _REPORTED_RATIO, _REFUSED_OF_FEW = 1e2, 20.0, 1e6
 # A row that is smaller than the typical size by this factor is no embedding of the same model. Rows of zeros are only
 # reported, because an encoder may give them to an empty text.
 _TINY_RATIO = 1e-8
@@ -80,7 +81,8 @@ def check_scale(responses: Matrix, comparisons: Comparisons) -> None:
 
     - a value is NaN or infinite, or most rows have values so large (`LARGEST`) or so small that float32 cannot hold
       their squares;
-    - a row is larger than a typical row by a factor of 1,000, or smaller by a factor of 100 million;
+    - a row is larger than a typical row by a factor of 100 (a million if there are fewer than 10 rows), or smaller by a
+      factor of 100 million;
     - all of at least 10 rows are equal, up to rounding in float32.
 
     Rows that no comparison uses need only be finite.
@@ -108,7 +110,7 @@ def check_scale(responses: Matrix, comparisons: Comparisons) -> None:
         )
     typical = _typical(sizes)
     _refuse(
-        used[sizes > _REFUSED_RATIO * typical],
+        used[sizes > (_REFUSED_RATIO if len(used) >= _FEW else _REFUSED_OF_FEW) * typical],
         name,
         f"values up to {sizes.max():.1e}, while {typical:.1e} is the largest value of a typical row",
         _REMEDY,

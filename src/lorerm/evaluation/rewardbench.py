@@ -95,6 +95,8 @@ class SubsetScore:
     """share of (right, wrong) pairs in which the right completion has the higher reward, where equal rewards count one
     half; mean over prompts"""
     n_prompts: int
+    n_ties: int
+    """number of (right, wrong) pairs with equal rewards"""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,10 @@ class BenchmarkResult:
             for name, values in self.rows(value):
                 escaped = name.replace("|", "\\|").replace("\n", " ")
                 lines.append(f"| {escaped} | " + " | ".join(f"{100 * one:.1f}" for one in values) + " |")
+        ties = {name: sum(score.n_ties for score in found.values()) for name, found in self.scores.items()}
+        if any(ties.values()):
+            listed = ", ".join(f"{name} {n:,}" for name, n in ties.items() if n)
+            lines.append(f"\nPairs of a right and a wrong completion with equal rewards: {listed}.")
         counts = next(iter(self.scores.values()))
         lines.append("\nPrompts: " + ", ".join(f"{name} {counts[name].n_prompts:,}" for name in self.subsets) + ".")
         return "\n".join(lines) + "\n"
@@ -261,7 +267,8 @@ def score_subsets(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats])
         else:
             score = float(np.mean([best_of(values) for _, values in own]))
         pairwise = float(np.mean([_pairwise(values, prompt.n_correct) for prompt, values in own]))
-        found[subset] = SubsetScore(score, pairwise, len(own))
+        n_ties = sum(int((_margins(values, prompt.n_correct) == 0).sum()) for prompt, values in own)
+        found[subset] = SubsetScore(score, pairwise, len(own), n_ties)
     return found
 
 
@@ -324,5 +331,9 @@ def ties_score(prompts: Sequence[BenchmarkPrompt], rewards: Sequence[Floats]) ->
 
 
 def _pairwise(rewards: Floats, n_correct: int) -> float:
-    margins = rewards[:n_correct, None] - rewards[None, n_correct:]
-    return float(np.mean((np.sign(margins) + 1) / 2))
+    return float(np.mean((np.sign(_margins(rewards, n_correct)) + 1) / 2))
+
+
+def _margins(rewards: Floats, n_correct: int) -> Floats:
+    """Return the reward of each right completion minus that of each wrong one: [right, wrong]."""
+    return rewards[:n_correct, None] - rewards[None, n_correct:]

@@ -94,12 +94,29 @@ def rank_table(report: Report) -> Table:
     )
     absent = [row for row in report.ranks if not row.available]
     notes = [note for row in report.ranks for note in _tie_note(rank_label(row), row)]
+    notes += _data_notes(report)
     notes += [f"No values for the {rank_label(row)}: {row.reason or 'not available'}." for row in absent]
     empty = [words for name, words in SPLIT_NAMES.items() if name not in splits]
     if empty:
         notes.append(f"No comparisons in the split {' and '.join(empty)}.")
     caption = "Accuracy in per cent, mean over users ± standard error over users"
     return Table(caption, ("Rank", *(SPLIT_NAMES[name] for name in splits)), rows, tuple(notes), "splits")
+
+
+def _data_notes(report: Report) -> list[str]:
+    """Say what keeps the accuracies near those of a guess or of one ranking for everybody, whatever users prefer."""
+    data, notes = report.data, []
+    if report.looks_the_same:
+        notes.append(
+            f"In {count(data.n_same)} of {count(data.n_comparisons, 'comparison')}, both responses look the same to "
+            "the encoder."
+        )
+    if report.counts_as_little:
+        notes.append(
+            f"The weights of all {count(data.n_comparisons, 'comparison')} sum to {data.total_weight:.3g}, so that "
+            "personal weights stay near the population weights."
+        )
+    return notes
 
 
 def _tie_note(label: str, row: RankRow | Control) -> list[str]:

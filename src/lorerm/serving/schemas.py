@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from lorerm.data.weights import SMALLEST_WEIGHT
+
 MAX_DOCUMENTS, MAX_FEEDBACK, MAX_RESPONSES, MAX_CANDIDATES = 1000, 100, 100, 100
 MAX_NUMBERS = 65_536
 """Maximum number of values in one embedding."""
@@ -167,7 +169,7 @@ Document = Annotated[
 # Feedback. The digest that is stored with an idempotency key is computed from the request's JSON: don't rename or
 # reorder fields.
 
-_Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+_Weight = Annotated[float, Field(ge=SMALLEST_WEIGHT, le=1000, allow_inf_nan=False)]
 
 
 def _one_if_null(value: object) -> object:

@@ -225,6 +225,7 @@ BAD = {
     "no prompt": [{"chosen": "a", "rejected": "b"}],
     "a typing error": [pair(wieght=2.0)],
     "weight 0": [pair(weight=0)],
+    "weight that counts for nothing": [pair(weight=1e-300)],
     "weight below 0": [pair(weight=-1.0)],
     "weight too large": [pair(weight=1e9)],
     "weight beyond all": [pair(weight=10**400)],
