@@ -58,6 +58,11 @@ def test_no_personal_weights_are_no_proof_that_users_agree(rich):
     assert "1,260 comparisons on test prompts are too few" in text
 
 
+def test_an_indifferent_model_could_not_have_shown_a_difference(rich):
+    rich["ranks"][4]["cells"]["test_unseen"]["n_ties"] = 1260
+    assert "1,260 of 1,260 predictions are ties" in sentences.summary(no_difference(rich))
+
+
 def test_a_large_test_could_have_shown_a_difference(rich):
     rich["data"]["cells"]["test_unseen"]["n_pairs"] = 4000
     assert "could not show" not in sentences.summary(no_difference(rich))

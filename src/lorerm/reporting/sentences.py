@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ONE_RANKING = "one ranking for everybody"
+# Share of ties among the predictions from which on the report names them as a reason for finding no difference.
+_MOSTLY_TIES = 0.5
 _BASELINES = {
     "shared_direction": f"{_ONE_RANKING} (the population model)",
     "bradley_terry": "a single Bradley-Terry model (K = 1, trained without personal weights)",
@@ -146,6 +148,10 @@ def _limits(report: Report, split: str) -> list[str]:
         found.append(f"in {same}, both responses look the same to the encoder")
     if report.counts_as_little:
         found.append(f"the weights of all comparisons together sum to only {data.total_weight:.3g}")
+    own = report.accuracy(report.focus_rank, split)
+    if own is not None and own.n_comparisons and (own.n_ties or 0) >= _MOSTLY_TIES * own.n_comparisons:
+        ties = f"{count(own.n_ties)} of {count(own.n_comparisons, 'prediction')} are ties"
+        found.append(f"{ties}, because the model prefers neither response")
     if not report.can_show(split, 0.01):
         tested = count(data.splits[split].n_pairs, "comparison")
         found.append(f"{tested} on test prompts are too few to tell a gain of 1 point from chance")
