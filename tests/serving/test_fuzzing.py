@@ -63,7 +63,8 @@ def _try(operation, mode, times, statuses, seed) -> None:
     def make(case) -> None:
         response = case.call()
         statuses[response.status_code] += 1
-        case.validate_response(response, checks=checks)
+        # schemathesis does not count 413 as a rejection: with a list that is too long, a body can exceed the limit.
+        case.validate_response(response, checks=CHECKS if response.status_code == 413 else checks)
 
     try:
         make()

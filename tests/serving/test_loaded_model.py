@@ -228,3 +228,9 @@ def test_equal_embeddings_have_equal_rewards_in_any_batch(loaded, model):
 def test_rewards_that_are_not_finite_are_rejected(loaded, value):
     with refused(DataError, "NaN"):
         loaded.rewards(np.full((2, 808), value, dtype=np.float32), np.ones(3, dtype=np.float32))
+
+
+def test_probabilities_are_those_of_the_models_temperature(settings, model):
+    loaded = LoadedModel(settings)
+    rewards = [0.0, model.temperature, -model.temperature, 1e300, -1e300]
+    assert loaded.probabilities(rewards) == pytest.approx([0.5, 0.7310586, 0.2689414, 1.0, 0.0])
