@@ -1,6 +1,7 @@
 """Take the picture of a report's page: python docs/images/report.py RUN, where RUN is a run of `lorerm demo`.
 
-It shows the opening of the page in a window of 1080 x 1170 pixels.
+It shows the opening of the page in a window of 1080 x 1170 pixels. The picture `people.png` is the figure
+`report/figures/weights_map.png` of a run of `lorerm demo --people polis`.
 """
 
 from __future__ import annotations
