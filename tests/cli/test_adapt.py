@@ -35,13 +35,38 @@ def test_the_ranking_follows_the_comparisons_and_turns_with_them(lorerm, run, tm
         tmp_path / "a.jsonl", comparisons_of("new", likes_long=True) + comparisons_of("Ö, 7", likes_long=False)
     )
     outcome = lorerm("adapt", run, "--data", data, "--rank", 2)
-    assert (outcome.code, outcome.out) == (0, "Adapted 2 users from 30 comparisons.\n")
+    line = "Adapted 2 users (2 new, 0 updated, 0 replaced) from 30 new comparisons.\n"
+    assert (outcome.code, outcome.out) == (0, line)
     assert first_place(run, "new") == "long"
     assert first_place(run, "Ö, 7") == "short"
     again = write_lines(tmp_path / "b.jsonl", comparisons_of("new", likes_long=False))
-    assert lorerm("adapt", run, "--data", again, "--rank", 2).code == 0
+    outcome = lorerm("adapt", run, "--data", again, "--rank", 2, "--replace")
+    line = "Adapted 1 user (0 new, 0 updated, 1 replaced) from 15 new comparisons."
+    assert (outcome.code, outcome.out) == (0, f"{line} They replace 15 earlier comparisons.\n")
     assert first_place(run, "new") == "short"
     assert first_place(run, "Ö, 7") == "short", "users adapted before stay"
+
+
+def test_comparisons_are_added_and_the_same_ones_are_recognised(lorerm, run, tmp_path, first_place):
+    rows = comparisons_of("new", likes_long=True)
+    many = write_lines(tmp_path / "many.jsonl", rows)
+    one = write_lines(tmp_path / "one.jsonl", comparisons_of("new", likes_long=False)[-1:] + rows[:2])
+    call = ("adapt", run, "--rank", 2, "--data")
+    assert lorerm(*call, many).code == 0
+    again = "Counted before, and not counted again:"
+    line = f"Adapted 1 user (0 new, 1 updated, 0 replaced) from 1 new comparison. {again} 2 comparisons.\n"
+    assert lorerm(*call, one).out == line
+    assert first_place(run, "new") == "long", "one comparison does not outweigh fifteen"
+    copied = write_lines(tmp_path / "under another name.jsonl", rows)
+    nothing = "Adapted 0 users (0 new, 0 updated, 0 replaced) from 0 new comparisons."
+    assert lorerm(*call, copied, one).out == f"{nothing} {again} 18 comparisons.\n"
+
+
+def test_a_new_id_that_looks_like_a_known_one_is_pointed_at(lorerm, run, tmp_path):
+    data = write_lines(tmp_path / "a.jsonl", comparisons_of("user-00 ", likes_long=True))
+    assert "'user-00' and 'user-00 '" in lorerm("adapt", run, "--data", data).err
+    data = write_lines(tmp_path / "b.jsonl", comparisons_of("new", likes_long=True))
+    assert "warning" not in lorerm("adapt", run, "--data", data).err
 
 
 def test_adapted_users_stay_when_the_report_is_made_again(lorerm, run, tmp_path, first_place):

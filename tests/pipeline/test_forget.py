@@ -9,16 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, adapt, embed
+from lorerm import AdaptationConfig, EmbeddedPreferences, HashingEncoder, Preferences, TrainingConfig, embed
 from lorerm.data.stored import load_preferences
 from lorerm.embedding import store
-from lorerm.errors import ConfigError, RunError, UnknownUserError
+from lorerm.errors import ConfigError, DataError, RunError, UnknownUserError
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import steps, studies
+from lorerm.pipeline.adaptation import FittedUsers, add_users, fit_users
 from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.forget import forget
-from lorerm.pipeline.models import add_users, load_model
+from lorerm.pipeline.models import load_model
 from lorerm.pipeline.sources import Source
 from refusals import refused
 from small_choices import choices, contents, write_lines
@@ -28,9 +29,10 @@ from small_choices import choices, contents, write_lines
 def adapted(run):
     """The run with every user adapted again under another name."""
     rows = [{**row, "user_id": f"again-{row['user_id']}"} for row in choices()]
-    data = embed(Preferences.from_records(rows), HashingEncoder())
+    preferences = Preferences.from_records(rows)
+    data = embed(preferences, HashingEncoder())
     for rank in (1, 2):
-        add_users(run, adapt(load_model(run, rank), data, AdaptationConfig()), rank)
+        add_users(run, fit_users(load_model(run, rank), preferences, data, AdaptationConfig()), rank)
     return run
 
 
@@ -70,6 +72,51 @@ def test_no_trace_is_left_in_any_file(adapted, pick):
     assert found.n_users == 1
     assert found.n_comparisons == sum(one == user for one in data.user_ids)
     assert (found.n_comparisons == 0) == (pick == "adapted")
+
+
+def test_only_results_that_include_the_user_are_removed(adapted):
+    """The run's report is not about users who were added later."""
+    before = {path: path.read_bytes() for path in (adapted.path / "report").rglob("*") if path.is_file()}
+    assert before
+    bench = adapted.path / "rewardbench"
+    bench.mkdir()
+    (bench / "rewardbench.csv").write_text('scorer,mean\n"user again-user-04",0.5\n')
+    (bench / "rewardbench.md").write_text("again-user-04")
+    assert forget(adapted, ["again-user-03"]).results == ()
+    assert {path: path.read_bytes() for path in before} == before
+    assert adapted.is_finished("report")
+    assert (bench / "rewardbench.csv").exists()
+    assert forget(adapted, ["again-user-04"]).results == ("rewardbench",)
+    assert not (bench / "rewardbench.csv").exists()
+    data = EmbeddedPreferences.load(adapted.path)
+    seen = str(data.user_ids[data.splits == "train_seen"][0])
+    assert forget(adapted, [seen]).results == ("report",)
+    assert not (adapted.path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "results"), [("train_seen", ("report", "seeds")), ("train_unseen", ("report", "seeds", "shots"))]
+)
+def test_the_few_shot_curve_is_about_unseen_users_only(run, split, results):
+    studies.seeds(run, 2)
+    studies.few_shot(run, [1, 2], FewShotConfig(trials=2))
+    steps.report(run)
+    data = EmbeddedPreferences.load(run.path)
+    assert forget(run, [data.user_ids[data.splits == split][0]]).results == results
+    assert (run.path / "shots.json").exists() == run.is_finished("shots") == ("shots" not in results)
+    steps.report(run)
+
+
+def test_ids_are_read_as_everywhere(run):
+    with refused(DataError, argument="user"):
+        forget(run, "user-03")
+    for wrong in (None, 1.5, True, ""):
+        with refused(DataError, "user[0]", argument="user"):
+            forget(run, [wrong])
+    with refused(UnknownUserError, "'7'", argument="user"):
+        forget(run, [7])
+    with refused(UnknownUserError, "'User-03 '", "'user-03'", argument="user"):
+        forget(run, ["User-03 "])
 
 
 def test_other_users_do_not_change(adapted):
@@ -253,7 +300,7 @@ def test_after_an_interruption_the_run_is_refused_until_the_next_call_finishes(a
             with refused(RunError, f"`lorerm forget {run.path}`"):
                 steps.report(run)
             with refused(RunError, f"`lorerm forget {run.path}`"):
-                add_users(run, load_model(run, 2).users(), 2)
+                add_users(run, FittedUsers(load_model(run, 2).users(), np.zeros(0, dtype=np.int64)), 2)
             forget(RunFolder.open(run.path, half_forgotten=True), [user] if last % 2 else [])
         assert f'"{user}"'.encode() not in everything(run)
         assert contents(run.path) == contents(expected.path)

@@ -7,15 +7,16 @@ import shutil
 
 import pytest
 
-from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, adapt, embed
+from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, embed
 from lorerm.data.stored import COMPARISONS
 from lorerm.embedding.store import EMBEDDINGS
 from lorerm.evaluation.few_shot import FewShotConfig
 from lorerm.pipeline import layout, steps, studies
+from lorerm.pipeline.adaptation import add_users, fit_users
 from lorerm.pipeline.experiment import Experiment
 from lorerm.pipeline.folder import STEPS, RunFolder
 from lorerm.pipeline.layout import UserData
-from lorerm.pipeline.models import add_users, load_model
+from lorerm.pipeline.models import load_model
 from lorerm.pipeline.sources import Source
 from small_choices import choices, write_lines
 
@@ -41,8 +42,8 @@ def whole(request, tmp_path_factory):
         studies.few_shot(done, [1, 2], FewShotConfig(trials=2))
     steps.report(done)
     model = load_model(done, 2)
-    new = embed(Preferences.from_records([{**row, "user_id": "new"} for row in choices(1)]), HashingEncoder())
-    add_users(done, adapt(model, new, AdaptationConfig()), 2)
+    new = Preferences.from_records([{**row, "user_id": "new"} for row in choices(1)])
+    add_users(done, fit_users(model, new, embed(new, HashingEncoder()), AdaptationConfig()), 2)
     prompt = BenchmarkPrompt("1", "Focus", "Tea?", ("Yes.", "No.", "Perhaps.", "Never."), 1)
     result = measure_reward_bench(model, [prompt], "here", HashingEncoder(), done.path / layout.REWARDBENCH)
     result.write(done.path / layout.REWARDBENCH)

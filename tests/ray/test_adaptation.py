@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lorerm import AdaptationConfig, HashingEncoder, Preferences, TrainingConfig, adapt, embed, train
+from lorerm.data.digests import digest_by_user
 from lorerm.errors import ConfigError, DataError
 from lorerm.ray.adaptation import adapt_on_cluster
 from lorerm.ray.cluster import Cluster
@@ -75,6 +76,7 @@ def test_weights_equal_those_of_one_process(ray, model, by_folder, by_time):
     torch.testing.assert_close(found.users.weights, expected.weights, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.users.covariance, expected.covariance, rtol=1e-5, atol=1e-6)
     assert found.n_pairs == len(read) == 75
+    assert found.digests.tolist() == digest_by_user(read).tolist()
     assert found.warnings == tuple(read.summary.warnings())
     assert len(found.warnings) == 1
     assert reported[-1] == (len(reported), len(reported))

@@ -1,16 +1,25 @@
-"""Fit the weights of new users to their comparisons, and store the weights in the run folder."""
+"""Add users' comparisons to what the run knows of them, fit their weights, and store these in the run folder.
+
+Users can be new or known, seen users included. A comparison that was counted before, in training or by an earlier
+call, is recognised by its content and does not count again. `--replace` makes the new comparisons replace all earlier
+ones of their users instead.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorerm.cli.console import progress, say, warn
 from lorerm.cli.encoders import add_running_options, make_encoder, run_encoder, run_encoder_settings, uses_gpu
 from lorerm.cli.engines import add_engine_options, in_this_folder, read_cluster
 from lorerm.cli.options import add_rank_option, add_run_argument, add_user_column_option
 from lorerm.pipeline.folder import RunFolder
-from lorerm.pipeline.models import adaptation_of, add_users, chosen_rank, load_model
+from lorerm.pipeline.models import adaptation_of, chosen_rank, load_model
+
+if TYPE_CHECKING:
+    from lorerm.pipeline.adaptation import Added
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="files with the comparisons of the users to add, in the format that `lorerm run` reads",
+        help="files with comparisons of new or known users, in the format that `lorerm run` reads",
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="fit the users in the files to these comparisons only, and drop their earlier ones",
     )
     add_user_column_option(parser)
     add_rank_option(parser, "to adapt")
@@ -31,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Adapt the model to the users, and print the numbers of users and comparisons."""
+    """Add the comparisons, and print how many users and comparisons are new, updated or replaced."""
+    from lorerm.data.ids import look_alike_warnings
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.checks import check_usable
     from lorerm.embedding.embed import embed_with_summary
+    from lorerm.pipeline.adaptation import FittedUsers, add_users, fit_users
     from lorerm.ray.adaptation import adapt_on_cluster
-    from lorerm.reporting.phrases import count
-    from lorerm.training.adaptation import adapt
 
     run, cluster = RunFolder.open(parsed.run), read_cluster(parsed)
     model, config = load_model(run, parsed.rank), adaptation_of(run)
@@ -51,7 +65,7 @@ def call(parsed: argparse.Namespace) -> None:
         warnings = [*preferences.summary.warnings(), *preferences.weight_warnings()]
         warnings += encoding.warnings(len(data.responses), encoder.identity)
         warnings += check_usable(data.responses, data)
-        users, n_pairs = adapt(model, data, config), len(preferences)
+        fitted = fit_users(model, preferences, data, config)
     else:
         settings = run_encoder_settings(run)
         with progress() as show:
@@ -65,7 +79,22 @@ def call(parsed: argparse.Namespace) -> None:
                 gpus=uses_gpu(settings, parsed),
                 progress=lambda done, total: show("adapting", done, total),
             )
-        users, n_pairs, warnings = found.users, found.n_pairs, list(found.warnings)
-    add_users(run, users, chosen_rank(run) if parsed.rank is None else parsed.rank)
-    warn(warnings)
-    say(f"Adapted {count(len(users), 'user')} from {count(n_pairs, 'comparison')}.")
+        fitted, warnings = FittedUsers(found.users, found.digests), list(found.warnings)
+    added = add_users(run, fitted, chosen_rank(run) if parsed.rank is None else parsed.rank, start_over=parsed.replace)
+    names = fitted.users.user_ids
+    warn([*warnings, *look_alike_warnings((*model.user_ids, *names), "user", among=set(names) - set(model.user_ids))])
+    say(_describe(added))
+
+
+def _describe(added: Added) -> str:
+    """Return the sentence that says what has changed."""
+    from lorerm.reporting.phrases import count
+
+    n_users = added.n_new + added.n_updated + added.n_replaced
+    kinds = f"{added.n_new:,} new, {added.n_updated:,} updated, {added.n_replaced:,} replaced"
+    sentence = f"Adapted {count(n_users, 'user')} ({kinds}) from {count(added.n_comparisons, 'new comparison')}."
+    if added.n_dropped:
+        sentence += f" They replace {count(added.n_dropped, 'earlier comparison')}."
+    if added.n_repeated:
+        sentence += f" Counted before, and not counted again: {count(added.n_repeated, 'comparison')}."
+    return sentence

@@ -1,8 +1,8 @@
 """Remove users from every file of a run: weights, comparisons, and the responses that no other user compared.
 
 The reward directions were fitted to all users together, and keep the influence of the removed users until the run is
-trained again. Results that include these users are deleted; `lorerm report`, `lorerm shots` and `lorerm rewardbench`
-compute them again. If this command is interrupted, every other subcommand refuses the run until `lorerm forget RUN` has
+trained again. Results that include these users are deleted and named, with the commands that compute them again; other
+results stay. If this command is interrupted, every other subcommand refuses the run until `lorerm forget RUN` has
 finished.
 """
 
@@ -29,11 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Remove the users, and print how much was removed."""
-    from lorerm.pipeline.forget import forget
+    from lorerm.pipeline.forget import RESULTS, forget
     from lorerm.reporting.phrases import count
 
-    found = forget(RunFolder.open(parsed.run, half_forgotten=True), parsed.user)
+    run = RunFolder.open(parsed.run, half_forgotten=True)
+    found = forget(run, parsed.user)
     say(
-        f"Removed {count(found.n_users, 'user')}: {count(found.n_comparisons, 'comparison')}, and "
-        f"{count(found.n_responses, 'embedding')} of responses that no other user compared.",
+        f"Removed {count(found.n_users, 'user')}: all weights, {count(found.n_comparisons, 'comparison')} of the run's "
+        f"input, and {count(found.n_responses, 'embedding')} of responses that no other user compared.",
     )
+    if found.results:
+        commands = ", ".join(f"`{RESULTS[name]}`" for name in found.results)
+        say(f"Removed results that included them: {', '.join(found.results)}. To make them again: {commands}.")
+    elif run.is_finished("report"):
+        say("The report does not include them and stays.")

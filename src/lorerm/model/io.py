@@ -12,7 +12,9 @@
 - `weights` [N, K] and `user_ids` (a JSON list as UTF-8 bytes);
 - `covariance` [N, K, K] and `validation_loss` [N], if the model has them;
 - `answers` [n, K], `answer_count` [n] and `answer_user` [n], if the model keeps the users' n projected comparisons:
-  the fields `projected`, `count` and `user` of `ProjectedComparisons`.
+  the fields `projected`, `count` and `user` of `ProjectedComparisons`;
+- `digests` [m] and `digest_user` [m], in a run folder's file of adapted users: by their hashes, comparisons that were
+  added before are recognised.
 
 Nothing is pickled: loading a file of unknown origin cannot run code.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
@@ -97,8 +99,22 @@ def load_model(path: str | Path, model_class: type[Model]) -> Model:
         return model_class(**_fields(config, tensors, users))
 
 
-def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | None = None) -> None:
-    """Write ids, weights, covariances, projected comparisons and validation losses of users to a safetensors file."""
+class Digests(NamedTuple):
+    """Digests of the comparisons that some users' weights were fitted to (`lorerm.data.digests`)."""
+
+    value: torch.Tensor
+    """int64 [m]"""
+    user: torch.Tensor
+    """int64 [m]: the index of each comparison's user"""
+
+
+def save_users(
+    users: UserWeights, path: Path, validation_loss: torch.Tensor | None = None, digests: Digests | None = None
+) -> None:
+    """Write ids, weights, covariances, projected comparisons and validation losses of users to a safetensors file.
+
+    Digests of their comparisons are written, too, if they are given.
+    """
     ids = json.dumps(list(users.user_ids), ensure_ascii=False).encode()
     tensors = {
         "weights": users.weights,
@@ -109,6 +125,8 @@ def save_users(users: UserWeights, path: Path, validation_loss: torch.Tensor | N
     if users.comparisons is not None:
         kept = users.comparisons
         tensors |= {"answers": kept.projected, "answer_count": kept.count, "answer_user": kept.user.int()}
+    if digests is not None:
+        tensors |= {"digests": digests.value, "digest_user": digests.user.int()}
     _write_tensors(path, tensors)
 
 
@@ -119,12 +137,34 @@ def load_users(path: Path) -> UserWeights:
         return UserWeights(_user_ids(tensors), tensors["weights"], tensors.get("covariance"), _comparisons(tensors))
 
 
-def forget_users(path: Path, user_ids: Collection[str]) -> None:
-    """Remove users and their validation losses from a file that `save_users` wrote."""
-    users, losses = load_users(path), _read_tensors(path).get("validation_loss")
+def load_digests(path: Path) -> Digests:
+    """Read the digests in a file that `save_users` wrote; there are none if an earlier version wrote it."""
+    tensors = _read_tensors(path)
+    none = torch.zeros(0, dtype=torch.int64)
+    with _refusing_damage(path):
+        found = Digests(tensors.get("digests", none), tensors.get("digest_user", none).long())
+        if found.value.shape != found.user.shape:
+            raise ValueError("digests and digest_user differ in shape")
+    return found
+
+
+def forget_users(path: Path, user_ids: Collection[str]) -> bool:
+    """Remove users, with all that belongs to them, from a file that `save_users` wrote.
+
+    Return whether one of them was in the file.
+    """
+    users, losses, digests = load_users(path), _read_tensors(path).get("validation_loss"), load_digests(path)
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
-    if len(kept) < len(users):
-        save_users(users.forget(user_ids, missing_ok=True), path, None if losses is None else losses[kept])
+    if len(kept) == len(users):
+        return False
+    # The new index of each user who stays; -1 for the others.
+    index = torch.full((len(users),), -1)
+    index[kept] = torch.arange(len(kept))
+    stays = index[digests.user] >= 0
+    left = Digests(digests.value[stays], index[digests.user[stays]])
+    losses = None if losses is None else losses[kept]
+    save_users(users.forget(user_ids, missing_ok=True), path, losses, left if len(digests.value) else None)
+    return True
 
 
 def _fields(config: dict[str, Any], tensors: dict[str, torch.Tensor], users: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Load the models of a run (one folder per rank, with the weights of the adapted users), and add users to them."""
+"""Load the models of a run: one folder per rank, with the weights of the adapted users."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorerm.data.ids import nearest, shown
 from lorerm.errors import ConfigError, ModelError, RunError, UnknownUserError
 from lorerm.pipeline.experiment import stored_experiment
-from lorerm.pipeline.folder import RunFolder, locked
+from lorerm.pipeline.folder import RunFolder
 from lorerm.pipeline.layout import ADAPTED, MODELS, UNSEEN, alpha_name
 from lorerm.training.config import AdaptationConfig, TrainingConfig
 
@@ -94,7 +95,7 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
     for name in (UNSEEN, ADAPTED):
         path = model_folder(run, rank, alpha) / name
         if path.exists():
-            model = model.with_users(_load_users(path))
+            model = model.with_users(load_stored_users(path))
     return model
 
 
@@ -106,21 +107,14 @@ def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, a
     try:
         model.user_weights(user_id)
     except UnknownUserError as error:
-        remedy = f"run `lorerm adapt {run.path} --data FILE` with comparisons of this user, or {alternative}"
+        near = nearest(str(user_id), model.user_ids)
+        other = "" if near is None else f"give the id {shown(near)}, which is known, or "
+        remedy = f"{other}run `lorerm adapt {run.path} --data FILE` with comparisons of this user, or {alternative}"
         raise UnknownUserError(error.problem, remedy, argument="user") from error
 
 
-def add_users(run: RunFolder, users: UserWeights, rank: int) -> None:
-    """Add adapted users to the file beside the model of a rank. A user who is already there gets the new weights."""
-    from lorerm.model.io import save_users
-
-    path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED
-    with locked(run.path):
-        run.check_not_half_forgotten()
-        save_users(_load_users(path).merge(users) if path.exists() else users, path)
-
-
-def _load_users(path: Path) -> UserWeights:
+def load_stored_users(path: Path) -> UserWeights:
+    """Read a file of adapted users in a run folder. Raises `RunError` if it is damaged."""
     from lorerm.model.io import load_users
 
     remedy = "run `lorerm report` again" if path.name == UNSEEN else f"delete {path} and adapt its users again"

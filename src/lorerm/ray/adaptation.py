@@ -22,6 +22,7 @@ from lorerm.ray.partitions import Partition, partition_users
 from lorerm.ray.tasks import run_tasks
 
 if TYPE_CHECKING:
+    from lorerm.arrays import Ints
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.model.user_weights import UserWeights
     from lorerm.training.config import AdaptationConfig
@@ -35,6 +36,8 @@ class AdaptedUsers:
     """Fitted weights of users, with the number of their comparisons and warnings about their feedback."""
 
     users: UserWeights
+    digests: Ints
+    """int64 [n]: the digest of each comparison (`lorerm.data.digests`), grouped by user like `users.comparisons`"""
     n_pairs: int
     """number of comparisons to which the weights were fitted"""
     warnings: tuple[str, ...]
@@ -122,6 +125,8 @@ class _Fitted:
 
     users: UserWeights | None
     """None if the partition has no comparisons, only ties"""
+    digests: Ints
+    """int64 [n]: the digests of the comparisons, grouped by user"""
     n_pairs: int
     summary: ReadingSummary
     """counts for all rows in the partition's files, including the rows of users in other partitions"""
@@ -134,6 +139,7 @@ class _Fitted:
 def _fit(
     partition: Partition, user_column: str, encoder: Encoder, model: LowRankRewardModel, config: AdaptationConfig
 ) -> _Fitted:
+    from lorerm.data.digests import digest_by_user
     from lorerm.data.preferences import Preferences
     from lorerm.embedding.checks import count_same
     from lorerm.embedding.embed import embed_with_summary
@@ -143,10 +149,10 @@ def _fit(
     if partition.users is not None:
         comparisons = comparisons.select(np.flatnonzero([user in partition.users for user in comparisons.user_ids]))
     if not len(comparisons):
-        return _Fitted(None, 0, comparisons.summary, 0, EncodingSummary())
+        return _Fitted(None, np.zeros(0, dtype=np.int64), 0, comparisons.summary, 0, EncodingSummary())
     data, encoding = embed_with_summary(comparisons, encoder)
-    users, n_same = adapt(model, data, config), count_same(data.responses, data)
-    return _Fitted(users, len(comparisons), comparisons.summary, len(data.responses), encoding, n_same)
+    users, digests, n_same = adapt(model, data, config), digest_by_user(comparisons), count_same(data.responses, data)
+    return _Fitted(users, digests, len(comparisons), comparisons.summary, len(data.responses), encoding, n_same)
 
 
 def _without_users(model: LowRankRewardModel) -> LowRankRewardModel:
@@ -177,4 +183,15 @@ def _merge(
         warnings = [*warnings, *encoding.warnings(sum(part.n_conversations for part in fitted), encoder)]
     n_pairs = sum(part.n_pairs for part in fitted)
     warnings = [*warnings, *same_warnings(sum(part.n_same for part in fitted), n_pairs)]
-    return AdaptedUsers(users, n_pairs, tuple(warnings))
+    return AdaptedUsers(users, _merge_digests(fitted, users), n_pairs, tuple(warnings))
+
+
+def _merge_digests(fitted: Sequence[_Fitted], users: UserWeights) -> Ints:
+    """Return the digests of all partitions, in the order of `users`, who are each in one partition."""
+    of_user: dict[str, Ints] = {}
+    for part in fitted:
+        if part.users is not None and part.users.comparisons is not None:
+            lengths = np.bincount(part.users.comparisons.user.numpy(), minlength=len(part.users))
+            parts = np.split(part.digests, np.cumsum(lengths)[:-1])
+            of_user.update(zip(part.users.user_ids, parts, strict=True))
+    return np.concatenate([of_user[user] for user in users.user_ids])

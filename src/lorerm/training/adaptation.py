@@ -16,7 +16,7 @@ from lorerm.training.pairs import PackedPairs
 from lorerm.training.recipes import find_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
     from lorerm.model.parameters import ModelParameters
@@ -56,24 +56,65 @@ def adapt(
     ConfigError
         If recipe "paper" is selected, but the model's weights are not on the simplex (at least 0, with sum 1).
     """
+    return _adapt(model, data, config, lambda covariance: keep_comparisons and covariance is not None)
+
+
+@torch_on_one_thread()
+def adapt_and_keep(model: ModelParameters, data: EmbeddedPreferences, config: AdaptationConfig) -> UserWeights:
+    """Do the same as `adapt`, and keep the projected comparisons also if the recipe computes no posterior.
+
+    The comparisons are grouped by user, the users in order of first appearance, and otherwise in the order of `data`.
+    """
+    return _adapt(model, data, config, lambda _: True)
+
+
+@torch_on_one_thread()
+def refit(
+    model: ModelParameters, user_ids: Sequence[str], comparisons: ProjectedComparisons, config: AdaptationConfig
+) -> UserWeights:
+    """Fit the weights of users to comparisons that are already projected on the model's basis."""
+    fit = find_recipe(config.recipe).start_adaptation(model, config)
+    weights, covariance = fit(comparisons.projected, comparisons.user, comparisons.count.double(), len(user_ids))
+    return UserWeights(
+        tuple(user_ids), weights.float(), None if covariance is None else covariance.float(), comparisons
+    )
+
+
+def project(model: ModelParameters, data: EmbeddedPreferences) -> tuple[tuple[str, ...], ProjectedComparisons]:
+    """Project any number of comparisons on the model's basis, in bounded memory.
+
+    Return the users in order of first appearance, and the projected comparisons, grouped by user.
+    """
+    user_ids: list[str] = []
+    parts = [ProjectedComparisons.empty(model.basis.shape[1])]
+    for pairs, projected in _projected_blocks(model, data, differences=None):
+        parts.append(ProjectedComparisons(projected, pairs.count.float(), pairs.user + len(user_ids)))
+        user_ids.extend(pairs.user_ids)
+    return tuple(user_ids), ProjectedComparisons.concatenate(parts)
+
+
+def _adapt(
+    model: ModelParameters,
+    data: EmbeddedPreferences,
+    config: AdaptationConfig | None,
+    keep: Callable[[torch.Tensor | None], bool],
+) -> UserWeights:
+    """Do the work of `adapt`; `keep` says whether to keep the comparisons of users with a covariance, or without."""
     config = config or AdaptationConfig()
     check_embeddings(model, data)
     if not len(data):  # a split without unseen users
         return UserWeights.none(model)
     recipe = find_recipe(config.recipe)
     fit = recipe.start_adaptation(model, config)
-    directions = model.basis.t().contiguous()
     user_ids: list[str] = []
     weights, covariances, comparisons = [], [], []
-    for some in _blocks_of_users(data):
-        pairs = PackedPairs.pack(some, differences=recipe.differences)
-        projected = pairs.project(directions)
+    for pairs, projected in _projected_blocks(model, data, recipe.differences):
         fitted, covariance = fit(projected, pairs.user, pairs.count, pairs.n_users)
         weights.append(fitted.float())
         if covariance is not None:
             covariances.append(covariance.float())
-            if keep_comparisons:
-                comparisons.append(ProjectedComparisons(projected, pairs.count.float(), pairs.user + len(user_ids)))
+        if keep(covariance):
+            comparisons.append(ProjectedComparisons(projected, pairs.count.float(), pairs.user + len(user_ids)))
         user_ids.extend(pairs.user_ids)
     return UserWeights(
         tuple(user_ids),
@@ -81,6 +122,16 @@ def adapt(
         torch.cat(covariances) if covariances else None,
         ProjectedComparisons.concatenate(comparisons) if comparisons else None,
     )
+
+
+def _projected_blocks(
+    model: ModelParameters, data: EmbeddedPreferences, differences: bool | None
+) -> Iterator[tuple[PackedPairs, torch.Tensor]]:
+    """Yield the comparisons of some users at a time, and their projections on the basis [n, K]."""
+    directions = model.basis.t().contiguous()
+    for some in _blocks_of_users(data):
+        pairs = PackedPairs.pack(some, differences=differences)
+        yield pairs, pairs.project(directions)
 
 
 def _blocks_of_users(data: EmbeddedPreferences) -> Iterator[EmbeddedPreferences]:
