@@ -112,8 +112,8 @@ def test_the_fingerprint_depends_on_all_that_decides_the_weights(model):
 
 def test_a_user_removed_by_one_process_is_unknown_to_all(folder):
     one, other = load(folder), load(folder)
-    one.forget("trained")
-    one.forget("stranger")
+    assert one.forget("trained") == ("weights",)
+    assert one.forget("stranger") == ()
     for loaded in (one, other):
         assert not loaded.is_current()
         loaded.refresh()
@@ -127,8 +127,8 @@ def test_a_user_removed_by_one_process_is_unknown_to_all(folder):
 def test_a_user_is_removed_from_all_files_of_a_run(run):
     assert b"user-05" in bytes_of(run)
     loaded = load(run)
-    loaded.forget("user-05")
-    loaded.forget("stranger")
+    assert loaded.forget("user-05") == ("weights",)
+    assert loaded.forget("stranger") == ()
     assert b"user-05" not in bytes_of(run)
     loaded.refresh()
     assert "user-05" not in loaded.file_users

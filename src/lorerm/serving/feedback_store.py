@@ -128,8 +128,11 @@ class FeedbackStore:
             return None
         return stamp
 
-    def delete(self, user: str) -> None:
-        """Delete a user's feedback for all models. The files contain the deleted rows until `Database.erase` runs."""
+    def delete(self, user: str) -> bool:
+        """Delete a user's feedback for all models. The files contain the deleted rows until `Database.erase` runs.
+
+        Return whether there was any feedback.
+        """
         with self.database.writing() as connection:
             # The same order of tables as in `append`, so that the two cannot deadlock.
             deleted = connection.execute(delete(users).where(users.c.user_id == user)).rowcount
@@ -138,3 +141,4 @@ class FeedbackStore:
             deleted += connection.execute(delete(updates).where(updates.c.user_id == user, ~added)).rowcount
             if deleted:
                 connection.execute(update(erasures).values(pending=erasures.c.pending + 1))
+        return deleted > 0

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from scipy.special import expit
@@ -31,6 +31,8 @@ from lorerm.pipeline.forget import forget
 from lorerm.pipeline.layout import FORGETTING, MANIFEST
 from lorerm.pipeline.models import chosen_alpha, chosen_rank, load_model, model_folder
 from lorerm.serving.settings import Settings
+
+_T = TypeVar("_T")
 
 log = logging.getLogger("lorerm.serving")
 
@@ -71,14 +73,15 @@ class ModelFiles:
         model = LowRankRewardModel.from_pretrained(self._path)
         return model if self.folder is not None else model.without_users(model.user_ids)
 
-    def forget(self, user: str) -> None:
-        """Remove a user from every file. If the user is unknown, do nothing."""
+    def forget(self, user: str) -> tuple[str, ...]:
+        """Remove a user from every file. Return what was removed: `weights`, and results of the run; or nothing."""
         if self._is_run:
             run = RunFolder.open(self._path, half_forgotten=True)
             with suppress(UnknownUserError):
-                _retry_while_busy(lambda: forget(run, [user]))
+                return ("weights", *_retry_while_busy(lambda: forget(run, [user])).results)
         elif self.folder is not None and (self.folder / USERS).exists():
-            _retry_while_busy(partial(_forget_locked, self.folder, user))
+            return ("weights",) if _retry_while_busy(partial(_forget_locked, self.folder, user)) else ()
+        return ()
 
 
 class LoadedModel:
@@ -137,10 +140,13 @@ class LoadedModel:
                 self.file_users = self.file_users.select([])
             self._signature = signature
 
-    def forget(self, user: str) -> None:
-        """Remove a user from the model's files. Raises `RunError` if the files cannot be changed."""
+    def forget(self, user: str) -> tuple[str, ...]:
+        """Remove a user from the model's files, and return what was removed; see `ModelFiles.forget`.
+
+        Raises `RunError` if the files cannot be changed.
+        """
         try:
-            self._files.forget(user)
+            return self._files.forget(user)
         except FolderBusyError:
             problem = "another command is changing the model's files"
             raise FolderBusyError(problem, "send the request again later") from None
@@ -174,9 +180,9 @@ class LoadedModel:
         return signature, self._files.load()
 
 
-def _forget_locked(folder: Path, user: str) -> None:
+def _forget_locked(folder: Path, user: str) -> bool:
     with locked(folder):
-        forget_users(folder / USERS, {user})
+        return forget_users(folder / USERS, {user})
 
 
 def not_computable() -> DataError:
@@ -200,15 +206,13 @@ def fingerprint(model: LowRankRewardModel) -> str:
     return digest.hexdigest()[:32]
 
 
-def _retry_while_busy(work: Callable[[], object]) -> None:
+def _retry_while_busy(work: Callable[[], _T]) -> _T:
     """Call a function; repeat it while another process writes into the folder, for at most `_PATIENCE` seconds."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            work()
+            return work()
         except FolderBusyError:
             if time.monotonic() > deadline:
                 raise
-        else:
-            return
         time.sleep(0.05)

@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from lorerm.errors import DataError
 from lorerm.serving.errors import ApiError
 from lorerm.serving.reward_schemas import RewardRequest
-from lorerm.serving.schemas import Name
+from lorerm.serving.schemas import UserId
 from lorerm.serving.settings import Settings
 
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_ID: TypeAdapter[str] = TypeAdapter(UserId)
 # What Infinity's client sends if its caller names no model.
 _NOT_SPECIFIED = "default/not-specified"
 
@@ -62,6 +62,6 @@ def _user_of_header(request: Request, header: str) -> str | None:
 
 def _checked(user: str, place: str) -> str:
     try:
-        return _NAME.validate_python(user)
+        return _ID.validate_python(user)
     except ValidationError:
         raise DataError(f"{place} has no valid user id", "send an id of 1 to 256 characters") from None

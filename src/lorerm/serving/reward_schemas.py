@@ -26,11 +26,11 @@ from lorerm.serving.schemas import (
     EmbeddingDocument,
     Flag,
     Messages,
-    Name,
     RequestBody,
     ResponsePart,
     Text,
     TextDocument,
+    UserId,
 )
 
 _Documents = Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]
@@ -45,7 +45,7 @@ class RewardRequest(RequestBody):
 
     model: str | None = None
     """The model's name. `NAME@USER` also names the user, for clients that have no field for one."""
-    user: Name | None = None
+    user: UserId | None = None
     """The user for whom rewards are computed; null: a user without feedback (the population model)."""
     population: bool | None = None
     """If the user is unknown: true uses the population model; false is an error; null: what the operator chose."""

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from lorerm.data.ids import as_id
 from lorerm.data.weights import SMALLEST_WEIGHT
 
 MAX_DOCUMENTS, MAX_FEEDBACK, MAX_RESPONSES, MAX_CANDIDATES = 1000, 100, 100, 100
@@ -32,7 +33,18 @@ MAX_NUMBERS = 65_536
 # PostgreSQL stores no NUL character in a text.
 _NAME = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
 Name: TypeAlias = Annotated[str, _NAME]
-"""A user id or an idempotency key."""
+"""An idempotency key."""
+
+# As a name, and with at least one character that is no white space.
+_ID = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")
+
+
+def _as_id(value: object) -> str:
+    return as_id(value, "the user's id")
+
+
+UserId: TypeAlias = Annotated[str, _ID, BeforeValidator(_as_id, json_schema_input_type=Annotated[str, _ID] | int)]
+"""A user id: text, or a whole number, which is the id of its digits (`lorerm.data.ids`)."""
 
 
 def _percent_decoded(value: object) -> object:
@@ -48,7 +60,7 @@ def _check_segments(user: str) -> str:
 
 
 # The router receives a percent-encoded path, so that an id can contain an encoded slash. The id is decoded here.
-UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _NAME, AfterValidator(_check_segments)]
+UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _ID, AfterValidator(_check_segments)]
 
 
 def _false_if_null(value: object) -> object:
@@ -244,19 +256,30 @@ class FeedbackRequest(StrictRequest):
 class UserFeedbackRequest(FeedbackRequest):
     """New feedback of the user who is named in the request."""
 
-    user: Name
+    user: UserId
 
 
 class DeletionRequest(StrictRequest):
     """The user to delete."""
 
-    user: Name
+    user: UserId
+
+
+class DeletionResponse(ResponsePart):
+    """What was deleted. A repeated request deletes nothing more, and has the same status."""
+
+    user: str
+    deleted: bool
+    """False: the server had no data of a user with exactly this id."""
+    removed: list[str]
+    """`feedback` in the database; `weights`, with all comparisons, in the model's files; and results of the run that
+    included the user and can be made again: `report`, `seeds`, `shots`, `rewardbench`."""
 
 
 class UserRequest(StrictRequest):
     """The user to show."""
 
-    user: Name
+    user: UserId
     population: Flag = False
     """If the user is unknown: true returns the population weights; false is an error."""
 
@@ -312,7 +335,7 @@ class QuestionRequest(StrictRequest):
 class UserQuestionRequest(QuestionRequest):
     """Candidate responses for the user who is named in the request."""
 
-    user: Name
+    user: UserId
 
 
 class Question(ResponsePart):

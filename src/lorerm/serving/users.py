@@ -102,11 +102,15 @@ class Users:
             self._remember(user_id, to_cache)
         return user
 
-    async def forget(self, user_id: str) -> None:
-        """Remove all data of a user from the files of the database and of the model."""
+    async def forget(self, user_id: str) -> list[str]:
+        """Remove all data of a user from the files of the database and of the model.
+
+        Return what was removed: `feedback`, and what `LoadedModel.forget` returns.
+        """
         self._cache.pop(user_id, None)
-        await asyncio.get_running_loop().run_in_executor(self._removal_thread, self._forget, user_id)
+        removed = await asyncio.get_running_loop().run_in_executor(self._removal_thread, self._forget, user_id)
         self._cache.pop(user_id, None)
+        return removed
 
     def population(self) -> User:
         """Return the population model as a user without feedback, whose posterior is the prior."""
@@ -168,10 +172,10 @@ class Users:
                 return user, _Cached(stamp, file_users, user)
         raise busy("too many requests add feedback for this user at the same time", "same_user")
 
-    def _forget(self, user_id: str) -> None:
-        self._store.delete(user_id)
+    def _forget(self, user_id: str) -> list[str]:
+        removed = ["feedback"] if self._store.delete(user_id) else []
         try:
-            self._model.forget(user_id)
+            return [*removed, *self._model.forget(user_id)]
         finally:  # also if the model's files cannot be changed
             self._store.database.erase()
 

@@ -273,7 +273,8 @@ BAD = {
     "an empty id": {"user": ""},
     "a long id": {"user": "x" * 257},
     "an id with NUL": {"user": "a\0b"},
-    "an id that is a number": {"user": 7},
+    "an id that is no whole number": {"user": 7.5},
+    "a blank id": {"user": " "},
     "population as text": {"population": "true"},
 }
 

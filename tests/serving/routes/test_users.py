@@ -134,9 +134,11 @@ def test_a_key_belongs_to_one_request(client):
 @pytest.mark.parametrize("user", ["new", "trained"])
 def test_a_deleted_user_is_unknown_and_can_return(client, model, user):
     put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).raise_for_status()
-    for _ in range(2):
+    removed = ["feedback", "weights"] if user == "trained" else ["feedback"]
+    for expected in (removed, []):
         response = client.delete(f"/v1/users/{user}")
-        assert (response.status_code, response.content) == (204, b"")
+        body = {"user": user, "deleted": bool(expected), "removed": expected}
+        assert (response.status_code, response.json()) == (200, body)
         assert client.get(f"/v1/users/{user}").status_code == 404
     found = put(client, user, pair(0, 1), **{"Idempotency-Key": "k"}).json()
     equals(found, fitted(model.without_users([user], missing_ok=True), user, [(0, 1)], [1.0]))
@@ -155,8 +157,8 @@ def test_the_deletion_of_an_id_that_only_looks_like_a_known_one_says_so(client, 
         assert (response.status_code, response.json()["error"]["code"]) == (409, "similar_user")
     assert client.get(f"/v1/users/{quote(user)}").status_code == 200
     put(client, quote(asked), pair())  # now it is a user, who can be deleted
-    assert client.delete(f"/v1/users/{quote(asked)}").status_code == 204
-    assert client.delete(f"/v1/users/{quote(user)}").status_code == 204
+    assert client.delete(f"/v1/users/{quote(asked)}").json()["deleted"]
+    assert client.delete(f"/v1/users/{quote(user)}").json()["deleted"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_any_id_can_be_part_of_a_path(client, user):
     assert found["user"] == user
     assert client.post("/v1/rerank", json={"query": PROMPT, "documents": TEXTS, "user": user}).status_code == 200
     assert client.get(path).json() == found
-    assert client.delete(path).status_code == 204
+    assert client.delete(path).json()["deleted"]
     assert client.get(path).status_code == 404
 
 
@@ -190,8 +192,30 @@ def test_every_route_has_a_form_with_the_user_in_the_body(client, user):
         assert client.post("/v1/users/ann/next-question", json=asked).json() == question
         by_path = client.put("/v1/users/ann/answers", json={"answers": [pair()], "idempotency_key": "k"})
         assert by_path.json() == added
-    assert client.post("/v1/user/delete", json=named).status_code == 204
+    assert client.post("/v1/user/delete", json=named).json() == {**named, "deleted": True, "removed": ["feedback"]}
+    assert client.post("/v1/user/delete", json=named).json() == {**named, "deleted": False, "removed": []}
     assert client.post("/v1/user", json=named).status_code == 404
+
+
+def test_ids_are_read_as_everywhere(client):
+    """A number in a body is the id of its digits; text is kept as it is."""
+    put(client, "7", pair(0, 1)).raise_for_status()
+    expected = client.get("/v1/users/7").json()
+    asked = {"query": PROMPT, "documents": TEXTS}
+    for user in ("7", 7, 7.0):
+        assert client.post("/v1/user", json={"user": user}).json() == expected
+        assert client.post("/v1/rerank", json={**asked, "user": user}).json()["user"] == "7"
+    for user in (7.5, True, 2.0**60, 10**300, "", " ", [7], {"id": 7}):
+        assert client.post("/v1/user", json={"user": user}).status_code == 422, user
+        assert client.post("/v1/rerank", json={**asked, "user": user}).status_code == 422, user
+    assert client.post("/v1/rerank", json={**asked, "user": None}).json()["user"] is None
+    for other in ("7.0", "07"):
+        assert client.post("/v1/user", json={"user": other}).status_code == 404
+        assert not client.delete(f"/v1/users/{other}").json()["deleted"]
+    for blank in ("%20", "%0A"):
+        assert client.delete(f"/v1/users/{blank}").status_code == 422
+    assert client.post("/v1/user/delete", json={"user": 7}).json()["deleted"]
+    assert client.get("/v1/users/7").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["..", "%2E%2E", ".", "x%2F..%2Fann", "x%2f%2e%2e%2fann", "..%5Cann", "ann%2F."])

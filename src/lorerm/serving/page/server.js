@@ -25,7 +25,7 @@ export async function call(method, path, body, headers = {}) {
   } catch {
     throw new ServerError(0, { message: "the server does not respond", remedy: "Check that it is running, then try again." });
   }
-  const content = reply.status === 204 ? null : await reply.json().catch(() => null);
+  const content = await reply.json().catch(() => null);
   if (reply.ok) return content;
   throw new ServerError(reply.status, content?.error ?? { message: `the server responded with status ${reply.status}`, remedy: "Try again later." });
 }

@@ -10,7 +10,7 @@ import unicodedata
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request
 
 from lorerm.data.ids import shown, visible
 from lorerm.errors import DataError
@@ -24,6 +24,7 @@ from lorerm.serving.schemas import (
     MAX_DOCUMENTS,
     STOP_BELOW,
     DeletionRequest,
+    DeletionResponse,
     FeedbackRequest,
     Name,
     QuestionRequest,
@@ -71,14 +72,14 @@ async def get_user_by_body(request: Request, body: UserRequest) -> UserResponse:
     return await _get(body.user, state_of(request), population=body.population)
 
 
-@router.delete("/users/{user}", operation_id="delete_user", status_code=204)
-async def delete_user(user: UserInPath, request: Request) -> Response:
-    """Remove all data of a user. If the user is unknown, nothing is removed and the response is the same."""
+@router.delete("/users/{user}", operation_id="delete_user")
+async def delete_user(user: UserInPath, request: Request) -> DeletionResponse:
+    """Remove all data of a user, and say what was removed. For an unknown user, the status is the same."""
     return await _delete(user, state_of(request))
 
 
-@router.post("/user/delete", operation_id="delete_user_of_body", status_code=204)
-async def delete_user_by_body(request: Request, body: DeletionRequest) -> Response:
+@router.post("/user/delete", operation_id="delete_user_of_body")
+async def delete_user_by_body(request: Request, body: DeletionRequest) -> DeletionResponse:
     """Remove all data of the user in the body, like `DELETE /v1/users/{user}`."""
     return await _delete(body.user, state_of(request))
 
@@ -125,15 +126,14 @@ async def _get(user: str, state: State, *, population: bool) -> UserResponse:
     return _shown(user, found)
 
 
-async def _delete(user: str, state: State) -> Response:
-    was_known = await state.users.find(user) is not None
-    await state.users.forget(user)
+async def _delete(user: str, state: State) -> DeletionResponse:
+    removed = await state.users.forget(user)
     # A person who asks to be deleted must not be told so because of a space at the end of the id.
     for other in {visible(user), unicodedata.normalize("NFD", visible(user))} - {user, ""}:
-        if not was_known and await state.users.find(other) is not None:
+        if not removed and await state.users.find(other) is not None:
             problem = "the user is unknown, and another user's id differs only in white space or invisible characters"
             raise ApiError(409, "similar_user", problem, f"delete {shown(other)}, if that is the user")
-    return Response(status_code=204)
+    return DeletionResponse(user=user, deleted=bool(removed), removed=removed)
 
 
 async def _next_question(user_id: str, asked: QuestionRequest, state: State) -> QuestionResponse:
