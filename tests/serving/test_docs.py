@@ -18,7 +18,7 @@ from lorerm.serving.settings import Settings
 from servers import prepared
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE, HOW_TO = ((DOCS / name).read_text("utf-8") for name in ("http-api.md", "serve.md"))
+PAGE, HOW_TO, CLIENTS = ((DOCS / name).read_text("utf-8") for name in ("http-api.md", "serve.md", "clients.md"))
 CALL = re.compile(r"^```sh\n(curl .*?)^```$(?:\s*^```json\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 CALLS = [(shlex.split(found[1]), found[2] and json.loads(found[2])) for found in CALL.finditer(PAGE)]
 
@@ -104,6 +104,10 @@ def test_documented_options_exist():
 
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
     options = {name for action in verbs["serve"]._actions for name in action.option_strings}
-    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE + HOW_TO)) - {"--out", "--build", "--build-arg"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE + HOW_TO + CLIENTS)) - {
+        "--out",
+        "--build",
+        "--build-arg",
+    }
     assert mentioned
     assert mentioned <= options, mentioned - options
