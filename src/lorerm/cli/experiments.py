@@ -39,7 +39,7 @@ def add_experiment_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experiment",
         metavar="NAME_OR_FILE",
-        help="where options that are not given take their values from: default (recommended settings), paper (for a "
+        help="settings to use for options that are not given: default (recommended settings), paper (for a "
         "published data set, the settings of the paper), or a YAML file (default: default)",
     )
 

@@ -138,8 +138,7 @@ def published_arrays(by_rank: Mapping[int, Mapping[str, Estimate | None]], confi
     """Return the eight result arrays of the paper's published code: four of means, then four of "std".
 
     `by_rank` has the accuracies of each rank by split (`Predictions.published_accuracies`). Each array has one entry
-    per rank.
-    `alpha_list` has one entry, which is None for the default recipe.
+    per rank. `alpha_list` (strengths of the regulariser) has one entry, which is None for the default recipe.
     """
     accuracies = {name: [found[split] for found in by_rank.values()] for split, name in _PUBLISHED_NAMES.items()}
     arrays = {name: tuple(None if one is None else one.mean for one in found) for name, found in accuracies.items()}

@@ -398,7 +398,7 @@ def _measure(
     first = input_step(run)
     found, arguments = run.result(first), run.arguments(first)
     warnings = found["warnings"] if is_imported(run) else [*found["warnings"], *run.result("embed")["warnings"]]
-    # Runs of earlier versions have no sentence about ties from these steps.
+    # In runs of earlier versions, these steps did not warn of comparisons whose two responses have the same embedding.
     warnings = dict.fromkeys([*warnings, *same_warnings(report.data.n_same or 0, report.data.n_comparisons)])
     described = replace(
         report.data,
