@@ -28,9 +28,9 @@ LARGEST = 1e15
 # If the largest value of a whole matrix is smaller than this, squares of its values vanish in float32.
 _SMALLEST = 1e-15
 # A row's size is its largest magnitude. A row is refused if its size exceeds the typical (median) size by the first
-# factor: the features are then scaled to this row alone, and validation finds nothing in the others. A warning reports
-# a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10. Of few rows none
-# is typical: the third factor takes their place.
+# factor: the features are then scaled to this row alone, and nothing is learnt from the others. A warning reports
+# a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10. If there are few
+# rows, none of them is typical: the third factor then replaces the first.
 _REFUSED_RATIO, _REPORTED_RATIO, _REFUSED_OF_FEW = 1e2, 20.0, 1e6
 # A row that is smaller than the typical size by this factor is no embedding of the same model. Rows of zeros are only
 # reported, because an encoder may give them to an empty text.

@@ -13,8 +13,8 @@
 - `covariance` [N, K, K] and `validation_loss` [N], if the model has them;
 - `answers` [n, K], `answer_count` [n] and `answer_user` [n], if the model keeps the users' n projected comparisons:
   the fields `projected`, `count` and `user` of `ProjectedComparisons`;
-- `digests` [m] and `digest_user` [m], in a run folder's file of adapted users: by their hashes, comparisons that were
-  added before are recognised.
+- `digests` [m] and `digest_user` [m], in a run folder's file of adapted users: hashes by which comparisons that were
+  added before are recognised, and the index of each one's user.
 
 Nothing is pickled: loading a file of unknown origin cannot run code.
 """

@@ -1,8 +1,8 @@
 """Add comparisons of users to a run: what is known of a user stays, and no comparison counts twice.
 
-The file of adapted users (`layout.ADAPTED`) holds, of every user in it, all comparisons that the user's weights rest
-on, as projections and as digests. A user of the run's own input enters the file with the comparisons of the splits
-`train_seen` and `train_unseen`, on which the weights rest so far.
+The file of adapted users (`layout.ADAPTED`) holds, for every user in it, all comparisons that the user's weights were
+fitted to: as projections on the basis (K numbers each), and as digests (hashes). A user of the run's own input enters
+the file with the comparisons of the splits `train_seen` and `train_unseen`, to which the weights were fitted before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.training.config import AdaptationConfig
 
-# The splits on which the weights of the run's own users rest.
+# The splits to which the weights of the run's own users were fitted.
 _FITTED_SPLITS = ("train_seen", "train_unseen")
 
 
@@ -55,7 +55,7 @@ class Added:
     n_new: int
     """number of users of whom nothing was known"""
     n_updated: int
-    """number of known users with new comparisons, which were added to those before"""
+    """number of known users with new comparisons, which were added to their earlier ones"""
     n_replaced: int
     """number of known users whose earlier comparisons were replaced"""
     n_comparisons: int
@@ -101,7 +101,7 @@ def add_users(run: RunFolder, found: FittedUsers, rank: int, *, start_over: bool
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Users with all comparisons that their weights rest on, as projections and as digests."""
+    """Users with all comparisons that their weights were fitted to, as projections and as digests."""
 
     users: UserWeights
     digests: Digests
@@ -165,7 +165,7 @@ def _earlier(run: RunFolder, model: LowRankRewardModel, stored: _Known, user_ids
 def _from_input(
     run: RunFolder, model: LowRankRewardModel, user_ids: tuple[str, ...], wanted: Sequence[str]
 ) -> tuple[ProjectedComparisons, Digests]:
-    """Return the comparisons of the run's input that the weights of the `wanted` users rest on."""
+    """Return the comparisons of the run's input to which the weights of the `wanted` users were fitted."""
     table = load_comparisons(run.path)
     fitted = np.isin(np.array(table.splits, dtype=object), _FITTED_SPLITS)
     among = set(wanted)
@@ -183,7 +183,7 @@ def _from_input(
 
 
 def _check_can_add(user_ids: Sequence[str], earlier: _Earlier) -> None:
-    """Raise `RunError` if the weights of a user are known, but not the comparisons that they rest on."""
+    """Raise `RunError` if the weights of a user are known, but not the comparisons to which they were fitted."""
     lost = np.flatnonzero(earlier.stored & (earlier.n_each == 0))
     if lost.size:
         raise RunError(

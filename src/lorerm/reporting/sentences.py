@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ONE_RANKING = "one ranking for everybody"
-# Share of ties among the predictions from which on the report names them as a reason for finding no difference.
+# If at least this share of the predictions are ties, the report names them as a reason for finding no difference.
 _MOSTLY_TIES = 0.5
 _BASELINES = {
     "shared_direction": f"{_ONE_RANKING} (the population model)",

@@ -99,7 +99,7 @@ def _adapt(
     config: AdaptationConfig | None,
     keep: Callable[[torch.Tensor | None], bool],
 ) -> UserWeights:
-    """Do the work of `adapt`; `keep` says whether to keep the comparisons of users with a covariance, or without."""
+    """Do the work of `adapt`. `keep` gets the posterior covariance or None, and returns whether to keep comparisons."""
     config = config or AdaptationConfig()
     check_embeddings(model, data)
     if not len(data):  # a split without unseen users
