@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from decimal import Decimal
 
@@ -10,9 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from datasets import Dataset
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lorerm import EmbeddedPreferences, Preferences
 from lorerm.data.ids import (
     as_id,
     as_id_column,
@@ -230,6 +233,92 @@ def test_unused_categories_are_no_ids():
 def test_only_what_programs_write_for_floats_is_a_number_in_text(text, value):
     assert parse_text_id(text) == value
     assert type(parse_text_id(text)) is type(value)
+
+
+def rows_of(users):
+    return [
+        {"user_id": user, "prompt_id": user, "prompt": f"{n}?", "chosen": "a", "rejected": "b"}
+        for n, user in enumerate(users)
+    ]
+
+
+def write_jsonl(users, folder):
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(users)), encoding="utf-8")
+    return Preferences.from_files(folder / "log.jsonl")
+
+
+def write_csv(users, folder):
+    pd.DataFrame(rows_of(users)).to_csv(folder / "log.csv", index=False)
+    return Preferences.from_files(folder / "log.csv")
+
+
+def write_parquet(users, folder):
+    pd.DataFrame(rows_of(users)).to_parquet(folder / "log.parquet")
+    return Preferences.from_files(folder / "log.parquet")
+
+
+def read_arrays(users, _):
+    table = pd.DataFrame(rows_of(users))
+    n = len(table)
+    return EmbeddedPreferences.from_arrays(
+        np.ones((2, 1)), np.zeros(n, int), np.ones(n, int), table["user_id"], table["prompt_id"]
+    )
+
+
+FORMATS = {
+    "JSON lines": write_jsonl,
+    "CSV": write_csv,
+    "Parquet": write_parquet,
+    "data set": lambda users, _: Preferences.from_dataset(Dataset.from_list(rows_of(users))),
+    "records": lambda users, _: Preferences.from_records(rows_of(users)),
+    "DataFrame": lambda users, _: Preferences.from_records(pd.DataFrame(rows_of(users))),
+    "Arrow table": lambda users, _: Preferences.from_records(pa.Table.from_pylist(rows_of(users))),
+    "arrays": read_arrays,
+}
+
+
+@pytest.mark.parametrize("read", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("kind", [int, float, str])
+@given(users=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_log_has_the_same_ids_in_every_format(read, kind, users, tmp_path):
+    found = read([kind(user) for user in users], tmp_path)
+    assert list(found.user_ids) == list(found.prompt_ids) == [str(user) for user in users]
+
+
+@pytest.mark.parametrize("read", FORMATS.values(), ids=FORMATS)
+def test_a_float_that_is_not_exact_is_an_error_in_every_format(read, tmp_path):
+    """As pandas makes of two ids that differ in their last digit, in a column with an empty cell."""
+    users = [1234567890123456789, 1234567890123456780]
+    with pytest.raises(DataError, match="2\\*\\*53"):
+        read([float(user) for user in users], tmp_path)
+    assert list(read(users, tmp_path).user_ids) == [str(user) for user in users]
+
+
+@pytest.mark.parametrize("write", ["parquet", "data set", "DataFrame", "Arrow table"])
+def test_a_column_of_32_bit_floats_holds_fewer_digits(write, tmp_path):
+    def read(numbers):
+        table = pd.DataFrame(rows_of(["u"] * len(numbers))).assign(user_id=np.array(numbers, dtype=np.float32))
+        if write == "parquet":
+            table.to_parquet(tmp_path / "log.parquet")
+            return Preferences.from_files(tmp_path / "log.parquet")
+        if write == "data set":
+            return Preferences.from_dataset(Dataset.from_pandas(table))
+        return Preferences.from_records(table if write == "DataFrame" else pa.Table.from_pandas(table))
+
+    assert list(read([7, 2**24 - 1]).user_ids) == ["7", "16777215"]
+    with refused(DataError, "2**24", row=2, column="user_id"):
+        read([7, 2**24 + 1])
+
+
+def test_ids_that_look_the_same_are_in_the_warnings_of_an_input(tmp_path):
+    rows = rows_of(["ann", "ben", "ann "])
+    (warning,) = Preferences.from_records([{**row, "prompt_id": "p"} for row in rows]).summary.warnings()
+    assert "2 user ids" in warning
+    assert "'ann' and 'ann '" in warning
+    user, prompt = read_arrays(["ann", "ben", "ann "], tmp_path).id_warnings()
+    assert ("user ids" in user, "prompt ids" in prompt) == (True, True)
+    assert read_arrays(["ann", "ben"], tmp_path).id_warnings() == []
 
 
 def test_ids_that_look_the_same_are_found():

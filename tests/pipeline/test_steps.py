@@ -19,6 +19,7 @@ from lorerm.errors import ConfigError, DataError, RunError
 from lorerm.pipeline import steps
 from lorerm.pipeline.experiment import Experiment, stored_experiment
 from lorerm.pipeline.folder import RunFolder, is_imported
+from lorerm.pipeline.forget import forget
 from lorerm.pipeline.layout import alpha_name
 from lorerm.pipeline.models import load_model, load_trained
 from lorerm.pipeline.sources import Source
@@ -268,3 +269,16 @@ def test_an_import_with_a_garbage_row_names_it_and_stores_nothing(tmp_path, valu
     with refused(DataError, "row 7", argument="responses"):
         import_embeddings(run, files, lambda: read_matrix_and_comparisons(*files), SplitConfig())
     assert not (run.path / "embeddings").exists()
+
+
+def test_ids_that_look_the_same_are_warned_of_until_their_user_is_forgotten(tmp_path):
+    rows = [
+        {**row, "user_id": "user-03 "} if row["user_id"] == "user-03" and number % 2 else row
+        for number, row in enumerate(choices())
+    ]
+    run = RunFolder.create(tmp_path / "run")
+    steps.prepare(run, Source([str(write_lines(tmp_path / "choices.jsonl", rows))]))
+    (warning,) = [text for text in run.result("prepare")["warnings"] if "'user-03 '" in text]
+    assert "2 user ids" in warning
+    forget(run, ["user-03 "])
+    assert warning not in run.result("prepare")["warnings"]

@@ -52,6 +52,8 @@ class ReadingSummary:
     """number of comparisons that occur earlier with the same user, prompt, chosen and rejected response"""
     unread: tuple[str, ...] = field(default=(), compare=False)
     """files in the given folders that were not read"""
+    look_alikes: tuple[str, ...] = field(default=(), compare=False)
+    """sentences about different ids that look the same (`lorerm.data.ids.look_alike_warnings`)"""
     counts: Mapping[Key, int] = field(default_factory=dict, compare=False)
     """further counts, by fact and name"""
     first: Mapping[Key, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
@@ -118,7 +120,7 @@ class ReadingSummary:
                     "is: check whether another program wrote them."
                 )
         sentences += [f"{remark}: {n:,}." for remark, n in self._named(Fact.REMARK).items()]
-        return sentences
+        return [*sentences, *self.look_alikes]
 
     def check(self, source: str | None = None) -> None:
         """Raise `DataError` if there is no comparison, or if whole columns are stored in a wrong form.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from lorerm.arrays import as_column, as_indices
-from lorerm.data.ids import as_id_column, as_ids, check_known
+from lorerm.data.ids import as_id_column, as_ids, check_known, look_alike_warnings
 from lorerm.data.schema import parse_split
 from lorerm.data.weights import LARGEST_WEIGHT, SMALLEST_WEIGHT, weight_warnings
 from lorerm.errors import DataError
@@ -204,6 +204,13 @@ class Comparisons:
     def index_prompt_texts(self) -> Ints | None:
         """Return for each comparison the index of its prompt's text, int64 [n]; None if there are no texts."""
         return None
+
+    def id_warnings(self) -> list[str]:
+        """Return sentences about different ids of users or prompts that look the same, if there are any."""
+        warnings = look_alike_warnings(self.user_ids, "user")
+        if not isinstance(self.prompt_ids, UnorderedPairs):
+            warnings += look_alike_warnings(self.prompt_ids, "prompt")
+        return warnings
 
     def describe_response(self, row: int) -> str:
         """Describe a response for an error, by the first comparison that uses it: user, prompt, chosen or rejected."""

@@ -72,7 +72,7 @@ def require_id(value: object, column: str) -> str:
     return found
 
 
-def parse_text_id(text: str) -> str | float:
+def parse_text_id(text: object) -> object:
     """Return the id in a cell of a text format, such as CSV, that writes numbers as text: "7.0" stands for 7.0.
 
     Only the forms in which programs write a column of floats are numbers; all other text is returned unchanged.
@@ -82,7 +82,7 @@ def parse_text_id(text: str) -> str | float:
     >>> parse_text_id("7.0"), parse_text_id("1.23E+18"), parse_text_id("1.5"), parse_text_id("007")
     (7.0, 1.23e+18, '1.5', '007')
     """
-    return float(text) if _FLOAT_TEXT.fullmatch(text) else text
+    return float(text) if isinstance(text, str) and _FLOAT_TEXT.fullmatch(text) else text
 
 
 def as_id(value: object, argument: str = "user_id") -> str:

@@ -407,7 +407,7 @@ class Preferences(Comparisons):
         summary = account.summary(len(found), found.n_repeated(), unread)
         if not may_be_empty:
             summary.check(account.source)
-        return replace(found, summary=summary)
+        return replace(found, summary=replace(summary, look_alikes=tuple(found.id_warnings())))
 
 
 def _normal_text(prompt: Conversation) -> str:

@@ -136,7 +136,7 @@ def _read_and_split(
             used = data.with_splits(splits).select(in_use)
             found = [*used.weight_warnings(), *check(used)]
             write(used)
-            omitted = data.summary.warnings() if isinstance(data, Preferences) else ()
+            omitted = data.summary.warnings() if isinstance(data, Preferences) else data.id_warnings()
             return {
                 "n_pairs_read": len(data),
                 "n_pairs": len(in_use),

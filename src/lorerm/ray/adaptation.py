@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorerm.data.account import ReadingSummary
+from lorerm.data.ids import look_alike_warnings
 from lorerm.data.readers.files import find_files
 from lorerm.embedding.batch_encoder import EncodingSummary
 from lorerm.embedding.checks import same_warnings
@@ -172,7 +173,8 @@ def _merge(
     """Merge the results of all partitions, with the users in the order of `user_ids`."""
     # Only the first partition that reads a file counts the file's rows.
     read = [part.summary for partition, part in zip(partitions, fitted, strict=True) if partition.first]
-    summary = replace(ReadingSummary.total(read), unread=tuple(map(str, unread)))
+    alike = tuple(look_alike_warnings(user_ids, "user"))
+    summary = replace(ReadingSummary.total(read), unread=tuple(map(str, unread)), look_alikes=alike)
     summary.check()
     found = reduce(lambda users, more: users.merge(more), (part.users for part in fitted if part.users is not None))
     known = set(found.user_ids)  # users who have only ties get no weights

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorerm.data.feedback import known_columns
+from lorerm.data.ids import parse_text_id
 from lorerm.data.readers.format import Format, Row, check_columns, open_text
 from lorerm.errors import DataError
 
@@ -29,12 +30,15 @@ class _Table(NamedTuple):
 def _read(path: Path, user_column: str) -> Iterator[Row]:
     header, rows, is_ended = _load(path, known_columns(user_column))
     check_columns(header, user_column, path)
+    ids = [column for column in (user_column, "prompt_id") if column in header]
     for number, values in enumerate(rows, 1):
         if len(values) != len(header):
             raise DataError(
                 f"the row has {len(values)} values, but the header has {len(header)}", _REMEDY, file=path, row=number
             )
-        record = {column: value or None for column, value in zip(header, values, strict=True)}
+        record: dict[str, object] = {column: value or None for column, value in zip(header, values, strict=True)}
+        for column in ids:
+            record[column] = parse_text_id(record[column])
         yield Row(str(path), number, record, None if is_ended or number < len(rows) else _CUT_OFF)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lorerm.data.coercion import is_missing
-from lorerm.data.readers.format import BATCH, Format, Row, needed_columns
+from lorerm.data.readers.format import BATCH, Format, Row, narrow_ids, needed_columns, with_types
 from lorerm.data.schema import parse_split
 from lorerm.errors import DataError, first_line
 
@@ -40,11 +40,13 @@ def dataset_rows(
         )
     if dataset.column_names:
         dataset = dataset.select_columns(needed_columns(dataset.column_names, user_column))
+    features = getattr(dataset, "features", None) or {}
+    kinds = narrow_ids({name: getattr(feature, "dtype", None) for name, feature in features.items()}, user_column)
     number = 0
     for batch in dataset.with_format(None).iter(BATCH):
         for values in zip(*batch.values(), strict=True):
             number += 1
-            yield Row(source, number, dict(zip(batch, values, strict=True)))
+            yield Row(source, number, with_types(dict(zip(batch, values, strict=True)), kinds))
 
 
 def load_folder(folder: Path) -> datasets.Dataset | datasets.DatasetDict:

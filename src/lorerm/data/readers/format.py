@@ -7,13 +7,15 @@ import gzip
 import io
 import lzma
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, cast
+
+import numpy as np
 
 from lorerm.data.feedback import all_kinds, known_columns, looks_like_feedback
 from lorerm.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -95,6 +97,30 @@ def needed_columns(found: list[str], user_column: str) -> list[str]:
         return found
     known = known_columns(user_column)
     return [name for name in found if name in known or looks_like_feedback(name)]
+
+
+def narrow_ids(types: Mapping[str, object], user_column: str) -> dict[str, type[np.floating[Any]]]:
+    """Return NumPy's types of the columns of ids that are floats of less than 64 bits.
+
+    Python's floats do not show how many digits such a column could hold; see `lorerm.data.ids`. `types` are the types
+    of all columns, in any library.
+    """
+    kinds: dict[str, type[np.floating[Any]]] = {
+        "halffloat": np.float16,
+        "float16": np.float16,
+        "float": np.float32,
+        "float32": np.float32,
+    }
+    named = {column: str(types.get(column)).lower() for column in (user_column, "prompt_id")}
+    return {column: kinds[name] for column, name in named.items() if name in kinds}
+
+
+def with_types(record: dict[str, Any], kinds: Mapping[str, type[np.floating[Any]]]) -> dict[str, Any]:
+    """Return a row in which the values of some columns have the types that `narrow_ids` found."""
+    for column, kind in kinds.items():
+        if isinstance(record[column], float):
+            record[column] = kind(record[column])
+    return record
 
 
 def check_columns(found: list[str], user_column: str, source: str | Path) -> None:

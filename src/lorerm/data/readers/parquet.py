@@ -5,7 +5,16 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
-from lorerm.data.readers.format import BATCH, Format, Row, check_columns, needed_columns, open_binary
+from lorerm.data.readers.format import (
+    BATCH,
+    Format,
+    Row,
+    check_columns,
+    narrow_ids,
+    needed_columns,
+    open_binary,
+    with_types,
+)
 from lorerm.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -21,10 +30,11 @@ def _read(path: Path, user_column: str) -> Iterator[Row]:
     try:
         with open_binary(path) as stream, pq.ParquetFile(_seekable(stream)) as file:
             check_columns(file.schema_arrow.names, user_column, path)
+            kinds = narrow_ids({field.name: field.type for field in file.schema_arrow}, user_column)
             for batch in file.iter_batches(BATCH, columns=needed_columns(file.schema_arrow.names, user_column)):
                 for record in batch.to_pylist():
                     number += 1
-                    yield Row(str(path), number, record)
+                    yield Row(str(path), number, with_types(record, kinds))
     except pa.ArrowException as error:
         raise DataError(
             f"the file is not a readable Parquet file ({first_line(error)})", "write the file again", file=path

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from lorerm.data.readers.format import BATCH, check_columns
+from lorerm.data.readers.format import BATCH, check_columns, narrow_ids, with_types
 from lorerm.errors import DataError
 
 
@@ -36,7 +36,13 @@ def table_records(records: Iterable[Mapping[str, object]] | Table, user_column: 
     is_arrow = hasattr(table, "to_pylist")
     names = list(map(str, table.schema.names if is_arrow else table.columns))
     check_columns(names, user_column, type(table).__name__)
+    types = table.schema.types if is_arrow else getattr(table, "dtypes", [None] * len(names))
+    kinds = narrow_ids(dict(zip(names, types, strict=True)), user_column)
     if is_arrow:
-        return (row for start in range(0, table.num_rows, BATCH) for row in table.slice(start, BATCH).to_pylist())
+        return (
+            with_types(row, kinds)
+            for start in range(0, table.num_rows, BATCH)
+            for row in table.slice(start, BATCH).to_pylist()
+        )
     rows = table.itertuples(index=False, name=None) if hasattr(table, "itertuples") else table.iter_rows()
-    return (dict(zip(names, row, strict=True)) for row in rows)
+    return (with_types(dict(zip(names, row, strict=True)), kinds) for row in rows)
