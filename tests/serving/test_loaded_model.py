@@ -21,7 +21,7 @@ from lorerm.model.prior import Mixture
 from lorerm.pipeline.folder import RunFolder, locked
 from lorerm.pipeline.layout import FORGETTING
 from lorerm.serving import loaded_model as module
-from lorerm.serving.loaded_model import LoadedModel, fingerprint
+from lorerm.serving.loaded_model import LoadedModel, ServedModel, fingerprint
 from lorerm.serving.settings import Settings
 from refusals import refused
 from small_choices import choices, write_lines
@@ -194,13 +194,27 @@ def test_a_folder_changed_in_the_future_is_not_waited_for(folder, model):
     assert "renamed" in loaded.file_users
 
 
-def test_another_model_in_the_folder_has_no_users_here(folder, model, caplog):
+def test_a_model_that_was_trained_again_leaves_the_users_known_until_it_is_served(folder, model, caplog):
+    """Those who are still in the files: the others may have been deleted."""
     loaded = load(folder)
-    replace(model, basis=model.basis * 2).save_pretrained(folder, include_users=True)
+    other = replace(model.without_users(["trained"]), basis=model.basis * 2)
+    other.save_pretrained(folder, include_users=True)
     loaded.refresh()
-    assert len(loaded.file_users) == 0
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert loaded.file_users.user_ids == ("posterior only",)
+    np.testing.assert_array_equal(loaded.file_users["posterior only"], model.users()["posterior only"])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert loaded.is_current()
+    model.save_pretrained(folder, include_users=True)
+    loaded.refresh()
+    assert loaded.file_users.user_ids == model.user_ids
+
+
+def test_a_worker_serves_the_supervisors_model_whatever_the_files_contain(folder, model):
+    served = ServedModel.of(load(folder).model, "series")
+    replace(model, basis=model.basis * 2).save_pretrained(folder, include_users=True)
+    loaded = LoadedModel(Settings(str(folder), "sqlite:///x"), served.load())
+    assert loaded.fingerprint == fingerprint(model)
+    assert loaded.file_users.user_ids == model.user_ids
 
 
 def test_a_folder_that_cannot_be_read_is_read_again_later(folder, model, caplog):

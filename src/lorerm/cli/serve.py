@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--embeddings-only", action="store_true", help="load no encoder; accept embeddings instead of texts"
+    )
+    group = parser.add_argument_group("Models that are trained again")
+    group.add_argument(
+        "--carry-over",
+        action="store_true",
+        help="use the feedback for the model with the same encoder that was served last from the database, too; a "
+        "reload does so in any case",
+    )
+    group.add_argument(
+        "--keep-differences",
+        type=_kept,
+        metavar="all|INT",
+        help="store the embedding difference of each comparison as well, so that a model trained later can use it: all "
+        "of its values, or this many values of a random projection (2 bytes each)",
     )
     group = parser.add_argument_group("Clients of other servers")
     group.add_argument(
@@ -118,7 +133,7 @@ def call(parsed: argparse.Namespace) -> None:
         raise ConfigError(
             f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
         ) from error
-    serve(read_settings(parsed), parsed.host, parsed.port)
+    serve(read_settings(parsed), parsed.host, parsed.port, lambda: read_settings(parsed))
 
 
 def read_settings(parsed: argparse.Namespace) -> Settings:
@@ -148,6 +163,8 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         cache_bytes=parsed.cache * 2**20,
         workers=parsed.workers,
         docs=parsed.docs,
+        carry_over=parsed.carry_over,
+        keep_differences=parsed.keep_differences,
         encoder=None if parsed.embeddings_only else _encoder_settings(parsed),
         running=running_options(parsed),
         any_model=parsed.any_model,
@@ -167,6 +184,14 @@ def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
 
     identity = LowRankRewardModel.from_pretrained(parsed.path).encoder
     return None if identity is None else record_settings(identify_settings(identity))
+
+
+def _kept(text: str) -> int:
+    """Return the number of values to keep of each difference: "all" is more than any embedding has."""
+    number = sys.maxsize if text == "all" else int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 class _NewKey(argparse.Action):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from lorerm._version import __version__
 from lorerm.serving.errors import handle_error
+from lorerm.serving.loaded_model import ServedModel
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.middleware import ordered_middleware
 from lorerm.serving.routes import ranking, status, users
@@ -33,21 +34,29 @@ async def _describe(request: Request) -> Response:
     return Response(app.state.description, media_type="application/json")
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(
+    settings: Settings,
+    served: ServedModel | None = None,
+    wait_to_serve: Callable[[], Awaitable[None]] | None = None,
+) -> FastAPI:
     """Build the ASGI application.
 
     The model is loaded when the application starts. The database must have been prepared (`Database.prepare`).
+    `served` is the model, if the supervisor loaded it. `wait_to_serve` is awaited when everything is loaded, before
+    connections are accepted.
     """
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as until_end:
-            app.state.shared = State.open(settings, metrics, until_end)
+            app.state.shared = State.open(settings, metrics, until_end, served)
             # The objects that exist now are needed until the process ends. Freezing excludes them from all later
             # garbage collections.
             gc.collect()
             gc.freeze()
+            if wait_to_serve is not None:
+                await wait_to_serve()
             yield
 
     app = FastAPI(

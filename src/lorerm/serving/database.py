@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import URL, Connection, Engine, Row, Select, event, make_url
+from sqlalchemy import URL, Connection, Engine, Executable, Row, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lorerm.errors import ConfigError, first_line
@@ -33,7 +33,7 @@ metadata = sa.MetaData()
 users = sa.Table(
     "users",
     metadata,
-    sa.Column("model", sa.String(32), primary_key=True, doc="fingerprint of the model"),
+    sa.Column("model", sa.String(32), primary_key=True, doc="series of models: the fingerprint of its first model"),
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number, replaced at every change"),
     sa.Column("version", sa.Integer, nullable=False, doc="number of requests with feedback"),
@@ -53,8 +53,31 @@ updates = sa.Table(
     # Each row is the embedding of the chosen response minus that of the rejected one, times the basis.
     sa.Column("projected", sa.LargeBinary, nullable=False, doc="float32 [n, K], little-endian: projected comparisons"),
     sa.Column("count", sa.LargeBinary, nullable=False, doc="float32 [n], little-endian: weights of the comparisons"),
+    sa.Column("basis", sa.String(32), doc="fingerprint of the model of `projected`; NULL: that of `model`"),
+    sa.Column("differences", sa.LargeBinary, doc="float16 [n, m]: see `carry_over.keep`; NULL: not kept"),
     sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
     sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("fingerprint", sa.String(32), primary_key=True),
+    sa.Column("series", sa.String(32), nullable=False, doc="fingerprint of the first model of the series"),
+    sa.Column("served", sa.Float, nullable=False, doc="when the model was last loaded, in seconds since 1970"),
+    sa.Column("encoder", sa.Text, nullable=False, doc="JSON: identity of the encoder, and number of features D"),
+    sa.Column("rank", sa.Integer, nullable=False, doc="number K of columns of the basis"),
+    sa.Column("basis", sa.LargeBinary, nullable=False, doc="float32 [D, K], little-endian"),
+)
+
+maps = sa.Table(
+    "maps",
+    metadata,
+    sa.Column("source", sa.String(32), primary_key=True, doc="fingerprint of a model"),
+    sa.Column("target", sa.String(32), primary_key=True, doc="fingerprint of another model of the same series"),
+    sa.Column("matrix", sa.LargeBinary, nullable=False, doc="float32 [K, K'], little-endian"),
+    sa.Column("explained", sa.Float, nullable=False, doc="share of variance that the map explains"),
+    sa.Column("differences", sa.Integer, nullable=False, doc="number of differences that the map was fitted to"),
 )
 
 erasures = sa.Table(
@@ -87,9 +110,13 @@ class Database:
             self._migrate()
             self.erase()
         except (SQLAlchemyError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            remedy = "check the URL, the permissions, and that the database is running"
-            raise _error(f"the database {self._shown} cannot be opened ({first_line(cause)})", remedy) from error
+            raise self.unavailable(error) from error
+
+    def unavailable(self, error: Exception) -> ConfigError:
+        """Return the error that tells the server's operator why the database cannot be used."""
+        cause = getattr(error, "orig", None) or error
+        remedy = "check the URL, the permissions, and that the database is running"
+        return _error(f"the database {self._shown} cannot be opened ({first_line(cause)})", remedy)
 
     @cached_property
     def reader(self) -> sqlite3.Connection:
@@ -98,7 +125,7 @@ class Database:
         connection.execute("PRAGMA query_only = ON").close()
         return connection
 
-    def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def read(self, query: Executable) -> Sequence[Row[Any]]:
         """Return the rows of a query. If the connection was lost (PostgreSQL was restarted), try a second time."""
         try:
             return self._read(query)
@@ -107,7 +134,7 @@ class Database:
                 raise
             return self._read(query)
 
-    def _read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def _read(self, query: Executable) -> Sequence[Row[Any]]:
         with self.engine.connect() as connection:
             return connection.execute(query).all()
 

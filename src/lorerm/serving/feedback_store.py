@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import case, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lorerm.arrays import Floats32
+from lorerm.serving.carry_over import BasisMap, project
 from lorerm.serving.database import Database, erasures, updates, users
+from lorerm.serving.model_series import read_map
 
 _NUMBER = np.dtype("<f4")  # number type of the arrays that are stored as bytes
 _STAMP = "SELECT stamp FROM users WHERE model = ? AND user_id = ?"
@@ -32,6 +34,8 @@ class FeedbackBatch:
     """float32 [n, K]: for each comparison the embedding difference (chosen minus rejected) times the basis."""
     weights: Floats32
     """float32 [n]: the weight of each comparison; weight 2 has the effect of two equal comparisons."""
+    differences: bytes | None = None
+    """The embedding differences, as `carry_over.keep` returns them; None: not kept, or not read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,38 +66,68 @@ class Commit:
         return self._decided.acquire(blocking=False)
 
 
-@dataclass(frozen=True)
 class FeedbackStore:
-    """Store of the feedback for one model, in a database on which `Database.prepare` was called."""
+    """Store of the feedback for one model, in a database on which `Database.prepare` was called.
 
-    database: Database
-    model: str
-    """The model's fingerprint."""
+    Parameters
+    ----------
+    database, model
+        The database, and the model's fingerprint.
+    series
+        The series of models whose feedback is read and written; None: the model begins a series.
+    basis
+        The model's basis [D, K], for feedback that earlier models of the series received; None: such feedback is
+        skipped.
+    """
+
+    def __init__(
+        self, database: Database, model: str, series: str | None = None, basis: Floats32 | None = None
+    ) -> None:
+        self.database, self.model, self.series, self._basis = database, model, series or model, basis
+        self._maps: dict[str, BasisMap | None] = {}
 
     def stamp(self, user: str) -> int | None:
-        """Return the stamp of a user's feedback; None if there is none. With SQLite, call it from one thread only."""
+        """Return the stamp of a user's feedback, or None if there is none. With SQLite, use one thread only."""
         if self.database.is_sqlite:
-            row = self.database.reader.execute(_STAMP, (self.model, user)).fetchone()
+            row = self.database.reader.execute(_STAMP, (self.series, user)).fetchone()
             return None if row is None else int(row[0])
-        rows = self.database.read(select(users.c.stamp).where(users.c.model == self.model, users.c.user_id == user))
+        rows = self.database.read(select(users.c.stamp).where(users.c.model == self.series, users.c.user_id == user))
         return rows[0].stamp if rows else None
 
     def load(self, user: str) -> StoredFeedback:
         """Return all feedback of a user, read in one query so that it is consistent."""
+        basis = func.coalesce(updates.c.basis, updates.c.model)
         query = (
             select(users.c.stamp, updates.c.key, updates.c.digest, updates.c.answers, updates.c.projected)
-            .add_columns(updates.c.count)
+            .add_columns(updates.c.count, basis, case((basis == self.model, None), else_=updates.c.differences))
             .join_from(users, updates, (users.c.model == updates.c.model) & (users.c.user_id == updates.c.user_id))
-            .where(users.c.model == self.model, users.c.user_id == user)
+            .where(users.c.model == self.series, users.c.user_id == user)
             .order_by(updates.c.version)
         )
         rows = self.database.read(query)
         batches = []
-        for _, key, digest, n_feedback, projected, count in map(tuple, rows):
+        for _, key, digest, n_feedback, projected, count, of, differences in map(tuple, rows):
             weights = np.frombuffer(count, _NUMBER)
             matrix = np.frombuffer(projected, _NUMBER).reshape(len(weights), -1)
+            if of != self.model:
+                matrix, weights = self._carry_over(matrix, weights, of, differences)
             batches.append(FeedbackBatch(key, digest, n_feedback, matrix, weights))
         return StoredFeedback(rows[0].stamp if rows else None, tuple(batches))
+
+    def _carry_over(
+        self, projected: Floats32, weights: Floats32, of: str, differences: bytes | None
+    ) -> tuple[Floats32, Floats32]:
+        """Return projections on this model's basis, and their weights, for feedback that another model received."""
+        if self._basis is None:
+            return projected[:0], weights[:0]
+        if differences is not None:
+            return project(differences, len(weights), self._basis), weights
+        if of not in self._maps:
+            self._maps[of] = read_map(self.database, of, self.model)
+        found = self._maps[of]
+        if found is None:
+            return np.zeros((0, self._basis.shape[1]), np.float32), weights[:0]
+        return projected @ found.matrix, weights
 
     def append(
         self, user: str, before: StoredFeedback, batch: FeedbackBatch, commit: Commit | None = None
@@ -103,7 +137,7 @@ class FeedbackStore:
         Raises `PreventedError` if `commit` was prevented; then nothing is stored.
         """
         stamp, version = secrets.randbits(63), len(before.batches) + 1
-        row = {"model": self.model, "user_id": user}
+        row = {"model": self.series, "user_id": user}
         values = {
             "created": time.time(),
             "key": batch.key,
@@ -111,13 +145,15 @@ class FeedbackStore:
             "answers": batch.n_feedback,
             "projected": batch.projected.astype(_NUMBER, copy=False).tobytes(),
             "count": batch.weights.astype(_NUMBER, copy=False).tobytes(),
+            "basis": None if self.model == self.series else self.model,
+            "differences": batch.differences,
         }
         try:
             with self.database.writing() as connection:
                 if before.stamp is None:
                     connection.execute(insert(users).values(**row, stamp=stamp, version=version))
                 else:
-                    same = (users.c.model == self.model, users.c.user_id == user, users.c.stamp == before.stamp)
+                    same = (users.c.model == self.series, users.c.user_id == user, users.c.stamp == before.stamp)
                     changed = connection.execute(update(users).where(*same).values(stamp=stamp, version=version))
                     if not changed.rowcount:
                         return None

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -21,6 +23,7 @@ from scipy.special import expit
 
 from lorerm.arrays import Floats32
 from lorerm.embedding.registry import build_encoder
+from lorerm.embedding.store import read_store
 from lorerm.errors import ConfigError, DataError, FolderBusyError, LorermError, RunError, UnknownUserError
 from lorerm.model.compatibility import check_encoder
 from lorerm.model.io import CONFIG, USERS, forget_users
@@ -41,6 +44,8 @@ _PATIENCE = 20.0
 # Two changes of a folder that are this many seconds apart have different modification times: kernels round these times
 # to a few milliseconds.
 _TICK = 0.05
+# Number of comparisons whose embeddings are read to fit a map between the bases of two models.
+_MAX_SAMPLE = 4096
 
 
 class ModelFiles:
@@ -73,6 +78,18 @@ class ModelFiles:
         model = LowRankRewardModel.from_pretrained(self._path)
         return model if self.folder is not None else model.without_users(model.user_ids)
 
+    def sample_differences(self) -> Floats32 | None:
+        """Return embedding differences of some of the run's comparisons, float32 [n, D]; None if there are none."""
+        if not self._is_run:
+            return None
+        try:
+            comparisons, responses, _, _ = read_store(self._path)
+        except LorermError:
+            return None
+        chosen, rejected = comparisons.rows()
+        some = np.linspace(0, len(chosen) - 1, min(len(chosen), _MAX_SAMPLE)).astype(np.int64)
+        return (responses[chosen[some]].float() - responses[rejected[some]].float()).numpy()
+
     def forget(self, user: str) -> tuple[str, ...]:
         """Remove a user from every file. Return what was removed: `weights`, and results of the run; or nothing."""
         if self._is_run:
@@ -84,14 +101,44 @@ class ModelFiles:
         return ()
 
 
-class LoadedModel:
-    """A reward model, its encoder and the users in its files; `refresh` reads these again if their files changed."""
+@dataclass(frozen=True)
+class ServedModel:
+    """The model that a supervisor loaded, as it passes it to its workers.
 
-    def __init__(self, settings: Settings) -> None:
+    All workers serve it, even those that start after the files have changed.
+    """
+
+    pickled: bytes
+    """The `LowRankRewardModel`. It comes from the supervisor's memory, never from a file."""
+    series: str
+    """The series of models whose feedback it uses (see `lorerm.serving.model_series`)."""
+
+    @classmethod
+    def of(cls, model: LowRankRewardModel, series: str) -> ServedModel:
+        """Return a model of a series."""
+        return cls(pickle.dumps(model), series)
+
+    def load(self) -> LowRankRewardModel:
+        """Return the model."""
+        return cast("LowRankRewardModel", pickle.loads(self.pickled))  # noqa: S301 - from the supervisor's memory
+
+
+class LoadedModel:
+    """A reward model, its encoder and the users in its files; `refresh` reads these again if their files changed.
+
+    `served` is the model to serve if it was loaded before, for instance by the server's supervisor; None: it is read
+    from the files. If the files contain another model now, because it was trained again, the users of `served` who are
+    also in the files stay known. (A user who was deleted is not in the files.)
+    """
+
+    def __init__(self, settings: Settings, served: LowRankRewardModel | None = None) -> None:
         self._files = ModelFiles(settings.path, settings.rank)
         self.name = settings.name or Path(settings.path).resolve().name
         self.created = int(time.time())
-        self._signature, self.model = self._read()
+        self._signature: tuple[int, int] | None = (0, 0)
+        if served is None:
+            self._signature, served = self._read()
+        self.model = served
         self.encoder = None if settings.encoder is None else build_encoder(settings.encoder, settings.running)
         if self.encoder is not None:
             check_encoder(self.model, self.encoder.identity)
@@ -100,7 +147,10 @@ class LoadedModel:
         self.population_weights = self.model.population_weights.numpy()
         self.file_users: UserWeights = self.model.users()
         """The users in the model's files, as last read."""
+        self._own_users = self.file_users  # as last read while the files contained this model
         self._lock = Lock()
+        if self._signature == (0, 0):
+            self.refresh()
 
     def rewards(self, embeddings: Floats32, weights: Floats32) -> list[float]:
         """Return the rewards of embeddings [n, D] for weights [K]. Raises `DataError` if a reward is not finite."""
@@ -114,6 +164,10 @@ class LoadedModel:
     def probabilities(self, rewards: Sequence[float]) -> list[float]:
         """Return the probability, for each reward, that a response with it is preferred to one with reward 0."""
         return cast("list[float]", expit(np.asarray(rewards) / self.model.temperature).tolist())
+
+    def sample_differences(self) -> Floats32 | None:
+        """Return embedding differences of some of the run's comparisons, float32 [n, D]; None if there are none."""
+        return self._files.sample_differences()
 
     def is_current(self) -> bool:
         """Return whether the files are unchanged since the users were read; takes microseconds."""
@@ -131,13 +185,12 @@ class LoadedModel:
                 log.warning("the model's users cannot be read at the moment: %s", error)
                 return
             if fingerprint(model) == self.fingerprint:
-                self.file_users = model.users()
+                self.file_users = self._own_users = model.users()
             else:
-                log.error(
-                    "the model folder now contains a different model: restart the server; until then, it treats the "
-                    "users in the folder as unknown"
-                )
-                self.file_users = self.file_users.select([])
+                log.warning("the model's folder now contains a different model, which a reload serves")
+                in_files = set(model.user_ids)
+                own = self._own_users
+                self.file_users = own.select([user for user in own.user_ids if user in in_files])
             self._signature = signature
 
     def forget(self, user: str) -> tuple[str, ...]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from lorerm.errors import ConfigError
 from lorerm.serving.connections import LimitedConnection
 from lorerm.serving.database import Database
 from lorerm.serving.keys import is_loopback
-from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.loaded_model import LoadedModel, ServedModel, fingerprint
+from lorerm.serving.model_series import Contents, contents, last_served, register
 from lorerm.serving.settings import METRICS_FOLDER, Settings
 from lorerm.serving.supervisor import Heartbeat, Supervisor
+
+log = logging.getLogger("lorerm.serving")
 
 # Connections that the kernel accepts before a worker takes them.
 _BACKLOG = 2048
@@ -26,8 +33,11 @@ _BACKLOG = 2048
 _KEEP_ALIVE, _GRACE = 5, 10
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until a signal stops the process. The address is printed once the server is ready."""
+def serve(settings: Settings, host: str, port: int, again: Callable[[], Settings] | None = None) -> None:
+    """Serve until a signal stops the process. The address is printed once the server is ready.
+
+    `again` returns the settings for a reload; None: they stay the same.
+    """
     if os.name == "nt":
         raise ConfigError("the server does not run on Windows", "run it in WSL, in a container, on Linux or on macOS")
     if not settings.keys and not is_loopback(host):
@@ -36,7 +46,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         raise ConfigError(problem, remedy, argument="api-keys")
     # The socket comes first, so that a second server on the same port ends before it touches the database.
     with closing(_listen(host, port)) as listening, tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
-        check(settings)
+        served = open_model(settings)
         os.environ[METRICS_FOLDER] = folder
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listening.getsockname()[1]}"
@@ -45,18 +55,55 @@ def serve(settings: Settings, host: str, port: int) -> None:
             sys.stdout.write(f"Serving {settings.path} on {address}\n")
             sys.stdout.flush()
 
-        Supervisor(_work, (settings, listening), settings.workers, announce, listening.close).run()
+        def reload() -> tuple[Settings, ServedModel, socket.socket]:
+            nonlocal settings, served
+            new = settings if again is None else again()
+            if bool(new.keys) != bool(settings.keys):
+                remedy = "restart the server to add the first key, or to remove the last one"
+                raise ConfigError("a reload cannot change whether the server needs keys", remedy, argument="api-keys")
+            served, settings = open_model(new, served), new
+            return settings, served, listening
+
+        arguments = settings, served, listening
+        Supervisor(_work, arguments, settings.workers, announce, listening.close, reload).run()
 
 
-def check(settings: Settings) -> None:
+def open_model(settings: Settings, before: ServedModel | None = None) -> ServedModel:
     """Prepare the database and load the model, so that an error in them is printed as one line.
 
-    Each worker opens them again and loads the encoder. Only this function prepares the database: a worker that
+    Each worker opens the database again and loads the encoder. Only this function prepares the database: a worker that
     replaces a failed one must be able to start while the database is down.
+
+    `before` is the model that a reload replaces. The new one continues its series, so that the feedback of its users is
+    carried over. So it does at the start of a server with `carry_over`, after the model that was served last.
     """
     with closing(Database(settings.database)) as database:
-        database.prepare()
-    LoadedModel(replace(settings, encoder=None))
+        if before is None:
+            database.prepare()
+        loaded = LoadedModel(replace(settings, encoder=None))
+        follows = None if before is None else fingerprint(before.load())
+        if settings.carry_over and before is None:
+            follows = last_served(database, loaded.model, loaded.fingerprint)
+        sample = None if follows in (None, loaded.fingerprint) else loaded.sample_differences()
+        try:
+            series = register(database, loaded.model, loaded.fingerprint, follows, sample)
+            held = contents(database, series, loaded.fingerprint)
+        except SQLAlchemyError as error:
+            raise database.unavailable(error) from error
+    _report(held)
+    return ServedModel.of(loaded.model, series)
+
+
+def _report(held: Contents) -> None:
+    """Say which feedback in the database the model uses only approximately, or not at all."""
+    if held.other.users:
+        log.warning("%s belong to another model, and are not used; see `lorerm users` and --carry-over", held.other)
+    if held.exact or held.mapped:
+        log.warning(
+            "feedback for an earlier model is carried over: %d comparisons by their differences, %d approximately",
+            held.exact,
+            held.mapped,
+        )
 
 
 def configure(app: Any, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
@@ -89,12 +136,17 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _work(heartbeat: Heartbeat, settings: Settings, listening: socket.socket) -> None:
+def _work(heartbeat: Heartbeat, settings: Settings, served: ServedModel, listening: socket.socket) -> None:
     """Answer requests in a worker process until it is ended."""
     # Imported here because the supervisor does not need it, and prometheus-client must find METRICS_FOLDER.
     from lorerm.serving.app import create_app
 
-    _Server(configure(create_app(settings)), heartbeat).run(sockets=[listening])
+    async def wait_to_serve() -> None:
+        while not heartbeat.may_serve():
+            heartbeat.send()
+            await asyncio.sleep(0.01)
+
+    _Server(configure(create_app(settings, served, wait_to_serve)), heartbeat).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -43,6 +43,11 @@ class Settings:
     """The number of processes."""
     docs: bool = False
     """Whether to serve the page /docs, which loads scripts from the web."""
+    keep_differences: int | None = None
+    """Number of values that are stored of each comparison's embedding difference (see `carry_over.keep`), for later
+    models; None: nothing is stored of it."""
+    carry_over: bool = False
+    """Whether the feedback for the model that was served before is used, too."""
     running: Mapping[str, Any] = field(default_factory=dict)
     """Execution settings of the encoder: device, batch_tokens, trust_remote_code."""
     any_model: bool = False

@@ -17,7 +17,7 @@ from lorerm.serving.batching_encoder import BatchingEncoder
 from lorerm.serving.database import Database
 from lorerm.serving.documents import embed_documents
 from lorerm.serving.feedback_store import FeedbackStore
-from lorerm.serving.loaded_model import LoadedModel
+from lorerm.serving.loaded_model import LoadedModel, ServedModel
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.settings import Settings
 from lorerm.serving.users import Users
@@ -34,21 +34,25 @@ class State:
     metrics: Metrics
 
     @classmethod
-    def open(cls, settings: Settings, metrics: Metrics, until_end: ExitStack) -> State:
+    def open(
+        cls, settings: Settings, metrics: Metrics, until_end: ExitStack, served: ServedModel | None = None
+    ) -> State:
         """Load the model and open the database. A `LorermError` is printed as one line, and raised.
 
+        `served` is the model that the supervisor loaded; None: the model is read from its files.
         Everything that must be closed at the end is registered in `until_end`.
         """
         try:
             database = Database(settings.database)
             until_end.callback(database.close)
-            model = LoadedModel(settings)
+            model = LoadedModel(settings, None if served is None else served.load())
         except LorermError as error:
             sys.stderr.write(f"lorerm: {error}\n")
             # uvicorn would also log a traceback, which does not help to correct the error.
             logging.getLogger("uvicorn.error").addFilter(lambda record: "Traceback" not in record.getMessage())
             raise
-        users = Users(model, FeedbackStore(database, model.fingerprint))
+        series = model.fingerprint if served is None else served.series
+        users = Users(model, FeedbackStore(database, model.fingerprint, series, model.basis))
         until_end.callback(users.close)
         encoder = None
         if model.encoder is not None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lorerm.errors import RunError
+from lorerm.errors import LorermError, RunError
 
 log = logging.getLogger("lorerm.serving")
 
@@ -27,13 +27,24 @@ _PATIENCE = 60.0
 # Seconds that workers have to end after SIGTERM. They let requests finish for 10 s (`processes._GRACE`).
 _TIME_TO_STOP = 20.0
 _CHECK_INTERVAL = 1.0
+# Seconds that a reload waits for the earlier workers to finish their requests. New connections wait in the socket.
+_TIME_TO_HAND_OVER = 1.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OF_TERMINALS = [signal.SIGINT, signal.SIGHUP]
 
 
 class Heartbeat:
-    """Signs of life that a worker sends to its supervisor. The first one says that the worker is ready."""
+    """Signs of life that a worker sends to its supervisor. The first one says that the worker is ready.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    A worker that is ready waits until the supervisor lets it serve. So all workers of a new model begin together.
+    """
+
+    def __init__(self, connection: Connection, permission: Connection) -> None:
+        self._connection, self._permission = connection, permission
+
+    def may_serve(self) -> bool:
+        """Return whether the supervisor lets this worker serve."""
+        return self._permission.poll()
 
     def send(self) -> None:
         """Send a sign of life; takes microseconds, and never waits."""
@@ -54,17 +65,24 @@ class Worker:
 
     def __init__(self, target: Callable[..., object], arguments: Sequence[Any]) -> None:
         self.beats, writer = _SPAWN.Pipe(duplex=False)
-        self.process = _SPAWN.Process(target=_run, args=(target, Heartbeat(writer), arguments))
-        # Ctrl+C in a terminal interrupts all processes. Workers end only when the supervisor ends them, so this signal
-        # is blocked in them, from their beginning: a new process inherits the blocked signals.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        permission, self._permission = _SPAWN.Pipe(duplex=False)
+        self.process = _SPAWN.Process(target=_run, args=(target, Heartbeat(writer, permission), arguments))
+        # Ctrl+C in a terminal, or its end, is signalled to all processes. Workers end only when the supervisor ends
+        # them, so these signals are blocked in them, from their beginning: a new process inherits the blocked signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
         try:
             self.process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
             writer.close()
+            permission.close()
         self.ready_since: float | None = None
         self._last_beat = time.monotonic()
+
+    def let_serve(self) -> None:
+        """Let the worker serve, now or as soon as it is ready."""
+        with suppress(OSError):  # it has just ended
+            self._permission.send_bytes(b".")
 
     def note_beats(self) -> None:
         """Read the signs of life that have arrived."""
@@ -94,6 +112,7 @@ class Worker:
         self.process.join()
         self.process.close()
         self.beats.close()
+        self._permission.close()
 
 
 class _Slot:
@@ -126,6 +145,9 @@ class Supervisor:
     A worker that ends is replaced, and the others are left alone. Workers that end early are started again after
     growing delays.
 
+    SIGHUP is a reload: new workers start with new arguments. When all of them are ready, the earlier ones stop
+    accepting connections, and the new ones begin. If one cannot start, the earlier workers go on.
+
     Parameters
     ----------
     target, arguments
@@ -134,6 +156,9 @@ class Supervisor:
         The number of workers.
     on_ready, on_stop
         Functions that are called once each: when the first worker is ready, and before the workers are stopped.
+    new_arguments
+        Returns the arguments after a reload, or raises `LorermError` if nothing can be reloaded. None: they stay the
+        same.
     """
 
     def __init__(
@@ -143,11 +168,19 @@ class Supervisor:
         n_workers: int,
         on_ready: Callable[[], object],
         on_stop: Callable[[], object],
+        new_arguments: Callable[[], Sequence[Any]] | None = None,
     ) -> None:
         self._target, self._arguments = target, tuple(arguments)
         self._on_ready, self._on_stop = on_ready, on_stop
         self._slots = [_Slot() for _ in range(n_workers)]
         self._is_ready = False
+        self._new_arguments = new_arguments or (lambda: arguments)
+        self._asked_to_reload = False
+        self._next: list[Worker] = []
+        """The workers of a reload that has begun, and the arguments that they got."""
+        self._next_arguments: tuple[Any, ...] = ()
+        self._leaving: list[tuple[Worker, float]] = []
+        """Earlier workers that finish their requests after a reload, with the time at which they are killed."""
 
     def run(self) -> None:
         """Run until a signal. Raises `RunError` if no worker is left, because none of them could start."""
@@ -158,33 +191,37 @@ class Supervisor:
                     self._wait(signals)
                     self._note_beats()
                     self._note_ends()
+                    self._reload()
             finally:
                 self._on_stop()
                 self._stop(signals)
 
     def _must_stop(self, signals: _Signals) -> bool:
-        return bool({signal.SIGINT, signal.SIGTERM} & set(signals.take()))
+        taken = set(signals.take())
+        self._asked_to_reload |= signal.SIGHUP in taken
+        return bool({signal.SIGINT, signal.SIGTERM} & taken)
 
     def _start_workers(self) -> None:
         for slot in self._slots:
             if slot.worker is None and time.monotonic() >= slot.start_at:
                 slot.worker = Worker(self._target, self._arguments)
+                slot.worker.let_serve()
 
     def _wait(self, signals: _Signals) -> None:
         """Wait for a signal, a sign of life or the end of a worker, at most until the next check is due."""
-        workers = self._workers()
+        workers = [*self._workers(), *self._next]
         wait([signals.reader, *(w.process.sentinel for w in workers), *(w.beats for w in workers)], _CHECK_INTERVAL)
 
     def _note_beats(self) -> None:
-        for worker in self._workers():
+        for worker in [*self._workers(), *self._next]:
             worker.note_beats()
             if worker.is_hung():
                 log.error("worker %s does not respond: it is killed", worker.process.pid)
                 worker.process.kill()
                 worker.process.join()
-            if worker.ready_since is not None and not self._is_ready:
-                self._is_ready = True
-                self._on_ready()
+        if not self._is_ready and any(worker.ready_since is not None for worker in self._workers()):
+            self._is_ready = True
+            self._on_ready()
 
     def _note_ends(self) -> None:
         for slot in self._slots:
@@ -200,12 +237,55 @@ class Supervisor:
             problem = "no worker is left: the workers that should replace them could not start"
             raise RunError(problem, "see the messages above, and start the server again")
 
+    def _reload(self) -> None:
+        """Begin a reload that was asked for, continue one that has begun, and release the workers that have ended."""
+        if self._asked_to_reload and not self._next:
+            self._asked_to_reload = False
+            try:
+                self._next_arguments = tuple(self._new_arguments())
+            except LorermError as error:
+                log.error("nothing is reloaded: %s", error)  # noqa: TRY400 - no traceback
+            else:
+                self._next = [Worker(self._target, self._next_arguments) for _ in self._slots]
+        elif any(not worker.process.is_alive() for worker in self._next):
+            log.error("nothing is reloaded: a new worker could not start; see the message above")
+            self._close_next()
+        elif self._next and all(worker.ready_since is not None for worker in self._next):
+            self._hand_over()
+        for worker, deadline in list(self._leaving):
+            if not worker.process.is_alive() or time.monotonic() > deadline:
+                worker.close()
+                self._leaving.remove((worker, deadline))
+
+    def _hand_over(self) -> None:
+        """Replace all workers by those of the reload."""
+        earlier = self._workers()
+        for worker in earlier:
+            worker.stop()
+        deadline = time.monotonic() + _TIME_TO_HAND_OVER
+        while (running := [w.process.sentinel for w in earlier if w.process.is_alive()]) and (
+            left := deadline - time.monotonic()
+        ) > 0:
+            wait(running, left)
+        for slot, worker in zip(self._slots, self._next, strict=True):
+            slot.worker, slot.n_early, slot.could_start = worker, 0, True
+            worker.let_serve()
+        self._leaving += [(worker, time.monotonic() + _TIME_TO_STOP) for worker in earlier]
+        self._arguments, self._next = self._next_arguments, []
+        log.warning("reloaded: %d new workers serve", len(self._slots))
+
+    def _close_next(self) -> None:
+        for worker in self._next:
+            worker.close()
+        self._next = []
+
     def _workers(self) -> list[Worker]:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _stop(self, signals: _Signals) -> None:
         """End all workers: let them finish their requests, unless a second signal arrives or they take too long."""
-        workers = self._workers()
+        self._close_next()
+        workers = [*self._workers(), *(worker for worker, _ in self._leaving)]
         for worker in workers:
             worker.stop()
         deadline = time.monotonic() + _TIME_TO_STOP
@@ -245,9 +325,9 @@ class _Signals:
 
 @contextmanager
 def _received_signals() -> Iterator[_Signals]:
-    """Collect SIGINT and SIGTERM, instead of ending the process, while the context lasts."""
+    """Collect SIGINT, SIGTERM and SIGHUP, instead of ending the process, while the context lasts."""
     signals = _Signals()
-    before = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signals.note) for number in _SIGNALS}
     try:
         yield signals
     finally:

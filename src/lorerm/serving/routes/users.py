@@ -14,6 +14,7 @@ from fastapi import APIRouter, Header, Query, Request
 
 from lorerm.data.ids import shown, visible
 from lorerm.errors import DataError
+from lorerm.serving.carry_over import keep
 from lorerm.serving.errors import ApiError, documented, unknown_user
 from lorerm.serving.feedback_store import FeedbackBatch
 from lorerm.serving.loaded_model import not_computable
@@ -143,7 +144,7 @@ async def _next_question(user_id: str, asked: QuestionRequest, state: State) -> 
 
 
 async def _project(request: FeedbackRequest, key: str | None, state: State) -> FeedbackBatch:
-    """Return feedback as comparisons projected on the basis. Texts and embeddings are not stored."""
+    """Return feedback as comparisons projected on the basis. Texts are not stored."""
     documents: list[Any] = []
     prompts, chosen, rejected, weights = [], [], [], []
     for feedback in request.answers:
@@ -159,11 +160,13 @@ async def _project(request: FeedbackRequest, key: str | None, state: State) -> F
         raise DataError(problem, "split it into several requests")
     embeddings = await state.embed(documents, prompts)
     with np.errstate(all="ignore"):
-        projected = (embeddings[chosen] - embeddings[rejected]) @ state.model.basis
+        differences = embeddings[chosen] - embeddings[rejected]
+        projected = differences @ state.model.basis
     if not (np.abs(projected) <= _MAX_LOG_ODDS * state.model.model.temperature).all():
         raise not_computable()
     digest = hashlib.sha256(request.model_dump_json(exclude={"idempotency_key", "user"}).encode()).digest()
-    return FeedbackBatch(key, digest, len(request.answers), projected, np.asarray(weights, dtype=np.float32))
+    kept = None if state.settings.keep_differences is None else keep(differences, state.settings.keep_differences)
+    return FeedbackBatch(key, digest, len(request.answers), projected, np.asarray(weights, dtype=np.float32), kept)
 
 
 def _shown(user_id: str, user: User) -> UserResponse:
