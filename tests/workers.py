@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def work(heartbeat, folder: Path) -> None:
-    """Be ready at once, and note in the folder when the process starts and when it is asked to end.
+    """Be ready at once, and note in the folder when the process starts, may serve, and is asked to end.
 
     Files in the folder change this: `broken` makes the process end before it is ready, after the number of seconds in
     the file, and `brief` makes it end when it is ready.
@@ -24,6 +24,9 @@ def work(heartbeat, folder: Path) -> None:
     heartbeat.send()
     if (folder / "brief").exists():
         sys.exit(4)
+    while not heartbeat.may_serve():
+        time.sleep(0.01)
+    (folder / f"{os.getpid()}.served").touch()
     while not stopping:
         heartbeat.send()
         time.sleep(0.02)

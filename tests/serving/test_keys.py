@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 
 from lorerm.errors import ConfigError
-from lorerm.serving.keys import hash_of, is_loopback, known_key, new_key, read_keys
+from lorerm.serving.keys import KeyRing, hash_of, is_loopback, known_key, new_key, read_keys, scopes_of
 from refusals import refused
 
 HASH = hashlib.sha256(b"secret").hexdigest()
@@ -79,3 +80,33 @@ def test_addresses_of_this_machine(host):
 )
 def test_other_addresses(host):
     assert not is_loopback(host)
+
+
+def test_a_key_can_do_what_its_scopes_say(tmp_path):
+    assert scopes_of(HASH) == {"read", "write", "delete"}
+    file = tmp_path / "keys"
+    file.write_text(f"{HASH}:read,admin  the dashboard\n")
+    (entry,) = read_keys(file, None)
+    assert scopes_of(entry) == {"read", "admin"}
+    assert known_key(b"Bearer secret", (entry,)) == entry
+    file.write_text(f"{HASH}\n{HASH}:read,fly\n")
+    with refused(ConfigError, "fly", file=str(file), row=2, argument="api-keys"):
+        read_keys(file, None)
+
+
+def test_a_changed_file_of_keys_is_read_again(tmp_path, monkeypatch, caplog):
+    """A file with an error changes nothing."""
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    clock = itertools.count(step=10)
+    file = tmp_path / "keys"
+    file.write_text(HASH)
+    ring = KeyRing(read_keys(file, None), str(file))
+    assert ring.entries() == (HASH,)
+    file.write_text(f"{HASH}\n{hash_of('new')}\n")
+    assert ring.entries() == (HASH, hash_of("new"))
+    file.write_text("secret")
+    assert ring.entries() == (HASH, hash_of("new"))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "secret" not in caplog.text
+    file.write_text(hash_of("new"))
+    assert ring.entries() == (hash_of("new"),)

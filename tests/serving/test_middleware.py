@@ -63,6 +63,29 @@ def test_only_a_known_key_gives_access(guarded):
     assert guarded.get("/v1/models?authorization=secret").status_code == 401
 
 
+def test_a_key_gives_access_by_its_scopes(start, settings):
+    keys = tuple(f"{hash_of(scope)}:{scope}" for scope in ("read", "write", "delete", "admin"))
+    client = start(replace(settings, keys=keys))
+    needed = {
+        ("GET", "/v1/users/u"): "read",
+        ("POST", "/v1/rerank"): "read",
+        ("PUT", "/v1/users/u/answers"): "write",
+        ("DELETE", "/v1/users/u"): "delete",
+        ("POST", "/v1/user/delete"): "delete",
+        ("POST", "/admin/reload"): "admin",
+    }
+    for (method, path), scope in needed.items():
+        for key in ("read", "write", "delete", "admin"):
+            response = client.request(method, path, headers=bearer(key))
+            assert (response.status_code == 403) == (key != scope), (method, path, key)
+
+
+def test_without_keys_no_request_reloads(client):
+    """Any web page could send it."""
+    response = client.post("/admin/reload")
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+
+
 def test_the_page_and_health_need_no_key(guarded):
     for path in ("/", "/health", "/ready"):
         assert guarded.get(path).status_code == 200

@@ -177,3 +177,29 @@ def test_handlers_of_signals_are_restored(supervised):
     supervised.run(1)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_reload_replaces_all_workers_when_the_new_ones_are_ready(supervised):
+    def reload():
+        first = supervised.wait_for_starts(2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        until(lambda: first <= supervised.noted("finished"), "the earlier workers finish")
+        both = supervised.wait_for_starts(4)
+        until(lambda: len(supervised.noted("served")) == 4, "the new workers serve")
+        assert both - first <= supervised.noted("served")
+
+    supervised.run(2, reload)
+    assert len(supervised.noted("started")) == 4
+
+
+def test_a_reload_that_fails_leaves_the_workers_alone(supervised, caplog):
+    def reload():
+        first = supervised.wait_for_starts(2)
+        (supervised.folder / "broken").touch()
+        os.kill(os.getpid(), signal.SIGHUP)
+        until(lambda: "nothing is reloaded" in caplog.text, "the reload fails")
+        assert supervised.noted("finished") == set()
+        assert set(children(os.getpid())) >= first
+
+    supervised.run(2, reload)
+    assert len(supervised.noted("started")) == 2

@@ -156,6 +156,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         rank=parsed.rank,
         name=parsed.name,
         keys=keys,
+        key_file=None if parsed.api_keys is None else str(parsed.api_keys.resolve()),
         origins=tuple(parsed.allow_origin),
         max_body=parsed.max_body,
         max_text=parsed.max_text,

@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
+import os
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from lorerm.errors import ConfigError
 
+log = logging.getLogger("lorerm.serving")
+
+SCOPES = ("read", "write", "delete", "admin")
+"""What a key can be allowed: to get rewards, weights and metrics; to add feedback; to delete users; to reload."""
+_DEFAULT_SCOPES = frozenset({"read", "write", "delete"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,12 +36,13 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
-    """Read the hashes of keys from a file and from the value of an environment variable; each can be None.
+    """Read the entries of keys from a file and from the value of an environment variable; each can be None.
 
-    A line of the file begins with a hash. Empty lines, and lines that begin with #, are skipped. In the value of the
-    environment variable, white space separates the hashes.
+    A line of the file begins with an entry. Empty lines, and lines that begin with #, are skipped. In the value of the
+    environment variable, white space separates the entries. An entry is the hash of a key, or the hash, a colon and the
+    key's scopes, separated by commas.
     """
-    hashes = []
+    entries = []
     if path is not None:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -42,22 +51,64 @@ def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
             raise ConfigError(problem, "check the path", file=path, argument="api-keys") from error
         for row, line in enumerate(lines, 1):
             if line.strip() and not line.startswith("#"):
-                hashes.append(_parse_hash(line.split()[0], path, row))
-        if not hashes:
+                entries.append(_parse_entry(line.split()[0], path, row))
+        if not entries:
             remedy = "add the line that `lorerm serve --new-key` prints for the file"
             raise ConfigError("the key file has no key", remedy, file=path, argument="api-keys")
-    return (*hashes, *(_parse_hash(word, "LORERM_API_KEYS") for word in (environment or "").split()))
+    return (*entries, *(_parse_entry(word, "LORERM_API_KEYS") for word in (environment or "").split()))
 
 
-def _parse_hash(word: str, source: Path | str, row: int | None = None) -> str:
-    if not _SHA256.fullmatch(word.lower()):
+def _parse_entry(word: str, source: Path | str, row: int | None = None) -> str:
+    digest, colon, scopes = word.lower().partition(":")
+    if not _SHA256.fullmatch(digest):
         remedy = "replace it by the line that `lorerm serve --new-key` prints for the file, not by the key itself"
         raise ConfigError("an entry is not the SHA-256 of a key", remedy, file=source, row=row, argument="api-keys")
+    unknown = sorted(set(scopes.split(",")) - set(SCOPES)) if colon else []
+    if unknown:
+        remedy = f"write HASH:SCOPE,SCOPE with scopes among {', '.join(SCOPES)}"
+        raise ConfigError(f"a key has the scope {unknown[0]!r}", remedy, file=source, row=row, argument="api-keys")
     return word.lower()
 
 
-def known_key(authorization: bytes, hashes: Sequence[str]) -> str | None:
-    """Return the hash of the known key in an `Authorization` header, `Bearer KEY`; None if there is none.
+def scopes_of(entry: str) -> frozenset[str]:
+    """Return the scopes of an entry: what its key may do."""
+    _, colon, scopes = entry.partition(":")
+    return frozenset(scopes.split(",")) if colon else _DEFAULT_SCOPES
+
+
+class KeyRing:
+    """The entries of a server's keys. If they come from a file, it is read again when it has changed."""
+
+    def __init__(self, entries: Sequence[str], file: str | None = None) -> None:
+        self._entries, self._file = tuple(entries), file
+        self._signature, self._next_look = self._sign(), 0.0
+
+    def entries(self) -> tuple[str, ...]:
+        """Return the current entries; looks at the file once a second."""
+        if self._file is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + 1.0
+            if (signature := self._sign()) != self._signature:
+                try:
+                    self._entries = read_keys(Path(self._file), os.environ.get("LORERM_API_KEYS"))
+                except ConfigError as error:
+                    log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - no traceback
+                else:
+                    log.warning("the API keys were read again: there are %d", len(self._entries))
+                self._signature = signature
+        return self._entries
+
+    def _sign(self) -> tuple[int, int, int] | None:
+        if self._file is None:
+            return None
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 - faster
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def known_key(authorization: bytes, entries: Sequence[str]) -> str | None:
+    """Return the entry of the known key in an `Authorization` header, `Bearer KEY`; None if there is none.
 
     The time does not depend on the key.
     """
@@ -66,7 +117,7 @@ def known_key(authorization: bytes, hashes: Sequence[str]) -> str | None:
         return None
     given = hashlib.sha256(key.strip()).hexdigest()
     # All hashes are compared, also after a match, so that the time does not show which one matched.
-    found = [known for known in hashes if hmac.compare_digest(given, known)]
+    found = [entry for entry in entries if hmac.compare_digest(given, entry[:64])]
     return found[0] if found else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lorerm.serving.connections import OVERLOADED
 from lorerm.serving.errors import CAUSE, ApiError, busy, cause_of, error_response
-from lorerm.serving.keys import is_loopback, known_key
+from lorerm.serving.keys import KeyRing, is_loopback, known_key, scopes_of
 from lorerm.serving.metrics import Metrics
 from lorerm.serving.request_context import client
 from lorerm.serving.settings import Settings
@@ -23,6 +23,7 @@ from lorerm.serving.settings import Settings
 _CLIENT_CLOSED = 499
 # Paths that need no API key, because their responses contain nothing about users.
 _PUBLIC = ("/health", "/ready")
+_ADMIN = "/admin/"
 # Bytes of the bodies that a process handles at the same time; to parse a body takes several times its size.
 _MAX_BODIES = 256 * 2**20
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
@@ -60,7 +61,7 @@ def ordered_middleware(settings: Settings, metrics: Metrics) -> list[Middleware]
         Middleware(SecurityHeaders),
         Middleware(ErrorResponses),
         Middleware(ConnectionLimit),
-        Middleware(Authentication, keys=settings.keys),
+        Middleware(Authentication, keys=KeyRing(settings.keys, settings.key_file)),
         Middleware(BodySizeLimit, max_bytes=settings.max_body),
         Middleware(TimeLimit, seconds=settings.timeout),
     ]
@@ -164,23 +165,30 @@ class Authentication(_HttpMiddleware):
     The check of the host name prevents DNS rebinding: a web page can make its domain name point to this machine.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         super().__init__(app)
         self._keys = keys
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, headers = scope["path"], dict(scope["headers"])
-        if not self._keys:
+        path, headers, entries = scope["path"], dict(scope["headers"]), self._keys.entries()
+        if not entries:
             if not is_loopback(_host_name(headers.get(b"host", b"").decode("latin-1"))):
                 problem = "this server has no API keys and accepts only requests to this machine"
                 remedy = "use the host localhost, or start the server with --api-keys"
                 raise ApiError(403, "host_not_allowed", problem, remedy)
+            if path.startswith(_ADMIN):  # any web page could send such a request to this machine
+                problem, remedy = "this server has no API keys", "send the signal SIGHUP to the server instead"
+                raise ApiError(403, "forbidden", problem, remedy)
         elif not (path in _PUBLIC or _is_page(path)):
-            known = known_key(headers.get(b"authorization", b""), self._keys)
+            known = known_key(headers.get(b"authorization", b""), entries)
             if known is None:
                 problem, remedy = "the API key is missing or unknown", "send the header `Authorization: Bearer KEY`"
                 raise ApiError(401, "unauthorized", problem, remedy, {"WWW-Authenticate": "Bearer"})
-            client.set(known)
+            scope_of_key = _needed_scope(scope["method"], path)
+            if scope_of_key not in scopes_of(known):
+                problem = f"the API key does not have the scope {scope_of_key!r}"
+                raise ApiError(403, "forbidden", problem, "use another key, or ask the server's operator")
+            client.set(known[:64])
         await self.app(scope, receive, send)
 
 
@@ -267,6 +275,15 @@ def _timeout(*, has_body: bool) -> ApiError:
     return ApiError(
         504, "timeout", "the request took too long and was stopped", "send it again, or split it into smaller ones"
     )
+
+
+def _needed_scope(method: str, path: str) -> str:
+    """Return the scope that a request's API key needs."""
+    if path.startswith(_ADMIN):
+        return "admin"
+    if method == "DELETE" or path == "/v1/user/delete":
+        return "delete"
+    return "write" if method == "PUT" else "read"
 
 
 def _is_page(path: str) -> bool:

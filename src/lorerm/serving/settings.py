@@ -29,6 +29,8 @@ class Settings:
     """Settings of the encoder; None: the server accepts embeddings only."""
     keys: tuple[str, ...] = ()
     """SHA-256 of each API key, as hexadecimal digits; if empty, only requests from this machine are accepted."""
+    key_file: str | None = None
+    """The file from which `keys` are read again when it has changed."""
     origins: tuple[str, ...] = ()
     """Origins of other web pages that may call the server from a browser."""
     max_body: int = 8 * 2**20

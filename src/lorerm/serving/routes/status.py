@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+
 from fastapi import APIRouter, Request, Response
 
-from lorerm.serving.errors import documented
+from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.metrics import CONTENT_TYPE
 from lorerm.serving.schemas import ModelCard, ModelList, Status
 from lorerm.serving.state import state_of
@@ -43,6 +47,16 @@ async def health() -> Status:
 async def ready(request: Request) -> Status:
     """Respond with status 200 if the model is loaded and the database responds."""
     await state_of(request).users.check()
+    return Status()
+
+
+@router.post("/admin/reload", operation_id="reload", status_code=202, responses=documented(409))
+async def reload() -> Status:
+    """Ask the server to load its model again, in all processes together. It needs an API key with the scope `admin`."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None or supervisor.pid is None:
+        raise ApiError(409, "cannot_reload", "this process has no supervisor", "start it with `lorerm serve`")
+    os.kill(supervisor.pid, signal.SIGHUP)
     return Status()
 
 
