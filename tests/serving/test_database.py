@@ -76,6 +76,9 @@ def test_a_database_of_a_newer_version_is_rejected(url):
         ("sqlite://", "file"),
         ("sqlite:///:memory:", "file"),
         ("sqlite:///file.sqlite?mode=ro", "file"),
+        ("postgresql://nobody:half@secret@127.0.0.1:1/none", "%40"),
+        ("postgresql://nobody:secret@127.0.0.1:secret/none", "URL"),
+        ("postgresql://nobody:secret@127.0.0.1:1/none?schema=a-b", "schema"),
         ("postgresql://nobody:secret@127.0.0.1:1/none", "127.0.0.1:1/none"),
     ],
 )
@@ -84,6 +87,39 @@ def test_other_addresses_are_rejected_without_showing_a_password(url, named, tmp
     with refused(ConfigError, named, argument="database") as raised:
         prepared(url)
     assert "secret" not in str(raised.value)
+
+
+def test_a_database_of_another_application_is_rejected(url):
+    """Whether it uses Alembic or not; its tables stay as they are."""
+    database = Database(url)
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE users (name TEXT)"))
+    with refused(ConfigError, "table users of another application", argument="database"):
+        database.prepare()
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('8f3a2c')"))
+    with refused(ConfigError, "alembic_version of another application", argument="database"):
+        database.prepare()
+    assert inspect(database.engine).get_columns("users")[0]["name"] == "name"
+    database.close()
+
+
+def test_a_schema_separates_the_tables_from_those_of_other_applications(postgresql):
+    url = postgresql.url("shared")
+    foreign = Database(url)
+    with foreign.writing() as connection:
+        connection.execute(text("CREATE TABLE users (name TEXT)"))
+    foreign.close()
+    one, other = prepared(f"{url}&schema=lorerm"), prepared(f"{url}&schema=other")
+    FeedbackStore(one, "m").append("u", StoredFeedback(), batch())
+    assert FeedbackStore(one, "m").stamp("u") is not None
+    assert FeedbackStore(other, "m").stamp("u") is None
+    FeedbackStore(one, "m").delete("u")
+    one.erase()
+    for database in (one, other, prepared(f"{url}&schema=lorerm")):
+        database.check()
+        database.close()
 
 
 def test_a_missing_folder_and_a_file_of_another_format_are_rejected(tmp_path):

@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embeddings-only", action="store_true", help="load no encoder; accept embeddings instead of texts"
     )
+    parser.add_argument(
+        "--log-format", choices=["text", "json"], default="text", help="format of the log's lines (default: text)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="load the model, the encoder and the database as the server does, and exit"
+    )
     group = parser.add_argument_group("Models that are trained again")
     group.add_argument(
         "--carry-over",
@@ -128,11 +134,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(parsed: argparse.Namespace) -> None:
     """Check the settings, and serve until the process is stopped."""
     try:
-        from lorerm.serving.processes import serve
+        from lorerm.serving.processes import check, serve
     except ImportError as error:
         raise ConfigError(
             f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
         ) from error
+    if parsed.check:
+        say(check(read_settings(parsed)))
+        return
     serve(read_settings(parsed), parsed.host, parsed.port, lambda: read_settings(parsed))
 
 
@@ -163,6 +172,7 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
         timeout=parsed.timeout,
         cache_bytes=parsed.cache * 2**20,
         workers=parsed.workers,
+        log_format=parsed.log_format,
         docs=parsed.docs,
         carry_over=parsed.carry_over,
         keep_differences=parsed.keep_differences,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -55,6 +56,8 @@ def create_app(
             # garbage collections.
             gc.collect()
             gc.freeze()
+            sampling = asyncio.create_task(app.state.shared.sample_metrics())
+            until_end.callback(sampling.cancel)
             if wait_to_serve is not None:
                 await wait_to_serve()
             yield

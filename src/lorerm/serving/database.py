@@ -7,6 +7,7 @@ basis (its K reward directions). It stores no text and no embedding.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -95,10 +96,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = _parse(url)
+        parsed, self._schema = _parse(url)
         self._path = parsed.database or ""
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
+        self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed, self._schema)
         self._shown = parsed.render_as_string(hide_password=True)
 
     def prepare(self) -> None:
@@ -197,6 +198,9 @@ class Database:
         with self.writing() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                if self._schema is not None:
+                    connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
+            self._check_tables(connection)
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")
@@ -204,24 +208,46 @@ class Database:
                 problem = f"the database {self._shown} was written by a newer version of lorerm"
                 raise _error(problem, "upgrade lorerm") from error
 
+    def _check_tables(self, connection: Connection) -> None:
+        """Raise `ConfigError` if the database has tables of another application, with names that this one uses."""
+        found = sa.inspect(connection)
+        tables = set(found.get_table_names(schema=self._schema))
+        if "alembic_version" in tables:
+            versions = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
+            ours = len(versions) == 1 and re.fullmatch(r"\d{4}", versions[0]) and {"users", "updates"} <= tables
+            foreign = [] if ours else ["alembic_version"]
+        else:
+            foreign = sorted(tables & {table.name for table in metadata.sorted_tables})
+        if foreign:
+            problem = f"the database {self._shown} has a table {foreign[0]} of another application"
+            remedy = "give another file" if self.is_sqlite else "give another database, or add ?schema=NAME to the URL"
+            raise _error(problem, remedy)
+
 
 def _error(problem: str, remedy: str = "give sqlite:///FILE or postgresql://USER@HOST/NAME") -> ConfigError:
     return ConfigError(problem, remedy, argument="database")
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str) -> tuple[URL, str | None]:
+    """Return the parsed URL for SQLAlchemy, and the schema in PostgreSQL if the URL names one."""
+    # An @ in a password would make a part of the password look like the host's name, which errors show.
+    if url.partition("?")[0].count("@") > 1:
+        raise _error("--database has more than one @", "write an @ in the user's name or the password as %40")
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise _error("--database is not a URL") from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
+        schema = parsed.query.get("schema")
+        if schema is not None and not (isinstance(schema, str) and re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema)):
+            raise _error("--database names a schema that is not a plain name", "use a-z, 0-9 and _ only")
+        return parsed.set(drivername="postgresql+psycopg").difference_update_query(["schema"]), schema
     if backend != "sqlite":
         raise _error(f"--database names a database of type {backend}, which is not supported")
     if parsed.database in (None, "", ":memory:") or parsed.query:
         raise _error("--database does not name a file")
-    return parsed.set(drivername="sqlite+pysqlite")
+    return parsed.set(drivername="sqlite+pysqlite"), None
 
 
 def _sqlite(url: URL) -> Engine:
@@ -255,7 +281,8 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, schema: str | None) -> Engine:
+    path = "" if schema is None else f" -c search_path={schema}"
     with suppress(ImportError):
         return sa.create_engine(
             url,
@@ -270,7 +297,7 @@ def _postgresql(url: URL) -> Engine:
                 "keepalives_interval": _PATIENCE // 4,
                 "keepalives_count": 2,
                 "tcp_user_timeout": 1000 * _PATIENCE,
-                "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s",
+                "options": f"-c statement_timeout={_PATIENCE}s -c lock_timeout={_PATIENCE}s{path}",
             },
         )
     raise _error("PostgreSQL's driver is not installed", "run pip install 'lorerm[serve]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
@@ -16,7 +17,7 @@ from lorerm.serving.connections import OVERLOADED
 from lorerm.serving.errors import CAUSE, ApiError, busy, cause_of, error_response
 from lorerm.serving.keys import KeyRing, is_loopback, known_key, scopes_of
 from lorerm.serving.metrics import Metrics
-from lorerm.serving.request_context import client
+from lorerm.serving.request_context import client, request_id
 from lorerm.serving.settings import Settings
 
 # Status recorded in the metrics if the client closes the connection before the response.
@@ -115,14 +116,17 @@ class RequestMetrics(_HttpMiddleware):
 
 
 class SecurityHeaders(_HttpMiddleware):
-    """Adds headers for security and caching to every response."""
+    """Adds headers for security and caching to every response, and the id of the request in the log."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _PAGE_HEADERS if _is_page(scope["path"]) else _API_HEADERS
 
+        made = secrets.token_hex(8)
+        request_id.set(made)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
+                message["headers"] = [*message["headers"], *headers, (b"x-request-id", made.encode())]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

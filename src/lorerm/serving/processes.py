@@ -16,11 +16,13 @@ from typing import Any
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from lorerm.data.conversation import as_conversation
 from lorerm.errors import ConfigError
 from lorerm.serving.connections import LimitedConnection
 from lorerm.serving.database import Database
 from lorerm.serving.keys import is_loopback
 from lorerm.serving.loaded_model import LoadedModel, ServedModel, fingerprint
+from lorerm.serving.logs import configure_logs
 from lorerm.serving.model_series import Contents, contents, last_served, register
 from lorerm.serving.settings import METRICS_FOLDER, Settings
 from lorerm.serving.supervisor import Heartbeat, Supervisor
@@ -44,6 +46,7 @@ def serve(settings: Settings, host: str, port: int, again: Callable[[], Settings
         problem = f"--host {host} makes the server reachable from other machines, but there are no API keys"
         remedy = "give --api-keys FILE (`lorerm serve --new-key` makes a key), or leave --host out"
         raise ConfigError(problem, remedy, argument="api-keys")
+    configure_logs(settings.log_format)
     # The socket comes first, so that a second server on the same port ends before it touches the database.
     with closing(_listen(host, port)) as listening, tempfile.TemporaryDirectory(prefix="lorerm-metrics-") as folder:
         served = open_model(settings)
@@ -94,6 +97,29 @@ def open_model(settings: Settings, before: ServedModel | None = None) -> ServedM
     return ServedModel.of(loaded.model, series)
 
 
+def check(settings: Settings) -> str:
+    """Load the model, the encoder and the database as the server does, and return lines about them.
+
+    The tables of the database are created or updated, as at the start of a server.
+    """
+    served = open_model(settings)
+    loaded = LoadedModel(settings, served.load())
+    if loaded.encoder is not None:
+        loaded.encoder.encode([as_conversation("What of bread?", "It is good.")])
+    with closing(Database(settings.database)) as database:
+        held = contents(database, served.series, loaded.fingerprint)
+    encoder = "none, embeddings only" if loaded.encoder is None else loaded.encoder.identity.model
+    return "\n".join(
+        [
+            f"model:    {loaded.name}, fingerprint {loaded.fingerprint}, {len(loaded.file_users):,} users in its files",
+            f"encoder:  {encoder}",
+            f"database: {held.served.users:,} users with {held.served.feedback:,} comparisons for this model, "
+            f"{held.other.users:,} users with {held.other.feedback:,} for others",
+            f"API keys: {len(settings.keys)}",
+        ]
+    )
+
+
 def _report(held: Contents) -> None:
     """Say which feedback in the database the model uses only approximately, or not at all."""
     if held.other.users:
@@ -111,6 +137,7 @@ def configure(app: Any, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvi
     return uvicorn.Config(
         app,
         log_level="warning",
+        log_config=None,
         access_log=False,  # paths contain user ids
         server_header=False,
         http=LimitedConnection,
@@ -140,6 +167,8 @@ def _work(heartbeat: Heartbeat, settings: Settings, served: ServedModel, listeni
     """Answer requests in a worker process until it is ended."""
     # Imported here because the supervisor does not need it, and prometheus-client must find METRICS_FOLDER.
     from lorerm.serving.app import create_app
+
+    configure_logs(settings.log_format)
 
     async def wait_to_serve() -> None:
         while not heartbeat.may_serve():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""Random id of the request, made by the server; "-" outside requests."""
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Random id of the request, made by the server; None outside requests."""
 client: ContextVar[str] = ContextVar("client", default="")
 """The client that sent the request: the SHA-256 of its API key; empty if the server has no keys."""

@@ -43,6 +43,8 @@ class Settings:
     """Maximum size of the embeddings that a process caches, in bytes."""
     workers: int = 1
     """The number of processes."""
+    log_format: str = "text"
+    """Format of the log: text or json."""
     docs: bool = False
     """Whether to serve the page /docs, which loads scripts from the web."""
     keep_differences: int | None = None

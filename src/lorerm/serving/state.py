@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,22 @@ class State:
             encoder = BatchingEncoder(model.encoder, settings.cache_bytes, settings.max_text)
             until_end.callback(encoder.close)
         return cls(settings, model, users, encoder, metrics)
+
+    async def sample_metrics(self) -> None:
+        """Pass the sizes of queues and caches to the metrics once a second, until it is cancelled."""
+        while True:
+            users, encoder = self.users, self.encoder
+            values: dict[str, float] = {
+                "calls_waiting": users.waiting(),
+                "users_cached": users.cached(),
+                "fits": users.n_fits,
+                "fit_seconds": users.fit_seconds,
+            }
+            if encoder is not None:
+                values |= {"texts_waiting": encoder.waiting(), "embeddings_cached": encoder.cached()}
+                values |= {"cache_hits": encoder.hits, "cache_misses": encoder.misses}
+            self.metrics.sample(**values)
+            await asyncio.sleep(1)
 
     async def embed(self, documents: Sequence[Any], prompts: Sequence[Any]) -> Floats32:
         """Return the embeddings of documents, float32 [n, D]; see `embed_documents`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,9 @@ from lorerm.serving.errors import ApiError, busy
 from lorerm.serving.fair_threads import FairThreads
 from lorerm.serving.feedback_store import Commit, FeedbackBatch, FeedbackStore
 from lorerm.serving.loaded_model import LoadedModel, not_computable
+from lorerm.serving.model_series import Contents, contents
+
+log = logging.getLogger("lorerm.serving")
 
 _T = TypeVar("_T")
 
@@ -28,8 +33,12 @@ MAX_BATCHES = 10_000
 """Maximum number of requests with feedback for one user: each request reads the feedback of all earlier ones."""
 MAX_COMPARISONS = 20_000
 """Maximum number of comparisons of one user: each request fits the user's weights to all of them."""
+ERASE_DELAY = 30.0
+"""Seconds after a removal until the files of the database are rewritten."""
 # Attempts to store feedback. An attempt fails only if another request for the same user succeeded at the same time.
 _ATTEMPTS = 50
+# Seconds after which the users in the database are counted again for the metrics.
+_COUNT_INTERVAL = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +73,28 @@ class Users:
         self._threads = FairThreads(CONNECTIONS, "users")
         # Removals take long and run one at a time. A thread of their own keeps the other threads free for requests.
         self._removal_thread = ThreadPoolExecutor(1, "removal")
+
+        self._erasure: asyncio.TimerHandle | None = None
+        self.n_fits, self.fit_seconds = 0, 0.0
+        """Number of fits of a user's weights, and the seconds that they took."""
+        self._contents: tuple[float, Contents] | None = None
+
+    def waiting(self) -> int:
+        """Return the number of calls that wait for a thread."""
+        return self._threads.waiting()
+
+    def cached(self) -> int:
+        """Return the number of users in the cache."""
+        return len(self._cache)
+
+    async def contents(self) -> Contents:
+        """Return the numbers of users and of their feedback in the database; counted at most once a minute."""
+        now = time.monotonic()
+        if self._contents is None or now - self._contents[0] > _COUNT_INTERVAL:
+            store = self._store
+            counted = await self._threads.run(contents, store.database, store.series, store.model, of="server")
+            self._contents = now, counted
+        return self._contents[1]
 
     async def find(self, user_id: str) -> User | None:
         """Return a user, fitted to the feedback that all processes have received; None if the user is unknown."""
@@ -103,12 +134,18 @@ class Users:
         return user
 
     async def forget(self, user_id: str) -> list[str]:
-        """Remove all data of a user from the files of the database and of the model.
+        """Remove all data of a user: from the tables and the model's files now, from the database's files soon after.
 
-        Return what was removed: `feedback`, and what `LoadedModel.forget` returns.
+        Rewriting the files takes long, so it is done once for all removals in `ERASE_DELAY` seconds. Return what was
+        removed: `feedback`, and what `LoadedModel.forget` returns.
         """
         self._cache.pop(user_id, None)
-        removed = await asyncio.get_running_loop().run_in_executor(self._removal_thread, self._forget, user_id)
+        loop = asyncio.get_running_loop()
+        try:
+            removed = await loop.run_in_executor(self._removal_thread, self._forget, user_id)
+        finally:  # also if the model's files cannot be changed
+            if self._erasure is None:
+                self._erasure = loop.call_later(ERASE_DELAY, self._erase_soon)
         self._cache.pop(user_id, None)
         return removed
 
@@ -125,6 +162,9 @@ class Users:
         """Finish the work that has begun, and cancel the rest."""
         self._threads.close()
         self._removal_thread.shutdown(cancel_futures=True)
+        if self._erasure is not None:
+            self._erasure.cancel()
+            self._erase()
 
     async def run(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Call a function in a thread and return its result."""
@@ -174,13 +214,22 @@ class Users:
 
     def _forget(self, user_id: str) -> list[str]:
         removed = ["feedback"] if self._store.delete(user_id) else []
+        return [*removed, *self._model.forget(user_id)]
+
+    def _erase_soon(self) -> None:
+        self._erasure = None
+        self._removal_thread.submit(self._erase)
+
+    def _erase(self) -> None:
         try:
-            return [*removed, *self._model.forget(user_id)]
-        finally:  # also if the model's files cannot be changed
             self._store.database.erase()
+        except Exception as error:
+            # The next removal, or the next start of the server, tries again.
+            log.error("the database's files could not be rewritten after a removal: %s", type(error).__name__)  # noqa: TRY400
 
     def _fit(self, user_id: str, file_users: UserWeights, batches: Sequence[FeedbackBatch]) -> User:
         """Fit a user's weights on all of their comparisons: those in the model's files and those in the batches."""
+        begun = time.perf_counter()
         model = self._model.model
         fitted = file_users.select([user_id]) if user_id in file_users else UserWeights.none(model)
         if batches:
@@ -197,4 +246,5 @@ class Users:
         covariance = None if fitted.covariance is None else fitted.covariance[0].numpy()
         if not (np.isfinite(mean).all() and (covariance is None or np.isfinite(covariance).all())):
             raise not_computable()
+        self.n_fits, self.fit_seconds = self.n_fits + 1, self.fit_seconds + time.perf_counter() - begun
         return User(mean, covariance, sum(batch.n_feedback for batch in batches), len(batches))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sqlite3
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from lorerm.serving.errors import ApiError, documented
 from lorerm.serving.metrics import CONTENT_TYPE
@@ -63,4 +65,9 @@ async def reload() -> Status:
 @router.get("/metrics", operation_id="metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Return metrics in Prometheus's text format."""
-    return Response(state_of(request).metrics.render(), media_type=CONTENT_TYPE)
+    state = state_of(request)
+    try:
+        held = await state.users.contents()
+    except (SQLAlchemyError, sqlite3.Error):
+        held = None  # the other metrics are needed most while the database is down
+    return Response(state.metrics.render(held), media_type=CONTENT_TYPE)
