@@ -27,6 +27,7 @@ VERBS = (
     "adapt",
     "score",
     "serve",
+    "users",
     "forget",
     "export",
     "rewardbench",

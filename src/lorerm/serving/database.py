@@ -140,6 +140,17 @@ class Database:
             return connection.execute(query).all()
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection for one transaction that only reads, and sees one state of the database."""
+        with self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
+            connection.rollback()
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Yield a connection for one transaction, which is committed to the disk when the block ends."""
         with self.engine.begin() as connection:
