@@ -38,6 +38,7 @@ users = sa.Table(
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number, replaced at every change"),
     sa.Column("version", sa.Integer, nullable=False, doc="number of requests with feedback"),
+    sa.Index("users_by_id", "user_id"),
 )
 
 updates = sa.Table(
@@ -58,6 +59,7 @@ updates = sa.Table(
     sa.Column("differences", sa.LargeBinary, doc="float16 [n, m]: see `carry_over.keep`; NULL: not kept"),
     sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
     sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
+    sa.Index("updates_by_user", "user_id"),
 )
 
 models = sa.Table(

@@ -28,5 +28,8 @@ def upgrade() -> None:
     )
     op.add_column("updates", sa.Column("basis", sa.String(32)))
     op.add_column("updates", sa.Column("differences", sa.LargeBinary))
+    # The primary keys begin with the model; a user is deleted for all models.
+    op.create_index("users_by_id", "users", ["user_id"])
+    op.create_index("updates_by_user", "updates", ["user_id"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE updates ALTER COLUMN differences SET STATISTICS 0")
