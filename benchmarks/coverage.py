@@ -30,8 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lorerm.data.clustering import Sample
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.evaluation.intervals import Sample, estimate
+from lorerm.evaluation.intervals import estimate
 from lorerm.evaluation.predictions import sample_of
 from lorerm.model.user_weights import UserWeights
 from lorerm.training.adaptation import adapt

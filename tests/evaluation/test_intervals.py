@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, Sample, estimate
+from lorerm.data.clustering import Sample
+from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, estimate
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import TrainingConfig
 from lorerm.training.train import train_ranks

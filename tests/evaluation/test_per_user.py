@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lorerm.data.clustering import Sample
 from lorerm.data.schema import TEST_SPLITS
 from lorerm.data.splits import Splits
 from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-from lorerm.evaluation.intervals import Sample
 from lorerm.evaluation.per_user import _agreement_of_comparisons, _intervals, agreement, user_gains
 from lorerm.evaluation.predictions import OWN, project
 from lorerm.evaluation.report import ComparisonAgreement, Gains

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorerm.data.clustering import Sample
 from lorerm.data.schema import TEST_SPLITS
-from lorerm.evaluation.intervals import DIFFERENCE, Sample, estimate
+from lorerm.evaluation.intervals import DIFFERENCE, estimate
 from lorerm.evaluation.report import ComparedRun, RunComparison, RunDifference
 
 if TYPE_CHECKING:

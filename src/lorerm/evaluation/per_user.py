@@ -18,9 +18,9 @@ from lorerm.evaluation.report import Agreement, ComparisonAgreement, Gains, Mode
 
 if TYPE_CHECKING:
     from lorerm.arrays import Bools, Floats, Ints
+    from lorerm.data.clustering import Sample
     from lorerm.data.splits import Splits
     from lorerm.embedding.embedded_preferences import EmbeddedPreferences
-    from lorerm.evaluation.intervals import Sample
     from lorerm.evaluation.predictions import Predictions
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lorerm.data.clustering import Sample
 from lorerm.data.schema import SPLITS, TEST_SPLITS
-from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, Sample, estimate
+from lorerm.evaluation.intervals import ACCURACY, DIFFERENCE, estimate
 from lorerm.evaluation.report import Difference, Estimate, focus_rank
 from lorerm.training.adaptation import adapt
 from lorerm.training.config import AdaptationConfig, TrainingConfig
