@@ -128,6 +128,8 @@ def _read_and_split(
         run.report_progress("reading", 1, 1)
         splits = assign_splits(data.user_ids, data.prompt_ids, given=data.splits, **asdict(split))
         summary = Splits.from_labels(data, splits, unseen_wanted=split.unseen_users > 0).summary
+        if loaded.shares_prompts:
+            summary = replace(summary, n_prompts_shared=0, n_responses_shared=0)
         in_use = np.flatnonzero(np.isin(splits, list(summary.sizes)))
 
         def work() -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Loaded(Generic[C]):
     lists_all_responses: bool = False
     """True if the responses are exactly those of the data set's files, in file order, including responses that no
     comparison uses"""
+    shares_prompts: bool = False
+    """True if train and test share prompts or responses by the design of the data set, so that this is no fault"""
 
 
 class Tally:

@@ -109,7 +109,7 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
         ],
         source,
     )
-    return Loaded(preferences, source, (*statements.lines(), *users.lines()))
+    return Loaded(preferences, source, (*statements.lines(), *users.lines()), shares_prompts=True)
 
 
 def compare(

@@ -84,7 +84,8 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
                 f"Posts in both published splits, kept in both as published, so that train and test share prompts: "
                 f"{len(shared):,}.",
             )
-    return Loaded(Preferences.from_comparisons(kept), rows.source, tally.lines(), warnings)
+    preferences = Preferences.from_comparisons(kept)
+    return Loaded(preferences, rows.source, tally.lines(), warnings, shares_prompts=options.keep_shared_posts)
 
 
 def in_both_splits(comparisons: Sequence[Comparison]) -> list[int]:

@@ -70,7 +70,7 @@ def read_for_dataset(
         )
     head = None if reference is None else read_reference_file(reference)
     embedded = EmbeddedPreferences.join(preferences, load_unless_large(stored), reference=head)
-    return Loaded(embedded, loaded.source, loaded.reading, loaded.warnings)
+    return Loaded(embedded, loaded.source, loaded.reading, loaded.warnings, shares_prompts=loaded.shares_prompts)
 
 
 def _the_one(paths: Sequence[Path], label: str) -> Path:
