@@ -16,12 +16,14 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logs import compress
+from lorerm import cli
 from lorerm.cli import main
 from lorerm.data.preferences import Preferences
 from lorerm.errors import LorermError
@@ -326,7 +328,8 @@ def end_of(folder: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> tupl
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_damaged_logs(batch, tmp_path, capsys):
+def test_damaged_logs(batch, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "build_parser", cache(cli.build_parser))  # building it takes longer than reading a log
     ends: Counter[str] = Counter()
     for seed in range(batch, N, BATCHES):
         folder = tmp_path / str(seed)
