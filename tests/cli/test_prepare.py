@@ -108,6 +108,31 @@ def test_ids_that_look_like_numbers_stay_as_written(lorerm, tmp_path):
     assert set(kept.user_ids) == {"007", "7", "7.0"}
 
 
+def test_prompt_ids_that_are_row_numbers_are_warned_of_and_the_report_has_the_warning(lorerm, tmp_path):
+    """Exports name their row numbers "id": the same prompts are then in train and in test."""
+    rows = [{**row, "prompt_id": number} for number, row in enumerate(choices())]
+    run = tmp_path / "run"
+    outcome = lorerm("run", write_lines(tmp_path / "c.jsonl", rows), "--out", run, "--ranks", 1)
+    assert outcome.code == 0
+    (warning,) = [line for line in outcome.err.splitlines() if "prompt_id" in line]
+    assert warning.startswith("warning: LEAK?")
+    assert (
+        warning.removeprefix("warning: ")
+        in json.loads((run / "report" / "report.json").read_text())["data"]["warnings"]
+    )
+
+
+def test_data_set_that_shares_prompts_by_its_design_is_not_warned_of(lorerm, tmp_path):
+    assert "LEAK?" not in lorerm("prepare", "polis", "--out", tmp_path / "run").err
+
+
+@pytest.mark.parametrize("lacking", [None, ""])
+def test_prompt_ids_in_some_rows_only(refuses, tmp_path, lacking):
+    rows = [{**row, "prompt_id": f"p{n % 15}" if n < 60 else lacking} for n, row in enumerate(choices())]
+    path = write_lines(tmp_path / "c.jsonl", rows)
+    refuses("prepare", path, "--out", tmp_path / "run", error=DataError, file=str(path), row=61, column="prompt_id")
+
+
 def test_split_of_the_data_is_kept(lorerm, tmp_path):
     rows = [{**row, "split": "test" if i % 15 < 3 else "train"} for i, row in enumerate(choices())]
     outcome = lorerm("prepare", write_lines(tmp_path / "c.jsonl", rows), "--out", tmp_path / "run")

@@ -297,9 +297,12 @@ def number(value: object) -> float:
     if isinstance(value, bool):
         raise UnclearError("number")
     try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise UnclearError("number") from None
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UnclearError("number")
+    return found
 
 
 def read_comparisons(preferences: Preferences) -> list[tuple[Any, ...]]:

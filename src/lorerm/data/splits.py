@@ -110,7 +110,8 @@ class SplitSummary:
             sentences.append(
                 "LEAK? Train and test have prompts in common, under different prompt ids "
                 f"({texts}whole conversations: {self.n_responses_shared:,}). Give equal prompts equal ids. Rows of "
-                "text without the column prompt_id get them; arrays without prompt ids get one for each pair of responses."
+                "text without the column prompt_id get them; arrays without prompt ids get one for each pair of "
+                "responses."
             )
         if self.n_pairs_over_limit:
             sentences.append(
