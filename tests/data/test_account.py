@@ -32,6 +32,19 @@ def test_column_of_printed_python_lists_is_refused(column, at):
     assert any(": 2" in line for line in read(*pairs).summary.lines())
 
 
+@pytest.mark.parametrize(
+    "form", ['{{"messages": [{{"role": "user", "content": "{}"}}]}}', '[[{{"role": "user", "content": "{}"}}]]']
+)
+def test_column_of_objects_with_messages_inside_is_refused(form):
+    """Tracing tools store the whole request as JSON."""
+    rows = [{"user_id": "u", "prompt": form.format(n), "chosen": "a", "rejected": "b"} for n in range(3)]
+    with refused(DataError, file="records", row=1, column="prompt"):
+        Preferences.from_records(rows)
+    rows[0]["prompt"] = "Tea?"
+    (sentence,) = Preferences.from_records(rows).summary.warnings()
+    assert ": 2." in sentence
+
+
 def test_response_that_is_a_json_list_stays_a_text():
     """Users asked for a list: one model answers in JSON, the other in prose."""
     found = read(('["a", "b"]', "Sure: a, b"), ("Sure: c, d", '[{"name": "c"}]'))

@@ -247,14 +247,18 @@ def comparisons_of(row: dict[str, Any]) -> list[tuple[Any, ...]]:
     weight = 1.0 if row.get("weight") is None else number(row["weight"])
     if row.get("split") not in (None, "", "train", "test", "unused"):
         raise UnclearError("split")
-    if row.get("responses") is None:
+    if not row.get("responses") or row["responses"] != row["responses"] or row.get("chosen") is not None:
         return [(user, prompt, turns(row.get("chosen"), "assistant"), turns(row.get("rejected"), "assistant"), weight)]
     responses = [turns(one, "assistant") for one in as_list(row["responses"])]
     if row.get("choice") is not None:
         best = number(row["choice"])
+        if best not in range(len(responses)):
+            raise UnclearError("choice")
         pairs = [(int(best), other) for other in range(len(responses)) if other != best]
     else:
         ratings = [number(one) for one in as_list(row.get("ratings"))]
+        if len(ratings) != len(responses):
+            raise UnclearError("ratings")
         pairs = [(i, j) for i in range(len(responses)) for j in range(len(responses)) if ratings[i] > ratings[j]]
     pairs = [(better, worse) for better, worse in pairs if responses[better] != responses[worse]]
     return [(user, prompt, responses[better], responses[worse], weight / len(pairs)) for better, worse in pairs]

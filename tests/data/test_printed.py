@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorerm.data.printed import is_json, is_list_of_strings, list_in, number_in
+from lorerm.data.printed import holds_chat_roles, is_json, is_list_of_strings, list_in, number_in
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(texts | st.integers() | st.none() | st.booleans(), lambda inner: st.lists(inner, max_size=3))
@@ -76,3 +76,13 @@ def test_arrays_of_numpy_are_read_as_they_are_printed(entries):
 @pytest.mark.parametrize("text", ["[1.  2.5 -1. ]", "[1 2.5\n -1]"])
 def test_numbers_of_numpy(text):
     assert list_in(text) == [1, 2.5, -1]
+
+
+@pytest.mark.parametrize("text", ["{'role': 'user'}", '{"a": {"b": [{"from": "gpt"}]}}', '[1, {"role": "tool"}]'])
+def test_roles_inside_of_printed_values(text):
+    assert holds_chat_roles(text)
+
+
+@pytest.mark.parametrize("text", ['{"role": "admin"}', '["user"]', "role: user", '{"role": ["user"]}', "", "["])
+def test_values_without_roles(text):
+    assert not holds_chat_roles(text)

@@ -24,6 +24,7 @@ class Fact(Enum):
     READ_AS_MESSAGES = "column -> texts that are printed lists of messages, and are read as these messages"
     LIST = "column -> texts that are printed lists of strings, and stay texts"
     PYTHON_LIST = "column -> the part of LIST that Python printed, which is not JSON"
+    HOLDS_ROLES = "column -> texts that are printed objects or lists with the role of a message inside, and stay texts"
     REPEATS_PROMPT = "column -> texts that begin with the text of the prompt, or with the marks of a dialogue"
     EMPTY = "column -> responses without text"
     UNUSED_COLUMN = "column that looks like feedback -> rows that have a value in it"
@@ -112,6 +113,11 @@ class ReadingSummary:
                 "Responses that begin with the text of their prompt, or with the marks of a dialogue: "
                 f"{sum(repeating.values()):,}. Check that they hold only what follows the prompt."
             )
+        if roles := self._named(Fact.HOLDS_ROLES):
+            sentences.append(
+                "Texts that are printed objects or lists with the role of a message inside, taken as they are: "
+                f"{sum(roles.values()):,}. Check that they are not messages that another program stored."
+            )
         lists, texts = self._named(Fact.LIST), self._named(Fact.TEXT)
         for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
             if lists.get(side, 0) == texts.get(side, 0) > 1 and not lists.get(other):
@@ -155,6 +161,13 @@ class ReadingSummary:
                     column,
                     f'every value of column "{column}" is the printed form of a list of strings',
                     'store the text itself; if the texts are such lists, store {"role", "content"} messages',
+                )
+            if self.counts.get((Fact.HOLDS_ROLES, column), 0) == texts:
+                raise self._error(
+                    Fact.HOLDS_ROLES,
+                    column,
+                    f'every value of column "{column}" is a printed object or list with messages inside',
+                    'store the messages as a list of {"role", "content"}, or the text as the content of one message',
                 )
             if self.counts.get((Fact.REPEATS_PROMPT, column), 0) == texts:
                 raise self._error(

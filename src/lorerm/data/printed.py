@@ -13,6 +13,7 @@ import json
 import re
 import tokenize
 import warnings
+from functools import lru_cache
 
 from lorerm.data.coercion import as_list, as_number
 from lorerm.errors import DataError
@@ -97,6 +98,18 @@ def is_list_of_strings(text: str) -> bool:
     return bool(value) and all(isinstance(entry, str) for entry in value or ())
 
 
+def holds_chat_roles(text: str) -> bool:
+    """Return True if a text is the printed form of an object or list that has the role of a chat message somewhere.
+
+    Examples
+    --------
+    >>> holds_chat_roles('{"messages": [{"role": "user", "content": "Hi!"}]}'), holds_chat_roles('{"role": "admin"}')
+    (True, False)
+    """
+    value = _evaluate(text) if text.lstrip()[:1] in ("[", "{") else None
+    return _holds_chat_roles(value, 4)
+
+
 def is_json(text: str) -> bool:
     """Return True if a text is JSON."""
     try:
@@ -118,6 +131,15 @@ def _has_chat_role(entry: object) -> bool:
     return isinstance(role, str) and role in _CHAT_ROLES
 
 
+def _holds_chat_roles(value: object, depth: int) -> bool:
+    """Search for a role in a value, in lists and objects inside each other up to the given depth."""
+    if _has_chat_role(value):
+        return True
+    inner = list(value.values()) if isinstance(value, dict) else as_list(value) or []
+    return depth > 0 and any(_holds_chat_roles(one, depth - 1) for one in inner)
+
+
+@lru_cache(maxsize=8)  # one text is looked at several times
 def _evaluate(text: str) -> object:
     """Return the value of a text that is JSON, or what Python or NumPy prints. Return None if it is neither."""
     text = text.strip()

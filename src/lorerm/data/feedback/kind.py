@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lorerm.data.account import Account, Fact
 from lorerm.data.coercion import as_list, is_missing
 from lorerm.data.conversation import Conversation, parse_prompt, parse_response
-from lorerm.data.printed import is_json, is_list_of_strings, messages_in
+from lorerm.data.printed import holds_chat_roles, is_json, is_list_of_strings, messages_in
 from lorerm.data.schema import missing_column
 from lorerm.errors import DataError
 
@@ -138,11 +138,7 @@ def _note_form(value: object, column: str, name: str, account: Account) -> bool 
     if isinstance(value, str):
         messages = as_list(messages_in(value, name))
         if messages is None:
-            account.note(Fact.TEXT, column)
-            if is_list_of_strings(value):
-                account.note(Fact.LIST, column)
-                if not is_json(value):
-                    account.note(Fact.PYTHON_LIST, column)
+            _note_text(value, column, account)
             return True
         account.note(Fact.READ_AS_MESSAGES, column)
     if messages is None:
@@ -153,6 +149,16 @@ def _note_form(value: object, column: str, name: str, account: Account) -> bool 
                 if not is_missing(message[key]):
                     account.note(Fact.UNUSED_KEY, str(key))
     return False
+
+
+def _note_text(text: str, column: str, account: Account) -> None:
+    account.note(Fact.TEXT, column)
+    if is_list_of_strings(text):
+        account.note(Fact.LIST, column)
+        if not is_json(text):
+            account.note(Fact.PYTHON_LIST, column)
+    elif holds_chat_roles(text):
+        account.note(Fact.HOLDS_ROLES, column)
 
 
 def _begins_with(response: str, prompt: str) -> bool:
