@@ -74,6 +74,7 @@ def test_after_an_impossible_option_another_can_be_chosen(lorerm, refuses, tmp_p
 
 def test_conversation_that_is_too_long_is_named_by_user_and_prompt(refuses, lorerm, tmp_path, reward_model):
     rows = [{**row, "chosen": row["chosen"][:30], "rejected": row["rejected"][:30]} for row in choices(2, 6)]
+    rows = [{**row, "prompt_id": f"prompt-{number}"} for number, row in enumerate(rows)]
     rows[4] |= {"prompt_id": "far", "chosen": MARK * 200, "user_id": "talker"}
     run = tmp_path / "run"
     assert lorerm("prepare", write_lines(tmp_path / "long.jsonl", rows), "--out", run, "--unseen-users", 0).code == 0
