@@ -33,3 +33,20 @@ def test_a_closed_connection_is_counted_as_499(client, caplog):
     counted = re.compile(r'lorerm_requests_total{method="POST",route="/v1/rerank",status="(\d+)"} 1.0')
     assert until(lambda: counted.findall(client.get("/metrics").text), "the request is counted") == ["499"]
     assert caplog.text == ""
+
+
+def test_queues_caches_and_users_are_measured(client):
+    body = {"answers": [{"prompt": "p", "chosen": "a", "rejected": "b"}]}
+    for user in ("u", "v"):
+        client.put(f"/v1/users/{user}/answers", json=body).raise_for_status()
+
+    def value(name):
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)[1])
+
+    until(lambda: value("lorerm_fits_total") == 2, "the fits are counted", 20)
+    assert value("lorerm_embeddings_cached") == 2
+    assert value("lorerm_cache_misses_total") == 2
+    assert value("lorerm_users_cached") == 2
+    assert value("lorerm_texts_waiting") == value("lorerm_calls_waiting") == 0
+    assert value('lorerm_users{model="served"}') == 2
+    assert value('lorerm_feedback{model="approximated"}') == 0
