@@ -256,23 +256,26 @@ _TABLE_HEAD = (
 
 
 def summary(results: list[dict[str, Any]], names: list[str]) -> str:
-    """Return one line per data set: accuracy of the default recipe and what it gains over the single model."""
+    """Return one line per data set: accuracies of four methods on equal seeds, and the gain of the default recipe."""
+    rows = ("single", "paper-5", "knn", "default-auto")
     lines = [
-        "| data set | users | K = 1 | published, K = 5 | default, K chosen | gain over K = 1, points [95%] |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| data set | users | {' | '.join(ROWS[row][0] for row in rows)} | gain over K = 1, points [95%] | seeds |",
+        f"| --- {'| --- ' * (len(rows) + 3)}|",
     ]
     for name in names:
-        by_row = {
-            row: [one for one in results if (one["data"], one["row"]) == (name, row)]
-            for row in ("single", "paper-5", "default-auto")
-        }
-        if by_row["default-auto"]:
-            cells = [
-                " / ".join(_mean(found, cell, "accuracy", 100, 1) for cell in TEST_SPLITS) for found in by_row.values()
-            ]
-            gain = " / ".join(_gain(by_row["default-auto"], cell) for cell in TEST_SPLITS)
-            users = by_row["default-auto"][0]["n_users"]
-            lines.append(f"| {name} | {users:,} | {' | '.join(cells)} | {gain} |")
+        of_row = {row: [one for one in results if (one["data"], one["row"]) == (name, row)] for row in rows}
+        if not of_row["default-auto"]:
+            continue
+        seeds = set.intersection(*({one["seed"] for one in found} for found in of_row.values() if found))
+        of_row = {row: [one for one in found if one["seed"] in seeds] for row, found in of_row.items()}
+        cells = [
+            " / ".join(_mean(found, cell, "accuracy", 100, 1) for cell in TEST_SPLITS) if found else "-"
+            for found in of_row.values()
+        ]
+        if seeds:
+            gain = " / ".join(_gain(of_row["default-auto"], cell) for cell in TEST_SPLITS)
+            users = _range([one["n_users"] for one in of_row["default-auto"]])
+            lines.append(f"| {name} | {users} | {' | '.join(cells)} | {gain} | {len(seeds)} |")
     return "\n".join(lines)
 
 
@@ -301,8 +304,6 @@ def _table_row(row: str, found: list[dict[str, Any]]) -> str:
 def _mean(found: list[dict[str, Any]], cell: str, metric: str, factor: float, digits: int) -> str:
     """Return the mean over seeds, with its standard error over seeds if the metric is the accuracy."""
     values = [factor * one["splits"][cell][metric][0] for one in found]
-    if not values:
-        return "-"
     mean = f"{np.mean(values):.{digits}f}"
     if metric != "accuracy" or len(values) < 2:
         return mean
