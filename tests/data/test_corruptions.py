@@ -244,7 +244,8 @@ def meaning(rows: Rows) -> list[tuple[Any, ...]]:
 
 def comparisons_of(row: dict[str, Any]) -> list[tuple[Any, ...]]:
     user, prompt = identity(row.get("user_id")), turns(row.get("prompt"), "user")
-    weight = 1.0 if row.get("weight") is None else number(row["weight"])
+    given = row.get("weight")
+    weight = 1.0 if given is None or given != given else number(given)
     if row.get("split") not in (None, "", "train", "test", "unused"):
         raise UnclearError("split")
     if not row.get("responses") or row["responses"] != row["responses"] or row.get("chosen") is not None:
@@ -278,10 +279,16 @@ def turns(value: object, role: str) -> tuple[tuple[str, str], ...]:
             return ((role, value),)
         value = as_list(value)
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        found = tuple((one.get("role"), one.get("content")) for one in value)
+        found = tuple((one.get("role"), text_of(one.get("content"))) for one in value)
         if all(kind in ROLES and isinstance(text, str) for kind, text in found) and found[0][0] == role:
             return found
     raise UnclearError("text")
+
+
+def text_of(content: object) -> object:
+    parts = content if isinstance(content, list) else []
+    is_text = parts and all(isinstance(one, dict) and isinstance(one.get("text"), str) for one in parts)
+    return "".join(one["text"] for one in parts) if is_text else content
 
 
 def as_list(value: object) -> list[Any]:

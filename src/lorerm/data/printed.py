@@ -128,7 +128,7 @@ def _has_keys_of_message(entry: object) -> bool:
 
 def _has_chat_role(entry: object) -> bool:
     role = (entry.get("role") or entry.get("from")) if isinstance(entry, dict) else None
-    return isinstance(role, str) and role in _CHAT_ROLES
+    return bool(role) and (not isinstance(role, str) or role in _CHAT_ROLES)  # a list as role is an error, not a text
 
 
 def _holds_chat_roles(value: object, depth: int) -> bool:
