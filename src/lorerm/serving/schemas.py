@@ -47,8 +47,8 @@ UserId: TypeAlias = Annotated[str, _ID, BeforeValidator(_as_id, json_schema_inpu
 """A user id: text, or a whole number, which is the id of its digits (`lorerm.data.ids`)."""
 
 
-def _percent_decoded(value: object) -> object:
-    return unquote(value, errors="strict") if isinstance(value, str) else value
+def _id_in_path(value: object) -> str:
+    return _as_id(unquote(value, errors="strict") if isinstance(value, str) else value)
 
 
 def _check_segments(user: str) -> str:
@@ -60,7 +60,7 @@ def _check_segments(user: str) -> str:
 
 
 # The router receives a percent-encoded path, so that an id can contain an encoded slash. The id is decoded here.
-UserInPath = Annotated[str, BeforeValidator(_percent_decoded), _ID, AfterValidator(_check_segments)]
+UserInPath = Annotated[str, BeforeValidator(_id_in_path), _ID, AfterValidator(_check_segments)]
 
 
 def _false_if_null(value: object) -> object:
