@@ -237,7 +237,7 @@ class UnclearError(Exception):
 
 def meaning(rows: Rows) -> list[tuple[Any, ...]]:
     """Return (user, prompt, chosen, rejected, weight) of each comparison. Raises `UnclearError`."""
-    if len({bool(row.get("prompt_id")) and str(row["prompt_id"]).strip() != "" for row in rows}) > 1:
+    if len({str(row.get("prompt_id")).strip() in ("", "None", "nan") for row in rows}) > 1:
         raise UnclearError("prompt_id")
     return [one for row in rows for one in comparisons_of(row)]
 
