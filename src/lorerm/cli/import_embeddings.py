@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="data set whose responses are in the matrices: personalllm (train.safetensors and test.safetensors)",
+        help="published data set to whose responses the matrices belong: personalllm (its train.safetensors and "
+        "test.safetensors)",
     )
     add_experiment_option(parser)
     add_options(parser, SplitConfig)

@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         default=_HUB,
         metavar="PATH",
-        help=f"a local copy of RewardBench 2, or {_HUB} to download it (default: {_HUB})",
+        help=f"path of a local copy of RewardBench 2, or the word `{_HUB}` to download it (default: `{_HUB}`)",
     )
     parser.add_argument("--data-revision", metavar="REVISION", help="branch, tag or commit of the data set on the hub")
     parser.add_argument(
-        "--users", nargs="+", default=[], metavar="ID", help="ids of users whose rewards to evaluate, too"
+        "--users", nargs="+", default=[], metavar="ID", help="ids of users whose personal rewards are evaluated as well"
     )
     add_rank_option(parser, "to score")
     parser.add_argument(

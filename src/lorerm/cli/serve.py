@@ -70,15 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--carry-over",
         action="store_true",
-        help="use the feedback for the model with the same encoder that was served last from the database, too; a "
-        "reload does so in any case",
+        help="also use the feedback in the database for the model served before (the last one with the same encoder); "
+        "a reload always does this",
     )
     group.add_argument(
         "--keep-differences",
         type=_kept,
         metavar="all|INT",
-        help="store the embedding difference of each comparison as well, so that a model trained later can use it: all "
-        "of its values, or this many values of a random projection (2 bytes each)",
+        help="also store the embedding difference of each comparison, so that models trained later can use it: all of "
+        "its values, or INT values of a random projection (2 bytes for each value)",
     )
     group = parser.add_argument_group("Clients of other servers")
     group.add_argument(
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--user-header",
         metavar="NAME",
-        help="header with the id of the user in requests for rewards; it needs --api-keys",
+        help="name of the header that contains the user's id in requests for rewards; it needs --api-keys",
     )
     group.add_argument(
         "--population",
@@ -106,7 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-keys",
         type=Path,
         metavar="FILE",
-        help="file with the SHA-256 of an API key on each line; $LORERM_API_KEYS can contain more, separated by spaces",
+        help="file with the SHA-256 of one API key on each line; $LORERM_API_KEYS can contain further SHA-256 values, "
+        "separated by spaces",
     )
     group.add_argument(
         "--new-key",

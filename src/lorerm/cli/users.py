@@ -1,7 +1,7 @@
-"""List, export, import or purge the users of a server's database, also while a server uses it.
+"""List, export, import or purge the users in a server's database, also while a server uses it.
 
-`list` prints the series of models that have users (a model, and those that were trained again after it). `export`
-writes all rows as JSON lines, which `import` adds to another database, of either type. `purge` deletes.
+`list` prints each series of models that has users: a model, and the models that replaced it later. `export` writes all
+users as JSON lines, and `import` adds these to another database, SQLite or PostgreSQL. `purge` deletes users.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ _ACTIONS = ("list", "export", "import", "purge")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    parser.add_argument("action", choices=_ACTIONS, help="what to do")
-    parser.add_argument("file", nargs="?", metavar="FILE", help="file of JSON lines: for export and import")
+    parser.add_argument("action", choices=_ACTIONS, help="what to do with the users")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="file of JSON lines that `export` writes (default: standard output) or `import` reads",
+    )
     parser.add_argument(
         "--database",
         default=os.environ.get("LORERM_DATABASE", "sqlite:///lorerm.sqlite"),
@@ -32,16 +37,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the server's database (default: $LORERM_DATABASE, or sqlite:///lorerm.sqlite)",
     )
     parser.add_argument(
-        "--user", nargs="+", default=[], metavar="ID", help="export only these users, or delete them; for all models"
+        "--user",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="with `export`: write only these users; with `purge`: delete them, for all models",
     )
-    parser.add_argument("--all-users", action="store_true", help="list every user, with the number of comparisons")
     parser.add_argument(
-        "--series", nargs="+", default=[], metavar="FINGERPRINT", help="purge all users of these series of models"
+        "--all-users",
+        action="store_true",
+        help="with `list`: also print a line for each user, with the number of comparisons",
+    )
+    parser.add_argument(
+        "--series",
+        nargs="+",
+        default=[],
+        metavar="FINGERPRINT",
+        help="with `purge`: delete all users of these series of models (`list` prints the fingerprints)",
     )
 
 
 def call(parsed: argparse.Namespace) -> None:
-    """Do what is asked for."""
+    """Perform the action that was given."""
     try:
         from lorerm.serving.database import Database
     except ImportError as error:
@@ -58,8 +75,8 @@ def _list(database: Database, parsed: argparse.Namespace) -> None:
 
     for each in summarise(database):
         say(
-            f"{each.series}: {each.users:,} users, {each.feedback:,} comparisons in {each.requests:,} requests, "
-            f"{each.kept:,} of them with kept differences"
+            f"{each.series}: {each.users:,} users, {each.feedback:,} comparisons in {each.requests:,} requests "
+            f"({each.kept:,} requests with stored embedding differences)"
         )
     if parsed.all_users:
         for series, user, n_feedback in list_users(database):
@@ -93,5 +110,5 @@ def _purge(database: Database, parsed: argparse.Namespace) -> None:
 
     if not (parsed.series or parsed.user):
         remedy = "give --series FINGERPRINT (`lorerm users list` shows them) or --user ID"
-        raise ConfigError("nothing is chosen for deletion", remedy, argument="series")
-    say(f"Deleted {purge(database, parsed.series, parsed.user):,} users from the files of the database.")
+        raise ConfigError("no users are given to delete", remedy, argument="series")
+    say(f"Deleted {purge(database, parsed.series, parsed.user):,} users from the database and its files.")

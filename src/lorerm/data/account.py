@@ -17,20 +17,28 @@ _NAMED = 5  # largest number of names in a warning
 
 
 class Fact(Enum):
-    """What is counted while an input is read: name (of a column, a key or a reason) -> what the number counts."""
+    """Things that are counted while an input is read.
 
-    LEFT_OUT = "reason -> rows, or pairs of responses, that gave no comparison"
+    Each value documents the count as `name -> number`: one number for each name of a column, of a key, or of a reason.
+    """
+
+    LEFT_OUT = "reason -> rows, or pairs of responses, that were left out"
     TEXT = "column -> values that are texts"
-    READ_AS_MESSAGES = "column -> texts that are printed lists of messages, and are read as these messages"
-    LIST = "column -> texts that are printed lists of strings, and stay texts"
-    PYTHON_LIST = "column -> the part of LIST that Python printed, which is not JSON"
-    HOLDS_ROLES = "column -> texts that are printed objects or lists with the role of a message inside, and stay texts"
-    REPEATS_PROMPT = "column -> texts that begin with the text of the prompt, or with the marks of a dialogue"
+    READ_AS_MESSAGES = (
+        "column -> texts that hold a list of messages (written as JSON or by Python), read as these messages"
+    )
+    LIST = "column -> texts that hold a list of strings (written as JSON or by Python), kept as texts"
+    PYTHON_LIST = "column -> those texts of LIST that Python wrote, and that are not JSON"
+    HOLDS_ROLES = "column -> texts that hold an object or list with messages inside, kept as texts"
+    REPEATS_PROMPT = (
+        "column -> texts that begin with the text of the prompt, or with a speaker mark such as "
+        '"Human:" or "<|im_start|>"'
+    )
     EMPTY = "column -> responses without text"
     UNUSED_COLUMN = "column that looks like feedback -> rows that have a value in it"
     UNUSED_KEY = "key of a message -> messages that have a value under it"
     WITHOUT_PROMPT_ID = "rows without a prompt id"
-    REMARK = "remark of the reader -> rows"
+    REMARK = "remark about rows that were read -> rows"
 
 
 Key = tuple[Fact, str]
@@ -56,9 +64,9 @@ class ReadingSummary:
     look_alikes: tuple[str, ...] = field(default=(), compare=False)
     """sentences about different ids that look the same (`lorerm.data.ids.look_alike_warnings`)"""
     counts: Mapping[Key, int] = field(default_factory=dict, compare=False)
-    """further counts, by fact and name"""
+    """further counts; a key is the fact that is counted and the name for which it is counted"""
     first: Mapping[Key, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
-    """where each of these counts begins: the input, and the number of the row in it"""
+    """for each key of `counts`, the first row that was counted: its file, and its number in the file"""
 
     @classmethod
     def total(cls, parts: Sequence[ReadingSummary]) -> ReadingSummary:
@@ -85,8 +93,16 @@ class ReadingSummary:
         keys = self._named(Fact.UNUSED_KEY)
         return (
             f"rows read: {self.n_rows:,}",
-            *([f"texts that are printed lists of messages, read as messages: {messages:,}"] if messages else []),
-            *([f"texts that are printed lists of strings, taken as they are: {lists:,}"] if lists else []),
+            *(
+                [f"texts that contain a list of messages (as JSON or Python prints it), read as messages: {messages:,}"]
+                if messages
+                else []
+            ),
+            *(
+                [f"texts that contain a list of strings (as JSON or Python prints it), kept as texts: {lists:,}"]
+                if lists
+                else []
+            ),
             *([f"keys of messages that are not used: {_list(keys)}"] if keys else []),
         )
 
@@ -110,13 +126,13 @@ class ReadingSummary:
             sentences.append(f"Responses without text: {sum(empty.values()):,}. Check that none of them is missing.")
         if repeating := self._named(Fact.REPEATS_PROMPT):
             sentences.append(
-                "Responses that begin with the text of their prompt, or with the marks of a dialogue: "
-                f"{sum(repeating.values()):,}. Check that they hold only what follows the prompt."
+                'Responses that begin with the text of their prompt, or like a dialogue ("Human:", "<|im_start|>"): '
+                f"{sum(repeating.values()):,}. Check that each response contains only the text after the prompt."
             )
         if roles := self._named(Fact.HOLDS_ROLES):
             sentences.append(
-                "Texts that are printed objects or lists with the role of a message inside, taken as they are: "
-                f"{sum(roles.values()):,}. Check that they are not messages that another program stored."
+                "Texts that contain an object or list with messages inside, kept as texts: "
+                f"{sum(roles.values()):,}. Check whether another program stored messages in this form."
             )
         lists, texts = self._named(Fact.LIST), self._named(Fact.TEXT)
         for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
@@ -159,22 +175,24 @@ class ReadingSummary:
                 raise self._error(
                     Fact.LIST,
                     column,
-                    f'every value of column "{column}" is the printed form of a list of strings',
-                    'store the text itself; if the texts are such lists, store {"role", "content"} messages',
+                    f'every value of column "{column}" is a list of strings, written as text',
+                    "store the text without the list around it; if a text is really meant to look like a list, store "
+                    'it as the content of a {"role", "content"} message',
                 )
             if self.counts.get((Fact.HOLDS_ROLES, column), 0) == texts:
                 raise self._error(
                     Fact.HOLDS_ROLES,
                     column,
-                    f'every value of column "{column}" is a printed object or list with messages inside',
+                    f'every value of column "{column}" is an object or list with messages inside, written as text',
                     'store the messages as a list of {"role", "content"}, or the text as the content of one message',
                 )
             if self.counts.get((Fact.REPEATS_PROMPT, column), 0) == texts:
                 raise self._error(
                     Fact.REPEATS_PROMPT,
                     column,
-                    f'every value of column "{column}" begins as the prompt does, or with the marks of a dialogue',
-                    "give only what follows the prompt",
+                    f'every value of column "{column}" begins with the text of its prompt, or with a speaker mark '
+                    'such as "Human:" or "<|im_start|>"',
+                    "give only the text that follows the prompt",
                 )
 
     def _error(self, fact: Fact, name: str, problem: str, remedy: str) -> DataError:

@@ -64,7 +64,7 @@ def _accuracy(evaluation: Report | SeedEvaluation, rank: int | str, split: str) 
 
 def _difference(evaluation: Report | SeedEvaluation, rank: int | str, against: str, split: str) -> _Figure | None:
     own = _own_rank(evaluation, rank)
-    # If a seed chose rank 1, its choice is the single Bradley-Terry model and its own population model: no difference.
+    # If a seed chose rank 1, the chosen model equals both baselines, so both differences are 0.
     if rank == CHOICE and own == 1 and evaluation.accuracy(1, split) is not None:
         return 0.0, 0.0
     found = evaluation.difference(own, against, split)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from lorerm.model.prior import WeightPrior
 
-# Users are solved in blocks. Each comparison counts C x K x K elements (for C components of the prior), and a block has
-# at most this many, which bounds the memory to some tens of MB.
+# Maximum number of elements of a block of users, whose weights are computed together. Each comparison takes C x K x K
+# elements (C: components of the prior). This limits memory to some tens of MB.
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -50,7 +50,7 @@ def solve(
 ) -> Posterior:
     """Compute the posterior of the weights of M = `n_users` users.
 
-    For a user without comparisons it is the prior (in `simplex` weight space, a Laplace approximation of the prior).
+    The posterior of a user without comparisons is the prior (in `simplex` weight space, a Laplace approximation of it).
     The n comparisons are grouped by user:
 
     - `projected` [n, K] is d . V of each comparison;

@@ -114,9 +114,9 @@ def read_few_shot(run: RunFolder) -> FewShotCurve:
 def seeds(run: RunFolder, n: int | None = None) -> None:
     """Repeat split, training and evaluation with further seeds, and write the results to `seeds/`.
 
-    No text is embedded again: the comparisons of the run, which are in one of the four splits, are split again. If the
-    input assigns train and test prompts itself, only the users are split again. If it assigns all four splits, the
-    splits stay, and only the seed of training and evaluation changes.
+    No text is embedded again: the comparisons in the run's four splits are divided again, and comparisons beyond the
+    limits per user stay unused. If the input assigns train and test prompts itself, only the users are divided again.
+    If the input assigns all four splits, the splits stay, and only the seed of training and evaluation changes.
 
     `n` is the number of seeds, including the run's own. None: the number in the last call, or 1 in a new run. Finished
     seeds are kept.
@@ -284,5 +284,6 @@ def _read(kind: type[T], path: Path) -> T:
     except (OSError, ValueError) as error:
         why = error.problem if isinstance(error, DataError) else first_line(error)
         raise RunError(
-            f"{path} is missing or damaged ({why})", "delete the file and run the step that writes it again"
+            f"{path} is missing or damaged ({why})",
+            f"delete the file, then repeat `lorerm shots` if the file is {SHOTS}, and `lorerm report` otherwise",
         ) from error

@@ -1,9 +1,9 @@
-"""Carry feedback over to a model that was trained again: from kept differences, or by a map between the bases.
+"""Use feedback for another model after training: from stored differences, or by a map between the bases.
 
 Feedback is stored as projections z = d . V on the basis V [D, K] of the model that received it, where d is the
-embedding of the chosen response minus that of the rejected one. A new basis V' needs d . V'. If d was kept (in float16,
-or as its image in a fixed random projection), d . V' is computed from it. Otherwise z . M approximates it, where the
-matrix M [K, K'] minimises the squared error over given differences.
+embedding of the chosen response minus that of the rejected one. A model with a new basis V' needs d . V'. If d was
+stored (in float16, or as its image in a fixed random projection), d . V' is computed from d. Otherwise d . V' is
+approximated by z . M, where the matrix M [K, K'] minimises the squared error over given differences.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ class BasisMap:
     explained: float
     """share of the variance of the projections on the second basis that the map explains, at most 1"""
     n_differences: int
-    """number of embedding differences that the map was fitted to; 0: all directions of the space count alike"""
+    """number of embedding differences to which the map was fitted; 0: none, all directions of the space count alike"""
 
 
 def fit_map(source: Floats32, target: Floats32, differences: Floats32 | None) -> BasisMap:
     """Fit the map between two bases [D, K] and [D, K'] by least squares, on embedding differences [n, D].
 
-    If there are none, all directions of the space count alike, which is worse if embeddings vary in few directions.
+    If there are not more than max(K, K') of them, they are not used: all directions of the space then count alike,
+    which is worse if embeddings vary in few directions.
     """
     known, wanted, n = source.astype(np.float64), target.astype(np.float64), 0
     if differences is not None and len(differences) > max(source.shape[1], target.shape[1]):
@@ -47,10 +48,10 @@ def fit_map(source: Floats32, target: Floats32, differences: Floats32 | None) ->
 
 
 def keep(differences: Floats32, dimensions: int) -> bytes | None:
-    """Return what is stored of differences [n, D], as float16 [n, m]; None if they are too large for float16.
+    """Return the bytes to store for differences [n, D]: float16 values [n, m], or None if one is too large for float16.
 
-    If `dimensions` is at least D, m = D and these are the differences. Otherwise m = `dimensions`, and they are the
-    images in a random projection.
+    If `dimensions` is at least D, then m = D and the values are the differences themselves. Otherwise m = `dimensions`,
+    and the values are the images of the differences in a random projection.
     """
     n_features = differences.shape[1]
     kept = differences if dimensions >= n_features else differences @ _projection(n_features, dimensions)
@@ -62,7 +63,7 @@ def keep(differences: Floats32, dimensions: int) -> bytes | None:
 def project(stored: bytes, n: int, basis: Floats32) -> Floats32:
     """Return n stored differences (see `keep`) projected on a basis [D, K], float32 [n, K].
 
-    From images in a random projection this is an unbiased estimate.
+    If images in a random projection are stored, the result is an unbiased estimate.
     """
     kept = np.frombuffer(stored, _HALF).reshape(n, -1).astype(np.float32)
     n_features, dimensions = basis.shape[0], kept.shape[1]
@@ -73,9 +74,9 @@ def project(stored: bytes, n: int, basis: Floats32) -> Floats32:
 
 @lru_cache(maxsize=4)
 def _projection(n_features: int, dimensions: int) -> Floats32:
-    """Return the random projection [D, m]: signs, scaled so that it keeps lengths on average.
+    """Return a fixed random projection [D, m]: signs, scaled so that lengths stay the same on average.
 
-    The signs are bits of SHAKE-256, which no version of a library can change.
+    The signs are bits of SHAKE-256, so that they are the same with every version of NumPy.
     """
     seed = f"lorerm, random projection, {n_features} x {dimensions}".encode()
     count = n_features * dimensions

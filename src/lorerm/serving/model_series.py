@@ -1,7 +1,7 @@
-"""Series of models that share users' feedback: a model, and the models that were trained again after it.
+"""Series of models that share users' feedback: a model, and the models that were trained later to replace it.
 
-The series is named by the fingerprint of its first model. A model that follows no other begins a series of its own, so
-that it does not see the users of other models in the same database.
+The name of a series is the fingerprint of its first model. A model that replaces no other model begins its own series,
+and does not use the feedback for the other models in the same database.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ _NUMBER = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class Amount:
-    """Numbers of users and of their comparisons and choices."""
+    """A number of users, and the number of their comparisons."""
 
     users: int
     feedback: int
+    """number of comparisons; a choice among several responses counts as one"""
 
     def __str__(self) -> str:
-        """Return the numbers with their nouns."""
+        """Return both numbers in words, as in "2 users have 5 comparisons"."""
         of = "user has" if self.users == 1 else "users have"
         return f"{self.users:,} {of} {self.feedback:,} comparison{'' if self.feedback == 1 else 's'}"
 
@@ -41,11 +42,11 @@ def register(
     follows: str | None = None,
     differences: Floats32 | None = None,
 ) -> str:
-    """Note that a model is served, and return its series.
+    """Record in the database that a model is served, and return its series.
 
-    `follows` is the fingerprint of the model before it: its series is continued, if the two have the same encoder. If
-    the model already has users in another series, it stays there. Maps between the bases of the series are fitted on
-    `differences` [n, D] of embeddings.
+    `follows` is the fingerprint of the model that was served before. If both models have the same encoder, the model
+    joins the series of the earlier one, unless users already have feedback for the model in another series. Maps
+    between the bases of the models in the series are fitted on `differences` [n, D] of embeddings.
     """
     identity = None if model.encoder is None else model.encoder.to_dict()
     encoder = json.dumps([identity, len(model.basis)], sort_keys=True)
@@ -72,7 +73,7 @@ def register(
 
 
 def last_served(database: Database, model: LowRankRewardModel, fingerprint: str) -> str | None:
-    """Return the fingerprint of the last model with the same encoder that was served before; None if there is none."""
+    """Return the fingerprint of the other model with this encoder that was served last; None if there is none."""
     identity = None if model.encoder is None else model.encoder.to_dict()
     encoder = json.dumps([identity, len(model.basis)], sort_keys=True)
     query = sa.select(models.c.fingerprint).where(models.c.encoder == encoder, models.c.fingerprint != fingerprint)
@@ -81,7 +82,7 @@ def last_served(database: Database, model: LowRankRewardModel, fingerprint: str)
 
 
 def read_map(database: Database, source: str, target: str) -> BasisMap | None:
-    """Return the map between the bases of two models; None if there is none."""
+    """Return the stored map between the bases of two models; None if no map is stored."""
     found = database.read(sa.select(maps).where(maps.c.source == source, maps.c.target == target))
     if not found:
         return None
@@ -92,20 +93,20 @@ def read_map(database: Database, source: str, target: str) -> BasisMap | None:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a database holds, seen from one model."""
+    """Numbers of users and comparisons in a database, as one model can use them."""
 
     served: Amount
-    """of the model's series, whichever of its models received it"""
+    """users and comparisons that all models of the model's series received"""
     exact: int
-    """comparisons and choices of the series from an earlier model, with kept differences"""
+    """comparisons that another model of the series received, and whose embedding differences are stored"""
     mapped: int
-    """comparisons and choices of the series from an earlier model, which are mapped approximately"""
+    """comparisons that another model of the series received, without stored differences: mapped approximately"""
     other: Amount
-    """of models of other series"""
+    """users and comparisons that models of other series received"""
 
 
 def contents(database: Database, series: str, fingerprint: str) -> Contents:
-    """Count the users and their feedback in a database."""
+    """Count the users and comparisons in a database, for one model of a series."""
     in_series = users.c.model == series
     counted = database.read(sa.select(in_series, sa.func.count()).group_by(in_series))
     n_users = {bool(mine): number for mine, number in map(tuple, counted)}

@@ -42,22 +42,23 @@ class Settings:
     cache_bytes: int = 256 * 2**20
     """Maximum size of the embeddings that a process caches, in bytes."""
     workers: int = 1
-    """The number of processes."""
+    """Number of server processes."""
     log_format: str = "text"
     """Format of the log: text or json."""
     docs: bool = False
     """Whether to serve the page /docs, which loads scripts from the web."""
     keep_differences: int | None = None
-    """Number of values that are stored of each comparison's embedding difference (see `carry_over.keep`), for later
-    models; None: nothing is stored of it."""
+    """Number of values that are stored for each comparison's embedding difference (see `carry_over.keep`), so that
+    later models can use it. None: no differences are stored."""
     carry_over: bool = False
-    """Whether the feedback for the model that was served before is used, too."""
+    """Whether to use the feedback for the model that was served before, too."""
     running: Mapping[str, Any] = field(default_factory=dict)
     """Execution settings of the encoder: device, batch_tokens, trust_remote_code."""
     any_model: bool = False
     """Whether to accept requests that name another model."""
     user_header: str | None = None
-    """The name of the header whose value is trusted to be the user's id in requests for rewards; None: no header is."""
+    """The name of the header whose value is trusted to be the user's id in requests for rewards. None: no
+    header is trusted."""
     population: bool = False
     """Whether requests for the rewards of an unknown user get the population model, unless they say otherwise."""
     bounded: bool = False

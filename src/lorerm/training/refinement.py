@@ -99,7 +99,8 @@ def _whitening(prior: WeightPrior) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the matrix [R + 1, K] that maps weights to whitened weights, and its inverse [K, R + 1].
 
     Whitened weights have mean 0 and variance 1 on the R axes along which personal weights vary. The first weight, which
-    belongs to the shared direction, is unchanged. The mean deviation becomes part of the shared direction.
+    belongs to the shared direction, is unchanged. The prior mean of the personal weights is moved into the
+    shared direction, so that the whitened personal weights have mean 0.
     """
     if prior.covariance is None:
         raise AssertionError

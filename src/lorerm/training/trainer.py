@@ -76,7 +76,10 @@ class Trainer(ABC):
         return Trained(head.t(), ones, prior, temperature, score, torch.zeros(len(ones), 1, 1))
 
     def validate(self, rank: int) -> Score | None:
-        """Train and score one rank on parts of the validation split; return None without a validation split."""
+        """Train one rank on part of the training data and score it on the rest (`Validation`).
+
+        Return None if the data are too few for such a division.
+        """
         if self.validation is None:
             return None
         if rank not in self._scores:
@@ -90,7 +93,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _score(self, rank: int, validation: Validation) -> Score | None:
-        """Train and score a rank of at least 1 on parts of the validation split."""
+        """Train one rank of at least 1 on part of the training data, and score it on the rest (`Validation`)."""
 
     def _score_reference(self, validation: Validation) -> Score:
         """Score the reference head at its best temperature."""

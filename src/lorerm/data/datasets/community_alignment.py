@@ -43,7 +43,7 @@ class Options(PublishedOptions):
     """Community Alignment."""
 
     languages: tuple[str, ...] | None = None
-    """languages whose conversations are used, as in the data set's column `assigned_lang`, for instance "en it"; None:
+    """languages whose conversations are used, as in the data set's column `assigned_lang`, for instance en it; None:
     all"""
 
 
@@ -85,7 +85,11 @@ def load(options: Options, _split: SplitConfig | None = None) -> Loaded[Preferen
 
 
 def _records(row: Row, tally: Tally) -> Iterator[dict[str, object]]:
-    """Yield one input row for each turn. Its prompt has the earlier turns with the chosen responses."""
+    """Yield a record for `Preferences.from_records` for each usable turn of a conversation.
+
+    The prompt of a record contains the earlier turns with the responses that the user chose. Turns, and turns that are
+    left out, are counted in `tally`.
+    """
     context: list[dict[str, str]] = []
     broken = False
     for turn in TURNS:
