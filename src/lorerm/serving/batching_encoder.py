@@ -24,7 +24,7 @@ from lorerm.threads import set_torch_threads
 MAX_BATCH = 256
 """Maximum number of conversations in one call of the encoder."""
 MAX_BATCH_CHARACTERS = 131_072
-"""Number of characters after which no further conversation is added to a call, so that no call takes long."""
+"""Number of characters in a call of the encoder from which no conversation is added, so that no call takes long."""
 MAX_WAITING = 4096
 """Maximum number of conversations of one client that wait for the encoder."""
 
@@ -39,7 +39,7 @@ class _Text:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """The conversations of one request that were not yet added to a call, with their keys, in the request's order."""
+    """Conversations of one request that wait for a call of the encoder, with their keys, in the request's order."""
 
     client: str
     texts: deque[tuple[bytes, _Text]] = field(default_factory=deque)
@@ -49,10 +49,11 @@ class BatchingEncoder:
     """Encoder for concurrent requests, with a cache of recent embeddings (at most `cache_bytes`).
 
     Conversations that arrive while the encoder runs wait, and are encoded together in the next call. A prefix that
-    several of them share is then computed once. If the encoder is idle, it is called at once.
+    several of these conversations share is then computed once. If the encoder is idle, it is called at once.
 
-    Clients take turns, and so do the requests of a client: in each turn one conversation is added to the next call. So
-    a small request does not wait for all of a large one. A conversation, with its prompt, has at most `max_characters`.
+    Clients take turns, and the requests of one client take turns: in each turn, one conversation is added to the next
+    call. So a small request does not wait for all conversations of a large request. A conversation, with its prompt,
+    has at most `max_characters` characters.
     """
 
     def __init__(self, encoder: Encoder, cache_bytes: int, max_characters: int = 100_000) -> None:
@@ -61,13 +62,13 @@ class BatchingEncoder:
         self._cache: OrderedDict[bytes, Floats32] = OrderedDict()
         self._waiting: dict[bytes, _Text] = {}
         self._running: dict[bytes, _Text] = {}
-        # The requests that wait, by client. The first is the next whose turn it is.
+        # The waiting requests of each client. The first client, and its first request, have the next turn.
         self._turns: OrderedDict[str, deque[_Request]] = OrderedDict()
         self._work: asyncio.Task[None] | None = None
         self.hits, self.misses = 0, 0
-        """Numbers of embeddings that were, and were not, in the cache."""
-        # Read torch's number of threads now, and set it in the encoder's thread. Otherwise the thread would keep the
-        # number that applies when it first uses torch, which is 1 if user weights are being fitted at that time.
+        """Number of requested embeddings that were in the cache, and number that were not."""
+        # Read torch's number of threads now, and set it in the encoder's thread. Otherwise the encoder's thread would
+        # keep the number at its first use of torch, which is 1 while user weights are being fitted.
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "encoder", initializer=set_torch_threads, initargs=(threads,))
 
@@ -141,7 +142,7 @@ class BatchingEncoder:
         return text.future
 
     def _drop(self, request: _Request) -> None:
-        """Remove a request that has ended. Conversations that no other request waits for are not encoded."""
+        """Remove a request that has ended. A conversation is then encoded only if another request needs it."""
         while request.texts:
             key, text = request.texts.pop()
             text.requests -= 1
@@ -175,7 +176,7 @@ class BatchingEncoder:
         return batch
 
     async def _encode(self, keys: Sequence[bytes]) -> None:
-        """Encode conversations in one call. If it raises `LorermError`, encode each alone to find the invalid ones."""
+        """Encode conversations in one call. If it raises `LorermError`, encode each alone to find those that fail."""
         loop = asyncio.get_running_loop()
         conversations = [self._running[key].conversation for key in keys]
         try:

@@ -1,4 +1,4 @@
-"""HTTP connections with limits: on a request's headers and trailers, on requests sent ahead, and on unread responses.
+"""HTTP connections with limits: on a request's headers and trailers, on pipelined requests, and on unread responses.
 
 The limits on the body are in `lorerm.serving.middleware`.
 """
@@ -17,50 +17,53 @@ log = logging.getLogger("lorerm.serving")
 MAX_CONNECTIONS = 1000
 """Maximum number of connections of a process.
 
-If one more is opened, the one that has waited longest for its client (to send a request, or to read a response) is
-closed. If the server is working for all of them, requests on the new connection are marked as `OVERLOADED` instead.
+If a further connection is opened, the connection that has waited longest for its client (to send a request, or to read
+a response) is closed. If no connection waits for its client, requests on the new one are marked as `OVERLOADED`.
 """
 OVERLOADED = "lorerm.overloaded"
 """The key in a request's ASGI scope that marks a request on a connection above `MAX_CONNECTIONS`."""
 MAX_PIPELINED = 4
 """Maximum number of requests that a client may send on a connection before the response to an earlier one is complete.
 
-If it sends more, these are ignored, and the connection is closed after the response to the last accepted one.
+Further requests are ignored, and the connection is closed after the response to the last accepted request.
 """
 MAX_BYTES = 65_536
 """Maximum size, in bytes, of the request line with the headers, and of the trailers after the body."""
 HEAD_SECONDS = 30.0
 """Seconds within which the request line and the headers must arrive.
 
-For the first request they count from the start of the connection.
+For the first request, the time begins when the connection is opened.
 """
 READ_SECONDS = 10.0
-"""Interval, in seconds, in which a client must read `READ_BYTES` of its responses, or the rest of them."""
+"""Seconds within which a client must read `READ_BYTES` bytes of its responses, or all that is left of them."""
 READ_BYTES = 16_384
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection, with these limits. uvicorn itself waits for a client, and stores requests, without limit.
+    """uvicorn's connection with the limits of this module.
 
-    A connection closes only when the client has read everything. So the connection of a client that reads nothing is
-    aborted, that is ended without this.
+    uvicorn itself waits for clients without a time limit, and stores any number of pipelined requests.
+
+    A normal close waits until the client has read everything. So the connection of a client that reads too little is
+    aborted, which does not wait.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **options)
-        self._bytes = 0  # received since the request began; set back to 0 at each part of its body
+        self._bytes = 0  # number of bytes received since the request began, or since the last part of its body
         self._in_head = False
         self._ignores_requests = False
         self._overloaded = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self.active = self.loop.time()
-        """When the client last sent something, or its last response was complete (time of the event loop)."""
+        """Time of the event loop at which the client last sent data, or its last response was complete."""
         self._n_responses = 0
-        self._unread = 0, 0  # at the last check: bytes that the client had not read, and the number of responses
+        # At the last check: number of bytes that the client had not read, and number of complete responses.
+        self._unread = 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timers. If there are too many connections, end one."""
+        """Start the timers. If there are too many connections, close one of them."""
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.abort)
         self._read_timer = self.loop.call_later(READ_SECONDS, self._check_reading)
@@ -83,10 +86,10 @@ class LimitedConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            log.warning("a client asked for another protocol, which is ignored")
+            log.warning("a client asked to change to another protocol; the server continues with HTTP")
         except httptools.HttpParserError:
             if not self._ignores_requests:
-                log.warning("a client sent what is not HTTP, and got status 400")
+                log.warning("a client sent data that is not valid HTTP, and got status 400")
                 self.send_400_response("Invalid HTTP request received.")
             return
         if self._in_head and self._head_timer is None:
@@ -101,7 +104,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Start counting the bytes of the request line and the headers; stop parsing if too many requests wait."""
         if len(self.pipeline) >= MAX_PIPELINED:
             self._ignores_requests = True
-            self.cycle.keep_alive = False  # the last accepted request's
+            self.cycle.keep_alive = False  # `cycle` belongs to the last accepted request
             raise _TooManyRequestsAheadError
         self._bytes, self._in_head = 0, True
         super().on_message_begin()
@@ -131,7 +134,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._head_timer = None
 
     def _check_reading(self) -> None:
-        """Cut the client off if it has read too little since the last check; otherwise check again later."""
+        """Abort the connection if its client has read too little since the last check; otherwise check again later."""
         before, responses = self._unread
         self._unread = unread, _ = self.transport.get_write_buffer_size(), self._n_responses
         if unread and before and responses == self._n_responses and before - unread < READ_BYTES:
@@ -140,7 +143,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._read_timer = self.loop.call_later(READ_SECONDS, self._check_reading)
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest for its client. Return whether there was one."""
+        """Abort the connection that has waited longest for its client. Return False if none waits."""
         others = (each for each in self.connections if isinstance(each, LimitedConnection) and each is not self)
         longest = min((each for each in others if each.waits_for_client()), key=lambda each: each.active, default=None)
         if longest is None:
@@ -150,7 +153,7 @@ class LimitedConnection(HttpToolsProtocol):
         return True
 
     def waits_for_client(self) -> bool:
-        """Return whether the client has still to send (the rest of) a request, or to read a response."""
+        """Return whether the connection waits until its client sends the rest of a request or reads a response."""
         cycle = self.cycle
         complete = cycle is None or cycle.response_complete or cycle.more_body
         return complete or self._in_head or self.transport.get_write_buffer_size() > 0

@@ -23,9 +23,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from lorerm.errors import ConfigError, first_line
 
 CONNECTIONS = 8
-"""Number of database connections that a process keeps open, and of the threads that use them."""
+"""Number of database connections that a process keeps open, and number of threads that use them."""
 _POOL = {"hide_parameters": True, "pool_size": CONNECTIONS, "max_overflow": 2}
-# Seconds to wait for another writer, or for PostgreSQL to respond.
+# Seconds to wait until another process has finished writing, or until PostgreSQL responds.
 _PATIENCE = 20
 _MIGRATION_LOCK = 0x6C6F7265  # key of a PostgreSQL advisory lock: an arbitrary number ("lore" in ASCII)
 
@@ -55,8 +55,14 @@ updates = sa.Table(
     # Each row is the embedding of the chosen response minus that of the rejected one, times the basis.
     sa.Column("projected", sa.LargeBinary, nullable=False, doc="float32 [n, K], little-endian: projected comparisons"),
     sa.Column("count", sa.LargeBinary, nullable=False, doc="float32 [n], little-endian: weights of the comparisons"),
-    sa.Column("basis", sa.String(32), doc="fingerprint of the model of `projected`; NULL: that of `model`"),
-    sa.Column("differences", sa.LargeBinary, doc="float16 [n, m]: see `carry_over.keep`; NULL: not kept"),
+    sa.Column(
+        "basis",
+        sa.String(32),
+        doc="fingerprint of the model on whose basis `projected` is; NULL: the model named in `model`",
+    ),
+    sa.Column(
+        "differences", sa.LargeBinary, doc="float16 [n, m]: see `carry_over.keep`; NULL: no differences are stored"
+    ),
     sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
     sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
     sa.Index("updates_by_user", "user_id"),
@@ -80,7 +86,9 @@ maps = sa.Table(
     sa.Column("target", sa.String(32), primary_key=True, doc="fingerprint of another model of the same series"),
     sa.Column("matrix", sa.LargeBinary, nullable=False, doc="float32 [K, K'], little-endian"),
     sa.Column("explained", sa.Float, nullable=False, doc="share of variance that the map explains"),
-    sa.Column("differences", sa.Integer, nullable=False, doc="number of differences that the map was fitted to"),
+    sa.Column(
+        "differences", sa.Integer, nullable=False, doc="number of embedding differences to which the map was fitted"
+    ),
 )
 
 erasures = sa.Table(
@@ -167,8 +175,9 @@ class Database:
     def erase(self) -> None:
         """If rows were deleted since the last call, rewrite the database files so that they contain no deleted rows.
 
-        With SQLite these are the file and the write-ahead log. With PostgreSQL these are the files of the tables: its
-        write-ahead log contains deleted rows until it is recycled, and backups and replicas can contain them too.
+        With SQLite, the database files are the file itself and the write-ahead log. With PostgreSQL, only the files of
+        the tables are rewritten: its write-ahead log contains deleted rows until it is recycled, and backups and
+        replicas can contain deleted rows too.
         """
         ((pending,),) = self.read(sa.select(erasures.c.pending))
         if not pending:
@@ -222,7 +231,7 @@ class Database:
                 raise _error(problem, "upgrade lorerm") from error
 
     def _check_tables(self, connection: Connection) -> None:
-        """Raise `ConfigError` if the database has tables of another application, with names that this one uses."""
+        """Raise `ConfigError` if the database has tables of another application with the names of these tables."""
         found = sa.inspect(connection)
         tables = set(found.get_table_names(schema=self._schema))
         if "alembic_version" in tables:
@@ -245,7 +254,7 @@ def _parse(url: str) -> tuple[URL, str | None]:
     """Return the parsed URL for SQLAlchemy, and the schema in PostgreSQL if the URL names one."""
     # An @ in a password would make a part of the password look like the host's name, which errors show.
     if url.partition("?")[0].count("@") > 1:
-        raise _error("--database has more than one @", "write an @ in the user's name or the password as %40")
+        raise _error("--database has more than one @", "write each @ in the user's name or the password as %40")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -254,7 +263,10 @@ def _parse(url: str) -> tuple[URL, str | None]:
     if backend in ("postgresql", "postgres"):
         schema = parsed.query.get("schema")
         if schema is not None and not (isinstance(schema, str) and re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema)):
-            raise _error("--database names a schema that is not a plain name", "use a-z, 0-9 and _ only")
+            raise _error(
+                "--database names a schema with characters that are not allowed",
+                "use only a-z, 0-9 and _ in the name of the schema",
+            )
         return parsed.set(drivername="postgresql+psycopg").difference_update_query(["schema"]), schema
     if backend != "sqlite":
         raise _error(f"--database names a database of type {backend}, which is not supported")
@@ -283,7 +295,7 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Set SQLite's journal mode to WAL; try again if it fails because another process does the same to a new file."""
+    """Set SQLite's journal mode to WAL. Try again while another process sets the mode of a new file."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -21,10 +21,10 @@ from lorerm.errors import DataError, FolderBusyError, LorermError, ModelError, R
 log = logging.getLogger("lorerm.serving")
 
 CAUSE = "lorerm.cause"
-"""The key in a request's ASGI scope for the cause of an error (see `cause_of`)."""
+"""The key in a request's ASGI scope under which the cause of an error is stored (see `cause_of`)."""
 _RETRY_AFTER = {"Retry-After": "1"}
-# Error type, status and code of the response; the first type that matches is used. "model_cannot": the model cannot do
-# what the request asks for. "run_cannot": the server cannot change the model's files.
+# Type of the error, and status and code of the response. The first matching type is used. "model_cannot": the model
+# cannot do what the request asks for. "run_cannot": the server cannot change the model's files.
 _STATUS_OF: tuple[tuple[type[LorermError], int, str], ...] = (
     (UnknownUserError, 404, "unknown_user"),
     (FolderBusyError, 503, "busy"),
@@ -55,7 +55,8 @@ class InvalidField(BaseModel):
 class ErrorBody(BaseModel):
     """The body of every error response.
 
-    `detail` is the same in FastAPI's format, which clients of other servers read: a list for status 422, else a text.
+    `detail` contains the same error in FastAPI's format, which clients of other servers read: a list of invalid fields
+    for status 422, otherwise a text.
     """
 
     error: ErrorDetail
@@ -76,7 +77,7 @@ class ApiError(HTTPException):
 def busy(problem: str, cause: str, headers: Mapping[str, str] | None = None) -> ApiError:
     """Return the error for a request that can succeed if it is sent again a second later.
 
-    `cause` is the label under which the metrics count it.
+    `cause` is the label under which the metrics count the error.
     """
     error = ApiError(503, "busy", problem, "send the request again later", {**_RETRY_AFTER, **(headers or {})})
     error.cause = cause
@@ -127,7 +128,7 @@ def error_response(error: Exception) -> JSONResponse:
 
 
 async def handle_error(request: Request, error: Exception) -> JSONResponse:
-    """Handle an exception as a FastAPI exception handler: return its `error_response`."""
+    """Return the error response for an exception (a FastAPI exception handler)."""
     request.scope[CAUSE] = cause_of(error)
     return error_response(error)
 

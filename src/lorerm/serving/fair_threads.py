@@ -17,14 +17,14 @@ _T = TypeVar("_T")
 
 MAX_WAITING = 256
 """Maximum number of calls of one client that wait for a thread."""
-_RESERVED = 2  # threads that one client leaves to the others
+_RESERVED = 2  # number of threads that one client cannot use
 
 
 class FairThreads:
     """Thread pool in which one client runs at most `threads - 2` calls at a time.
 
-    Each client's other calls wait in a queue of their own. The queues are served in turn. All methods are called in the
-    event loop's thread.
+    Further calls of a client wait in that client's queue, and the queues are served in turn. All methods must be called
+    in the event loop's thread.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -38,7 +38,7 @@ class FairThreads:
         of = client.get() if of is None else of
         queue = self._waiting.setdefault(of, deque())
         if len(queue) >= MAX_WAITING:
-            raise busy("too many requests of this client wait", "client_queue")
+            raise busy("too many requests of this client are waiting", "client_queue")
         done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         queue.append((done, partial(copy_context().run, work, *arguments)))
         self._start_waiting()

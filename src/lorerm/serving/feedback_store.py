@@ -27,7 +27,7 @@ class FeedbackBatch:
     key: str | None
     """The request's idempotency key."""
     digest: bytes
-    """SHA-256 of the request. It shows whether two requests with the same key have the same feedback."""
+    """SHA-256 of the request: two requests with the same key and the same digest have the same feedback."""
     n_feedback: int
     """Number of comparisons and choices. A choice among m responses becomes m - 1 projected comparisons."""
     projected: Floats32
@@ -35,7 +35,7 @@ class FeedbackBatch:
     weights: Floats32
     """float32 [n]: the weight of each comparison; weight 2 has the effect of two equal comparisons."""
     differences: bytes | None = None
-    """The embedding differences, as `carry_over.keep` returns them; None: not kept, or not read."""
+    """The embedding differences, as `carry_over.keep` returns them. None: they were not stored, or not read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,11 @@ class PreventedError(Exception):
 
 
 class Commit:
-    """The decision whether a change is stored: by the thread that stores it or by the stopped request, who is first."""
+    """The decision whether a change is stored.
+
+    The thread that stores the change decides that it is stored; a request that was stopped decides that it is not. The
+    first decision counts.
+    """
 
     def __init__(self) -> None:
         self._decided = Lock()
@@ -74,10 +78,10 @@ class FeedbackStore:
     database, model
         The database, and the model's fingerprint.
     series
-        The series of models whose feedback is read and written; None: the model begins a series.
+        The series of models whose feedback is read and written. None: the model begins its own series.
     basis
-        The model's basis [D, K], for feedback that earlier models of the series received; None: such feedback is
-        skipped.
+        The model's basis [D, K], on which feedback that earlier models of the series received is projected. None: such
+        feedback is skipped.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class FeedbackStore:
         self._maps: dict[str, BasisMap | None] = {}
 
     def stamp(self, user: str) -> int | None:
-        """Return the stamp of a user's feedback, or None if there is none. With SQLite, use one thread only."""
+        """Return the stamp of a user's feedback, or None without feedback. With SQLite, call it in one thread only."""
         if self.database.is_sqlite:
             row = self.database.reader.execute(_STAMP, (self.series, user)).fetchone()
             return None if row is None else int(row[0])
@@ -117,7 +121,7 @@ class FeedbackStore:
     def _carry_over(
         self, projected: Floats32, weights: Floats32, of: str, differences: bytes | None
     ) -> tuple[Floats32, Floats32]:
-        """Return projections on this model's basis, and their weights, for feedback that another model received."""
+        """Return feedback that another model received as projections on this model's basis, and the weights."""
         if self._basis is None:
             return projected[:0], weights[:0]
         if differences is not None:

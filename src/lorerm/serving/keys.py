@@ -19,13 +19,16 @@ from lorerm.errors import ConfigError
 log = logging.getLogger("lorerm.serving")
 
 SCOPES = ("read", "write", "delete", "admin")
-"""What a key can be allowed: to get rewards, weights and metrics; to add feedback; to delete users; to reload."""
+"""What a key can allow its owner to do.
+
+`read`: get rewards, weights and metrics. `write`: add feedback. `delete`: delete users. `admin`: reload the server.
+"""
 _DEFAULT_SCOPES = frozenset({"read", "write", "delete"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def new_key() -> tuple[str, str]:
-    """Return a new random key, and its line for the key file (the hash of the key)."""
+    """Return a new random key, and the line for the key file: the hash of the key."""
     key = secrets.token_urlsafe(32)
     return key, hash_of(key)
 
@@ -36,11 +39,11 @@ def hash_of(key: str) -> str:
 
 
 def read_keys(path: Path | None, environment: str | None) -> tuple[str, ...]:
-    """Read the entries of keys from a file and from the value of an environment variable; each can be None.
+    """Read the entries for API keys from a file and from the value of an environment variable; each can be None.
 
-    A line of the file begins with an entry. Empty lines, and lines that begin with #, are skipped. In the value of the
-    environment variable, white space separates the entries. An entry is the hash of a key, or the hash, a colon and the
-    key's scopes, separated by commas.
+    Each line of the file begins with an entry. Empty lines, and lines that begin with #, are skipped. White space
+    separates the entries in the value of the environment variable. An entry is the hash of a key, or the hash, a colon
+    and the key's scopes, separated by commas.
     """
     entries = []
     if path is not None:
@@ -65,35 +68,40 @@ def _parse_entry(word: str, source: Path | str, row: int | None = None) -> str:
         raise ConfigError("an entry is not the SHA-256 of a key", remedy, file=source, row=row, argument="api-keys")
     unknown = sorted(set(scopes.split(",")) - set(SCOPES)) if colon else []
     if unknown:
-        remedy = f"write HASH:SCOPE,SCOPE with scopes among {', '.join(SCOPES)}"
-        raise ConfigError(f"a key has the scope {unknown[0]!r}", remedy, file=source, row=row, argument="api-keys")
+        remedy = f"write HASH:SCOPE,SCOPE; the scopes are {', '.join(SCOPES)}"
+        raise ConfigError(
+            f"a key has the unknown scope {unknown[0]!r}", remedy, file=source, row=row, argument="api-keys"
+        )
     return word.lower()
 
 
 def scopes_of(entry: str) -> frozenset[str]:
-    """Return the scopes of an entry: what its key may do."""
+    """Return the scopes (see `SCOPES`) of the key to which an entry belongs."""
     _, colon, scopes = entry.partition(":")
     return frozenset(scopes.split(",")) if colon else _DEFAULT_SCOPES
 
 
 class KeyRing:
-    """The entries of a server's keys. If they come from a file, it is read again when it has changed."""
+    """The entries for a server's API keys. If they come from a file, the file is read again when it has changed."""
 
     def __init__(self, entries: Sequence[str], file: str | None = None) -> None:
         self._entries, self._file = tuple(entries), file
         self._signature, self._next_look = self._sign(), 0.0
 
     def entries(self) -> tuple[str, ...]:
-        """Return the current entries; looks at the file once a second."""
+        """Return the current entries. The file is checked for changes once a second."""
         if self._file is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + 1.0
             if (signature := self._sign()) != self._signature:
                 try:
                     self._entries = read_keys(Path(self._file), os.environ.get("LORERM_API_KEYS"))
                 except ConfigError as error:
-                    log.error("the API keys stay as they were: %s", error)  # noqa: TRY400 - no traceback
+                    log.error("the changed file of API keys cannot be used, so the earlier keys stay valid: %s", error)  # noqa: TRY400 - no traceback
                 else:
-                    log.warning("the API keys were read again: there are %d", len(self._entries))
+                    log.warning(
+                        "the file of API keys has changed and was read again; the number of API keys is now %d",
+                        len(self._entries),
+                    )
                 self._signature = signature
         return self._entries
 
@@ -108,15 +116,15 @@ class KeyRing:
 
 
 def known_key(authorization: bytes, entries: Sequence[str]) -> str | None:
-    """Return the entry of the known key in an `Authorization` header, `Bearer KEY`; None if there is none.
+    """Return the entry for the key in an `Authorization` header (`Bearer KEY`), or None if no entry has this key.
 
-    The time does not depend on the key.
+    The duration does not depend on the key.
     """
     scheme, _, key = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
         return None
     given = hashlib.sha256(key.strip()).hexdigest()
-    # All hashes are compared, also after a match, so that the time does not show which one matched.
+    # All hashes are compared, also after a match, so that the duration does not show which hash matched.
     found = [entry for entry in entries if hmac.compare_digest(given, entry[:64])]
     return found[0] if found else None
 

@@ -44,7 +44,7 @@ _PATIENCE = 20.0
 # Two changes of a folder that are this many seconds apart have different modification times: kernels round these times
 # to a few milliseconds.
 _TICK = 0.05
-# Number of comparisons whose embeddings are read to fit a map between the bases of two models.
+# Maximum number of comparisons whose embeddings are read to fit a map between the bases of two models.
 _MAX_SAMPLE = 4096
 
 
@@ -91,7 +91,7 @@ class ModelFiles:
         return (responses[chosen[some]].float() - responses[rejected[some]].float()).numpy()
 
     def forget(self, user: str) -> tuple[str, ...]:
-        """Remove a user from every file. Return what was removed: `weights`, and results of the run; or nothing."""
+        """Remove a user from every file. Return the names of what was removed: `weights`, and results of the run."""
         if self._is_run:
             run = RunFolder.open(self._path, half_forgotten=True)
             with suppress(UnknownUserError):
@@ -103,19 +103,19 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """The model that a supervisor loaded, as it passes it to its workers.
+    """The model that the supervisor loaded and passes to its workers.
 
-    All workers serve it, even those that start after the files have changed.
+    All workers serve this model, even workers that start after the files have changed.
     """
 
     pickled: bytes
-    """The `LowRankRewardModel`. It comes from the supervisor's memory, never from a file."""
+    """The pickled `LowRankRewardModel`. It comes from the supervisor's memory, never from a file."""
     series: str
-    """The series of models whose feedback it uses (see `lorerm.serving.model_series`)."""
+    """The series of models whose feedback the model uses (see `lorerm.serving.model_series`)."""
 
     @classmethod
     def of(cls, model: LowRankRewardModel, series: str) -> ServedModel:
-        """Return a model of a series."""
+        """Pickle a model of a series."""
         return cls(pickle.dumps(model), series)
 
     def load(self) -> LowRankRewardModel:
@@ -124,11 +124,11 @@ class ServedModel:
 
 
 class LoadedModel:
-    """A reward model, its encoder and the users in its files; `refresh` reads these again if their files changed.
+    """A reward model, its encoder and the users in its files. `refresh` reads the users again if the files changed.
 
-    `served` is the model to serve if it was loaded before, for instance by the server's supervisor; None: it is read
-    from the files. If the files contain another model now, because it was trained again, the users of `served` who are
-    also in the files stay known. (A user who was deleted is not in the files.)
+    `served` is a model that was loaded before, for instance by the server's supervisor. None: the model is read from
+    the files. If the files contain a different model by now (after a new training), the users of `served` who are also
+    in the files stay known. (A deleted user is not in the files.)
     """
 
     def __init__(self, settings: Settings, served: LowRankRewardModel | None = None) -> None:
@@ -146,8 +146,8 @@ class LoadedModel:
         self.basis = np.ascontiguousarray(self.model.basis.numpy())
         self.population_weights = self.model.population_weights.numpy()
         self.file_users: UserWeights = self.model.users()
-        """The users in the model's files, as last read."""
-        self._own_users = self.file_users  # as last read while the files contained this model
+        """The users in the model's files when these were last read."""
+        self._own_users = self.file_users  # the users last read while the files contained this model
         self._lock = Lock()
         if self._signature == (0, 0):
             self.refresh()
@@ -170,7 +170,7 @@ class LoadedModel:
         return self._files.sample_differences()
 
     def is_current(self) -> bool:
-        """Return whether the files are unchanged since the users were read; takes microseconds."""
+        """Return whether the files are unchanged since the users were read. This takes microseconds."""
         return self._signature == self._sign()
 
     def refresh(self) -> None:
@@ -187,7 +187,7 @@ class LoadedModel:
             if fingerprint(model) == self.fingerprint:
                 self.file_users = self._own_users = model.users()
             else:
-                log.warning("the model's folder now contains a different model, which a reload serves")
+                log.warning("the model's folder now contains a different model; reload the server to serve it")
                 in_files = set(model.user_ids)
                 own = self._own_users
                 self.file_users = own.select([user for user in own.user_ids if user in in_files])
@@ -246,9 +246,9 @@ def not_computable() -> DataError:
 
 
 def fingerprint(model: LowRankRewardModel) -> str:
-    """Return a hash (32 hexadecimal digits) of the basis, prior, temperature and encoder.
+    """Return a hash (32 hexadecimal digits) of the model's basis, prior, temperature and encoder.
 
-    They determine the weights that are fitted to given feedback.
+    These parts determine the weights that are fitted to a user's feedback.
     """
     prior = model.prior
     digest = hashlib.sha256()

@@ -1,4 +1,7 @@
-"""The server's log: one line for each message, as text or JSON, with time, level and request id, limited in rate."""
+"""The server's log: one line for each message, as text or JSON, with time, level and request id.
+
+Messages that repeat too often are left out.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from lorerm.serving.request_context import request_id
 
 FORMATS = ("text", "json")
 MAX_A_MINUTE = 30
-"""Maximum number of lines a minute with the same message (before its values are inserted)."""
+"""Maximum number of lines per minute with the same message text (before values are inserted)."""
 
 
 def configure_logs(style: str) -> None:
-    """Write the messages of this package and of uvicorn to standard error, in one of `FORMATS`.
+    """Write the messages of this package and of uvicorn to standard error. `style` is one of `FORMATS`.
 
-    Messages of level WARNING and above are written. None contains anything that a client sent.
+    Only messages of level WARNING and above are written. No message contains anything that a client sent.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RateLimit())
@@ -30,7 +33,10 @@ def configure_logs(style: str) -> None:
 
 
 class RateLimit(logging.Filter):
-    """Leaves out messages beyond `MAX_A_MINUTE` of a kind; the next one that is written says how many were left out."""
+    """Leaves out a message that was already written `MAX_A_MINUTE` times in this minute.
+
+    The next line with the same message says how many were left out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +78,9 @@ class TextLines(logging.Formatter):
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     message = record.getMessage()
-    if record.exc_info and record.exc_info[0] is not None:  # without its message, which can contain data of a request
+    if (
+        record.exc_info and record.exc_info[0] is not None
+    ):  # not the error's message, which can contain a request's data
         message += f" ({record.exc_info[0].__name__})"
     fields = {
         "time": f"{made}.{int(record.msecs):03d}Z",

@@ -1,4 +1,4 @@
-"""Prometheus metrics: requests by method, route and status, never by user."""
+"""Prometheus metrics of the server: requests, queues, caches, fits and the database. No metric names a user."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COUNTERS = {
 
 
 class Metrics:
-    """Counters of requests and a histogram of response times."""
+    """Prometheus metrics of one process: counts of requests, response times, and sizes of queues and caches."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -70,9 +70,9 @@ class Metrics:
         self._unavailable.labels(cause).inc()
 
     def sample(self, **values: float) -> None:
-        """Set this process's gauges, and its counters to what they have counted so far.
+        """Set gauges and counters of this process to `values`, by name. A counter's value is its total so far.
 
-        Called once a second, because the server's queues and caches count faster than these metrics.
+        It is called once a second. Updating the metrics at every change of a queue or cache would take too much time.
         """
         for name, value in values.items():
             if name in self._gauges:
@@ -82,7 +82,10 @@ class Metrics:
                 self._counted[name] = value
 
     def render(self, held: Contents | None = None) -> bytes:
-        """Return the metrics of all processes of the server, and of the database, in Prometheus's text format."""
+        """Return the metrics of all processes of the server in Prometheus's text format.
+
+        `held` adds the metrics of the database.
+        """
         registry = self._registry
         if folder := os.environ.get(METRICS_FOLDER):
             _drop_ended_processes(Path(folder))
@@ -111,8 +114,9 @@ class _DatabaseCollector(Collector):
         yield users
         feedback = GaugeMetricFamily(
             "lorerm_feedback",
-            "Number of comparisons and choices in the database: received by the served model, carried over from an "
-            "earlier one by kept differences or approximately, or of other models",
+            "Number of comparisons and choices in the database: received by the served model (served); received by "
+            "another model of its series and used, exactly (carried_over) or approximately (approximated); not used "
+            "(other)",
             labels=["model"],
         )
         feedback.add_metric(["served"], held.served.feedback - held.exact - held.mapped)
@@ -123,7 +127,7 @@ class _DatabaseCollector(Collector):
 
 
 def _drop_ended_processes(folder: Path) -> None:
-    """Delete the gauges of processes that have ended, so that sums are over those that run."""
+    """Delete the gauges of processes that have ended, so that sums are over running processes only."""
     for file in folder.glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -25,7 +25,7 @@ _CLIENT_CLOSED = 499
 # Paths that need no API key, because their responses contain nothing about users.
 _PUBLIC = ("/health", "/ready")
 _ADMIN = "/admin/"
-# Bytes of the bodies that a process handles at the same time; to parse a body takes several times its size.
+# Maximum number of bytes of all bodies that a process handles at the same time. Parsing takes several times the memory.
 _MAX_BODIES = 256 * 2**20
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 # The web page can load files of this server only, and no other site can embed it.
@@ -116,7 +116,7 @@ class RequestMetrics(_HttpMiddleware):
 
 
 class SecurityHeaders(_HttpMiddleware):
-    """Adds headers for security and caching to every response, and the id of the request in the log."""
+    """Adds headers to every response: for security, for caching, and with the request's id in the log."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _PAGE_HEADERS if _is_page(scope["path"]) else _API_HEADERS
@@ -180,7 +180,7 @@ class Authentication(_HttpMiddleware):
                 problem = "this server has no API keys and accepts only requests to this machine"
                 remedy = "use the host localhost, or start the server with --api-keys"
                 raise ApiError(403, "host_not_allowed", problem, remedy)
-            if path.startswith(_ADMIN):  # any web page could send such a request to this machine
+            if path.startswith(_ADMIN):  # without keys, any web page could send such a request to this machine
                 problem, remedy = "this server has no API keys", "send the signal SIGHUP to the server instead"
                 raise ApiError(403, "forbidden", problem, remedy)
         elif not (path in _PUBLIC or _is_page(path)):
@@ -209,8 +209,8 @@ class BodySizeLimit(_HttpMiddleware):
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        # The first 20 digits are enough, since a number of 20 digits exceeds every limit. The conversion of a very long
-        # number would fail.
+        # A number of 20 digits exceeds every limit, so the first 20 digits are enough. `int` would fail for a very long
+        # number.
         self._check(int(declared[:20]) if declared.isdigit() else 0)
         received = 0
 
@@ -221,7 +221,7 @@ class BodySizeLimit(_HttpMiddleware):
             received, self._total = received + size, self._total + size
             self._check(received)
             if self._total > self._max_total:
-                raise busy("the server handles too many large requests", "memory")
+                raise busy("the server is handling too many large requests", "memory")
             return message
 
         try:

@@ -1,4 +1,4 @@
-"""The server's processes: a supervisor that listens on the address, and workers that answer on its socket."""
+"""The server's processes: a supervisor opens the socket, and workers answer the requests that arrive on it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KEEP_ALIVE, _GRACE = 5, 10
 def serve(settings: Settings, host: str, port: int, again: Callable[[], Settings] | None = None) -> None:
     """Serve until a signal stops the process. The address is printed once the server is ready.
 
-    `again` returns the settings for a reload; None: they stay the same.
+    `again` is called at a reload and returns the new settings. None: the settings stay the same.
     """
     if os.name == "nt":
         raise ConfigError("the server does not run on Windows", "run it in WSL, in a container, on Linux or on macOS")
@@ -72,13 +72,14 @@ def serve(settings: Settings, host: str, port: int, again: Callable[[], Settings
 
 
 def open_model(settings: Settings, before: ServedModel | None = None) -> ServedModel:
-    """Prepare the database and load the model, so that an error in them is printed as one line.
+    """Prepare the database and load the model, so that an error in either is printed as one line.
 
     Each worker opens the database again and loads the encoder. Only this function prepares the database: a worker that
     replaces a failed one must be able to start while the database is down.
 
-    `before` is the model that a reload replaces. The new one continues its series, so that the feedback of its users is
-    carried over. So it does at the start of a server with `carry_over`, after the model that was served last.
+    `before` is the model that a reload replaces. The new model joins its series, so that the feedback of its users is
+    used for the new model. At the start of a server with `carry_over`, the model joins the series of the model that was
+    served last.
     """
     with closing(Database(settings.database)) as database:
         if before is None:
@@ -98,7 +99,7 @@ def open_model(settings: Settings, before: ServedModel | None = None) -> ServedM
 
 
 def check(settings: Settings) -> str:
-    """Load the model, the encoder and the database as the server does, and return lines about them.
+    """Load the model, the encoder and the database as the server does, and return a summary of four lines.
 
     The tables of the database are created or updated, as at the start of a server.
     """
@@ -114,7 +115,7 @@ def check(settings: Settings) -> str:
             f"model:    {loaded.name}, fingerprint {loaded.fingerprint}, {len(loaded.file_users):,} users in its files",
             f"encoder:  {encoder}",
             f"database: {held.served.users:,} users with {held.served.feedback:,} comparisons for this model, "
-            f"{held.other.users:,} users with {held.other.feedback:,} for others",
+            f"{held.other.users:,} users with {held.other.feedback:,} comparisons for other models",
             f"API keys: {len(settings.keys)}",
         ]
     )
@@ -123,10 +124,12 @@ def check(settings: Settings) -> str:
 def _report(held: Contents) -> None:
     """Say which feedback in the database the model uses only approximately, or not at all."""
     if held.other.users:
-        log.warning("%s belong to another model, and are not used; see `lorerm users` and --carry-over", held.other)
+        log.warning(
+            "%s for other models, which this model does not use; see `lorerm users` and --carry-over", held.other
+        )
     if held.exact or held.mapped:
         log.warning(
-            "feedback for an earlier model is carried over: %d comparisons by their differences, %d approximately",
+            "feedback for an earlier model is used: %d comparisons exactly, %d approximately",
             held.exact,
             held.mapped,
         )

@@ -12,7 +12,7 @@ from lorerm.serving.schemas import UserId
 from lorerm.serving.settings import Settings
 
 _ID: TypeAdapter[str] = TypeAdapter(UserId)
-# What Infinity's client sends if its caller names no model.
+# The model's name that the client of the Infinity server sends if its caller names no model.
 _NOT_SPECIFIED = "default/not-specified"
 
 
@@ -37,7 +37,7 @@ def requested_user(
 
 
 def _user_of_model(asked: str | None, name: str, *, any_model: bool) -> str | None:
-    """Return the user in `NAME@USER`, or None if a model's name has no user."""
+    """Return the user in a model's name `NAME@USER`, or None if the name contains no user."""
     if asked is None or asked in (name, _NOT_SPECIFIED):
         return None
     prefix = f"{name}@"

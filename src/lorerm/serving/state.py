@@ -40,7 +40,7 @@ class State:
     ) -> State:
         """Load the model and open the database. A `LorermError` is printed as one line, and raised.
 
-        `served` is the model that the supervisor loaded; None: the model is read from its files.
+        `served` is the model that the supervisor loaded. None: the model is read from its files.
         Everything that must be closed at the end is registered in `until_end`.
         """
         try:
@@ -62,7 +62,7 @@ class State:
         return cls(settings, model, users, encoder, metrics)
 
     async def sample_metrics(self) -> None:
-        """Pass the sizes of queues and caches to the metrics once a second, until it is cancelled."""
+        """Pass the sizes of queues and caches to the metrics once a second, until this task is cancelled."""
         while True:
             users, encoder = self.users, self.encoder
             values: dict[str, float] = {

@@ -17,14 +17,15 @@ from lorerm.errors import LorermError, RunError
 
 log = logging.getLogger("lorerm.serving")
 
-# A new interpreter for each worker: torch's threads do not survive a fork.
+# Each worker runs in a new interpreter, because torch's threads do not survive a fork.
 _SPAWN = multiprocessing.get_context("spawn")
-# Seconds. A worker that was ready for less than `_EARLY` has ended early. The first such worker is replaced at once. If
-# its replacements end early too, each starts after a delay, which doubles from `_FIRST_DELAY` to `_MAX_DELAY`.
+# All in seconds. A worker ends early if it was ready for less than `_EARLY`. The first worker that ends early is
+# replaced at once. If its replacement ends early too, the next one starts after a delay, which doubles from
+# `_FIRST_DELAY` to `_MAX_DELAY`.
 _EARLY, _FIRST_DELAY, _MAX_DELAY = 10.0, 0.5, 30.0
-# Seconds without a sign of life after which a worker is killed. On a busy machine a long computation can delay signs.
+# Seconds without a sign of life after which a worker is killed. On a busy machine, a long computation delays signs.
 _PATIENCE = 60.0
-# Seconds that workers have to end after SIGTERM. They let requests finish for 10 s (`processes._GRACE`).
+# Seconds after SIGTERM until a worker is killed. Workers let requests finish for 10 s (`processes._GRACE`).
 _TIME_TO_STOP = 20.0
 _CHECK_INTERVAL = 1.0
 # Seconds that a reload waits for the earlier workers to finish their requests. New connections wait in the socket.
@@ -36,7 +37,7 @@ _OF_TERMINALS = [signal.SIGINT, signal.SIGHUP]
 class Heartbeat:
     """Signs of life that a worker sends to its supervisor. The first one says that the worker is ready.
 
-    A worker that is ready waits until the supervisor lets it serve. So all workers of a new model begin together.
+    A worker that is ready waits until the supervisor lets it serve, so that all workers of a new model begin together.
     """
 
     def __init__(self, connection: Connection, permission: Connection) -> None:
@@ -47,13 +48,13 @@ class Heartbeat:
         return self._permission.poll()
 
     def send(self) -> None:
-        """Send a sign of life; takes microseconds, and never waits."""
+        """Send a sign of life. This takes microseconds and never blocks."""
         # If the supervisor does not read, or has ended, the sign is lost.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._connection.fileno(), b".")
 
     def prepare(self) -> None:
-        """Make `send` fail, instead of wait, when the pipe is full."""
+        """Make the pipe non-blocking, so that `send` does not wait if the pipe is full."""
         os.set_blocking(self._connection.fileno(), False)
 
 
@@ -67,8 +68,8 @@ class Worker:
         self.beats, writer = _SPAWN.Pipe(duplex=False)
         permission, self._permission = _SPAWN.Pipe(duplex=False)
         self.process = _SPAWN.Process(target=_run, args=(target, Heartbeat(writer, permission), arguments))
-        # Ctrl+C in a terminal, or its end, is signalled to all processes. Workers end only when the supervisor ends
-        # them, so these signals are blocked in them, from their beginning: a new process inherits the blocked signals.
+        # Ctrl+C in a terminal, or closing the terminal, sends a signal to all processes. Only the supervisor may end a
+        # worker, so these signals are blocked in workers. A new process inherits the blocked signals from its parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
         try:
             self.process.start()
@@ -81,7 +82,7 @@ class Worker:
 
     def let_serve(self) -> None:
         """Let the worker serve, now or as soon as it is ready."""
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # raised if the worker has just ended
             self._permission.send_bytes(b".")
 
     def note_beats(self) -> None:
@@ -97,7 +98,7 @@ class Worker:
         return self.ready_since is not None and time.monotonic() - self._last_beat > _PATIENCE
 
     def ended_early(self) -> bool:
-        """Return whether a worker that has ended was not ready for long."""
+        """Return whether the worker, which has ended, was ready for less than `_EARLY` seconds, or never."""
         return self.ready_since is None or time.monotonic() - self.ready_since < _EARLY
 
     def stop(self) -> None:
@@ -116,7 +117,7 @@ class Worker:
 
 
 class _Slot:
-    """Place of one worker: the process that fills it, and the time at which the next one is started."""
+    """One of the supervisor's places for a worker: the worker in it, and when the next worker may start."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -126,11 +127,11 @@ class _Slot:
         """Whether the last worker that ended had become ready."""
 
     def is_promising(self) -> bool:
-        """Return whether the worker is ready, or did not fail to start when it was started last."""
+        """Return whether the current worker is ready, or the worker before it had become ready."""
         return self.could_start or (self.worker is not None and self.worker.ready_since is not None)
 
     def note_end(self, worker: Worker) -> float:
-        """Set when the next worker starts, and return the delay in seconds."""
+        """Remove a worker that has ended; return the delay in seconds until the next worker starts."""
         self.worker, self.could_start = None, worker.ready_since is not None
         self.n_early = self.n_early + 1 if worker.ended_early() else 0
         at_once = self.could_start and self.n_early < 2
@@ -142,11 +143,11 @@ class _Slot:
 class Supervisor:
     """Keeps a number of workers running until a signal (SIGINT, SIGTERM) ends it.
 
-    A worker that ends is replaced, and the others are left alone. Workers that end early are started again after
-    growing delays.
+    A worker that ends is replaced, and the other workers continue. Workers that end early are replaced after growing
+    delays.
 
-    SIGHUP is a reload: new workers start with new arguments. When all of them are ready, the earlier ones stop
-    accepting connections, and the new ones begin. If one cannot start, the earlier workers go on.
+    SIGHUP starts a reload: new workers start with new arguments. When all new workers are ready, the earlier workers
+    stop accepting connections, and the new workers begin. If a new worker cannot start, the earlier workers continue.
 
     Parameters
     ----------
@@ -155,10 +156,11 @@ class Supervisor:
     n_workers
         The number of workers.
     on_ready, on_stop
-        Functions that are called once each: when the first worker is ready, and before the workers are stopped.
+        `on_ready` is called once, when the first worker is ready. `on_stop` is called once, before the workers are
+        stopped.
     new_arguments
-        Returns the arguments after a reload, or raises `LorermError` if nothing can be reloaded. None: they stay the
-        same.
+        Function that returns the arguments for the workers of a reload, or raises `LorermError` if nothing can be
+        reloaded. None: the arguments stay the same.
     """
 
     def __init__(
@@ -177,7 +179,7 @@ class Supervisor:
         self._new_arguments = new_arguments or (lambda: arguments)
         self._asked_to_reload = False
         self._next: list[Worker] = []
-        """The workers of a reload that has begun, and the arguments that they got."""
+        """The new workers, and their arguments, while a reload waits until they are ready."""
         self._next_arguments: tuple[Any, ...] = ()
         self._leaving: list[tuple[Worker, float]] = []
         """Earlier workers that finish their requests after a reload, with the time at which they are killed."""
@@ -208,7 +210,7 @@ class Supervisor:
                 slot.worker.let_serve()
 
     def _wait(self, signals: _Signals) -> None:
-        """Wait for a signal, a sign of life or the end of a worker, at most until the next check is due."""
+        """Wait for a signal, a sign of life or the end of a worker, but at most `_CHECK_INTERVAL` seconds."""
         workers = [*self._workers(), *self._next]
         wait([signals.reader, *(w.process.sentinel for w in workers), *(w.beats for w in workers)], _CHECK_INTERVAL)
 
@@ -216,7 +218,7 @@ class Supervisor:
         for worker in [*self._workers(), *self._next]:
             worker.note_beats()
             if worker.is_hung():
-                log.error("worker %s does not respond: it is killed", worker.process.pid)
+                log.error("worker %s does not respond, and is killed", worker.process.pid)
                 worker.process.kill()
                 worker.process.join()
         if not self._is_ready and any(worker.ready_since is not None for worker in self._workers()):
@@ -238,7 +240,7 @@ class Supervisor:
             raise RunError(problem, "see the messages above, and start the server again")
 
     def _reload(self) -> None:
-        """Begin a reload that was asked for, continue one that has begun, and release the workers that have ended."""
+        """Begin or continue a reload, and release earlier workers that have ended or take too long."""
         if self._asked_to_reload and not self._next:
             self._asked_to_reload = False
             try:
@@ -258,7 +260,7 @@ class Supervisor:
                 self._leaving.remove((worker, deadline))
 
     def _hand_over(self) -> None:
-        """Replace all workers by those of the reload."""
+        """Stop the earlier workers and let the new workers of the reload serve."""
         earlier = self._workers()
         for worker in earlier:
             worker.stop()
@@ -283,7 +285,7 @@ class Supervisor:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _stop(self, signals: _Signals) -> None:
-        """End all workers: let them finish their requests, unless a second signal arrives or they take too long."""
+        """End all workers. They can finish their requests, unless a second signal arrives or they take too long."""
         self._close_next()
         workers = [*self._workers(), *(worker for worker, _ in self._leaving)]
         for worker in workers:
@@ -307,7 +309,7 @@ class _Signals:
         os.set_blocking(self._writer, False)
 
     def note(self, number: int, _: object) -> None:
-        """Handle a signal: note its number."""
+        """Handle a signal: write its number to the pipe."""
         with suppress(BlockingIOError):
             os.write(self._writer, bytes([number]))
 
@@ -325,7 +327,7 @@ class _Signals:
 
 @contextmanager
 def _received_signals() -> Iterator[_Signals]:
-    """Collect SIGINT, SIGTERM and SIGHUP, instead of ending the process, while the context lasts."""
+    """Collect SIGINT, SIGTERM and SIGHUP inside the `with` block, so that they do not end the process."""
     signals = _Signals()
     before = {number: signal.signal(number, signals.note) for number in _SIGNALS}
     try:
@@ -337,7 +339,7 @@ def _received_signals() -> Iterator[_Signals]:
 
 
 def _run(target: Callable[..., object], heartbeat: Heartbeat, arguments: Sequence[Any]) -> None:
-    """Call the target in a worker process, which ends when its supervisor ends, even if that is killed."""
+    """Call the target in a worker process, which ends when its supervisor ends, even if the supervisor is killed."""
     threading.Thread(target=_end_with_supervisor, daemon=True, name="supervisor").start()
     heartbeat.prepare()
     target(heartbeat, *arguments)
@@ -351,5 +353,5 @@ def _end_with_supervisor() -> None:
 
 
 def _reason(code: int | None) -> str:
-    """Return why a process ended, from its exit code: a negative one is a signal's number."""
+    """Return why a process ended, from its exit code: a negative exit code is the negative number of a signal."""
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

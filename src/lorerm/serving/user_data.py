@@ -19,7 +19,7 @@ _TABLES = {table.name: table for table in (models, maps, users, updates)}
 
 @dataclass(frozen=True)
 class SeriesSummary:
-    """Users of one series of models in a database."""
+    """Numbers of users, requests and comparisons of one series of models in a database."""
 
     series: str
     """fingerprint of the first model of the series"""
@@ -28,7 +28,7 @@ class SeriesSummary:
     feedback: int
     """number of comparisons and choices"""
     kept: int
-    """how many of the requests have kept differences"""
+    """number of requests with stored embedding differences"""
 
 
 def summarise(database: Database) -> list[SeriesSummary]:
@@ -42,7 +42,7 @@ def summarise(database: Database) -> list[SeriesSummary]:
 
 
 def list_users(database: Database) -> Iterator[tuple[str, str, int]]:
-    """Yield each user's series of models, id, and number of comparisons and choices."""
+    """Yield, for each user of each series of models: the series, the user's id, and the number of comparisons."""
     query = sa.select(updates.c.model, updates.c.user_id, sa.func.sum(updates.c.answers))
     grouped = query.group_by(updates.c.model, updates.c.user_id).order_by(updates.c.model, updates.c.user_id)
     for series, user, n_feedback in map(tuple, database.read(grouped)):
@@ -50,7 +50,7 @@ def list_users(database: Database) -> Iterator[tuple[str, str, int]]:
 
 
 def export_lines(database: Database, user_ids: Collection[str] = ()) -> Iterator[str]:
-    """Yield the rows of the database as JSON lines; only those of some users if `user_ids` is not empty.
+    """Yield the rows of the database as JSON lines. If `user_ids` is not empty, yield only these users' rows.
 
     Rows are read in one transaction, so that the lines are consistent while servers write.
     """
@@ -67,8 +67,8 @@ def export_lines(database: Database, user_ids: Collection[str] = ()) -> Iterator
 def import_lines(database: Database, lines: Iterable[str], file: str) -> tuple[int, int]:
     """Add the rows of JSON lines to a database; return the numbers of added users and of users that were skipped.
 
-    A user who is already in the database, for the same series of models, is skipped with all feedback: the two
-    histories cannot be told apart. Everything is added in one transaction.
+    If a user is already in the database, for the same series of models, the user's lines are skipped, because the same
+    feedback could otherwise count twice. Everything is added in one transaction.
     """
     added = skipped = 0
     new: set[tuple[str, str]] = set()
@@ -92,7 +92,7 @@ def import_lines(database: Database, lines: Iterable[str], file: str) -> tuple[i
 
 
 def purge(database: Database, series: Collection[str], user_ids: Collection[str]) -> int:
-    """Delete the users of some series of models, or users by id, from the database's files. Return their number."""
+    """Delete the users of some series of models, and users by id, from the database's files; return their number."""
     deleted = 0
     with database.writing() as connection:
         for table in (users, updates):

@@ -30,9 +30,9 @@ log = logging.getLogger("lorerm.serving")
 _T = TypeVar("_T")
 
 MAX_BATCHES = 10_000
-"""Maximum number of requests with feedback for one user: each request reads the feedback of all earlier ones."""
+"""Maximum number of requests with feedback for one user. Each request reads the feedback of all earlier requests."""
 MAX_COMPARISONS = 20_000
-"""Maximum number of comparisons of one user: each request fits the user's weights to all of them."""
+"""Maximum number of comparisons of one user. Each request fits the user's weights to all of them."""
 ERASE_DELAY = 30.0
 """Seconds after a removal until the files of the database are rewritten."""
 # Attempts to store feedback. An attempt fails only if another request for the same user succeeded at the same time.
@@ -57,7 +57,7 @@ class User:
 
 @dataclass(frozen=True, eq=False)
 class _Cached:
-    """A fitted user, with the database stamp and the users of the model's files that the fit used."""
+    """A user with fitted weights, and the state of the database and of the model's files that the fit used."""
 
     stamp: int | None
     file_users: UserWeights
@@ -71,7 +71,7 @@ class Users:
         self._model, self._store, self._max_cached = model, store, max_cached
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._threads = FairThreads(CONNECTIONS, "users")
-        # Removals take long and run one at a time. A thread of their own keeps the other threads free for requests.
+        # Removals take long and run one at a time, in a separate thread. The other threads stay free for requests.
         self._removal_thread = ThreadPoolExecutor(1, "removal")
 
         self._erasure: asyncio.TimerHandle | None = None
@@ -88,7 +88,7 @@ class Users:
         return len(self._cache)
 
     async def contents(self) -> Contents:
-        """Return the numbers of users and of their feedback in the database; counted at most once a minute."""
+        """Return the numbers of users and comparisons in the database. They are counted at most once a minute."""
         now = time.monotonic()
         if self._contents is None or now - self._contents[0] > _COUNT_INTERVAL:
             store = self._store
@@ -127,17 +127,17 @@ class Users:
             if commit.prevent():
                 work.cancel()
                 raise
-            # The feedback is being stored at this moment. So the response must say that it was stored.
+            # The feedback is being stored at this moment, so the response must say that it was stored.
             user, to_cache = await work
         if to_cache is not None:
             self._remember(user_id, to_cache)
         return user
 
     async def forget(self, user_id: str) -> list[str]:
-        """Remove all data of a user: from the tables and the model's files now, from the database's files soon after.
+        """Remove all data of a user: at once from the tables and the model's files, later from the database's files.
 
-        Rewriting the files takes long, so it is done once for all removals in `ERASE_DELAY` seconds. Return what was
-        removed: `feedback`, and what `LoadedModel.forget` returns.
+        Rewriting the database's files takes long, so this is done once for all removals within `ERASE_DELAY` seconds.
+        Return the names of what was removed: `feedback`, and the names that `LoadedModel.forget` returns.
         """
         self._cache.pop(user_id, None)
         loop = asyncio.get_running_loop()
@@ -195,7 +195,7 @@ class Users:
                     if earlier.digest != batch.digest:
                         problem = "the idempotency key was already used for different feedback"
                         raise ApiError(409, "key_reused", problem, "use a new key")
-                    # The request was sent before: return the weights as they were after it.
+                    # The request was sent before: return the weights as they were after the earlier request.
                     return self._fit(user_id, file_users, stored.batches[:number]), None
             if len(stored.batches) >= MAX_BATCHES:
                 problem = f"the user has feedback from {MAX_BATCHES:,} requests, which is the maximum"
@@ -204,7 +204,7 @@ class Users:
             n_comparisons = sum(len(each.weights) for each in stored.batches)
             if n_comparisons + len(batch.weights) > MAX_COMPARISONS:
                 problem = f"the user would have more than {MAX_COMPARISONS:,} comparisons, which is the maximum"
-                remedy = "delete the user; a choice among m responses counts as m - 1 comparisons"
+                remedy = "delete the user and start again (a choice among m responses counts as m - 1 comparisons)"
                 raise ApiError(409, "too_many_answers", problem, remedy)
             user = self._fit(user_id, file_users, [*stored.batches, batch])
             stamp = self._store.append(user_id, stored, batch, commit)
@@ -228,7 +228,7 @@ class Users:
             log.error("the database's files could not be rewritten after a removal: %s", type(error).__name__)  # noqa: TRY400
 
     def _fit(self, user_id: str, file_users: UserWeights, batches: Sequence[FeedbackBatch]) -> User:
-        """Fit a user's weights on all of their comparisons: those in the model's files and those in the batches."""
+        """Fit a user's weights to all comparisons of the user: those in the model's files and those in the batches."""
         begun = time.perf_counter()
         model = self._model.model
         fitted = file_users.select([user_id]) if user_id in file_users else UserWeights.none(model)
@@ -239,7 +239,7 @@ class Users:
             new = ProjectedComparisons(projected, weights, of_user)
             try:
                 fitted = fitted.add([user_id], new, model.prior, model.temperature)
-            # With huge embeddings, rounding loses the prior, and the posterior precision is singular.
+            # If embeddings are huge, the prior is lost to rounding, and the posterior precision is singular.
             except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
                 raise not_computable() from None
         mean = fitted.weights[0].numpy()
