@@ -36,25 +36,25 @@ _MIN_SHOTS = 20
 
 @dataclass(frozen=True)
 class _Task:
-    """Responses to one prompt that the model ranks for a user."""
+    """A prompt and responses to it, which the model ranks for a user."""
 
     title: str
-    """what the table says about user and responses; {n_shots} stands for the number of the user's comparisons"""
+    """title of the table; {n_shots} in it stands for the number of the user's comparisons"""
     prompt: str
     texts: list[str]
     shown: list[str]
-    """the texts as the table shows them"""
+    """the responses as the table shows them"""
 
 
 @dataclass(frozen=True)
 class _Demo:
-    """What is specific to the users of a demo."""
+    """Settings and printed texts of a demo that depend on its users."""
 
     people: str
     """the name of the data set"""
     opening: str
     task_of: Callable[[str, Sequence[str]], _Task]
-    """function from a user and the prompt ids of their test comparisons"""
+    """function from a user, and the prompt ids of the user's test comparisons, to the task that is shown"""
     n_shown: int
     """number of responses that the table shows"""
     closing: str
@@ -209,7 +209,7 @@ def _remove_earlier_demo(out: Path) -> None:
 def _show_one_user(run: RunFolder, demo: _Demo) -> None:
     """Print the ranking of one prompt's responses for an unseen user.
 
-    Among users for whom there are enough responses, it is the one whose rewards differ most from the population's.
+    The user is the one whose rewards differ most from the population's, among users with enough responses to rank.
     """
     import numpy as np
     import torch

@@ -58,7 +58,7 @@ def add_options(
     `leave_out` names the fields that get no option.
 
     If `config` has the options of a data set, `owner` is the data set's name. Two data sets may have a field of the
-    same name: their values are stored separately, and the second one's option is ``--OWNER-FIELD``.
+    same name: the two values are stored separately, and the option of the second data set is ``--OWNER-FIELD``.
     """
     from docstring_parser import parse_from_object
 

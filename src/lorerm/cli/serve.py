@@ -34,7 +34,7 @@ _NUMBERS: dict[str, tuple[type, int, float, str, str]] = {
 }
 # A header's name: RFC 9110, section 5.6.2.
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NO_KEYS = "--user-header is trusted with an API key only, and there are no API keys"
+_NO_KEYS = "--user-header is accepted only together with API keys, and there are no API keys"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +199,7 @@ def _encoder_settings(parsed: argparse.Namespace) -> Mapping[str, Any] | None:
 
 
 def _kept(text: str) -> int:
-    """Return the number of values to keep of each difference: "all" is more than any embedding has."""
+    """Return the number of values to store of each difference. "all" becomes more values than any embedding has."""
     number = sys.maxsize if text == "all" else int(text)
     if number < 1:
         raise ValueError

@@ -2,8 +2,9 @@
 
 Users are drawn from a population, and so are the prompts that many of them share: a hard prompt affects every user. The
 variance of a mean is therefore computed in three parts: the variance over users, plus the variance over prompts, minus
-the variance over single pairs of a user and a prompt, because both of the others contain it (Cameron, Gelbach and
-Miller 2011, doi 10.1198/jbes.2010.07136). Selection compares settings by it, and the evaluation its models.
+the variance over single pairs of a user and a prompt, because both the first and the second part contain it (Cameron,
+Gelbach and Miller 2011, doi 10.1198/jbes.2010.07136). Validation compares settings, and evaluation compares models,
+with these standard errors.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Sample:
         return int(self.prompt.max()) + 1
 
     def by_user(self, values: Floats) -> Floats:
-        """Return float64 [M, C]: each user's mean of `values` [n, C], weighted by `share`."""
+        """Return each user's mean of `values` [n, C], weighted by `share`; float64 [M, C]."""
         return _sums(self.user, self.share[:, None] * values, self.n_users)
 
 
@@ -89,12 +90,12 @@ def mean_over_users(values: Floats, sample: Sample) -> ClusteredMean:
 
 
 def _sums(group: Ints, values: Floats, n_groups: int) -> Floats:
-    """Return [n_groups, C]: the sums of `values` [n, C] within each group."""
+    """Return the sums of `values` [n, C] within each group, [n_groups, C]."""
     columns = [np.bincount(group, weights=column, minlength=n_groups) for column in values.T]
     return np.stack(columns, axis=1)
 
 
 def _sum_of_squares(group: Ints, values: Floats, n_groups: int) -> Floats:
-    """Return [C]: the sum over groups of squared sums of `values` [n, C], times n_groups / (n_groups - 1)."""
+    """Return the sum over groups of the squared sums of `values` [n, C], times n_groups / (n_groups - 1); shape [C]."""
     found: Floats = n_groups / (n_groups - 1) * np.square(_sums(group, values, n_groups)).sum(axis=0)
     return found

@@ -13,7 +13,7 @@ def is_missing(value: object) -> bool:
         return True
     if isinstance(value, (float, np.floating)):
         return math.isnan(value)
-    # Compared by name, so that pandas need not be imported.
+    # The type is compared by name, so that pandas need not be imported.
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas")
 
 

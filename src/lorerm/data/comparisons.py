@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound="Comparisons")
 
-# Number of names that are indexed at a time; it bounds memory.
+# Number of names that are indexed at a time. It limits memory.
 _NUMBERED_ROWS = 1 << 20
 
 
@@ -196,7 +196,7 @@ class Comparisons:
         return index_distinct(self.user_ids)
 
     def weight_warnings(self) -> list[str]:
-        """Return a sentence if all weights together count as next to no feedback, or as far too much."""
+        """Return a list with a warning if weights together are unusually small or large; otherwise an empty list."""
         if self.weights.strides == (0,):  # one repeated weight of 1, see `_as_weights`
             return []
         return weight_warnings(self.weights, len(self.index_users()[0]))

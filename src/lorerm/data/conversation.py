@@ -12,7 +12,7 @@ from lorerm.errors import DataError
 ROLES = ("system", "user", "assistant", "tool")
 """The roles that a message may have."""
 
-# Parts of a message, beside its content, without which a response is incomplete. No encoder reads them.
+# Keys of a message that are part of the response, like its content, but that no encoder reads.
 _NOT_READ = ("tool_calls", "function_call", "audio", "images")
 
 _TEXT_PARTS = ("text", "input_text", "output_text")  # the types of text in OpenAI's lists of content parts
@@ -67,7 +67,7 @@ def parse_prompt(value: object, name: str = "the prompt") -> Conversation:
 
 
 def parse_response(value: object, name: str = "the response") -> Conversation:
-    """Return a response as messages: what follows the prompt, up to an assistant turn, whose text may be empty."""
+    """Return a response as messages: the turns after the prompt, up to an assistant turn, whose text may be empty."""
     messages = parse_messages(value, name, "assistant")
     if messages[0]["role"] in ("system", "user"):
         raise DataError(
@@ -93,9 +93,11 @@ def as_conversation(prompt: object, response: object) -> Conversation:
 
 
 def check_several(values: object, argument: str) -> None:
-    """Raise `DataError` if a single text is given in place of a list of texts: its letters would be the texts."""
+    """Raise `DataError` if a single text is given in place of a list of texts. Its letters would be taken as texts."""
     if isinstance(values, (str, bytes)):
-        raise DataError(f"{argument} is a single text", "give a list, also of one text", argument=argument)
+        raise DataError(
+            f"{argument} is a single text", "give a list, also if there is only one text", argument=argument
+        )
 
 
 def conversation_key(conversation: Conversation) -> str:
@@ -136,8 +138,8 @@ def _parse_message(message: object, name: str) -> Message:
         part = message.get(key)
         if not is_missing(part) and (as_list(part) is None or len(as_list(part) or ())):
             raise DataError(
-                f"{name} has {key}, which are not read",
-                "write what they say into the content as text, or leave the row out",
+                f"{name} has the key {key}, which is not read",
+                "write its content as text into the content of the message, or leave the row out",
             )
     return Message(role=role, content=storable(_parse_content(message.get("content"), name)))
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def digest_comparisons(preferences: Preferences) -> Ints:
-    """Return a hash of each comparison (int64 [n]): of its user, its prompt and both responses, but not its weight.
+    """Return a hash of each comparison, int64 [n], computed from its user, prompt and responses, but not its weight.
 
     Two comparisons have the same digest if they are equal, whatever the file or format they were read from.
     """
     chosen, rejected = preferences.rows()
     used = np.unique(np.concatenate([chosen, rejected]))
-    # The length separates the prompt from the response.
+    # The number of the prompt's messages shows where the prompt ends and the response begins.
     texts = [
         _hash(f"{len(prompt)} {conversation_key(prompt + response)}".encode(), 16)
         for prompt, response in read_responses(preferences.responses.take(used))

@@ -1,10 +1,10 @@
-"""Ids of users and prompts: the one rule by which files, arrays, arguments, the command and the server read an id.
+"""Ids of users and prompts: one rule for ids in files, arrays, arguments, the command line and the server.
 
 - A string is an id and is kept unchanged: "007" and "7" are two ids. A blank string is no id.
 - A whole number is the id of its digits, whatever its type: 7, 7.0, `numpy.int8(7)` and `Decimal(7)` are "7".
 - A float that is too large for its type to hold every whole number is refused: 64-bit floats from 2**53 on, 32-bit ones
   from 2**24 on. Two ids can have been rounded to it.
-- A missing value (None, NaN, `pandas.NA`, a masked entry) is no id, and is never an id "nan".
+- A missing value (None, NaN, `pandas.NA`, a masked entry) is no id. It never becomes the id "nan".
 - Anything else (True, 1.5, bytes, dates, lists) is refused.
 
 `parse_id` and `require_id` read a cell of an input row, `as_id` and `as_ids` an argument of a function or command, and
@@ -41,7 +41,7 @@ _FLOAT_TEXT = re.compile(r"-?[0-9]+\.0+|-?[0-9](\.[0-9]+)?[eE]\+[0-9]+")
 
 
 class _Place(NamedTuple):
-    """Where a value was read, for error messages: its name in the sentence, and its column or argument."""
+    """Where a value was read, for errors: the name that describes it, and its column or argument."""
 
     name: str
     column: str | None = None
@@ -65,7 +65,7 @@ def parse_id(value: object, column: str) -> str | None:
 
 
 def require_id(value: object, column: str) -> str:
-    """Return an id as `parse_id` does. Raises `DataError` if there is none."""
+    """Return an id as `parse_id` does. Raises `DataError` if the cell has no id."""
     found = parse_id(value, column)
     if found is None:
         raise DataError(f'column "{column}" is empty', "give an id, or leave the row out", column=column)
@@ -86,7 +86,7 @@ def parse_text_id(text: object) -> object:
 
 
 def as_id(value: object, argument: str = "user_id") -> str:
-    """Return the id that the caller gave as an argument. Raises `DataError` if it is none.
+    """Return the id that the caller gave as an argument. Raises `DataError` if the value is not an id.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def as_ids(values: Iterable[object], argument: str = "user_ids") -> tuple[str, .
 def as_id_column(values: Any, argument: str) -> Strings:  # noqa: ANN401 - a column of any library
     """Return a column of ids, one per comparison, as an array of Python strings.
 
-    An array of strings is returned unchanged. Raises `DataError` if an entry is no id; the error names its index.
+    An array of strings is returned unchanged. Raises `DataError` with the index of an entry that is not an id.
     """
     if hasattr(values, "to_arrow"):  # polars
         values = values.to_arrow()
@@ -138,10 +138,10 @@ def as_id_column(values: Any, argument: str) -> Strings:  # noqa: ANN401 - a col
 
 
 def check_known(users: Iterable[str], known: Container[str], where: str) -> None:
-    """Raise `UnknownUserError` if one of the users is not known. `where` says who should know them."""
+    """Raise `UnknownUserError` if one of the users is not in `known`. `where` describes `known` in the error."""
     missing = [user for user in users if user not in known]
     if missing:
-        more = f", nor {len(missing) - 1:,} other users of the list" if len(missing) > 1 else ""
+        more = f", and {len(missing) - 1:,} other users of the list are not either" if len(missing) > 1 else ""
         raise UnknownUserError(
             f"user {missing[0]!r} is not in {where}{more}",
             "check the id, or pass missing_ok=True to skip users who are not there",
@@ -179,9 +179,9 @@ def look_alike_warnings(ids: Iterable[str], what: str, among: Collection[str] | 
         return []
     example = " and ".join(shown(one) for one in groups[0][:2])
     return [
-        f"{sum(map(len, groups)):,} {what} ids look like another one and differ only in white space, invisible "
-        f"characters or Unicode form, for instance {example}. They count as different {what}s: correct the ids if they "
-        "are not."
+        f"{sum(map(len, groups)):,} {what} ids look like another id and differ only in white space, invisible "
+        f"characters or Unicode form, for instance {example}. They count as different {what}s. If they stand "
+        f"for the same {what}, correct the ids."
     ]
 
 
@@ -205,7 +205,7 @@ def shown(one: str) -> str:
 
 
 def nearest(one: str, known: Iterable[str]) -> str | None:
-    """Return a known id that is spelt like an id that is not known, or None if there is none.
+    """Return the known id with the most similar spelling to an unknown id, or None if no known id is similar.
 
     Examples
     --------
@@ -222,7 +222,7 @@ def nearest(one: str, known: Iterable[str]) -> str | None:
 
 
 def _spelling(one: str) -> str:
-    """Return an id without case, accents and what a change of type adds to a number: 007 and 7.0 are spelt like 7."""
+    """Return an id without case and accents. A number also loses leading zeros and ".0": 007 and 7.0 become 7."""
     text = unicodedata.normalize("NFKD", visible(one)).casefold()
     text = "".join(character for character in text if not unicodedata.combining(character))
     number = re.fullmatch(r"0*([0-9]+)(\.0+)?", text)
@@ -230,7 +230,7 @@ def _spelling(one: str) -> str:
 
 
 def _require(value: object, index: int, argument: str) -> str:
-    """Return an entry of a list as an id. Raises `DataError` with the entry's index if it is none."""
+    """Return an entry of a list as an id. Raises `DataError` with the entry's index if it is not an id."""
     place = _Place(f"{argument}[{index}]", argument=argument)
     found = _convert(value, place)
     if found is None:

@@ -179,7 +179,7 @@ def _format_scores(features: Floats, weights: Floats, fitted: Bools, held_out: B
 
 
 def _balance(longer: Floats) -> Floats:
-    """Return weights of the comparisons such that those with the longer response chosen weigh as much as the rest."""
+    """Return weights with which the comparisons whose longer response was chosen weigh as much as the others."""
     weights = np.ones(len(longer))
     n_longer, n_shorter = int((longer > 0).sum()), int((longer < 0).sum())
     if n_longer and n_shorter:

@@ -61,7 +61,7 @@ class Preferences(Comparisons):
     responses
         An Arrow table with one row for each response. Its columns `prompt` and `response` are lists of {role, content}.
     summary
-        Counts of the input as it was read. `select` keeps them unchanged.
+        Counts of the input as it was read. `select` keeps these counts unchanged.
 
     Examples
     --------
@@ -124,8 +124,8 @@ class Preferences(Comparisons):
             Each path is one of:
 
             - a file
-            - a folder of files, which are read in the order of their names, those of subfolders last; the names of
-              subfolders can give columns (`column=value`)
+            - a folder: its files are read in the order of their names, then the files in its subfolders; the name of a
+              subfolder can give its files the value of a column (`column=value`)
             - a folder written by `save_to_disk` of the `datasets` library
         user_column
             The name of the column with the users.

@@ -1,8 +1,8 @@
-"""Values that were stored as text: JSON, or what Python prints for a list or a dictionary.
+"""Read values that were stored as text: as JSON, or in the form in which Python prints a list or a dictionary.
 
 Cells of CSV are always text, and databases and exports often store lists as text, too. The rule is the same for all
-formats: a text that is the printed form of chat messages is read as these messages, and a text that is another list
-stays text where a text is expected.
+formats: a text that is the printed form (JSON, or Python's form) of chat messages is read as these messages, and a text
+that is the printed form of another list stays a text if a text is expected.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from functools import lru_cache
 from lorerm.data.coercion import as_list, as_number
 from lorerm.errors import DataError
 
-# Roles in chat data of any origin. Only messages with one of them are recognised in a text, so that a response that
-# answers in JSON with a field "role" stays a text.
+# Roles in chat data of any origin. A text is recognised as messages only if one of them has such a role, so that a
+# response in JSON with another field "role" stays a text.
 _CHAT_ROLES = frozenset(
     ("system", "developer", "user", "human", "assistant", "gpt", "chatgpt", "bot", "model", "tool", "function")
 )
@@ -27,9 +27,9 @@ _BEGINS_AS_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)[
 
 
 def messages_in(text: str, name: str) -> list[object] | dict[object, object] | None:
-    """Return the chat messages of which a text is the printed form. Return None if it is another text.
+    """Return the chat messages in a text that is the printed form of messages. Return None for any other text.
 
-    `name` describes the value in errors. Raises `DataError` if the text begins as messages do, but cannot be read.
+    `name` describes the value in errors. Raises `DataError` if the text begins like messages, but cannot be read.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def messages_in(text: str, name: str) -> list[object] | dict[object, object] | N
         return value  # type: ignore[return-value]
     if value is None and _BEGINS_AS_MESSAGES.match(text[:2000]):
         raise DataError(
-            f"{name} begins as a printed list of messages, but cannot be read as one",
+            f"{name} begins like a list of messages, written as text, but cannot be read as one",
             "check whether the text was cut off or printed by NumPy, and write lists as JSON, or save the table as "
             "JSON lines or Parquet",
         )
@@ -86,8 +86,8 @@ def number_in(value: object) -> float | None:
 def is_list_of_strings(text: str) -> bool:
     """Return True if a text is the printed form of a list of strings, in JSON or in Python's form.
 
-    In one published data set, the rejected responses and only these have this form. There the brackets reveal which
-    response was chosen (a label leak).
+    In one published data set, only the rejected responses have this form, so that the brackets reveal which response
+    was chosen (a label leak).
 
     Examples
     --------
@@ -139,9 +139,9 @@ def _holds_chat_roles(value: object, depth: int) -> bool:
     return depth > 0 and any(_holds_chat_roles(one, depth - 1) for one in inner)
 
 
-@lru_cache(maxsize=8)  # one text is looked at several times
+@lru_cache(maxsize=8)  # several functions read the same text
 def _evaluate(text: str) -> object:
-    """Return the value of a text that is JSON, or what Python or NumPy prints. Return None if it is neither."""
+    """Return the value of a text that is JSON or that Python or NumPy printed. Return None for any other text."""
     text = text.strip()
     if not text.endswith(("]", "}")):
         return None
@@ -158,9 +158,9 @@ def _evaluate(text: str) -> object:
 
 
 def _as_python(text: str) -> str:
-    """Return what NumPy prints as Python: put commas between the entries of arrays, and leave `array(...)` out.
+    """Convert a text that NumPy printed to Python's form: put commas between entries, and leave `array(...)` out.
 
-    Without the commas, Python would join two strings to one.
+    Without the commas, Python would join two neighbouring strings into one.
     """
     found: list[str] = []
     arrays: list[bool] = []  # for each open parenthesis, whether it belongs to an array

@@ -109,9 +109,9 @@ class SplitSummary:
             texts = f"prompts with the same text: {self.n_prompts_shared:,}, " if self.n_prompts_shared else ""
             sentences.append(
                 "LEAK? Train and test have prompts in common, under different prompt ids "
-                f"({texts}whole conversations: {self.n_responses_shared:,}). Give equal prompts equal ids. Rows of "
-                "text without the column prompt_id get them; arrays without prompt ids get one for each pair of "
-                "responses."
+                f"({texts}whole conversations: {self.n_responses_shared:,}). Give equal prompts equal ids. (If rows "
+                "of text have no column prompt_id, equal prompts get equal ids automatically. If arrays have no prompt "
+                "ids, each pair of responses gets its own id.)"
             )
         if self.n_pairs_over_limit:
             sentences.append(
@@ -401,7 +401,7 @@ def _check_given(
             raise DataError(
                 f'column "split" puts {what} {names[shared[0]]!r:.60} both in {" or ".join(left)} and in '
                 f"{' or '.join(right)} ({len(shared)} of {len(names)} {what}s)",
-                f"put each {what} on one side only, or leave the column out to split the data at random",
+                f"put each {what} into train or into test only, or leave the column out to split the data at random",
                 column="split",
             )
     _check_something_left(labels)
@@ -440,8 +440,8 @@ def _summarise(data: Comparisons, splits: NDArray[np.object_], unseen_wanted: bo
     tested = set(users[in_test].tolist())
     test_prompts = set(prompts[in_test].tolist())
     left_out = list(zip(users[unlabelled].tolist(), prompts[unlabelled].tolist(), strict=True))
-    # Prompts of the comparisons left out although their user is in a split. If such a prompt is a test prompt, the
-    # comparison was labelled as train; otherwise it was over the limit of its user.
+    # Prompts of comparisons that were left out although their user is in a split. If such a prompt is a test prompt,
+    # the comparison was labelled as train; otherwise it exceeded the limit of comparisons of its user.
     dropped = [prompt for user, prompt in left_out if user in used]
     return SplitSummary(
         sizes={name: SplitSize(len(set(users[rows].tolist())), int(rows.sum())) for name, rows in where.items()},
@@ -457,7 +457,7 @@ def _summarise(data: Comparisons, splits: NDArray[np.object_], unseen_wanted: bo
 
 
 def _count_shared(data: Comparisons, splits: NDArray[np.object_], summary: SplitSummary) -> SplitSummary:
-    """Add to a summary how many responses, and how many texts of prompts, are in both train and test."""
+    """Add to a summary the numbers of responses, and of texts of prompts, that are in both train and test."""
     in_test = np.isin(splits, TEST_SPLITS)
     in_train = ~in_test & (splits != UNUSED)
 

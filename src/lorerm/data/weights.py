@@ -1,7 +1,7 @@
-"""Weights of comparisons: the range of one weight, and warnings about all of them together.
+"""Weights of comparisons: the range of one weight, and warnings about all weights together.
 
-A weight says as how many comparisons a row counts. Not only the ratios between weights matter: the larger their sum
-over a user's comparisons is, the more certain are the reward weights that are fitted to that user.
+A weight is the number of comparisons as which a row counts. Their size matters, not only their ratios: the larger the
+sum over a user's comparisons is, the more certain are the reward weights that are fitted to that user.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from lorerm.arrays import Floats
 
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-9, 1e9
-"""The range of one weight. Sums of weights far outside it lose digits, and their squares do not fit into float32."""
+"""The range of one weight. Far outside it, sums of weights lose digits, and squares do not fit into float32."""
 
 # Weights are reported as too small if they sum to at most `_NOTHING` per user, although there are at least `_SEVERAL`
-# comparisons per user. Somebody may have normalised them to sum to 1, over all comparisons or for each user.
+# comparisons per user: then they were probably normalised to sum to 1, over all comparisons or for each user.
 _NOTHING, _SEVERAL = 1.0, 4
 # If the mean weight is at least this, a warning says so: the prior then has hardly any influence.
 _OFTEN = 100.0
-# Rounding error of a sum of weights, as a share.
+# Rounding error of a sum of weights, as a share of the sum.
 _ROUNDING = 1e-6
 
 
 def count_as_little(total: float, n_comparisons: int, n_users: int) -> bool:
-    """Return whether weights are too small: users who gave several comparisons count as if they had given one or none.
+    """Return whether weights are too small: users with several comparisons count as if they had one or none.
 
     `total` is the sum of all weights.
     """
@@ -34,17 +34,17 @@ def count_as_little(total: float, n_comparisons: int, n_users: int) -> bool:
 
 
 def weight_warnings(weights: Floats, n_users: int) -> list[str]:
-    """Return a sentence if the weights [n] of all comparisons together count as next to no feedback, or as too much."""
+    """Return a list with a warning if weights [n] together are unusually small or large; otherwise an empty list."""
     n, total = len(weights), float(np.sum(weights))
     remedy = "To count every row as one comparison on average, divide the weights by their mean."
     if count_as_little(total, n, n_users):
         return [
             f"The weights of {n:,} comparisons by {n_users:,} users sum to {total:.3g}: together they count as "
-            f"{total:.3g} comparisons, from which the default recipe learns next to nothing of any user. {remedy}"
+            f"{total:.3g} comparisons. From so few the default recipe learns next to nothing about a user. {remedy}"
         ]
     if total >= _OFTEN * n:
         return [
             f"The weights of {n:,} comparisons sum to {total:.3g}: each comparison counts as if it had been made "
-            f"{total / n:.3g} times, so that weights fitted to a few comparisons look certain. {remedy}"
+            f"{total / n:.3g} times, so that a user's weights look certain after a few comparisons. {remedy}"
         ]
     return []

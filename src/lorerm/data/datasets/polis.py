@@ -1,4 +1,4 @@
-"""Load a conversation on Pol.is: participants of a public consultation agree or disagree with statements of others.
+"""Load a conversation on Pol.is, in which participants of a public consultation vote on statements of others.
 
 A comparison: a user prefers a statement that they agreed with to a statement that they disagreed with. The statements
 are randomly divided into ten blocks, and both statements of a comparison are in the same block. A prompt id is a pair
@@ -34,7 +34,7 @@ REPOSITORY = Repository("compdemocracy/openData")  # on GitHub; the files are re
 SAMPLE = Path(__file__).parent / "polis_sample"
 """The conversation that is part of the package, in the layout of the published files."""
 TOPIC = "How should land be used and conserved in the San Juan Islands?"
-"""The topic of that conversation as a question, in our words."""
+"""The topic of the conversation in the package, worded by this project as a question."""
 _ANY_TOPIC = "Which statement do you agree with?"
 ATTRIBUTION = (
     "Data was gathered using the Polis software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with "
@@ -45,9 +45,9 @@ ATTRIBUTION = (
 
 N_BLOCKS = 10
 MIN_COMPARISONS = 10
-"""Users with fewer comparisons are left out."""
+"""Minimum number of comparisons of a user. Users with fewer comparisons are left out."""
 
-_REJECTED = "-1"  # by the moderators of the conversation
+_REJECTED = "-1"  # the moderators of the conversation rejected the statement
 _STEPS = {"rejected": "rejected by the moderators", "blank": "blank"}
 _USER_STEPS = {"few": f"with fewer than {MIN_COMPARISONS} comparisons"}
 
@@ -121,14 +121,14 @@ def compare(
     most: int,
     per_user: bool,
 ) -> Iterator[tuple[str, int, int, str]]:
-    """Yield (user, chosen, rejected, prompt id) for two statements of a block of which a user agrees more with one.
+    """Yield (user, chosen, rejected, prompt id) for pairs of statements of a block if the user agrees more with one.
 
     Parameters
     ----------
     text
-        Statement by number. Equal texts are not compared.
+        Number of a statement -> its text. Equal texts are not compared.
     agreement
-        By user and statement, how far the user agrees.
+        User -> number of a statement -> how far the user agrees with it.
     name
         Beginning of the prompt ids.
     seed
@@ -136,7 +136,7 @@ def compare(
     most
         Largest number of comparisons per user. Users with fewer than `MIN_COMPARISONS` are left out.
     per_user
-        Whether a prompt id belongs to one user and block, or to a block.
+        Whether a prompt id stands for a user and a block (True), or only for a block (False).
     """
     rows = list(text)
     random.Random(f"{seed}|{name}").shuffle(rows)  # noqa: S311 - a reproducible shuffle, not cryptography
@@ -160,7 +160,7 @@ def compare(
 
 
 def _read_statements(folder: Path, tally: Tally) -> dict[int, str]:
-    """Return the statements by number, without those that moderators rejected."""
+    """Return a mapping from numbers of statements to texts, without the statements that moderators rejected."""
     text = {}
     for row in raw_file(REPOSITORY, "comments.csv", folder, None):
         tally.add()

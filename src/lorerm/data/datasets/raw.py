@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 OWN_FILES = "give the files of the data set as they were published"
 """The remedy in errors about local files that are not files of the data set."""
 
-# Given to readers as the name of the user column. No column has this name, and readers return all columns if the user
-# column is missing.
+# Name of the user column for the readers. No column has this name: readers return all columns if the user column is
+# missing.
 _ALL_COLUMNS = ""
 
 # The first label that a name contains is used, so that a file called "train_valid.jsonl" is training data.

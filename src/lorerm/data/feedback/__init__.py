@@ -16,12 +16,12 @@ KINDS: Mapping[str, str] = {
     "a choice among several responses, or ratings": "lorerm.data.feedback.several",
     "one response preferred to another": "lorerm.data.feedback.pair",
 }
-"""Each kind of feedback -> the module that reads it (constant `KIND`). The first that recognises a row reads it."""
+"""Kind of feedback -> its module, with the constant `KIND`. The first kind that recognises a row reads the row."""
 
 COMMON = ("prompt", "prompt_id", "split", "weight")
-"""The columns of rows of all kinds, beside the column with the users."""
+"""The columns that rows of every kind of feedback can have, beside the column with the users."""
 
-# Names of columns with feedback or parts of the prompt in data sets of other tools, without digits and punctuation.
+# Names that columns with feedback, or with a part of the prompt, have in other tools, without digits and punctuation.
 _OTHER_NAMES = frozenset(
     (
         "chosenrating",
@@ -98,7 +98,7 @@ def known_columns(user_column: str) -> frozenset[str]:
 
 @cache
 def looks_like_feedback(column: str) -> bool:
-    """Return True if a column's name is that of a column that is read, or of feedback in other tools.
+    """Return True if a column has the name of a column that is read, or of a column with feedback in other tools.
 
     Case, digits and punctuation are disregarded.
 

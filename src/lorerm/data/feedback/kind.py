@@ -17,12 +17,12 @@ from lorerm.errors import DataError
 
 _SAME_FORM = 'store all responses the same way: strings, or lists of {"role", "content"} messages'
 
-# The beginning of a dialogue that is written as one text: "Human:", "### User:", and the marks of chat templates.
+# The beginning of a dialogue that is written as one text: "Human:", "### User:", or a speaker mark of a chat template.
 _DIALOGUE = re.compile(
     r"\s*(?:(?:#+\s*)?(?:human|user)\s*:|<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\])", re.IGNORECASE
 )
 
-# Prompts of fewer words are not searched in responses: an answer can begin with one, such as "Hello" to "Hello".
+# Shorter prompts (in words) are not searched in responses: the response to "Hello" can begin with "Hello".
 _MIN_WORDS_REPEATED = 3
 
 
@@ -38,7 +38,7 @@ class Ordering(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a row shows: a prompt, responses to it, and the user's preferences among them."""
+    """Content of a row: a prompt, responses to it, and the user's preferences among the responses."""
 
     prompt: Conversation
     responses: list[Conversation]
@@ -50,11 +50,11 @@ class Kind:
     """A kind of feedback. Each module of this package defines one in its constant `KIND`."""
 
     columns: tuple[str, ...]
-    """the columns that it reads, beside those of all kinds"""
+    """names of the columns that only rows of this kind have"""
     recognises: Callable[[Mapping[str, object]], bool]
     """returns True if a row holds feedback of this kind"""
     parse: Callable[[Mapping[str, object], Account], Judged]
-    """checks a row and returns what it shows; counts what it leaves out. Raises `DataError` with the column"""
+    """checks a row and returns its content; counts what is left out. Raises `DataError` with the column"""
 
 
 def read_prompt(record: Mapping[str, object], account: Account) -> Conversation:
@@ -73,21 +73,21 @@ def read_responses(
     Parameters
     ----------
     values
-        For each response, how errors describe it -> its value.
+        Description of each response, for errors -> its value.
     prompt
-        The prompt that they reply to.
+        The prompt to which the responses reply.
     names
-        How errors describe all responses together.
+        Description of all responses together, for errors.
     columns
         The column of each response.
     account
-        Counts the forms of the values.
+        Account in which the forms of the values are counted.
 
     Raises
     ------
     DataError
-        A value is not a response, or only some of the values are texts. A chat template renders a text and a list
-        differently, so that a model would learn the form.
+        A value is not a response, or only some of the values are texts. (A chat template renders a text and a list of
+        messages differently, so that a model would learn the form.)
     """
     forms = []
     for (name, value), column in zip(values.items(), columns, strict=True):
@@ -97,7 +97,7 @@ def read_responses(
         remedy = _SAME_FORM
         if all(isinstance(value, str) for value in values.values()):
             remedy += "; if a text itself is a list of messages, store it as the content of one message"
-        raise DataError(f"{names} are mixed, a string and a list", remedy, column=columns[-1])
+        raise DataError(f"{names} have different forms, a string and a list", remedy, column=columns[-1])
     responses = []
     for (name, value), column in zip(values.items(), columns, strict=True):
         with in_column(column):
@@ -162,7 +162,7 @@ def _note_text(text: str, column: str, account: Account) -> None:
 
 
 def _begins_with(response: str, prompt: str) -> bool:
-    """Return True if a response begins with the words of a prompt of several words, or with the marks of a dialogue."""
+    """Return True if a response begins with the words of a prompt of several words, or with a speaker mark."""
     if _DIALOGUE.match(response):
         return True
     words = prompt.split(None, _MIN_WORDS_REPEATED)

@@ -28,8 +28,8 @@ def parse_row(record: object, user_column: str = "user_id", account: Account | N
     - `prompt`, and the columns of one kind of feedback (`lorerm.data.feedback`)
     - optional: `prompt_id`, `split`, `weight`
 
-    `account` counts what is left out or looks wrong. Raises `DataError` if the row is not valid. The error has the
-    column; the caller adds the row.
+    What is left out or looks wrong is counted in `account`. Raises `DataError` if the row is not valid. The error names
+    the column; the caller adds the row.
     """
     account = account or Account()
     if not isinstance(record, Mapping):
@@ -38,7 +38,7 @@ def parse_row(record: object, user_column: str = "user_id", account: Account | N
         raise missing_column(
             user_column,
             record,
-            f'name the column with the users "{user_column}", or give its name with user_column (--user-column)',
+            f'rename the column with the users to "{user_column}", or give its name as user_column (--user-column)',
         )
     user_id = require_id(record[user_column], user_column)
     kind = find_kind(record)
@@ -58,7 +58,7 @@ def parse_row(record: object, user_column: str = "user_id", account: Account | N
 
 
 def _hash(prompt: Conversation) -> str:
-    """Return the default prompt id. White space at the ends of a message makes no difference."""
+    """Return the default prompt id: a hash of the prompt, without white space at the ends of its messages."""
     stripped = tuple(Message(role=message["role"], content=message["content"].strip()) for message in prompt)
     return hashlib.sha256(conversation_key(stripped).encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def order_by_choice(responses: Sequence[str], choice: object) -> Ordering:
-    """Compare the chosen response with each other response, of k >= 2 in all; `choice` is its index, from 0.
+    """Compare the chosen one of k >= 2 responses with each other response. `choice` is its index, from 0.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from lorerm.errors import DataError, first_line
 if TYPE_CHECKING:
     from lorerm.data.readers.format import Row
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder `column=value`, this value means a null
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder `column=value`, this value stands for a null
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class DataFile:
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The files that a path stands for: those that are read, and those that are not."""
+    """The files in a path: files to read, and files that are not read."""
 
     files: tuple[DataFile, ...]
     """the files to read, in the order of their names"""
     unread: tuple[Path, ...] = ()
-    """the files in the folder that are not read, because their format is not known"""
+    """files in the folder that are not read because their format is not known"""
 
 
 def find_files(path: Path) -> InputFiles:
@@ -135,13 +135,13 @@ def _rows_of(file: DataFile, user_column: str) -> Iterator[Row]:
 
 
 def _with_values(row: Row, values: Mapping[str, str | None]) -> Row:
-    """Return a row with the column values from the names of its folders."""
+    """Return a row together with the values of columns that the names of its folders give."""
     if values and isinstance(row.record, dict):
         for column, value in values.items():
             given = row.record.get(column)
             if not is_missing(given) and str(given) != value:
                 raise DataError(
-                    f'column "{column}" has another value than the name of the folder gives',
+                    f'column "{column}" has a different value from the one in the name of the folder',
                     "leave the column out of the file, or rename the folder",
                     file=row.source,
                     row=row.number,

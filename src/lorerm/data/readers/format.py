@@ -22,7 +22,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """The suffixes of compressed files; they follow the suffix of the format."""
 
 BATCH = 1000
-"""Number of rows of a table that are converted to Python objects at a time; it bounds memory."""
+"""Number of rows of a table that are converted to Python objects at a time. It limits memory."""
 
 
 class Row(NamedTuple):
@@ -35,8 +35,8 @@ class Row(NamedTuple):
     record: object
     """column -> value, a dict if the input is valid"""
     remark: str | None = None
-    """a sentence, without its full stop, about what looks wrong in the row; a warning shows it with the number of rows
-    that have it"""
+    """a sentence, without its full stop, about what looks wrong in the row; a warning shows the sentence with the
+    number of such rows"""
 
 
 @dataclass(frozen=True)

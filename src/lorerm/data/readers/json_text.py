@@ -43,7 +43,7 @@ def _parse(text: str, path: Path, row: int | None = None) -> Any:  # noqa: ANN40
     except _RepeatedNameError as error:
         raise DataError(
             f"the name {error.args[0]!r:.40} occurs twice in one object",
-            "keep one of the two values, or give the second a name of its own",
+            "remove one of the two values, or rename one of them",
             file=path,
             row=row,
             column=error.args[0],
@@ -55,7 +55,7 @@ def _parse(text: str, path: Path, row: int | None = None) -> Any:  # noqa: ANN40
 
 
 class _RepeatedNameError(ValueError):
-    """A name occurs twice in a JSON object; Python's parser would keep the last value only."""
+    """A name occurs twice in a JSON object, of which Python's parser would keep only the last value."""
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _read(path: Path, user_column: str) -> Iterator[Row]:
 
 
 def _seekable(stream: BinaryIO) -> BinaryIO:
-    """Return a stream that can be read in any order; a stream that cannot is read into memory."""
+    """Return a stream that can be read in any order. If the given stream cannot, read it into memory."""
     return stream if stream.seekable() else io.BytesIO(stream.read())
 
 

@@ -15,7 +15,7 @@ class Table(Protocol):
 
     @property
     def columns(self) -> Any:  # noqa: ANN401 - the libraries return lists or an index of names, or arrays
-        """The names of the columns, or in Arrow their values."""
+        """The names of the columns; in an Arrow table, the values of the columns."""
 
 
 def table_records(records: Iterable[Mapping[str, object]] | Table, user_column: str) -> Iterator[Mapping[str, object]]:
