@@ -1,4 +1,4 @@
-"""Add users' comparisons to what the run knows of them, fit their weights, and store these in the run folder.
+"""Add users' comparisons to their earlier ones in the run folder, and fit and store the users' weights.
 
 Users can be new or known, seen users included. A comparison that was counted before, in training or by an earlier
 call, is recognised by its content and does not count again. `--replace` makes the new comparisons replace all earlier
@@ -87,7 +87,7 @@ def call(parsed: argparse.Namespace) -> None:
 
 
 def _describe(added: Added) -> str:
-    """Return the sentence that says what has changed."""
+    """Return a sentence with the numbers of users and comparisons that have changed."""
     from lorerm.reporting.phrases import count
 
     n_users = added.n_new + added.n_updated + added.n_replaced

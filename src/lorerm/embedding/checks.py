@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from lorerm.embedding.matrices import Matrix
 
 LARGEST = 1e15
-"""Largest magnitude of a usable embedding: a sum of 10,000 squares of it still fits into float32 (3e38)."""
+"""Largest magnitude of a usable value: the sum of 10,000 squares of such values still fits into float32 (3e38)."""
 # If the largest value of a whole matrix is smaller than this, squares of its values vanish in float32.
 _SMALLEST = 1e-15
 # A row's size is its largest magnitude. A row is refused if its size exceeds the typical (median) size by the first
-# factor: the features are then scaled to this row alone, and nothing is learnt from the others. A warning reports
-# a row that exceeds it by the second factor. Rows of language models differ by a factor of about 10. If there are few
-# rows, none of them is typical: the third factor then replaces the first.
+# factor: the features are then scaled to this row alone, and nothing is learnt from the other rows. A warning reports
+# a row whose size exceeds the typical size by the second factor. Rows of language models differ by a factor of about
+# 10. If there are few rows, none of them is typical: the third factor then replaces the first.
 _REFUSED_RATIO, _REPORTED_RATIO, _REFUSED_OF_FEW = 1e2, 20.0, 1e6
-# A row that is smaller than the typical size by this factor is no embedding of the same model. Rows of zeros are only
-# reported, because an encoder may give them to an empty text.
+# A row that is smaller than the typical size by this factor cannot come from the same model. A row of zeros only leads
+# to a warning, because it may be an encoder's embedding of an empty text.
 _TINY_RATIO = 1e-8
 # The matrix is refused as constant if each feature varies by less than this share of its size: less than 16 steps of
 # float32.
 _CONSTANT = 1e-6
-# It is an error if at least this share of the comparisons look the same. If there are fewer than `_FEW` comparisons, it
-# is an error only in training: a user's first comparisons may all look the same by chance.
+# It is an error if the two responses have the same embedding in at least this share of the comparisons. With fewer
+# than `_FEW` comparisons, it is an error only in training: a user's first comparisons may all look the same by chance.
 _NEARLY_ALL, _FEW = 0.9, 10
 # Number of rows that an error or a warning names.
 _NAMED = 5
@@ -172,7 +172,7 @@ def equal_rows(matrix: _Rows, left: torch.Tensor, right: torch.Tensor) -> torch.
     import torch
 
     step = max(1, _CHECKED_ELEMENTS // matrix.shape[1])
-    # It is allocated first: small results allocated between the blocks would prevent the reuse of the blocks' memory.
+    # The result is allocated first: small arrays allocated between the blocks would prevent the reuse of their memory.
     checksum = torch.empty(len(matrix), dtype=torch.int32)
     for first in range(0, len(matrix), step):
         block = slice(first, first + step)

@@ -72,7 +72,7 @@ class Predictions:
         return focus_rank(self.chosen_rank, {rank: model.fitted_rank for rank, model in self.models.items()})
 
     def accuracies(self, rank: int, weights: str = OWN) -> dict[str, Estimate | None]:
-        """Return the accuracy of a rank by split, with `OWN` weights or those of a control; None if there is none."""
+        """Return the accuracy of a rank by split, with `OWN` weights or those of a control; None if not computed."""
         found: dict[str, Estimate | None] = dict.fromkeys(SPLITS)
         for split, sample in self.samples.items():
             correct = self.correct.get((rank, split, weights))

@@ -103,9 +103,9 @@ class Digests(NamedTuple):
     """Digests of the comparisons that some users' weights were fitted to (`lorerm.data.digests`)."""
 
     value: torch.Tensor
-    """int64 [m]"""
+    """int64 [m]: the digest of each comparison"""
     user: torch.Tensor
-    """int64 [m]: the index of each comparison's user"""
+    """int64 [m]: for each digest, the index of the user"""
 
 
 def save_users(
@@ -151,13 +151,13 @@ def load_digests(path: Path) -> Digests:
 def forget_users(path: Path, user_ids: Collection[str]) -> bool:
     """Remove users, with all that belongs to them, from a file that `save_users` wrote.
 
-    Return whether one of them was in the file.
+    Return True if one of the users was in the file.
     """
     users, losses, digests = load_users(path), _read_tensors(path).get("validation_loss"), load_digests(path)
     kept = [i for i, user in enumerate(users.user_ids) if user not in user_ids]
     if len(kept) == len(users):
         return False
-    # The new index of each user who stays; -1 for the others.
+    # The new index of each user who stays, and -1 for each removed user.
     index = torch.full((len(users),), -1)
     index[kept] = torch.arange(len(kept))
     stays = index[digests.user] >= 0

@@ -1,4 +1,4 @@
-"""Add comparisons of users to a run: what is known of a user stays, and no comparison counts twice.
+"""Add comparisons of users to a run. A user's earlier comparisons stay, and no comparison counts twice.
 
 The file of adapted users (`layout.ADAPTED`) holds, for every user in it, all comparisons that the user's weights were
 fitted to: as projections on the basis (K numbers each), and as digests (hashes). A user of the run's own input enters
@@ -43,19 +43,19 @@ class FittedUsers:
     """Users fitted to new comparisons alone, and the digests of these comparisons."""
 
     users: UserWeights
-    """with their projected comparisons"""
+    """the users, with their projected comparisons"""
     digests: Ints
-    """int64 [n]: the digest of each projected comparison, in their order"""
+    """int64 [n]: the digest of each projected comparison, in the same order"""
 
 
 @dataclass(frozen=True)
 class Added:
-    """What `add_users` changed in a run."""
+    """Numbers of users and comparisons that `add_users` changed in a run."""
 
     n_new: int
-    """number of users of whom nothing was known"""
+    """number of users without earlier comparisons"""
     n_updated: int
-    """number of known users with new comparisons, which were added to their earlier ones"""
+    """number of known users whose new comparisons were added to their earlier comparisons"""
     n_replaced: int
     """number of known users whose earlier comparisons were replaced"""
     n_comparisons: int
@@ -74,7 +74,7 @@ def fit_users(
 
 
 def add_users(run: RunFolder, found: FittedUsers, rank: int, *, start_over: bool = False) -> Added:
-    """Add users' comparisons to what is known of the users, and store their weights beside the model of a rank.
+    """Add users' comparisons to their earlier comparisons, and store their weights beside the model of a rank.
 
     Comparisons that were counted before, in training or in an earlier call, are recognised by their content and left
     out. If `start_over` is True, the new comparisons replace all earlier ones of their users instead.
@@ -101,21 +101,21 @@ def add_users(run: RunFolder, found: FittedUsers, rank: int, *, start_over: bool
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Users with all comparisons that their weights were fitted to, as projections and as digests."""
+    """Users with all comparisons to which their weights were fitted, as projections and as digests."""
 
     users: UserWeights
     digests: Digests
 
     @classmethod
     def of(cls, path: Path, model: LowRankRewardModel) -> _Known:
-        """Read the file of adapted users; it need not exist."""
+        """Read the file of adapted users. If it does not exist, return no users."""
         if not path.exists():
             none = torch.zeros(0, dtype=torch.int64)
             return cls(UserWeights.none(model), Digests(none, none))
         return cls(load_stored_users(path), load_digests(path))
 
     def with_changed(self, changed: _Known) -> _Known:
-        """Return these users and the changed ones; a user in both is as in `changed`."""
+        """Return these users together with the `changed` users. For a user in both, the data in `changed` are used."""
         users = self.users.merge(changed.users)
         row = {user: index for index, user in enumerate(users.user_ids)}
         again = torch.tensor([user in changed.users for user in self.users.user_ids], dtype=torch.bool)
@@ -130,7 +130,7 @@ class _Known:
 
 
 class _Earlier(NamedTuple):
-    """The earlier comparisons of some users. Users are indices of the users that are being adapted."""
+    """Earlier comparisons of the users that are being adapted. A user is given by the index among these users."""
 
     comparisons: ProjectedComparisons
     digests: Digests
@@ -141,11 +141,11 @@ class _Earlier(NamedTuple):
 
 
 def _earlier(run: RunFolder, model: LowRankRewardModel, stored: _Known, user_ids: tuple[str, ...]) -> _Earlier:
-    """Return what the run knows of users: from the file of adapted users or, for the others, from the run's input."""
+    """Return users' earlier comparisons from the file of adapted users or, for users not in it, from the run's input."""
     row = {user: index for index, user in enumerate(stored.users.user_ids)}
     rows = torch.tensor([row.get(user, -1) for user in user_ids], dtype=torch.int64)
     kept = _comparisons(stored.users).take(rows)
-    position = torch.full((len(row) + 1,), -1)  # the last entry is that of users who are not stored
+    position = torch.full((len(row) + 1,), -1)  # the last entry is for users who are not stored
     position[rows] = torch.arange(len(user_ids))
     position[-1] = -1
     of_user = position[stored.digests.user]
@@ -187,8 +187,8 @@ def _check_can_add(user_ids: Sequence[str], earlier: _Earlier) -> None:
     lost = np.flatnonzero(earlier.stored & (earlier.n_each == 0))
     if lost.size:
         raise RunError(
-            f"the weights of user {user_ids[lost[0]]!r} were stored without comparisons, so that none can be added",
-            "add --replace, and give all comparisons of the user",
+            f"the weights of user {user_ids[lost[0]]!r} were stored without the user's comparisons, so none can be added",
+            "repeat the command with --replace and with all comparisons of the user",
         )
 
 
@@ -199,7 +199,7 @@ def _combine(
     new, n_users = _comparisons(found.users), len(found.users)
     user, value = new.user.numpy(), found.digests
     fresh = np.zeros(len(value), dtype=bool)
-    fresh[np.unique(value, return_index=True)[1]] = True  # the first of equal comparisons
+    fresh[np.unique(value, return_index=True)[1]] = True  # of equal comparisons, only the first counts
     if not start_over:
         fresh &= ~np.isin(value, earlier.digests.value.numpy())
     n_given, n_fresh = np.bincount(user, minlength=n_users), np.bincount(user[fresh], minlength=n_users)

@@ -3,7 +3,7 @@
 - The basis and the prior stay, although they were fitted to all users together, the removed users included. To fit them
   without these users, delete `models/` and run `lorerm train` again.
 - Results that include one of the users are removed (the report, further seeds, the few-shot curve, benchmark results).
-  They can be made again. Other results stay: a user whom only `lorerm adapt` added is in no report.
+  These results can be computed again. Other results stay: a user whom only `lorerm adapt` added is in no report.
 - The input files of the run are not changed, and the run does not read them again.
 """
 
@@ -43,7 +43,7 @@ RESULTS = {
     "shots": "lorerm shots",
     REWARDBENCH: "lorerm rewardbench",
 }
-"""Name of each result of a run -> the command that makes it again."""
+"""Name of each result of a run -> the command that computes it again."""
 
 
 @dataclass(frozen=True)

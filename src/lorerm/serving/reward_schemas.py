@@ -48,16 +48,16 @@ class RewardRequest(RequestBody):
     user: UserId | None = None
     """The user for whom rewards are computed; null: a user without feedback (the population model)."""
     population: bool | None = None
-    """If the user is unknown: true uses the population model; false is an error; null: what the operator chose."""
+    """If the user is unknown: true uses the population model; false is an error; null uses the server's setting."""
     bounded: bool | None = None
-    """Whether scores are probabilities (that the user prefers the document to one with reward 0), and not rewards."""
+    """Whether to return probabilities (that the user prefers the document to one with reward 0) instead of rewards."""
     use_activation: bool | None = None
     """The same as `bounded`, in vLLM's format."""
     raw_scores: bool | None = None
     """The opposite of `bounded`, in the format of Infinity and Text Embeddings Inference."""
 
     def wants_bounded(self, default: bool) -> bool:
-        """Return whether the scores should be probabilities; `default` is returned if the request does not say it."""
+        """Return whether the scores are probabilities. If the request does not say, return `default`."""
         if self.bounded is not None:
             return self.bounded
         if self.use_activation is not None:
@@ -66,16 +66,16 @@ class RewardRequest(RequestBody):
 
 
 class Record(RequestBody):
-    """A document with any fields, as Cohere's clients send it: `rank_fields` selects those that are its text."""
+    """A document with any fields, as Cohere's clients send it: `rank_fields` names the fields that are its text."""
 
     model_config = ConfigDict(strict=True, extra="allow", use_attribute_docstrings=True)
 
     text: str | None = None
 
     def select(self, fields: list[str]) -> str | None:
-        """Return the text of the selected fields: one alone, or several as lines `NAME: VALUE`. None if all are absent.
+        """Return the text of one field, or of several fields as lines `NAME: VALUE`. Return None if all are absent.
 
-        Values that are no texts are written as JSON.
+        A value that is not a text is written as JSON.
         """
         record = {"text": self.text, **(self.model_extra or {})}
         values = [(name, record[name]) for name in fields if record.get(name) is not None]
@@ -101,15 +101,15 @@ class RerankRequest(RewardRequest):
     """The prompt; not needed if all documents are embeddings."""
     documents: Annotated[list[_Ranked], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]
     rank_fields: Annotated[list[str], Field(max_length=100, fail_fast=True)] | None = None
-    """The fields of documents that are their text; null: the field `text`."""
+    """Names of the fields of a document that are its text; null: the field `text`."""
     top_n: Annotated[int, Field(ge=1)] | None = None
-    """How many of the best documents to return; null: all."""
+    """Number of best documents to return; null: all."""
     return_documents: Flag = False
     """Whether to return the documents' texts."""
 
     @classmethod
     def from_json(cls, body: bytes) -> RerankRequest:
-        """Validate a body. The usual case, embeddings only, is tried first: it needs no Python call per document."""
+        """Validate a body. A body with embeddings only is tried first, since it needs no Python call per document."""
         with suppress(ValidationError):
             return _RerankEmbeddings.model_validate_json(body)
         is_texts = b'"texts"' in body and b'"documents"' not in body
@@ -117,7 +117,7 @@ class RerankRequest(RewardRequest):
 
     @model_validator(mode="after")
     def _select_fields(self) -> RerankRequest:
-        """Replace records by their texts. The subclasses have no records."""
+        """Replace documents with fields by their texts. Bodies of the subclasses have no such documents."""
         for index, document in enumerate(self.documents if type(self) is RerankRequest else []):
             if isinstance(document, Record):
                 text = document.select(self.rank_fields or ["text"])
@@ -192,7 +192,7 @@ class ApiVersion(ResponsePart):
 
 
 class BilledUnits(ResponsePart):
-    """What a hosted service would bill."""
+    """Units that a hosted service would bill."""
 
     search_units: int = 0
 
@@ -212,7 +212,7 @@ class RewardResponse(ResponsePart):
     user: str | None = None
     """The user for whom the rewards were computed; null: the population model was used."""
     score_type: ScoreType
-    """`reward`, or `probability` that the user prefers the document to one with reward 0."""
+    """`reward`, or `probability` (that the user prefers the document to one with reward 0)."""
     usage: Usage
 
 
@@ -228,7 +228,7 @@ class RankedDocument(ResponsePart):
     index: int
     relevance_score: float
     document: RankedText | str | None = None
-    """The document's text, if it was asked for: an object, or a string for Infinity's clients."""
+    """The document's text, if the request asks for it: an object, or a string for Infinity's clients."""
 
 
 class RerankResponse(RewardResponse):

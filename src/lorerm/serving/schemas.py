@@ -35,7 +35,7 @@ _NAME = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
 Name: TypeAlias = Annotated[str, _NAME]
 """An idempotency key."""
 
-# As a name, and with at least one character that is no white space.
+# Like a name, but with at least one character that is not white space.
 _ID = StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")
 
 
@@ -52,8 +52,8 @@ def _id_in_path(value: object) -> str:
 
 
 def _check_segments(user: str) -> str:
-    # A proxy that decodes and shortens paths would turn x/../ann into ann. The server never gets a request that such a
-    # proxy has changed from a valid one, and a client notices the mistake before there is harm.
+    # A proxy that decodes and shortens paths would turn x/../ann into ann. Since ids with such segments are always
+    # refused, a client notices the mistake before its request reaches another user.
     if {".", ".."} & set(re.split(r"[/\\]", user)):
         raise ValueError("an id with the segment . or .. cannot be in a path; send it in a body (see /v1/user)")
     return user
@@ -166,7 +166,7 @@ def _document_type(value: Any) -> str | None:  # noqa: ANN401 - anything that JS
 
 _NO_DOCUMENT = 'a document is a text, a list of messages, {"text": ...} or {"embedding": ...} (not both)'
 DOCUMENT_TYPE = Discriminator(_document_type, custom_error_type="document", custom_error_message=_NO_DOCUMENT)
-"""Tells the types of documents apart: tags "text", "messages", "object" and "embedding"."""
+"""Determines the type of a document: "text", "messages", "object" or "embedding"."""
 
 
 Document = Annotated[
@@ -266,7 +266,7 @@ class DeletionRequest(StrictRequest):
 
 
 class DeletionResponse(ResponsePart):
-    """What was deleted. A repeated request deletes nothing more, and has the same status."""
+    """Result of a deletion. If the request is repeated, the status is the same, and nothing more is deleted."""
 
     user: str
     deleted: bool
@@ -281,7 +281,7 @@ class UserRequest(StrictRequest):
 
     user: UserId
     population: Flag = False
-    """If the user is unknown: true returns the population weights; false is an error."""
+    """If the user is unknown, true returns the population weights, and false is an error."""
 
 
 class UserResponse(ResponsePart):
@@ -325,7 +325,7 @@ class QuestionRequest(StrictRequest):
     ) = None
     """The pairs to choose from, as indices of candidates; null: all pairs."""
     top: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
-    """How many of the best candidates matter: only if their order changes, the ranking counts as changed; null: all."""
+    """Number of best candidates that matter: the ranking counts as changed only if their order changes; null: all."""
     stop_below: Annotated[Probability, BeforeValidator(_default_if_null, json_schema_input_type=Probability | None)] = (
         STOP_BELOW
     )

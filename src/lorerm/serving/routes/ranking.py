@@ -1,6 +1,7 @@
 """Routes for rewards: rank documents, score or classify responses.
 
-Each is there twice: with the user in the body, and below /v1/users/{user}, for clients that only have a base URL.
+Each route exists twice: with the user in the body, and below /v1/users/{user}, for clients in which only the base URL
+can be set.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from lorerm.serving.state import State, state_of
 _RerankBody: TypeAlias = RerankRequest | TextsRequest
 _Ranking: TypeAlias = RerankResponse | list[RankedByTexts]
 
-# No tokens are counted and nothing is billed. Clients of other servers fail without these fields.
+# Clients of other servers fail without these fields. The server counts no tokens and bills nothing.
 _USAGE = {"prompt_tokens": 0, "total_tokens": 0}
 _META = {"api_version": {"version": "2"}, "billed_units": {"search_units": 0}}
 # The last part of the paths with Infinity's format, in which documents are returned as strings.
@@ -65,7 +66,7 @@ async def rerank_for_user(user: UserInPath, request: Request, body: _RerankBody)
 @router.post("/v1/score", operation_id="score", response_model=ScoreResponse)
 @router.post("/score", include_in_schema=False)
 async def score(request: Request, body: ScoreRequest) -> dict[str, Any]:
-    """Return the score of each document for a user: one query for all, or one query for each document."""
+    """Return the score of each document for a user. The request has one query for all documents, or one for each."""
     return await _score(request, body, None)
 
 
@@ -142,18 +143,18 @@ async def _classify(request: Request, body: ClassifyRequest, in_path: str | None
 
 @dataclass(frozen=True)
 class _Scored:
-    """The rewards of a request's documents for a user; if `user` is None, for the population model."""
+    """Rewards of a request's documents for a user, or by the population model if `user` is None."""
 
     state: State
     user: str | None
     rewards: list[float]
 
     def scores(self, *, bounded: bool) -> list[float]:
-        """Return the probabilities that belong to the rewards, or the rewards themselves."""
+        """Return the rewards, or the probabilities computed from them if `bounded` is true."""
         return self.state.model.probabilities(self.rewards) if bounded else self.rewards
 
     def head(self, kind: str, *, bounded: bool) -> dict[str, Any]:
-        """Return the fields that all responses have."""
+        """Return the common fields of all responses."""
         return {
             "id": f"{kind}-{secrets.token_hex(12)}",
             "model": self.state.model.name,

@@ -54,7 +54,7 @@ async def ready(request: Request) -> Status:
 
 @router.post("/admin/reload", operation_id="reload", status_code=202, responses=documented(409))
 async def reload() -> Status:
-    """Ask the server to load its model again, in all processes together. It needs an API key with the scope `admin`."""
+    """Make all processes load the model again. The request needs an API key with the scope `admin`."""
     supervisor = multiprocessing.parent_process()
     if supervisor is None or supervisor.pid is None:
         raise ApiError(409, "cannot_reload", "this process has no supervisor", "start it with `lorerm serve`")
@@ -69,5 +69,5 @@ async def metrics(request: Request) -> Response:
     try:
         held = await state.users.contents()
     except (SQLAlchemyError, sqlite3.Error):
-        held = None  # the other metrics are needed most while the database is down
+        held = None  # return the other metrics: they are needed most while the database is down
     return Response(state.metrics.render(held), media_type=CONTENT_TYPE)

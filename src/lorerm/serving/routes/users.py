@@ -1,6 +1,6 @@
 """Routes for users: add feedback, get weights, get the next question, delete a user.
 
-Each is there twice: with the user in the path (/v1/users/{user}), and with the user in the body (/v1/user).
+Each route exists twice: with the user in the path (/v1/users/{user}), and with the user in the body (/v1/user).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def get_user_by_body(request: Request, body: UserRequest) -> UserResponse:
 
 @router.delete("/users/{user}", operation_id="delete_user")
 async def delete_user(user: UserInPath, request: Request) -> DeletionResponse:
-    """Remove all data of a user, and say what was removed. For an unknown user, the status is the same."""
+    """Remove all data of a user, and say what was removed. The status is the same for an unknown user."""
     return await _delete(user, state_of(request))
 
 
@@ -129,11 +129,11 @@ async def _get(user: str, state: State, *, population: bool) -> UserResponse:
 
 async def _delete(user: str, state: State) -> DeletionResponse:
     removed = await state.users.forget(user)
-    # A person who asks to be deleted must not be told so because of a space at the end of the id.
+    # A space at the end of an id must not lead to a response that a user is deleted whose data stay.
     for other in {visible(user), unicodedata.normalize("NFD", visible(user))} - {user, ""}:
         if not removed and await state.users.find(other) is not None:
-            problem = "the user is unknown, and another user's id differs only in white space or invisible characters"
-            raise ApiError(409, "similar_user", problem, f"delete {shown(other)}, if that is the user")
+            problem = "the user is unknown, but another user's id differs only in invisible characters or white space"
+            raise ApiError(409, "similar_user", problem, f"if {shown(other)} is the user, delete this id")
     return DeletionResponse(user=user, deleted=bool(removed), removed=removed)
 
 
@@ -157,7 +157,7 @@ async def _project(request: FeedbackRequest, key: str | None, state: State) -> F
         prompts += [feedback.prompt] * len(responses)
     if len(documents) > MAX_DOCUMENTS:
         problem = f"the request has {len(documents):,} responses, and the maximum is {MAX_DOCUMENTS:,}"
-        raise DataError(problem, "split it into several requests")
+        raise DataError(problem, "split the request into several requests")
     embeddings = await state.embed(documents, prompts)
     with np.errstate(all="ignore"):
         differences = embeddings[chosen] - embeddings[rejected]

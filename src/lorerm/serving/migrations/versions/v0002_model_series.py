@@ -1,4 +1,4 @@
-"""Create the tables of models and of maps between their bases; note the basis of each request's projections."""
+"""Create the tables of models and of maps between their bases; add the columns `basis` and `differences`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create the tables and add the columns. Earlier rows belong to the basis of their column `model`."""
+    """Create the tables and add the columns. Projections in earlier rows are on the basis of the model in `model`."""
     op.create_table(
         "models",
         sa.Column("fingerprint", sa.String(32), primary_key=True),
