@@ -141,7 +141,7 @@ class _Earlier(NamedTuple):
 
 
 def _earlier(run: RunFolder, model: LowRankRewardModel, stored: _Known, user_ids: tuple[str, ...]) -> _Earlier:
-    """Return users' earlier comparisons from the file of adapted users or, for users not in it, from the run's input."""
+    """Return users' earlier comparisons from the file of adapted users or, for other users, from the run's input."""
     row = {user: index for index, user in enumerate(stored.users.user_ids)}
     rows = torch.tensor([row.get(user, -1) for user in user_ids], dtype=torch.int64)
     kept = _comparisons(stored.users).take(rows)
@@ -187,7 +187,7 @@ def _check_can_add(user_ids: Sequence[str], earlier: _Earlier) -> None:
     lost = np.flatnonzero(earlier.stored & (earlier.n_each == 0))
     if lost.size:
         raise RunError(
-            f"the weights of user {user_ids[lost[0]]!r} were stored without the user's comparisons, so none can be added",
+            f"the weights of user {user_ids[lost[0]]!r} were stored without comparisons: none can be added",
             "repeat the command with --replace and with all comparisons of the user",
         )
 
