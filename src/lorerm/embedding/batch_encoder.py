@@ -141,7 +141,7 @@ class _Slice:
 
 
 def running_settings(encoder: Encoder) -> dict[str, Any]:
-    """Return the encoder's execution settings, to be recorded: its attribute `running`, or {} if it has none."""
+    """Return the encoder's execution settings for the manifest: its attribute `running`, or {} if it has none."""
     return dict(getattr(encoder, "running", {}))
 
 

@@ -143,7 +143,7 @@ def _agreement_of_models(predictions: Predictions) -> ModelAgreement | None:
         return None
     projected = project(pairs, model.basis)
     some = torch.linspace(0, len(projected) - 1, min(len(projected), _MAX_COMPARED)).long()
-    # For each comparison, the number of users whose weights prefer the chosen response, and of those with a tie.
+    # For each comparison, the number of users whose weights prefer the chosen response, and the number with a tie.
     ahead, tied = torch.zeros(2, len(some), dtype=torch.float64)
     for weights in torch.split(model.weights, _BLOCK_USERS):
         margin = projected[some] @ weights.t()

@@ -145,7 +145,7 @@ class DataSummary:
     n_same: int | None = None
     """number of comparisons whose two responses have the same embedding; None in reports of earlier versions"""
     total_weight: float | None = None
-    """sum of the weights of the comparisons: as how many comparisons they count; None in reports of earlier versions"""
+    """sum of the weights of the comparisons; None in reports of earlier versions"""
     leaks: Leaks | None = None
     warnings: tuple[str, ...] = ()
     """one sentence for each problem found, for example rows left out; a sentence may name users"""
@@ -185,7 +185,7 @@ class RankRow(_HasAccuracies):
     reason: str | None = None
     """why the rank could not be evaluated"""
     selection: Selection | None = None
-    """loss and accuracy on validation comparisons; None if training had none"""
+    """loss and accuracy on validation comparisons; None if training had no validation comparisons"""
     accuracies: Mapping[str, Estimate | None] | None = field(default=None, metadata=named("cells"))
     """by split; None for an empty split"""
 
@@ -623,7 +623,7 @@ class Report(_RankResults):
     @property
     def below_half(self) -> list[tuple[RankRow, str]]:
         """The models and splits with an accuracy below one half on comparisons that the model was fitted to."""
-        # The splits to which models are fitted, and the smallest rank for which this is so.
+        # Split to which models are fitted -> the smallest rank of these models.
         fitted = {"train_seen": 1, "train_unseen": 2}
         return [
             (row, split)
@@ -659,8 +659,8 @@ class Report(_RankResults):
     def can_show(self, split: str, gain: float) -> bool:
         """Return whether the comparisons of a split are enough to tell this gain from chance.
 
-        It is assumed that personal weights change a tenth of the predictions, and that comparisons are independent: the
-        gain then has to exceed two standard errors, 2 sqrt(0.1 / n).
+        The test assumes that personal weights change a tenth of the predictions, and that comparisons are independent.
+        The gain then has to exceed two standard errors, 2 sqrt(0.1 / n).
         """
         size = self.data.splits.get(split)
         return size is None or 2 * (0.1 / max(size.n_pairs, 1)) ** 0.5 <= gain

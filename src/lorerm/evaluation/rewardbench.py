@@ -335,5 +335,5 @@ def _pairwise(rewards: Floats, n_correct: int) -> float:
 
 
 def _margins(rewards: Floats, n_correct: int) -> Floats:
-    """Return the reward of each right completion minus that of each wrong one: [right, wrong]."""
+    """Return the differences between the rewards of each right and each wrong completion, [right, wrong]."""
     return rewards[:n_correct, None] - rewards[None, n_correct:]

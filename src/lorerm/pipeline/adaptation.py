@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lorerm.model.reward_model import LowRankRewardModel
     from lorerm.training.config import AdaptationConfig
 
-# The splits to which the weights of the run's own users were fitted.
+# The splits with the comparisons to which the weights of the users in the run's input were fitted.
 _FITTED_SPLITS = ("train_seen", "train_unseen")
 
 
@@ -82,7 +82,7 @@ def add_users(run: RunFolder, found: FittedUsers, rank: int, *, start_over: bool
     Raises
     ------
     RunError
-        If the weights of a known user were stored without comparisons, so that none can be added.
+        If the weights of a known user were stored without comparisons, so that no comparison can be added.
     """
     path = model_folder(run, rank, chosen_alpha(run)) / ADAPTED
     with locked(run.path):
@@ -120,7 +120,7 @@ class _Known:
         row = {user: index for index, user in enumerate(users.user_ids)}
         again = torch.tensor([user in changed.users for user in self.users.user_ids], dtype=torch.bool)
         stays = ~again[self.digests.user]
-        # A user who is in `self` keeps the index there.
+        # A user who is in `self` keeps the index in `self`.
         index = torch.tensor([row[user] for user in changed.users.user_ids], dtype=torch.int64)
         value = torch.cat([self.digests.value[stays], changed.digests.value])
         return _Known(users, Digests(value, torch.cat([self.digests.user[stays], index[changed.digests.user]])))
@@ -195,7 +195,7 @@ def _check_can_add(user_ids: Sequence[str], earlier: _Earlier) -> None:
 def _combine(
     model: LowRankRewardModel, config: AdaptationConfig, found: FittedUsers, earlier: _Earlier, *, start_over: bool
 ) -> tuple[Added, _Known]:
-    """Add new comparisons to the earlier ones. Return the numbers, and the users whose weights have changed."""
+    """Add new comparisons to the earlier ones. Return the changed numbers, and the users with changed weights."""
     new, n_users = _comparisons(found.users), len(found.users)
     user, value = new.user.numpy(), found.digests
     fresh = np.zeros(len(value), dtype=bool)

@@ -35,7 +35,7 @@ def evaluate(
     adaptation
         How unseen users are adapted. None uses the adaptation that belongs to the training recipe.
     seed
-        Seed of the baseline that gives each user the weights of another, randomly drawn user.
+        Seed of the random choice of users for the baseline in which each user gets another user's weights.
 
     Returns
     -------

@@ -101,7 +101,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, progress: Progress | None = None, *, half_forgotten: bool = False) -> RunFolder:
-        """Open an existing run folder; `half_forgotten` accepts one in which `lorerm forget` was interrupted."""
+        """Open an existing run folder; with `half_forgotten`, also a folder whose `lorerm forget` was interrupted."""
         run = cls(Path(path), progress)
         try:
             exists = (run.path / MANIFEST).exists()
@@ -169,7 +169,7 @@ class RunFolder:
         return self.manifest()["steps"].get(step, {}).get("arguments", {})  # type: ignore[no-any-return]
 
     def parts(self, step: str) -> dict[str, Any]:
-        """Return the argument `parts` of `step` as recorded for a step; empty if the step was never started."""
+        """Return the recorded argument `parts` of a step; it is empty if the step was never started."""
         return self.manifest()["steps"].get(step, {}).get("parts", {})  # type: ignore[no-any-return]
 
     def finished_parts(self, step: str) -> list[str]:

@@ -128,7 +128,7 @@ def _results_about(run: RunFolder, gone: Collection[str]) -> list[RunFile]:
         table = load_comparisons(run.path)
         theirs = np.array([user in gone for user in table.user_ids], dtype=bool)
         splits = set(map(str, np.asarray(table.splits)[theirs]))
-    # While the input is not read completely, it is not known whose data it holds.
+    # Before the input is read completely, it is unknown which users it contains.
     in_input = bool(splits) or not run.is_finished(input_step(run))
     includes = {
         "report": in_input or bool(_named_in_warnings(run, gone)),
@@ -141,7 +141,7 @@ def _results_about(run: RunFolder, gone: Collection[str]) -> list[RunFile]:
 
 
 def _result_of(file: RunFile) -> str | None:
-    """Return the name of the result that a file belongs to; None if it is a temporary result of an unfinished step."""
+    """Return the name of the result to which a file belongs; None for a temporary file of an unfinished step."""
     return REWARDBENCH if file.name.startswith(f"{REWARDBENCH}/") else file.step
 
 

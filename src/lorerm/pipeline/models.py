@@ -58,7 +58,7 @@ def experiment_adaptation(run: RunFolder) -> dict[str, Any] | None:
 def adaptation_of(run: RunFolder) -> AdaptationConfig:
     """Return the settings with which users are adapted to the run's models, that is, with which weights are fitted.
 
-    They are those in the run's stored experiment or, if it has none, those that belong to the training recipe.
+    The settings come from the run's stored experiment or, if it has none, from the training recipe.
     """
     from lorerm.training.recipes import adaptation_for
 
@@ -100,7 +100,7 @@ def load_model(run: RunFolder, rank: int | None = None) -> LowRankRewardModel:
 
 
 def check_user(run: RunFolder, model: LowRankRewardModel, user_id: str | None, alternative: str) -> None:
-    """Raise `UnknownUserError` if the model has no weights of the user. None, for a user without comparisons, is valid.
+    """Raise `UnknownUserError` if the model has no weights for the user. `None` (the population model) is valid.
 
     `alternative` is the end of the error's remedy: what the user of the command can do instead of `lorerm adapt`.
     """

@@ -189,7 +189,7 @@ def _merge(
 
 
 def _merge_digests(fitted: Sequence[_Fitted], users: UserWeights) -> Ints:
-    """Return the digests of all partitions, in the order of `users`, who are each in one partition."""
+    """Return the digests of all partitions, in the order of `users`. Each user is in exactly one partition."""
     of_user: dict[str, Ints] = {}
     for part in fitted:
         if part.users is not None and part.users.comparisons is not None:

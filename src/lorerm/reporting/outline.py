@@ -67,7 +67,7 @@ class Outline:
     """sentences that compare with the other baselines, and for the other group of users (seen or unseen)"""
     leak_warnings: tuple[str, ...]
     checks: tuple[str, ...]
-    """accuracies that more likely show a fault of the data than a result"""
+    """warnings about accuracies that more likely show a fault in the data than a result"""
     key_facts: NamedValues
     sections: tuple[Section, ...]
     made_by: str

@@ -159,12 +159,12 @@ def _limits(report: Report, split: str) -> list[str]:
 
 
 def checks(report: Report) -> tuple[str, ...]:
-    """Point at accuracies that more likely show a fault of the data than a result."""
+    """Return warnings about accuracies that more likely show a fault in the data than a result."""
     found = (
         (
             report.below_half,
             "Less than half of the comparisons that the model was fitted to are predicted",
-            "Check that chosen and rejected are not exchanged, and that the rows of each id are of one user",
+            "Check that chosen and rejected are not exchanged, and that all rows of a user id come from one user",
         ),
         (
             report.always_wrong,
@@ -174,7 +174,7 @@ def checks(report: Report) -> tuple[str, ...]:
         (
             report.always_right,
             "Every comparison is predicted",
-            "Unless the data are few or simulated, check whether more than the taste of users reveals what was chosen",
+            "Unless the data are few or simulated, check whether something other than taste reveals the chosen response",
         ),
     )
     return tuple(f"{what}: {_listed(rows)}. {remedy}." for rows, what, remedy in found if rows)
@@ -189,7 +189,7 @@ def _listed(rows: Sequence[tuple[RankRow, str]]) -> str:
 
 
 def _fault_to_remove(report: Report) -> str | None:
-    """Say what to correct before the accuracies mean much; None if no fault of the data was found."""
+    """Return a sentence that says what to correct in the data, or None if no fault was found."""
     leaks = report.data.leaks
     if leaks is not None and leaks.warnings:
         return "Remove the leak that the warning describes; until then the accuracies mean little."
@@ -199,7 +199,7 @@ def _fault_to_remove(report: Report) -> str | None:
             "again; until then the accuracies mean little."
         )
     if report.counts_as_little:
-        return "Divide the weights of the comparisons by their mean, and run again; they now teach next to nothing."
+        return "Divide the weights of the comparisons by their mean, and run again; they are too small to learn from."
     return None
 
 

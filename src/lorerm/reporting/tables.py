@@ -104,7 +104,7 @@ def rank_table(report: Report) -> Table:
 
 
 def _data_notes(report: Report) -> list[str]:
-    """Say what keeps the accuracies near those of a guess or of one ranking for everybody, whatever users prefer."""
+    """Return sentences about faults that keep accuracies near 50% or near those of one ranking for everybody."""
     data, notes = report.data, []
     if report.looks_the_same:
         notes.append(
@@ -120,7 +120,7 @@ def _data_notes(report: Report) -> list[str]:
 
 
 def _tie_note(label: str, row: RankRow | Control) -> list[str]:
-    """Say how many comparisons of each split are ties; no sentence if there are none."""
+    """Return a sentence with the number of ties in each split, or no sentence if there are no ties."""
     found = {words: row.accuracy(name) for name, words in SPLIT_NAMES.items()}
     ties = [
         f"{count(one.n_ties)} of {count(one.n_comparisons)} ({words})"

@@ -115,7 +115,7 @@ def training_warnings(data: EmbeddedPreferences) -> list[str]:
 
 
 def choose_rank(models: Mapping[int, LowRankRewardModel]) -> int:
-    """Return the rank with the smallest validation loss, unless rank 0 or 1 is about as good.
+    """Return the rank with the smallest validation loss, or rank 0 or 1 if its loss is about as small.
 
     Rank 0 (the encoder's own reward head) and rank 1 (one direction for all users) are not personal.
 

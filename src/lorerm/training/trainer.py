@@ -105,7 +105,7 @@ class Trainer(ABC):
         """The reference head [1, D] and the temperature at which it fits the training comparisons best."""
         if self.reference is None:
             raise ConfigError(
-                "rank 0 is the encoder's own reward head, and none is given",
+                "rank 0 is the encoder's own reward head, and no reward head is given",
                 "choose a rank of at least 1",
                 argument="rank",
             )

@@ -70,7 +70,7 @@ def _draw_panel(ax: Axes, report: Report, name: str) -> None:
     fitted = _marks([row for row in rows if row.rank > 0], name, position, shift=-_APART / 2)
     if fitted:
         _draw_line(ax, fitted, color=ACCENT, marker="o")
-        if 1 in position:  # an open circle, since nothing is personal at rank 1: all users share one direction
+        if 1 in position:  # an open circle, since rank 1 has no personal weights: all users share one direction
             single = [mark for mark in fitted if mark[0] == position[1] - _APART / 2]
             _draw_line(ax, single, color=ACCENT, marker="o", hollow=True)
         names[PERSONAL if rows[-1].rank > 1 else SINGLE] = fitted[-1][1]

@@ -29,7 +29,7 @@ class DefaultRecipe(Recipe):
     weight_space = "free"
 
     def trainer(self, data: EmbeddedPreferences, config: TrainingConfig, reference: torch.Tensor | None) -> Trainer:
-        """Return the trainer; a penalty pulls the shared direction towards `reference`, or towards 0 if it is None."""
+        """Return the trainer; a penalty pulls the shared direction towards `reference`, or towards 0 without it."""
         from lorerm.training.regularized_trainer import RegularizedTrainer
 
         return RegularizedTrainer(data, config, reference, differences=self.differences)
