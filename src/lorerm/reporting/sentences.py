@@ -174,7 +174,7 @@ def checks(report: Report) -> tuple[str, ...]:
         (
             report.always_right,
             "Every comparison is predicted",
-            "Unless the data are few or simulated, check whether something but taste reveals the chosen response",
+            "Unless the data are few or simulated, check if something other than taste reveals the chosen response",
         ),
     )
     return tuple(f"{what}: {_listed(rows)}. {remedy}." for rows, what, remedy in found if rows)
