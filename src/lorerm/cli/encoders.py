@@ -122,7 +122,8 @@ def run_encoder_settings(run: RunFolder) -> dict[str, Any]:
     if is_imported(run):
         raise RunError(
             f"{run.path} has imported embeddings: their encoder is unknown, so that texts cannot be embedded",
-            "use the Python library with embeddings that the same encoder computed",
+            "embed the texts with the encoder that made the imported embeddings, and use these embeddings in Python "
+            "(to score: `LowRankRewardModel.rewards`; to add users: `lorerm.adapt`)",
         )
     identity = EncoderIdentity.from_dict(run.result("embed")["encoder"])
     return record_settings(pin_settings(read_settings(run.arguments("embed")), identity))

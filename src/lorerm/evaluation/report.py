@@ -25,8 +25,8 @@ SCHEMA_VERSION = 1
 UNSEEN_FIRST = TEST_SPLITS[::-1]
 """The splits with test prompts, in the order of a report: first the unseen users (those held out of training)."""
 
-# A gain closer to 0 than this is a rounding error and counts as 0. True gains are differences between means of 0, 1/2
-# and 1, which are much larger.
+# A gain closer to 0 than this is a rounding error and counts as 0. A gain is the difference between two means of scores
+# of comparisons (0 wrong, 1/2 tie, 1 right), so that a gain other than 0 is much larger than this.
 _ROUNDING_ERROR = 1e-5
 
 
@@ -34,8 +34,8 @@ def focus_rank(chosen_rank: int, fitted_ranks: Mapping[int, int | None]) -> int:
     """Return the focus rank: the one whose controls, differences, gains and axes a report shows.
 
     Return the chosen rank if it is personal (2 or more), or if no rank is personal. Otherwise return the largest
-    personal rank, to show what personal weights would have changed. Ranks of which training kept a single direction are
-    passed over if another personal rank has more.
+    personal rank, to show what personal weights would have changed. A personal rank for which training kept only one
+    direction is returned only if this is so for every personal rank.
 
     Parameters
     ----------
@@ -145,7 +145,8 @@ class DataSummary:
     n_same: int | None = None
     """number of comparisons whose two responses have the same embedding; None in reports of earlier versions"""
     total_weight: float | None = None
-    """sum of the weights of the comparisons; None in reports of earlier versions"""
+    """sum of the weights of the comparisons, which is the number of comparisons that they count as; None in reports of
+    earlier versions"""
     leaks: Leaks | None = None
     warnings: tuple[str, ...] = ()
     """one sentence for each problem found, for example rows left out; a sentence may name users"""
@@ -669,8 +670,9 @@ class Report(_RankResults):
     def main_difference(self) -> Difference | None:
         """The difference that shows whether personal weights help, or None if there is none.
 
-        It compares the focus rank with rank 0 or 1 if validation chose that rank, and otherwise with the population
-        model of the focus rank. It is measured on the unseen users, or on the seen users if there are no unseen users.
+        If validation chose rank 0 or 1, the focus rank is compared with the chosen rank. Otherwise, or if no rank was
+        validated, it is compared with its own population model. The difference is measured on the unseen users, or on
+        the seen users if there are no unseen users.
         """
         against = ("reference_head", "bradley_terry", "shared_direction")[min(self.chosen_rank, 2)]
         if not self.was_validated:

@@ -20,7 +20,7 @@ class Report(results.Report):
 
     @classmethod
     def of(cls, found: results.Report) -> Report:
-        """Add the methods that render a report to the results of an evaluation."""
+        """Return the results of an evaluation as a `Report` of this class, which has methods that render them."""
         return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
 
     def to_markdown(self) -> str:

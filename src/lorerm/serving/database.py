@@ -34,7 +34,12 @@ metadata = sa.MetaData()
 users = sa.Table(
     "users",
     metadata,
-    sa.Column("model", sa.String(32), primary_key=True, doc="series of models: the fingerprint of its first model"),
+    sa.Column(
+        "model",
+        sa.String(32),
+        primary_key=True,
+        doc="fingerprint of the first model of a series (successive models that use the same users' feedback)",
+    ),
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("stamp", sa.BigInteger, nullable=False, doc="random number, replaced at every change"),
     sa.Column("version", sa.Integer, nullable=False, doc="number of requests with feedback"),
@@ -58,10 +63,14 @@ updates = sa.Table(
     sa.Column(
         "basis",
         sa.String(32),
-        doc="fingerprint of the model on whose basis `projected` is; NULL: the model named in `model`",
+        doc="fingerprint of the model on whose basis the comparisons in `projected` were projected; NULL: the model in "
+        "the column `model`",
     ),
     sa.Column(
-        "differences", sa.LargeBinary, doc="float16 [n, m]: see `carry_over.keep`; NULL: no differences are stored"
+        "differences",
+        sa.LargeBinary,
+        doc="float16 [n, m]: embedding differences (chosen minus rejected), or their images in a random projection to "
+        "m dimensions (`carry_over.keep`); NULL: not stored",
     ),
     sa.UniqueConstraint("model", "user_id", "version", name="one_update_a_version"),
     sa.UniqueConstraint("model", "user_id", "key", name="one_update_a_key"),
@@ -84,7 +93,13 @@ maps = sa.Table(
     metadata,
     sa.Column("source", sa.String(32), primary_key=True, doc="fingerprint of a model"),
     sa.Column("target", sa.String(32), primary_key=True, doc="fingerprint of another model of the same series"),
-    sa.Column("matrix", sa.LargeBinary, nullable=False, doc="float32 [K, K'], little-endian"),
+    sa.Column(
+        "matrix",
+        sa.LargeBinary,
+        nullable=False,
+        doc="float32 [K, K'], little-endian: maps projections on the source's basis to projections on the target's "
+        "basis; K and K' are their ranks",
+    ),
     sa.Column("explained", sa.Float, nullable=False, doc="share of variance that the map explains"),
     sa.Column(
         "differences", sa.Integer, nullable=False, doc="number of embedding differences to which the map was fitted"

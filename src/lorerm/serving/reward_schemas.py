@@ -109,7 +109,10 @@ class RerankRequest(RewardRequest):
 
     @classmethod
     def from_json(cls, body: bytes) -> RerankRequest:
-        """Validate a body. A body with embeddings only is tried first, since it needs no Python call per document."""
+        """Validate a body.
+
+        The schema for embeddings only is tried first, since it validates without a Python call per document.
+        """
         with suppress(ValidationError):
             return _RerankEmbeddings.model_validate_json(body)
         is_texts = b'"texts"' in body and b'"documents"' not in body
@@ -117,7 +120,7 @@ class RerankRequest(RewardRequest):
 
     @model_validator(mode="after")
     def _select_fields(self) -> RerankRequest:
-        """Replace documents with fields by their texts. Bodies of the subclasses have no such documents."""
+        """Replace each document that is a `Record` by its text. The subclasses have no such documents."""
         for index, document in enumerate(self.documents if type(self) is RerankRequest else []):
             if isinstance(document, Record):
                 text = document.select(self.rank_fields or ["text"])

@@ -44,7 +44,7 @@ _SPAN_ELEMENTS = 1 << 20
 _PARTS = 64
 # Number of multiply-adds below which starting a second thread costs more time than it saves.
 _WORTH_A_THREAD = 50_000_000
-# Result of a span whose work has no sum to return.
+# What the function `work` returns for a span if nothing is to be summed (see `project`).
 _NOTHING = np.zeros(0, dtype=np.float32)
 # Rows of at least this many elements are prefetched by the processor itself.
 _LONG_ROW = 2048

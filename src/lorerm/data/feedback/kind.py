@@ -22,7 +22,7 @@ _DIALOGUE = re.compile(
     r"\s*(?:(?:#+\s*)?(?:human|user)\s*:|<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\])", re.IGNORECASE
 )
 
-# Shorter prompts (in words) are not searched in responses: the response to "Hello" can begin with "Hello".
+# Responses are not searched for prompts of fewer words than this: the response to "Hello" can begin with "Hello".
 _MIN_WORDS_REPEATED = 3
 
 
@@ -73,7 +73,7 @@ def read_responses(
     Parameters
     ----------
     values
-        Description of each response, for errors -> its value.
+        Mapping from a description of each response (used in error messages) to its value.
     prompt
         The prompt to which the responses reply.
     names
@@ -96,7 +96,10 @@ def read_responses(
     if True in forms and False in forms:
         remedy = _SAME_FORM
         if all(isinstance(value, str) for value in values.values()):
-            remedy += "; if a text itself is a list of messages, store it as the content of one message"
+            remedy += (
+                "; if a response really is the text of a printed list of messages, store every response as a list of "
+                "one message, with its text as the content"
+            )
         raise DataError(f"{names} have different forms, a string and a list", remedy, column=columns[-1])
     responses = []
     for (name, value), column in zip(values.items(), columns, strict=True):
@@ -162,7 +165,10 @@ def _note_text(text: str, column: str, account: Account) -> None:
 
 
 def _begins_with(response: str, prompt: str) -> bool:
-    """Return True if a response begins with the words of a prompt of several words, or with a speaker mark."""
+    """Return True if a response begins with a speaker mark, or repeats the whole prompt at its beginning.
+
+    Only prompts of at least `_MIN_WORDS_REPEATED` words are searched for.
+    """
     if _DIALOGUE.match(response):
         return True
     words = prompt.split(None, _MIN_WORDS_REPEATED)

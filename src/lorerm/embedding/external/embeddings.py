@@ -58,7 +58,11 @@ def read_for_dataset(
     paths = [_the_one(matrices, "train"), _the_one(matrices, "test")]
     name, *others = dict.fromkeys(map(matrix_name, paths))
     if others:
-        raise DataError(f"the matrices have the names {name} and {others[0]}", "give both the same name", file=paths[1])
+        raise DataError(
+            f"the tensors in the two files are named {name} and {others[0]}",
+            'save both tensors under the same name, for example "responses"',
+            file=paths[1],
+        )
     stored = StoredMatrix(paths, name)
     n_train, n_rows = len(StoredMatrix(paths[:1], name)), len(preferences.responses)
     on_train = np.char.startswith(preferences.splits.astype(str), "train")

@@ -30,8 +30,8 @@ POOLING = "last-token"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 BATCH_TOKENS_GPU, BATCH_TOKENS_CPU = 16_384, 2_048
 """Defaults of the maximum number of tokens per batch."""
-# `encode` checks at most one in 16 conversations. A check in every call for a few conversations, such as a ranking of
-# responses, would double the time of these calls.
+# `encode` embeds at most one in 16 conversations a second time, alone, to check that batching did not change its
+# embedding. In a call with few conversations, such as a ranking of responses, even one check would double the time.
 _CONVERSATIONS_PER_CHECK = 16
 
 
@@ -316,7 +316,11 @@ class TransformersSettings(EncoderSettings):
 
     @classmethod
     def of_identity(cls, identity: EncoderIdentity) -> TransformersSettings | None:
-        """Return the settings if the identity has last-token pooling, otherwise None. A folder has no revision."""
+        """Return the settings if the identity has last-token pooling, otherwise None.
+
+        If the model is a local folder, the settings' `revision` is None (the identity then holds a fingerprint of the
+        folder).
+        """
         if identity.pooling != POOLING:
             return None
         return cls(
