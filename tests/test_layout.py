@@ -17,6 +17,7 @@ UNTESTED = {
     "serving/migrations/env.py": "run by every test of the database: test_database.py",
     "serving/migrations/versions/v0001_users_and_updates.py": "what it makes is compared in test_database.py",
     "model/baselines.py": "names alone, shown by the card and the report: test_card.py, test_tables.py",
+    "serving/request_context.py": "two variables, shown by the log and the queues: test_logs.py, test_batching_encoder.py",
     "reporting/glossary.py": "words alone, shown by the page: test_html.py",
 }
 

