@@ -86,7 +86,10 @@ def test_adapt_gives_the_weights_of_the_local_engine(ray, lorerm, run, tmp_path)
     path.unlink()
 
     outcome = lorerm("adapt", run, "--data", folder, "--rank", 2, "--engine", "ray", "--ray-workers", 2)
-    assert (outcome.code, outcome.out) == (0, "Adapted 4 users from 24 comparisons.\n"), outcome
+    assert (outcome.code, outcome.out) == (
+        0,
+        "Adapted 4 users (4 new, 0 updated, 0 replaced) from 24 new comparisons.\n",
+    ), outcome
     found = load_file(path)
     assert found.keys() == expected.keys()
     assert bytes(found["user_ids"].tolist()) == bytes(expected["user_ids"].tolist())

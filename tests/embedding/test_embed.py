@@ -105,7 +105,8 @@ def test_a_run_folder_holds_what_embed_returns(tmp_path, small_shards, preferenc
 def test_forgotten_texts_are_not_embedded(tmp_path, small_shards, elsewhere):
     """Their rows are zeros, and the others keep theirs."""
     own = [pair(f"{n} quokkas?", f"Yes {n}.", f"No {n}.", "ann", f"own-{n}") for n in range(5)]
-    preferences = Preferences.from_records([*own, *choices()])
+    others = [{**row, "prompt_id": row["prompt"]} for row in choices()]
+    preferences = Preferences.from_records([*own, *others])
     embedded(tmp_path / "whole", preferences, Counting())
     (tmp_path / "run").mkdir()
     write_preferences(tmp_path / "run", preferences)

@@ -78,7 +78,7 @@ def test_weights_equal_those_of_one_process(ray, model, by_folder, by_time):
     assert found.n_pairs == len(read) == 75
     assert found.digests.tolist() == digest_by_user(read).tolist()
     assert found.warnings == tuple(read.summary.warnings())
-    assert len(found.warnings) == 1
+    assert len(found.warnings) == 2  # ties, and comparisons that are in both folders
     assert reported[-1] == (len(reported), len(reported))
     assert len(reported) >= 8
 

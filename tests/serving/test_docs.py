@@ -103,7 +103,7 @@ def test_documented_options_exist():
     from lorerm.cli import build_parser
 
     (verbs,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
-    options = {name for action in verbs["serve"]._actions for name in action.option_strings}
+    options = {name for verb in ("serve", "users") for action in verbs[verb]._actions for name in action.option_strings}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE + HOW_TO + CLIENTS)) - {
         "--out",
         "--build",
