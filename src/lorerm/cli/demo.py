@@ -39,7 +39,7 @@ class _Task:
     """A prompt and responses to it, which the model ranks for a user."""
 
     title: str
-    """title of the table; {n_shots} in it stands for the number of the user's comparisons"""
+    """title of the table; {n_shots} is replaced by the number of the user's comparisons"""
     prompt: str
     texts: list[str]
     shown: list[str]

@@ -5,8 +5,8 @@ and the user's deviations a_uk along them. In comparison i of user u(i), d_i is 
 minus that of the rejected one, with features scaled to equal mean square. There are two stages:
 
 1. theta minimises  mean_i -log sigmoid(d_i . theta)  +  lambda_shared |theta - target|^2, where the target is the
-   reference head (the encoder's own reward head) at its best temperature, or 0 without a reference head. Then theta is
-   divided by the temperature that validation chose.
+   reference head (the encoder's own reward head) divided by the temperature at which it fits the training comparisons
+   best, or 0 without a reference head. Then theta is divided by another temperature, chosen on validation comparisons.
 2. B and a_u minimise  mean_i -log sigmoid(d_i . theta_u(i))  +  lambda_personal |B|^2  +  1/(2n) sum_u |a_u|^2, with
    theta fixed.
 
