@@ -6,10 +6,13 @@ A generated option has the name and the default of the field; its help text is t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from lorerm.errors import ConfigError
 
 _ALL = "all"
 
@@ -125,3 +128,14 @@ def given_options(parsed: argparse.Namespace, config: type[Any], owner: str | No
     """Return the fields of `config` given on the command line, with their values. For `owner` see `add_options`."""
     stored = {field.name: _destination(field.name, owner) for field in fields(config)}
     return {name: getattr(parsed, key) for name, key in stored.items() if hasattr(parsed, key)}
+
+
+@contextmanager
+def server_packages() -> Iterator[None]:
+    """Raise `ConfigError` if an import in the block fails because the server's optional packages are not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
+        ) from error

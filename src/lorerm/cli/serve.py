@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorerm.cli.console import say
 from lorerm.cli.encoders import add_running_options, run_encoder_settings, running_options
-from lorerm.cli.options import add_rank_option
+from lorerm.cli.options import add_rank_option, server_packages
 from lorerm.errors import ConfigError
 from lorerm.pipeline.folder import RunFolder, is_imported
 from lorerm.pipeline.layout import MANIFEST
@@ -134,12 +134,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Check the settings, and serve until the process is stopped."""
-    try:
+    with server_packages():
         from lorerm.serving.processes import check, serve
-    except ImportError as error:
-        raise ConfigError(
-            f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
-        ) from error
     if parsed.check:
         say(check(read_settings(parsed)))
         return

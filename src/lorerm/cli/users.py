@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from lorerm.cli.console import say
+from lorerm.cli.options import server_packages
 from lorerm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,12 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Perform the action that was given."""
-    try:
+    with server_packages():
         from lorerm.serving.database import Database
-    except ImportError as error:
-        raise ConfigError(
-            f"a package that the server needs is missing ({error})", "run pip install 'lorerm[serve]'"
-        ) from error
     with closing(Database(parsed.database)) as database:
         database.prepare()
         {"list": _list, "export": _export, "import": _import, "purge": _purge}[parsed.action](database, parsed)
